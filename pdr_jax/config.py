@@ -1,0 +1,87 @@
+"""The default configuration: every key a run can have, with its meaning. Files in `configs/` start from it and override."""
+
+from ml_collections import ConfigDict
+
+
+def base() -> ConfigDict:
+  """Faces at 64 x 64 at the published widths (specification, sections 1 to 6)."""
+  return ConfigDict(dict(
+      method="pdr",
+      seed=0,
+      data=dict(
+          name="heads",           # heads | ict_faces | image_folder | any TFDS name whose examples have an `image`
+          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz
+          cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
+          side=64,                # side of the square images, one of 32, 64, 128, 256
+          train_examples=20_000,  # size of the training split; embedded worlds render this many, others take at most this many (0: all)
+          val_examples=1_000,     # the same for the validation split
+          scene_seed=0,           # embedded worlds: which people, lights and views are drawn
+          crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing; empty: centre square
+          flip=False,             # random left-right flips of training images (images without truth only)
+          split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values are kept apart
+          workers=0,              # Grain worker processes; 0 reads in the training process (threads)
+      ),
+      networks=dict(
+          width_map=64,           # nf of the depth, albedo and confidence networks
+          width_vector=32,        # nf of the light and view networks
+          zdim=256,               # depth and albedo bottleneck
+          zdim_confidence=128,
+          dtype="float32",        # compute dtype, float32 or bfloat16; parameters are float32
+      ),
+      scene=dict(
+          fov=10.0,               # degrees, between the centres of the outermost pixels
+          min_depth=0.9,
+          max_depth=1.1,
+          border_depth=1.04,      # depth of the two leftmost and two rightmost columns
+          rotation_range=60.0,    # degrees, each axis
+          translation_xy=0.1,     # model units
+          translation_z=0.0,
+          light="sh",             # sh | directional
+          diffuse_min=0.0,        # directional light: lower bound of the diffuse term (cars 0.5)
+          convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it off
+      ),
+      loss=dict(
+          confidence=True,
+          flip=0.5,               # weight of the mirrored scene's terms
+          perceptual=1.0,
+          perceptual_features="random",  # random (fixed random convolutions) | vgg16 (needs perceptual_weights)
+          perceptual_weights="",  # torchvision's VGG16 .pth or a converted .safetensors
+          smoothness=0.0,
+      ),
+      loocc=dict(
+          weight=0.0714,          # 0 switches LOOCC off (Unsup3D)
+          factors=("light", "view"),     # which factors may be perturbed; also albedo, depth
+          choice="sample",        # sample | batch: one draw per sample, or one coin per batch
+          ambient=0.5,            # light: offset of the ambient and of the diffuse strength, +-
+          light_angle=22.5,       # light: degrees
+          pitch=11.25,            # view: degrees, +-
+          yaw=22.5,
+          perturbation="bounded",  # bounded (clamped to the ranges, direction rotated) | raw (released code: offsets, no clamp)
+          mask="own",             # own | both: the re-render's mask, or the product of both halves' masks, unclipped
+          stop_gradient=False,    # True stops the gradient at the re-render
+          features="normalized",  # normalized | raw: per-block L2 normalisation, or bottlenecks as they are (L, V through a tanh)
+          contrast="ntxent",      # ntxent | supcon (base temperature 0.07)
+          temperature=0.5,
+      ),
+      optim=dict(
+          learning_rate=1e-4,
+          schedule="constant",    # constant | cosine (to zero over train.steps)
+          warmup_steps=0,
+          b1=0.9,
+          b2=0.999,
+          weight_decay=5e-4,      # L2 added to the gradient, as torch.optim.Adam does
+          clip_norm=1.0,          # global norm of the gradient; 0 switches clipping off
+          ema=0.0,                # decay of the parameters' moving average, used for validation and export; 0: none
+      ),
+      train=dict(
+          steps=70_000,
+          batch_size=64,          # global
+          log_every=50,           # steps
+          validate_every=1_000,
+          figure_every=1_000,
+          checkpoint_every=1_000,
+          gradient_norms_every=1_000,  # gradient norm of each loss term by name; 0: never
+          keep_checkpoints=2,     # newest ones kept, besides the best
+          best_metric="val/reconstruction",  # lowest wins
+      ),
+  ))
