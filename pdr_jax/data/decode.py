@@ -1,0 +1,121 @@
+"""Bytes of an image file -> [S, S, 3] uint8: orientation, grey, alpha, 16 bits, crop and an area filter, with one reason where it fails."""
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".ppm", ".bmp", ".webp")
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP")  # the only decoders that a file may reach, whatever its name
+SMALLEST = 16             # pixels; a file with a shorter side is a thumbnail or an icon
+LARGEST = 100_000_000     # pixels; beyond it a file is taken for a decompression bomb
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+
+
+class BadImage(Exception):
+  """This file cannot be used; the message is the reason, a few words."""
+
+
+class CropOutside(BadImage):
+  """The crop does not lie inside this image."""
+
+
+def _box(width: int, height: int, crop: tuple[int, ...]) -> tuple[int, int, int, int]:
+  """The rectangle (left, top, right, bottom) that is kept: the crop, or the centre square."""
+  if crop:
+    left, top, right, bottom = crop
+    if right > width or bottom > height:
+      raise CropOutside(f"the crop {tuple(crop)} reaches outside of its {width}x{height} pixels")
+    return left, top, right, bottom
+  side = min(width, height)
+  left, top = (width - side) // 2, (height - side) // 2
+  return left, top, left + side, top + side
+
+
+def _open(file: BinaryIO) -> tuple[Image.Image, tuple[int, int]]:
+  """The undecoded image and its (width, height) as it is meant to be looked at. Raises BadImage."""
+  image = Image.open(file, formats=FORMATS)
+  width, height = image.size
+  if width * height > LARGEST:
+    raise BadImage(f"{width}x{height} pixels are too many")
+  if image.getexif().get(0x0112) in _SIDEWAYS:
+    width, height = height, width
+  if min(width, height) < SMALLEST:
+    raise BadImage(f"smaller than {SMALLEST} pixels ({width}x{height})")
+  return image, (width, height)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+  """8-bit RGB: 16-bit grey is scaled, alpha is composited over white."""
+  if image.mode.startswith("I"):
+    grey = np.asarray(image).astype(np.float64)
+    image = Image.fromarray(np.clip(np.rint(grey / 257), 0, 255).astype(np.uint8))
+  if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    image = Image.alpha_composite(white, image)
+  return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _resized(image: Image.Image, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:
+  """[side, side, 3] uint8. `size` is what the crop's pixels count in; the image itself may have been decoded at a fraction of it."""
+  box = _box(*size, crop)
+  scale = (image.width / size[0], image.height / size[1])
+  box = tuple(value * scale[i % 2] for i, value in enumerate(box))
+  shrinks = box[2] - box[0] >= side and box[3] - box[1] >= side
+  # BOX is the area filter: each output pixel is the mean of what it covers. Where an axis grows, it would repeat pixels.
+  image = image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC, box=box)
+  return np.asarray(image)
+
+
+def _reason(error: Exception) -> BadImage:
+  if isinstance(error, BadImage):
+    return error
+  if isinstance(error, UnidentifiedImageError):
+    return BadImage("not a readable image")
+  text = (str(error).splitlines() or [""])[0]
+  return BadImage(f"corrupt ({text})" if text else f"corrupt ({type(error).__name__})")
+
+
+def decode_image(data: bytes | np.ndarray, side: int, crop: tuple[int, ...] = ()) -> np.ndarray:
+  """Decodes and resizes one image.
+
+  Args:
+    data: an encoded file, or pixels [H, W] or [H, W, 1 | 3 | 4], uint8 or uint16.
+    side: output side S, pixels.
+    crop: (left, top, right, bottom) in pixels of the source as it is meant to be looked at (after EXIF orientation); empty: the centre
+      square. A crop that is not square is squashed.
+
+  Returns: [S, S, 3] uint8, RGB.
+  Raises: BadImage (CropOutside where the crop is at fault).
+  """
+  try:
+    if isinstance(data, np.ndarray):
+      if data.dtype == np.uint16 and data.ndim == 3:
+        data = np.rint(data / 257).astype(np.uint8)
+      image = Image.fromarray(data[..., 0] if data.ndim == 3 and data.shape[-1] == 1 else data)
+      if min(image.size) < SMALLEST:
+        raise BadImage(f"smaller than {SMALLEST} pixels ({image.width}x{image.height})")
+      return _resized(_to_rgb(image), image.size, crop, side)
+    if not data:
+      raise BadImage("empty file")
+    image, size = _open(io.BytesIO(data))
+    left, top, right, bottom = _box(*size, crop)
+    # A large JPEG is decoded at 1/2, 1/4 or 1/8 (its decoder averages), never below twice the size that is needed.
+    shrink = min(right - left, bottom - top) / (2 * side)
+    if shrink >= 2:
+      image.draft(None, (int(image.width / shrink), int(image.height / shrink)))
+    image.load()  # raises on truncated files
+    return _resized(_to_rgb(ImageOps.exif_transpose(image)), size, crop, side)
+  except Exception as error:  # decoders raise anything on hostile files: OSError, SyntaxError, struct.error, ValueError, ...
+    raise _reason(error) from error
+
+
+def check_header(file: BinaryIO, crop: tuple[int, ...] = ()) -> None:
+  """Reads no more than the header. Raises BadImage where the file is no image, too small, too large, or the crop lies outside."""
+  try:
+    _, size = _open(file)
+    _box(*size, crop)
+  except Exception as error:
+    raise _reason(error) from error

@@ -1,0 +1,242 @@
+"""Any folder or zip of images as a data set: labels, splits, and files that cannot be used left out by name, never a crash."""
+
+import io
+import os
+import threading
+import zipfile
+from collections.abc import Sequence
+from typing import BinaryIO
+
+import numpy as np
+from absl import logging
+
+from pdr_jax.data import dataset, decode, labels, splits
+from pdr_jax.errors import UserError
+
+_LARGEST_FILE = 512 * 2**20  # bytes of one file, unpacked
+
+
+class _Folder:
+  """Images of a directory tree, by their path inside it (forward slashes). Nothing outside of the tree is named."""
+
+  def __init__(self, root: str):
+    self.where, self._root, self.names, self.files = root, root, [], 0
+    seen = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+      real = os.path.realpath(folder)
+      folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+      if real in seen:  # a link back up: each folder counts once
+        continue
+      seen.add(real)
+      for name in files:
+        self.files += 1
+        if name.lower().endswith(decode.SUFFIXES) and not name.startswith("."):
+          self.names.append(os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/"))
+    self.names.sort()
+
+  def open(self, name: str) -> BinaryIO:
+    return open(os.path.join(self._root, name), "rb")
+
+  def labels_file(self) -> tuple[bytes, str] | None:
+    return _read_if_there(os.path.join(self._root, "labels.csv"))
+
+
+class _Zip:
+  """Images of a zip, read in place: nothing is unpacked, so an entry's name can lead nowhere."""
+
+  def __init__(self, path: str):
+    self.where, self._path, self._zip, self._lock = path, path, None, threading.Lock()
+    try:
+      with zipfile.ZipFile(path) as file:
+        entries = [entry for entry in file.infolist() if not entry.is_dir()]
+    except (zipfile.BadZipFile, OSError) as error:
+      raise UserError(f"data.path={path} is not a readable zip ({error}): copy it again, or name a folder of images") from error
+    self.files = len(entries)
+    self.names = sorted({entry.filename for entry in entries if _is_image(entry.filename)})
+
+  def __getstate__(self):  # for Grain's worker processes: each opens the file for itself
+    return {**self.__dict__, "_zip": None, "_lock": None}
+
+  def __setstate__(self, state):
+    self.__dict__.update(state, _lock=threading.Lock())
+
+  def open(self, name: str) -> BinaryIO:
+    with self._lock:
+      if self._zip is None:
+        self._zip = zipfile.ZipFile(self._path)
+    if self._zip.getinfo(name).file_size > _LARGEST_FILE:
+      raise decode.BadImage(f"larger than {_LARGEST_FILE // 2**20} MiB")
+    return self._zip.open(name)
+
+  def labels_file(self) -> tuple[bytes, str] | None:
+    try:
+      with self.open("labels.csv") as file:
+        return file.read(), f"{self._path}/labels.csv"
+    except KeyError:
+      return _read_if_there(os.path.join(os.path.dirname(self._path), "labels.csv"))
+
+
+def _is_image(name: str) -> bool:
+  """By suffix; what macOS adds to a zip is not the user's."""
+  return name.lower().endswith(decode.SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def _read_if_there(path: str) -> tuple[bytes, str] | None:
+  if not os.path.isfile(path):
+    return None
+  with open(path, "rb") as file:
+    return file.read(), path
+
+
+def _store(path: str) -> _Folder | _Zip:
+  if not path:
+    raise UserError("data.path is empty: image_folder needs a folder or a .zip of images, --config.data.path=...")
+  path = os.path.expanduser(path)
+  if not os.path.exists(path):
+    raise UserError(f"data.path={path} does not exist")
+  if os.path.isfile(path):
+    store = _Zip(path)
+  else:
+    inside = os.path.join(path, "images.zip")
+    try:
+      store = _Folder(path)
+    except OSError as error:
+      raise UserError(f"data.path={path} cannot be read ({error.strerror})") from error
+    if not store.names and os.path.isfile(inside):
+      store = _Zip(inside)
+  if not store.names:
+    raise UserError(f"data.path={path} holds no image among its {store.files} files (images end in {' '.join(decode.SUFFIXES)})")
+  return store
+
+
+def _crop(config) -> tuple[int, ...]:
+  crop = tuple(config.data.crop)
+  if crop and not (len(crop) == 4 and 0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
+    raise UserError(f"data.crop={crop} is not (left, top, right, bottom) in pixels with left < right and top < bottom")
+  return crop
+
+
+def _printable(name: str) -> str:
+  """File names may hold bytes that are no text."""
+  return name.encode("utf-8", "backslashreplace").decode()
+
+
+class _LazySplit:
+  """`Split.load` that decodes at every read, for sets too large for memory. A file that fails is counted once and replaced by the next
+  one of the split, so that batches keep their size and the same run reads the same images."""
+
+  def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], side: int, crop: tuple[int, ...], skipped: list):
+    self._store, self._names, self._columns, self._side, self._crop = store, names, columns, side, crop
+    self._bad: dict[int, str] = {}
+    self._skipped = skipped
+
+  def _image(self, index: int) -> np.ndarray:
+    for step in range(len(self._names)):
+      i = (index + step) % len(self._names)
+      if i in self._bad:
+        continue
+      try:
+        return _read(self._store, self._names[i], self._side, self._crop)
+      except decode.BadImage as error:
+        self._bad[i] = str(error)
+        self._skipped.append((_printable(self._names[i]), str(error)))
+        logging.warning("%s: %s; the next image takes its place", _printable(self._names[i]), error)
+    raise UserError(f"no image of {self._store.where} can be read any more")
+
+  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
+    arrays = {} if image_only else {name: values[indices] for name, values in self._columns.items()}
+    return {"image": np.stack([self._image(int(i)) for i in indices]), **arrays}
+
+
+def _read(store, name: str, side: int, crop: tuple[int, ...]) -> np.ndarray:
+  try:
+    with store.open(name) as file:
+      data = file.read(_LARGEST_FILE + 1)
+  except decode.BadImage:
+    raise
+  except Exception as error:  # permissions, a damaged or encrypted zip entry, a file that is gone, a compression that Python lacks
+    raise decode.BadImage(f"cannot be read ({error})") from error
+  return decode.decode_image(data, side, crop)
+
+
+def _check(store, name: str, crop: tuple[int, ...]) -> None:
+  try:
+    with store.open(name) as file:
+      # Pillow seeks about in a header; a compressed zip entry seeks slowly, so its start is taken whole.
+      decode.check_header(file if isinstance(store, _Folder) else io.BytesIO(file.read(_LARGEST_FILE)), crop)
+  except decode.BadImage:
+    raise
+  except Exception as error:
+    raise decode.BadImage(f"cannot be read ({error})") from error
+
+
+def _split(config, names: Sequence[str], found: labels.Labels) -> tuple[list[int], list[int]]:
+  data = config.data
+  if data.split_by == "seed":
+    return splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples)
+  if data.split_by not in found.columns:
+    known = ", ".join(found.columns) or "there are no labels"
+    raise UserError(f"data.split_by={data.split_by} is no column of the labels; use seed, or one of: {known}")
+  values = found.columns[data.split_by].tolist()
+  if data.split_by in found.classes:
+    values = [found.classes[data.split_by][i] if i >= 0 else "" for i in values]
+  return splits.by_value(names, values, data.split_by, data.scene_seed, data.train_examples, data.val_examples)
+
+
+def open_image_folder(config) -> dataset.Dataset:
+  """The images under `config.data.path` (a folder, a .zip, or a folder that holds images.zip), as a Dataset without truth.
+
+  Labels come from labels.csv (beside or in the zip, in the folder), or else from one folder per class; each is `label/<column>`. The
+  split depends on names and `data.scene_seed` only, so runs with different training seeds validate on the same images. Decoded
+  images stay in memory where they fit (`dataset.fits_in_memory`); otherwise headers are checked now and files decoded as they are read.
+
+  Raises UserError: path missing or not a zip, no image, no usable image, a crop that fits none, unknown split column, empty split.
+  """
+  crop, side = _crop(config), config.data.side
+  store = _store(config.data.path)
+  names = store.names
+  table = store.labels_file()
+  found = labels.read_csv(*table, names) if table else labels.from_folders(names)
+  chosen = _split(config, names, found)
+  order = [*chosen[0], *chosen[1]]
+  in_memory = dataset.fits_in_memory(len(order) * side * side * 3)
+  images = np.zeros((len(order), side, side, 3), np.uint8) if in_memory else None
+  reasons: dict[int, decode.BadImage] = {}
+
+  def work(i: int) -> None:
+    try:
+      if in_memory:
+        images[i] = _read(store, names[order[i]], side, crop)
+      else:
+        _check(store, names[order[i]], crop)
+    except decode.BadImage as error:
+      reasons[i] = error
+
+  dataset.for_each(len(order), work, "reading images" if in_memory else "checking images")
+  skipped = [(_printable(names[order[i]]), str(reasons[i])) for i in sorted(reasons)]
+  if len(reasons) == len(order):
+    first, reason = skipped[0]
+    if isinstance(reasons[min(reasons)], decode.CropOutside):
+      raise UserError(f"data.crop: {reason} in {first}, and none of the {len(order)} images can hold it")
+    raise UserError(f"none of the {len(order)} images of data.path={store.where} can be used; the first, {first}: {reason}")
+  if skipped:
+    listed = "; ".join(f"{name}: {reason}" for name, reason in skipped[:5]) + ("; ..." if len(skipped) > 5 else "")
+    logging.warning("%d of %d images skipped: %s", len(skipped), len(order), listed)
+
+  def make(start: int, stop: int, split: str) -> dataset.Split:
+    rows = [i for i in range(start, stop) if i not in reasons]
+    if not rows:
+      raise UserError(f"data.path={store.where}: no image is left for {split} out of {len(order)}; add images, or change data.split_by")
+    columns = {f"label/{name}": values[[order[i] for i in rows]] for name, values in found.columns.items()}
+    if in_memory:
+      # The rows of a split are nearly always contiguous: then this is a view, not a second copy of the set.
+      kept = images[rows[0]:rows[-1] + 1] if len(rows) == rows[-1] + 1 - rows[0] else images[rows]
+      return dataset.memory_split({"image": kept, **columns})
+    load = _LazySplit(store, [names[order[i]] for i in rows], columns, side, crop, skipped)
+    return dataset.Split(len(rows), load, in_memory=False)
+
+  boundary = len(chosen[0])
+  return dataset.Dataset(
+      name=f"image_folder {store.where}", train=make(0, boundary, "training"), validation=make(boundary, len(order), "validation"),
+      has_truth=False, classes={f"label/{name}": found.classes.get(name, ()) for name in found.columns}, skipped=skipped,
+      note="" if in_memory else "too large for memory: images are decoded as they are read")
