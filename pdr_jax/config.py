@@ -85,3 +85,36 @@ def base() -> ConfigDict:
           best_metric="val/reconstruction",  # lowest wins
       ),
   ))
+
+
+def variant(config: ConfigDict, names: str) -> ConfigDict:
+  """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`.
+
+  `small`: 32 x 32 and narrow networks, for two CPU cores. `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section
+  6), without the convex start. Raises ValueError for another name.
+  """
+  for name in filter(None, names.split(",")):
+    if name not in VARIANTS:
+      raise ValueError(f"unknown config variant {name!r}; choose from {', '.join(VARIANTS)}")
+    VARIANTS[name](config)
+  return config
+
+
+def _small(config: ConfigDict) -> None:
+  config.data.side = 32
+  config.networks.update(width_map=24, width_vector=24, zdim=96, zdim_confidence=48)
+  config.loss.perceptual = 0.0
+  config.optim.learning_rate = 3e-4
+  config.train.update(batch_size=32, steps=3_000, validate_every=500, figure_every=500, checkpoint_every=500, gradient_norms_every=500)
+
+
+def _unsup3d(config: ConfigDict) -> None:
+  config.loocc.weight = 0.0
+
+
+def _parity(config: ConfigDict) -> None:
+  config.scene.update(light="directional", convex_start=0.0)
+  config.loocc.update(choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01)
+
+
+VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity}

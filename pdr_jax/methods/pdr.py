@@ -1,0 +1,274 @@
+"""PDR: five networks take an image apart into depth, albedo, light and view; a renderer puts it together again (specification, sections 1 to 6).
+
+With `loocc.weight = 0` this is Unsup3D (Wu, Rupprecht, Vedaldi, CVPR 2020); with it, PDR (Klinghoffer et al. 2022).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from pdr_jax.evaluation import geometry
+from pdr_jax.losses.perceptual import perceptual
+from pdr_jax.losses.photometric import photometric
+from pdr_jax.losses.reduce import masked_mean
+from pdr_jax.losses.smoothness import smoothness
+from pdr_jax.methods import Method, TrainState, loocc
+from pdr_jax.methods import light as light_model
+from pdr_jax.methods import scene as scenes
+from pdr_jax.methods.scene import Scene
+from pdr_jax.networks import features as feature_networks
+from pdr_jax.networks.autoencoder import MapAutoencoder
+from pdr_jax.networks.confidence import ConfidenceNet
+from pdr_jax.networks.vector_encoder import VectorEncoder
+from pdr_jax.training import optimizer
+
+FACTORS = loocc.FACTORS
+
+
+def create(config: ConfigDict) -> Method:
+  """The PDR method for a configuration (see `pdr_jax.config.base` for its keys)."""
+  nets = networks(config)
+  phi = perceptual_features(config)
+  tx = optimizer.create(config)
+  return Method(
+      init=partial(init, nets=nets, tx=tx, config=config),
+      update=partial(update, nets=nets, phi=phi, tx=tx, config=config),
+      validate=partial(validate, nets=nets, phi=phi, config=config),
+      gradient_norms=partial(gradient_norms, nets=nets, phi=phi, config=config),
+      encode=partial(encode, nets=nets),
+      decompose=partial(decompose, nets=nets, config=config),
+      render=partial(render, config=config),
+  )
+
+
+# ---------------------------------------------------------------- networks
+
+
+def networks(config: ConfigDict) -> dict[str, object]:
+  """The five networks by name; `confidence` is missing when the loss does not use it."""
+  widths, side = config.networks, config.data.side
+  dtype = jnp.dtype(widths.dtype)
+  maps = partial(MapAutoencoder, width=widths.width_map, zdim=widths.zdim, side=side, dtype=dtype)
+  vectors = partial(VectorEncoder, width=widths.width_vector, side=side, dtype=dtype)
+  nets = {
+      "depth": maps(channels=1, activation="none"),
+      "albedo": maps(channels=3, activation="tanh"),
+      "light": vectors(outputs=light_model.OUTPUTS[config.scene.light]),
+      "view": vectors(outputs=6),
+  }
+  if config.loss.confidence:
+    nets["confidence"] = ConfidenceNet(width=widths.width_map, zdim=widths.zdim_confidence, side=side, dtype=dtype)
+  return nets
+
+
+def perceptual_features(config: ConfigDict) -> Callable | None:
+  """The fixed feature map of the perceptual loss, images `[B,S,S,3]` to `[B,S/4,S/4,D]`, or None when its weight is zero."""
+  if not config.loss.perceptual:
+    return None
+  if config.loss.perceptual_features == "vgg16":
+    return partial(feature_networks.vgg16_relu3_3, feature_networks.load_vgg16(config.loss.perceptual_weights))
+  return partial(feature_networks.random_features, feature_networks.random_features_init(0))
+
+
+def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+  """Fresh parameters; each network draws from its own stream."""
+  images = jnp.zeros((1, *batch["image"].shape[-3:]), jnp.float32)
+  params = {name: net.init(jax.random.fold_in(rng, i), images)["params"] for i, (name, net) in enumerate(nets.items())}
+  ema = jax.tree.map(jnp.array, params) if config.optim.ema else None
+  return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params), ema=ema)
+
+
+def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
+  """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`, all non-negative."""
+  return {name: nets[name].apply({"params": params[name]}, images, method="encode") for name in FACTORS}
+
+
+def explain(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> tuple[Scene, dict, Array]:
+  """The canonical scene of each image (border not clamped yet) and the feature blocks; the third is the depth before the border clamp."""
+  apply = lambda name: nets[name].apply({"params": params[name]}, images)
+  (raw, *_), (albedo, *_), (light, *_), (view, *_) = outputs = [apply(name) for name in FACTORS]
+  blocks = {name: output[1] for name, output in zip(FACTORS, outputs, strict=True)}
+  depth = scenes.bound_depth(raw[..., 0], config)
+  scene = Scene(scenes.clamp_border(depth, config), albedo, light_model.from_outputs(light, config), view * scenes.view_range(config)[None])
+  return scene, blocks, depth
+
+
+# ---------------------------------------------------------------- training
+
+
+def term_weights(config: ConfigDict) -> dict[str, float]:
+  """The weight of every loss term that is on; the one place where losses are weighted."""
+  loss = config.loss
+  weights = {
+      "photometric": 1.0,
+      "photometric_flip": loss.flip,
+      "perceptual": loss.perceptual,
+      "perceptual_flip": loss.perceptual * loss.flip,
+      "smoothness": loss.smoothness,
+      "loocc": config.loocc.weight,
+  }
+  return {name: weight for name, weight in weights.items() if weight}
+
+
+def reconstruction_terms(params: dict, images: Array, scene: Scene, depth: Array, *, nets: dict, phi: Callable | None, config: ConfigDict) -> tuple[dict, dict]:
+  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves ([image; mirrored]) with what was compared."""
+  count, weights = images.shape[0], term_weights(config)
+  rendering = scenes.render(scenes.mirrored(scene), config)
+  pixel = feature = None
+  if config.loss.confidence:
+    pixel, feature = nets["confidence"].apply({"params": params["confidence"]}, images)
+  terms = {}
+  halves = {"": slice(None, count), "_flip": slice(count, None)}
+  confidence = lambda maps, half: None if maps is None else maps[..., half:half + 1]
+  for half, (suffix, rows) in enumerate(halves.items()):
+    if f"photometric{suffix}" in weights:
+      values = photometric(rendering.image[rows], images, confidence(pixel, half))
+      terms[f"photometric{suffix}"] = (values, rendering.mask[rows, ..., None])
+  if phi is not None:
+    target = jax.lax.stop_gradient(phi(images))
+    for half, (suffix, rows) in enumerate(halves.items()):
+      if f"perceptual{suffix}" in weights:
+        mask = rendering.mask[rows, ..., None]
+        values = perceptual(phi(rendering.image[rows] * mask + images * (1 - mask)), target, confidence(feature, half))
+        terms[f"perceptual{suffix}"] = (values, pool(mask, values.shape[1]))
+  if "smoothness" in weights:
+    values = smoothness(depth, config.scene.max_depth - config.scene.min_depth)
+    terms["smoothness"] = (values, jnp.ones_like(values))
+  return terms, {"rendering": rendering, "pixel_confidence": pixel}
+
+
+def pool(mask: Float[Array, "B S S 1"], side: int) -> Float[Array, "B s s 1"]:
+  """Average-pools a mask to a smaller side that divides its own."""
+  step = mask.shape[1] // side
+  return mask.reshape(mask.shape[0], side, step, side, step, 1).mean(axis=(2, 4))
+
+
+def loss_terms(params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None, config: ConfigDict) -> tuple[dict, dict]:
+  """Every term's mean over the global batch (see `losses.reduce`), unweighted, and auxiliary numbers for the log."""
+  images = batch["image"]
+  scene, blocks, depth = explain(params, images, nets=nets, config=config)
+  terms, shown = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
+  terms = {name: masked_mean(values, mask, axis_name) for name, (values, mask) in terms.items()}
+  if config.loocc.weight:
+    count = images.shape[0]
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
+    drawn = loocc.draw(rng, first + jnp.arange(count), config)
+    values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
+    terms["loocc"] = masked_mean(values, jnp.ones_like(values), axis_name)
+  return terms, {"coverage": shown["rendering"].mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
+
+
+def weighted(terms: dict, config: ConfigDict) -> Array:
+  """The total loss."""
+  return sum(weight * terms[name] for name, weight in term_weights(config).items())
+
+
+def update(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, tx, config: ConfigDict) -> tuple[TrainState, dict]:
+  """One step. Gradients are averaged over `axis_name`; the new state is the same on every device."""
+  def objective(params):
+    terms, shown = loss_terms(params, batch, rng, axis_name, nets=nets, phi=phi, config=config)
+    return weighted(terms, config), (terms, shown)
+
+  (total, (terms, shown)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+  grads = mean_over(grads, axis_name)
+  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  ema = state.ema
+  if config.optim.ema:
+    ema = optax.incremental_update(params, state.ema, 1 - config.optim.ema)
+  metrics = as_metrics({"loss": total, **terms, **shown}, batch["image"].shape[0], axis_name)
+  metrics["gradient_norm"] = (optax.global_norm(grads), jnp.ones(()))
+  return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
+
+
+def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
+  """The global norm of each weighted term's gradient: which term pulls how hard. One forward pass, one backward pass a term."""
+  _, pull, _ = jax.vjp(lambda params: loss_terms(params, batch, rng, axis_name, nets=nets, phi=phi, config=config), state.params, has_aux=True)
+  weights = term_weights(config)
+
+  def norm(one_hot):
+    grads, = pull({name: weight * one_hot[i] for i, (name, weight) in enumerate(weights.items())})
+    return optax.global_norm(mean_over(grads, axis_name))
+
+  norms = jax.lax.map(norm, jnp.eye(len(weights)))
+  return {f"gradient_norm/{name}": (norms[i], jnp.ones(())) for i, name in enumerate(weights)}
+
+
+def mean_over(tree, axis_name: str | None):
+  """The mean over the devices' axis, or the tree itself without one."""
+  return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+
+
+def as_metrics(values: dict[str, Array], count: int, axis_name: str | None) -> dict[str, tuple[Array, Array]]:
+  """Means over this device's examples to (sum, count) pairs over all devices."""
+  devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+  total = jnp.asarray(count * devices, jnp.float32)
+  return {name: (value * total, total) for name, value in mean_over(values, axis_name).items()}
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
+  """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9). Nothing is drawn at random.
+
+  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both means over images.
+  """
+  params = state.params if state.ema is None else state.ema
+  images, valid = batch["image"], batch["_mask"]
+  scene, _, depth = explain(params, images, nets=nets, config=config)
+  terms, shown = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
+  rendering = shown["rendering"]
+  per_image = {name: image_mean(values, mask) for name, (values, mask) in terms.items()}
+  weights = term_weights(config)
+  count = images.shape[0]
+  mask = rendering.mask[:count]
+  scores = {
+      "val/reconstruction": sum(weights[name] * value for name, value in per_image.items()),
+      "val/l1": image_mean(jnp.abs(rendering.image[:count] - images), mask[..., None]),
+      "val/convex": geometry.is_convex(scene.depth),
+  }
+  if "depth" in batch:
+    scores |= {f"val/{name}": value for name, value in geometry.scores(
+        rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov).items()}
+  metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
+  return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
+
+
+def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B ..."]) -> Float[Array, "B"]:
+  """The mean of each image's values inside its mask (zero for an empty mask)."""
+  mask = jnp.broadcast_to(mask, values.shape)
+  axes = tuple(range(1, values.ndim))
+  return (values * mask).sum(axes) / jnp.maximum(mask.sum(axes), 1e-6)
+
+
+def decompose(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> dict[str, Array]:
+  """Everything PDR says about images.
+
+  Returns `depth` `[B,S,S]`, `albedo` `[B,S,S,3]` in [-1,1], `light` (SH, `[B,9]` or `[B,9,3]`), `view` `[B,6]`, `normal`, `shading`, `canonical` (all in the
+  canonical frame), `reconstruction`, `mask`, `depth_at_view` (at the input view), and `confidence` `[B,S,S]` (the predicted deviation; absent if off).
+  """
+  scene, _, _ = explain(params, images, nets=nets, config=config)
+  rendering = scenes.render(scene, config)
+  parts = {
+      "depth": scene.depth, "albedo": scene.albedo, "light": light_model.as_sh(scene.light), "view": scene.view,
+      "normal": rendering.normals, "shading": rendering.shading, "canonical": rendering.canonical,
+      "reconstruction": rendering.image, "mask": rendering.mask, "depth_at_view": rendering.depth,
+  }
+  if config.loss.confidence:
+    parts["confidence"] = nets["confidence"].apply({"params": params["confidence"]}, images)[0][..., 0]
+  return parts
+
+
+def render(parts: dict[str, Array], light: Array | None = None, view: Array | None = None, *, config: ConfigDict) -> dict[str, Array]:
+  """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`: `image`, `mask`, `depth_at_view`."""
+  canonical = parts["canonical"]
+  if light is not None:
+    _, _, canonical = scenes.shade(Scene(parts["depth"], parts["albedo"], light, parts["view"]), config)
+  image, mask, depth = scenes.at_view(parts["depth"], canonical, parts["view"] if view is None else view, config)
+  return {"image": image, "mask": mask, "depth_at_view": depth}

@@ -1,0 +1,46 @@
+"""Installs pdr_jax. No compiler, no TensorFlow, no CUDA toolkit needed; lower bounds here, tested versions in requirements.lock."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+root = pathlib.Path(__file__).parent
+version = re.search(r'__version__ = "(.+?)"', (root / "pdr_jax/__init__.py").read_text()).group(1)
+
+setup(
+    name="pdr_jax",
+    version=version,
+    description="Physically disentangled representations in JAX: depth, albedo, light and viewpoint from plain images",
+    long_description=(root / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["pdr_jax", "pdr_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "jax>=0.10",
+        "flax>=0.12",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.11.30",
+        "ml-collections>=1.1",
+        "absl-py>=2.1",
+        "numpy>=2.0",
+        "tensorflow-datasets>=4.9.9",
+        "importlib_resources>=6.4",  # tensorflow-datasets needs it and does not say so
+        "array_record>=0.8.1",
+        "grain>=0.2.15",
+        "jaxtyping>=0.3",
+        "matplotlib>=3.9",
+        "opencv-python-headless>=4.10",
+        "pillow>=11",
+        "rich>=13.9",
+        "safetensors>=0.5",
+        "tensorboardX>=2.6.2",
+    ],
+    extras_require={
+        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.15", "scikit-learn>=1.6"],
+        "cuda": ["jax[cuda13]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
+        "torch": ["torch>=2.6"],
+        "tf": ["tensorflow>=2.19"],
+    },
+)
