@@ -17,7 +17,7 @@ from pdr_jax.losses.perceptual import perceptual
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
-from pdr_jax.methods import Method, TrainState, loocc
+from pdr_jax.methods import Method, TrainState, loocc, optimizer
 from pdr_jax.methods import light as light_model
 from pdr_jax.methods import scene as scenes
 from pdr_jax.methods.scene import Scene
@@ -25,7 +25,6 @@ from pdr_jax.networks import features as feature_networks
 from pdr_jax.networks.autoencoder import MapAutoencoder
 from pdr_jax.networks.confidence import ConfidenceNet
 from pdr_jax.networks.vector_encoder import VectorEncoder
-from pdr_jax.training import optimizer
 
 FACTORS = loocc.FACTORS
 
