@@ -1,0 +1,125 @@
+"""Convolutions and group normalisation as the networks of section 1 of the specification use them.
+
+Channels-last, no biases. Kernels are stored `[kh, kw, in, out]`; PyTorch's `Conv2d` weight `[out, in, kh, kw]` maps with
+`transpose(2, 3, 1, 0)`, its `ConvTranspose2d` weight `[in, out, kh, kw]` with `transpose(2, 3, 0, 1)`, nothing is flipped.
+Strided and transposed convolutions are written as stride-1 convolutions over regrouped pixels: the same operator, but its
+gradients are plain convolutions too, where XLA would otherwise emit slow dilated ones.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def torch_uniform(fan_in: int):
+  """PyTorch's default initialiser for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), variance 1 / (3 fan_in)."""
+  bound = 1.0 / math.sqrt(fan_in)
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _convolve(x: Array, kernel: Array, padding: int) -> Array:
+  """Stride-1 cross-correlation, `[B,H,W,I] * [k,k,I,O]`, zero padding."""
+  return lax.conv_general_dilated(x, kernel, (1, 1), ((padding, padding),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def conv_same(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B H W O"]:
+  """Stride-1 convolution of odd kernel size k, zero padding k // 2."""
+  return _convolve(x, kernel, kernel.shape[0] // 2)
+
+
+def conv_down(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B H/2 W/2 O"]:
+  """Convolution 4x4, stride 2, padding 1: a 2x2 convolution over 2x2 blocks of pixels. H and W are even."""
+  batch, height, width, channels = x.shape
+  rows, columns = height // 2 + 1, width // 2 + 1
+  blocks = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, rows, 2, columns, 2, channels)
+  blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, 4 * channels)
+  taps = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * channels, -1)
+  return _convolve(blocks, taps, 0)
+
+
+def conv_up(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B 2H 2W O"]:
+  """Transposed convolution 4x4, stride 2, padding 1 (PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`), in four phases.
+
+  Output row 2m sees input rows (m-1, m) through taps (3, 1), row 2m+1 sees (m, m+1) through (2, 0); so one 2x2 convolution
+  over the padded input yields all four phases of (row, column), shifted by one pixel from each other, and they interleave.
+  """
+  batch, height, width, channels = x.shape
+  out = kernel.shape[-1]
+  taps = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, out)  # [tap row, phase row, tap column, phase column, I, O]
+  taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * out)
+  phases = _convolve(x, taps, 1).reshape(batch, height + 1, width + 1, 2, 2, out)
+  rows = [jnp.stack([phases[:, a:a + height, b:b + width, a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
+  return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, out)
+
+
+def conv_to_point(x: Float[Array, "B k k I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B O"]:
+  """Convolution without padding whose kernel covers the whole input: a matrix product."""
+  return x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def conv_from_point(x: Float[Array, "B I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B k k O"]:
+  """Transposed convolution of a single pixel, `ConvTranspose2d(I, O, k, 1, 0)` on 1x1: a matrix product."""
+  rows, columns, channels, out = kernel.shape
+  return (x @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).reshape(-1, rows, columns, out)
+
+
+def upsample_nearest(x: Float[Array, "B H W C"]) -> Float[Array, "B 2H 2W C"]:
+  """Each pixel becomes 2x2 pixels."""
+  batch, height, width, channels = x.shape
+  return jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels)).reshape(
+      batch, 2 * height, 2 * width, channels)
+
+
+def group_norm(x: Float[Array, "B H W C"], scale: Float[Array, "C"], bias: Float[Array, "C"], group_size: int = 4,
+               epsilon: float = 1e-5) -> Float[Array, "B H W C"]:
+  """Group normalisation over the pixels and `group_size` neighbouring channels, as PyTorch's `GroupNorm(C // group_size, C)`.
+
+  Statistics and the affine map are float32, the result has the dtype of x. Per-channel sums are combined into groups afterwards, so
+  that the image-sized work is one pass that reads and one that writes.
+  """
+  batch, height, width, channels = x.shape
+  values = x.astype(jnp.float32)
+  moments = jnp.stack([values.mean(axis=(1, 2)), (values * values).mean(axis=(1, 2))])  # [2, B, C]
+  moments = moments.reshape(2, batch, channels // group_size, group_size).mean(axis=-1)
+  mean, square = moments
+  inverse = lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + epsilon)
+  gain = jnp.repeat(inverse, group_size, axis=1) * scale[None]
+  offset = bias[None] - jnp.repeat(mean, group_size, axis=1) * gain
+  return (values * gain[:, None, None] + offset[:, None, None]).astype(x.dtype)
+
+
+class Conv(nn.Module):
+  """A convolution without bias. `kind`: same (stride 1, odd `size`), down, up (4x4, stride 2), to_point, from_point (`size` 4).
+
+  Parameter: `kernel [size, size, in, features]`, float32; the computation and the result are in `dtype`.
+  """
+  features: int
+  kind: str = "same"
+  size: int = 4
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    channels = x.shape[-1]
+    # PyTorch reads a transposed convolution's weight [in, out, k, k] as if it were [out, in, k, k], so its "fan in" counts the outputs.
+    fan_in = (self.features if self.kind in ("up", "from_point") else channels) * self.size**2
+    kernel = self.param("kernel", torch_uniform(fan_in), (self.size, self.size, channels, self.features))
+    operator = dict(same=conv_same, down=conv_down, up=conv_up, to_point=conv_to_point, from_point=conv_from_point)[self.kind]
+    return operator(x.astype(self.dtype), kernel.astype(self.dtype))
+
+
+class GroupNorm(nn.Module):
+  """`group_norm` with learned `scale` (ones) and `bias` (zeros), both `[C]` float32."""
+  group_size: int = 4
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    channels = x.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    bias = self.param("bias", nn.initializers.zeros, (channels,))
+    return group_norm(x, scale, bias, self.group_size)
