@@ -1,0 +1,91 @@
+"""Which pixels a triangle covers, and how near it is there: the one float32 definition that every selection of faces shares.
+
+Screen space is `(u, v, z)` with u right and v down in pixels, pixel centres at integers (CONVENTIONS.md). Nothing here is
+differentiated: selections of faces run under `stop_gradient`, and `fragments.py` recomputes what is continuous.
+
+The corners of a face are sorted by `(v, u)` first. An edge shared by two faces is then walked in the same direction for both, so its
+edge function comes out bit for bit the same up to sign (also where a compiler fuses multiply and add), and no pixel falls between them.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+MIN_AREA = 1e-12  # squared pixels (twice the area): a face of at most this is a segment or a point
+MIN_EDGE_SQ = 1e-12  # squared pixels: an edge of at most this is a point
+MIN_DEPTH, MAX_DEPTH = 1e-12, 1e12  # depths are clamped to this, so that reciprocals and their gradients stay finite
+MAX_COORDINATE = 1e9  # pixels: a face with a vertex further out is culled (float32 has lost the pixel long before)
+
+
+class SortedFaces(NamedTuple):
+  """Faces ready for testing; every array has the shape of the faces. `a`, `b`, `c` are the corners by increasing `(v, u)`."""
+  au: Float[Array, "..."]
+  av: Float[Array, "..."]
+  bu: Float[Array, "..."]
+  bv: Float[Array, "..."]
+  cu: Float[Array, "..."]
+  cv: Float[Array, "..."]
+  qa: Float[Array, "..."]  # reciprocal depths, positive
+  qb: Float[Array, "..."]
+  qc: Float[Array, "..."]
+  visible: Bool[Array, "..."]  # not culled
+  solid: Bool[Array, "..."]  # not culled, and of nonzero area
+
+
+def sort_faces(corners: Float[Array, "... 3 3"]) -> SortedFaces:
+  """Sorts the corners `[..., 3 corners, (u, v, z)]` of faces. Culled: a corner at z <= 0, not finite, or beyond `MAX_COORDINATE`."""
+  u, v, z = corners[..., 0], corners[..., 1], corners[..., 2]
+  usable = (jnp.abs(u) <= MAX_COORDINATE) & (jnp.abs(v) <= MAX_COORDINATE) & (z > 0) & (z < jnp.inf)  # comparisons with NaN are false
+  visible = usable[..., 0] & usable[..., 1] & usable[..., 2]
+  points = []
+  for i in range(3):
+    points.append((jnp.where(visible, v[..., i], 0.0), jnp.where(visible, u[..., i], 0.0),
+                   1.0 / jnp.where(visible, jnp.clip(z[..., i], MIN_DEPTH, MAX_DEPTH), 1.0)))
+  for i, j in ((0, 1), (1, 2), (0, 1)):
+    first, second = points[i], points[j]
+    swap = (second[0] < first[0]) | ((second[0] == first[0]) & (second[1] < first[1]))
+    points[i] = tuple(jnp.where(swap, s, f) for f, s in zip(first, second, strict=True))
+    points[j] = tuple(jnp.where(swap, f, s) for f, s in zip(first, second, strict=True))
+  (av, au, qa), (bv, bu, qb), (cv, cu, qc) = points
+  area = (bu - au) * (cv - av) - (bv - av) * (cu - au)
+  return SortedFaces(au, av, bu, bv, cu, cv, qa, qb, qc, visible, visible & (jnp.abs(area) > MIN_AREA))
+
+
+def _edge(u0, v0, u1, v1, q0, q1):
+  """Squared distance of the origin to a segment, and the reciprocal depth at its nearest point."""
+  du, dv = u1 - u0, v1 - v0
+  length_sq = du * du + dv * dv
+  t = jnp.clip(-(u0 * du + v0 * dv) / jnp.where(length_sq > MIN_EDGE_SQ, length_sq, 1.0), 0.0, 1.0)
+  t = jnp.where(length_sq > MIN_EDGE_SQ, t, 0.0)
+  pu, pv = u0 + t * du, v0 + t * dv
+  return pu * pu + pv * pv, q0 + t * (q1 - q0)
+
+
+def cover(faces: SortedFaces, u: Float[Array, "..."], v: Float[Array, "..."], blur_radius: float) -> Float[Array, "..."]:
+  """Reciprocal depth of the face at the pixel, or -1 where the face does not reach the pixel. Larger is nearer.
+
+  A pixel is reached when it lies in the closed triangle, or when `blur_radius > 0` and the face is at most that far away on the screen; the
+  depth is then that of the nearest point. A zero-area face is reached by its blur only.
+
+  Args:
+    faces: sorted faces, of any shape that broadcasts with the pixels' (equal ranks).
+    u, v: pixel coordinates.
+    blur_radius: pixels, a Python number.
+  """
+  au, av, bu, bv, cu, cv = faces.au - u, faces.av - v, faces.bu - u, faces.bv - v, faces.cu - u, faces.cv - v
+  wa, wb, wc = bu * cv - bv * cu, -(au * cv - av * cu), au * bv - av * bu
+  total = wa + wb + wc
+  # the exact bounding box keeps rounding noise in the edge functions of minute faces from reaching pixels far away
+  boxed = (jnp.minimum(jnp.minimum(au, bu), cu) <= 0) & (jnp.maximum(jnp.maximum(au, bu), cu) >= 0) & (av <= 0) & (cv >= 0)
+  lowest, highest = jnp.minimum(jnp.minimum(wa, wb), wc), jnp.maximum(jnp.maximum(wa, wb), wc)
+  inside = faces.solid & boxed & ((lowest >= 0) | (highest <= 0)) & (total != 0)
+  q = (wa * faces.qa + wb * faces.qb + wc * faces.qc) / jnp.where(inside, total, 1.0)
+  if blur_radius == 0:
+    return jnp.where(inside, q, -1.0)
+  nearest, q_edge = _edge(au, av, bu, bv, faces.qa, faces.qb)
+  for other, q_other in (_edge(bu, bv, cu, cv, faces.qb, faces.qc), _edge(au, av, cu, cv, faces.qa, faces.qc)):
+    q_edge = jnp.where(other < nearest, q_other, q_edge)
+    nearest = jnp.minimum(nearest, other)
+  reached = faces.visible & (nearest <= blur_radius * blur_radius)
+  return jnp.where(inside, q, jnp.where(reached, q_edge, -1.0))
