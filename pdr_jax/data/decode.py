@@ -1,10 +1,13 @@
 """Bytes of an image file -> [S, S, 3] uint8: orientation, grey, alpha, 16 bits, crop and an area filter, with one reason where it fails."""
 
 import io
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pdr_jax.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".ppm", ".bmp", ".webp")
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "WEBP")  # the only decoders that a file may reach, whatever its name
@@ -19,6 +22,14 @@ class BadImage(Exception):
 
 class CropOutside(BadImage):
   """The crop does not lie inside this image."""
+
+
+def check_crop(crop: Sequence[int]) -> tuple[int, ...]:
+  """`data.crop` as a tuple, empty or (left, top, right, bottom). Raises UserError."""
+  crop = tuple(crop)
+  if crop and not (len(crop) == 4 and 0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
+    raise UserError(f"data.crop={crop} is not (left, top, right, bottom) in pixels with left < right and top < bottom")
+  return crop
 
 
 def _box(width: int, height: int, crop: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -109,13 +109,6 @@ def _store(path: str) -> _Folder | _Zip:
   return store
 
 
-def _crop(config) -> tuple[int, ...]:
-  crop = tuple(config.data.crop)
-  if crop and not (len(crop) == 4 and 0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
-    raise UserError(f"data.crop={crop} is not (left, top, right, bottom) in pixels with left < right and top < bottom")
-  return crop
-
-
 def _printable(name: str) -> str:
   """File names may hold bytes that are no text."""
   return name.encode("utf-8", "backslashreplace").decode()
@@ -192,7 +185,7 @@ def open_image_folder(config) -> dataset.Dataset:
 
   Raises UserError: path missing or not a zip, no image, no usable image, a crop that fits none, unknown split column, empty split.
   """
-  crop, side = _crop(config), config.data.side
+  crop, side = decode.check_crop(config.data.crop), config.data.side
   store = _store(config.data.path)
   names = store.names
   table = store.labels_file()

@@ -8,12 +8,12 @@ from pdr_jax.errors import UserError
 _TRAIN, _VALIDATION = ("train", "training"), ("validation", "val", "valid", "test")
 
 
-def _rank(seed: int, name: str) -> bytes:
+def rank(seed: int, name: str) -> bytes:
   return hashlib.blake2b(f"{seed}/{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]:
-  """(training, validation) sizes: validation is val_examples (0: a tenth), never more than half; training is at most train_examples (0: all)."""
+  """(training, validation) sizes: validation is val_examples (0: a tenth), at most half; training at most train_examples (0: all)."""
   if train_examples < 0 or val_examples < 0:
     raise UserError("data.train_examples and data.val_examples are counts: 0 (all, a tenth) or more")
   validation = min(val_examples or (total + 9) // 10, total // 2)
@@ -23,7 +23,7 @@ def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]
 
 def by_seed(names: Sequence[str], seed: int, train_examples: int, val_examples: int) -> tuple[list[int], list[int]]:
   """Random split: indices into `names` for (train, validation), disjoint, each in a random order fixed by the seed and the names."""
-  order = sorted(range(len(names)), key=lambda i: _rank(seed, names[i]))
+  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
   train, validation = sizes(len(names), train_examples, val_examples)
   return order[validation:validation + train], order[:validation]
 
@@ -35,7 +35,7 @@ def by_value(names: Sequence[str], values: Sequence, column: str, seed: int, tra
   Whole values go to validation, in a random order, until it is large enough. A column that itself says `train` and `validation`
   (or val, valid, test) is taken at its word. Raises UserError where the column has a single value.
   """
-  order = sorted(range(len(names)), key=lambda i: _rank(seed, names[i]))
+  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
   words = {str(value).lower() for value in values}
   given = next((word for word in _VALIDATION if word in words), None)
   if given and any(word in words for word in _TRAIN):
@@ -50,7 +50,7 @@ def by_value(names: Sequence[str], values: Sequence, column: str, seed: int, tra
     groups.setdefault(str(values[i]), []).append(i)
   held: set[str] = set()
   count = 0
-  ranked = sorted(groups, key=lambda value: _rank(seed, f"value/{value}"))
+  ranked = sorted(groups, key=lambda value: rank(seed, f"value/{value}"))
   for value in ranked[:-1]:  # at least one value is left for training
     if count >= wanted:
       break

@@ -1,0 +1,242 @@
+"""Prepared TensorFlow Datasets as a data set, read without TensorFlow: array_record, and TFRecord files as they are."""
+
+import difflib
+import os
+import struct
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from pdr_jax.data import dataset, decode, splits
+from pdr_jax.errors import UserError
+
+_VALIDATION = ("validation", "val", "valid", "test")
+PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
+
+
+class TfRecords:
+  """Random access to the records of TFRecord shards (uncompressed). A record is: length u64, its checksum u32, the bytes, their checksum u32.
+
+  The positions are found by hopping from length to length once. Raises UserError where a shard ends in the middle of a record.
+  """
+
+  def __init__(self, file_instructions):
+    self._paths, self._records = [], []
+    for instruction in file_instructions:
+      path = os.fspath(instruction.filename)
+      self._paths.append(path)
+      records, position, size = [], 0, os.path.getsize(path)
+      with open(path, "rb") as file:
+        while position < size:
+          file.seek(position)
+          head = file.read(8)
+          length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+          if position + length + 16 > size:
+            raise UserError(f"{path} is truncated or no TFRecord file: prepare the data set again")
+          records.append((len(self._paths) - 1, position + 12, length))
+          position += length + 16
+      take = instruction.take if instruction.take > 0 else None
+      self._records += records[instruction.skip:][:take]
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __getitem__(self, index: int) -> bytes:
+    path, position, length = self._records[index]
+    with open(self._paths[path], "rb") as file:
+      file.seek(position)
+      return file.read(length)
+
+
+def find_builder(name: str, data_dir: str) -> Any:
+  """The builder of a data set that is already prepared, whether or not its generation code is installed. Raises UserError with what to do."""
+  import tensorflow_datasets as tfds  # slow to import, and only this source needs it
+  data_dir = os.path.expanduser(data_dir) if data_dir else None
+  where = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+  try:
+    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
+  except tfds.core.registered.DatasetNotFoundError:
+    pass
+  except Exception as error:  # a damaged dataset_info.json, an unparsable name, a version that is not there ...
+    raise UserError(f"data.name={name}: the copy in {where} cannot be opened ({_line(error)}); prepare it again") from error
+  known = tfds.list_builders(with_community_datasets=False)
+  bare = name.split(":")[0].split("/")[0]
+  if bare not in known:
+    close = difflib.get_close_matches(bare, [*known, "heads", "ict_faces", "image_folder"], 3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise UserError(f"data.name={name} is neither heads, ict_faces, image_folder, nor a prepared TFDS data set in {where}{hint}")
+  raise UserError(f"data.name={name} is not prepared in {where}; prepare it once: {PREPARE.format(name=name)}")
+
+
+def _line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _label_features(features, prefix: str = "") -> dict[str, Any]:
+  """Path -> feature of every scalar number, truth value or class, nested ones as attributes/Smiling."""
+  import tensorflow_datasets as tfds
+  found = {}
+  for key, feature in features.items():
+    if isinstance(feature, tfds.features.FeaturesDict):
+      found.update(_label_features(feature, f"{prefix}{key}/"))
+    elif isinstance(feature, tfds.features.Tensor | tfds.features.ClassLabel) and feature.shape == ():
+      if np.dtype(feature.np_dtype).kind in "biuf":
+        found[prefix + key] = feature
+  return found
+
+
+def _wanted(paths: list[str]) -> dict:
+  """{'attributes': {'Smiling': True}} from attributes/Smiling: what TFDS calls a partial decoding."""
+  tree: dict = {}
+  for path in paths:
+    *above, last = path.split("/")
+    node = tree
+    for key in above:
+      node = node.setdefault(key, {})
+    node[last] = True
+  return tree
+
+
+def _at(example: dict, path: str) -> Any:
+  for key in path.split("/"):
+    example = example[key]
+  return example
+
+
+class _Reader:
+  """Reads single examples: the image as encoded bytes or pixels, and the labels. Everything else stays undecoded."""
+
+  def __init__(self, builder, split: str):
+    import tensorflow_datasets as tfds
+    image = builder.info.features["image"]
+    self.labels = _label_features(builder.info.features)
+    skip = {"image": tfds.decode.SkipDecoding()} if isinstance(image, tfds.features.Image) else None
+    decoders = tfds.decode.PartialDecoding(_wanted(["image", *self.labels]), decoders=skip)
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+      self._features, self._decoders = decoders.extract_features(builder.info.features), skip
+      self._source = TfRecords(builder.info.splits[split].file_instructions)
+    else:
+      self._features, self._decoders = None, None
+      self._source = builder.as_data_source(split, decoders=decoders)
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> dict:
+    example = self._source[index]
+    return example if self._features is None else self._features.deserialize_example_np(example, decoders=self._decoders)
+
+
+class _LazyReader:
+  """`Split.load` that reads and decodes each time, for sets too large for memory; an image that fails is replaced by the next one."""
+
+  def __init__(self, reader: _Reader, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list):
+    self._reader, self._rows, self._side, self._crop, self._name, self._skipped = reader, rows, side, crop, name, skipped
+    self._bad: set[int] = set()
+
+  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
+    examples = [self._one(int(i)) for i in indices]
+    arrays = {"image": np.stack([image for image, _ in examples])}
+    if not image_only:
+      for path, feature in self._reader.labels.items():
+        arrays[f"label/{path}"] = np.array([_at(example, path) for _, example in examples], _label_dtype(feature))
+    return arrays
+
+  def _one(self, index: int) -> tuple[np.ndarray, dict]:
+    for step in range(len(self._rows)):
+      row = int(self._rows[(index + step) % len(self._rows)])
+      if row in self._bad:
+        continue
+      example = self._reader[row]
+      try:
+        return decode.decode_image(example["image"], self._side, self._crop), example
+      except decode.BadImage as error:
+        self._bad.add(row)
+        self._skipped.append((f"example {row}", str(error)))
+        logging.warning("%s: example %d: %s; the next image takes its place", self._name, row, error)
+    raise UserError(f"data.name={self._name}: no image can be read any more")
+
+
+def _label_dtype(feature) -> type:
+  return np.float32 if np.dtype(feature.np_dtype).kind == "f" else np.int32
+
+
+def _rows(config, readers: dict[str, _Reader], validation: str | None) -> tuple[np.ndarray, np.ndarray]:
+  """Which examples of the train split and of the validation split (or of train too, where validation is None) are used."""
+  data, total = config.data, len(readers["train"])
+  if validation is None:
+    train, held = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, data.val_examples)
+    return np.array(train), np.array(held)
+  train, _ = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, 1)
+  if not data.train_examples or data.train_examples >= total:
+    train = range(total)
+  others = len(readers[validation])
+  held = sorted(range(others), key=lambda i: splits.rank(data.scene_seed, str(i)))
+  return np.array(train), np.array(held[:data.val_examples or max(1, total // 10)])
+
+
+def open_tfds(config) -> dataset.Dataset:
+  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) under `config.data.cache_dir`, as a Dataset without truth.
+
+  Needs a feature `image`; scalar features become `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named
+  validation, val, valid or test, in this order, or else is carved out of train by `data.scene_seed`.
+  Raises UserError: unknown or unprepared data set, no image feature, no train split, no usable image, a crop that fits none.
+  """
+  import tensorflow_datasets as tfds
+  name, side, crop = config.data.name, config.data.side, decode.check_crop(config.data.crop)
+  builder = find_builder(name, config.data.cache_dir)
+  features = builder.info.features
+  if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
+    listed = ", ".join(features) if isinstance(features, tfds.features.FeaturesDict) else type(features).__name__
+    raise UserError(f"data.name={name} has no feature `image` (it has {listed}): choose a data set of images")
+  if not isinstance(features["image"], tfds.features.Image) and features["image"].np_dtype != np.uint8:
+    raise UserError(f"data.name={name}: its `image` holds {features['image'].np_dtype} values, not pictures of 8 bits")
+  if "train" not in builder.info.splits:
+    raise UserError(f"data.name={name} has no split `train` (it has {', '.join(builder.info.splits) or 'none: prepare it again'})")
+  validation = next((split for split in _VALIDATION if split in builder.info.splits and builder.info.splits[split].num_examples), None)
+  try:
+    readers = {split: _Reader(builder, split) for split in ("train", validation) if split}
+  except NotImplementedError as error:
+    message = f"data.name={name} is prepared as {builder.info.file_format.value}, which has no random access; once: {PREPARE.format(name=name)}"
+    raise UserError(message) from error
+  rows = dict(zip(("train", "validation"), _rows(config, readers, validation)))
+  skipped: list[tuple[str, str]] = []
+  in_memory = dataset.fits_in_memory(sum(map(len, rows.values())) * side * side * 3)
+  classes = {f"label/{path}": tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) and feature.names else ()
+             for path, feature in readers["train"].labels.items()}
+
+  def make(split: str) -> dataset.Split:
+    reader = readers["train" if split == "train" or validation is None else validation]
+    if not in_memory:
+      return dataset.Split(len(rows[split]), _LazyReader(reader, rows[split], side, crop, name, skipped), in_memory=False)
+    return dataset.memory_split(_read_all(reader, rows[split], side, crop, f"{name} {split}", skipped))
+
+  note = "" if in_memory else "too large for memory: images are decoded as they are read"
+  return dataset.Dataset(name=name, train=make("train"), validation=make("validation"), has_truth=False, classes=classes,
+                         skipped=skipped, note=note)
+
+
+def _read_all(reader: _Reader, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list) -> dict[str, np.ndarray]:
+  """Decodes the chosen rows into arrays, those that fail left out."""
+  arrays = {"image": np.zeros((len(rows), side, side, 3), np.uint8)}
+  for path, feature in reader.labels.items():
+    arrays[f"label/{path}"] = np.zeros(len(rows), _label_dtype(feature))
+  reasons: dict[int, str] = {}
+
+  def work(i: int) -> None:
+    example = reader[int(rows[i])]
+    for path in reader.labels:
+      arrays[f"label/{path}"][i] = _at(example, path)
+    try:
+      arrays["image"][i] = decode.decode_image(example["image"], side, crop)
+    except decode.BadImage as error:
+      reasons[i] = str(error)
+
+  dataset.for_each(len(rows), work, f"reading {name}")
+  if len(reasons) == len(rows):
+    reason = reasons[min(reasons)] if reasons else "the split is empty"
+    raise UserError(f"data.name: none of the {len(rows)} images of {name} can be used; the first: {reason}")
+  skipped += [(f"{name} example {rows[i]}", reasons[i]) for i in sorted(reasons)]
+  good = np.array([i for i in range(len(rows)) if i not in reasons])
+  return arrays if not reasons else {key: array[good] for key, array in arrays.items()}
