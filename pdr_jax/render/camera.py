@@ -4,8 +4,6 @@ Everything is written out per component instead of as matrix products: it fuses 
 TPUs, whose matrix unit rounds to bfloat16 by default.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -36,8 +34,8 @@ def pinhole(side: int, fov_degrees: float = 10.0) -> Camera:
 def project(points: Float[Array, "... 3"], camera: Camera) -> Float[Array, "... 3"]:
   """Camera-frame points (model units) to screen space (u, v, z): pixels, pixels, depth in model units.
 
-  Points with z <= 1e-6 have no picture: their z is kept (the rasterizer culls by it), and (u, v) are computed as if z were 1, so that values
-  and gradients stay finite.
+  Points with z <= 1e-6 have no picture: their z is kept (the rasterizer culls by it), and (u, v) are computed as if z were 1, so that
+  values and gradients stay finite.
   """
   return jnp.stack(project_components(points[..., 0], points[..., 1], points[..., 2], camera), axis=-1)
 
@@ -54,7 +52,7 @@ def rotation_matrix(angles: Float[Array, "... 3"]) -> Float[Array, "... 3 3"]:
 
 
 def axis_angle_matrix(axis: Float[Array, "... 3"], angle: Float[Array, "..."]) -> Float[Array, "... 3 3"]:
-  """Right-handed rotation by `angle` (radians) about `axis` (any length; a zero axis scales instead of turning, by cos(angle)). Rodrigues."""
+  """Right-handed rotation by `angle` (radians) about `axis`, by Rodrigues' formula; the axis may have any length but zero."""
   axis = safe_ops.normalize(axis)
   x, y, z = axis[..., 0], axis[..., 1], axis[..., 2]
   c, s = jnp.cos(angle), jnp.sin(angle)
@@ -82,7 +80,9 @@ def undo_view(points: Float[Array, "... N 3"], view: Float[Array, "... 6"]) -> F
 # The same per component: arrays without the axis of three, which XLA fuses and lays out well. Views broadcast against the components.
 
 
-def project_components(x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], camera: Camera) -> tuple[Array, Array, Array]:
+def project_components(
+    x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], camera: Camera
+) -> tuple[Array, Array, Array]:
   """`project`, per component."""
   in_front = z > SMALLEST_DEPTH
   scale = camera.focal / jnp.where(in_front, z, 1.0)

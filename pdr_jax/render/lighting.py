@@ -3,8 +3,6 @@
 Irradiance by spherical harmonics: Ramamoorthi & Hanrahan 2001 (only the first three bands of the clamped cosine matter).
 """
 
-from __future__ import annotations
-
 import math
 
 import jax.numpy as jnp
@@ -59,12 +57,13 @@ def directional_shading(
   return ambient[..., None, None] + diffuse[..., None, None] * jnp.maximum(cosine, 0.0)
 
 
-def directional_to_sh(ambient: Float[Array, "..."], diffuse: Float[Array, "..."], direction: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
+def directional_to_sh(
+    ambient: Float[Array, "..."], diffuse: Float[Array, "..."], direction: Float[Array, "... 3"]
+) -> Float[Array, "... 9"]:
   """Radiance coefficients of `directional_shading`'s light: ambient radiance everywhere, and a point source of irradiance pi * diffuse.
 
-  Their `sh_shading` equals `directional_shading` up to the bands above order 2 of the clamped cosine: the difference is
-  at most 0.0625 * diffuse (at the pole that faces the light, and on the dark side), and shading on the dark side may dip to -0.0558 * diffuse
-  before its clamp.
+  Their `sh_shading` equals `directional_shading` up to the bands above order 2 of the clamped cosine c, of which
+  1/4 + c/2 + 5/32 (3 c^2 - 1) is left: the difference is at most 3/32 * diffuse (where the surface is edge-on to the light).
   """
   light = math.pi * diffuse[..., None] * sh_basis(safe_ops.normalize(direction))
   return jnp.concatenate([light[..., :1] + ambient[..., None] / Y0, light[..., 1:]], axis=-1)

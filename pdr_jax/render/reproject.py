@@ -9,10 +9,10 @@ from pdr_jax.render.depth_mesh import grid_faces
 from pdr_jax.render.rasterize import rasterize
 from pdr_jax.render.warp import sample_bilinear_components
 
-# At the zero view every border pixel lies exactly on the mesh's border, and rounding may put the border on the wrong side of it: holes at the
-# picture's edge. The outermost ring of vertices is therefore moved outwards by this many pixels. Rounding displaces a projected vertex by
-# up to 1e-4 pixels at side 256 (float32; about 6 ulp of the coordinate), so this is ten times what is needed, and a border pixel's
-# depth takes only a thousandth of its inner neighbour's.
+# At the zero view every border pixel lies exactly on the mesh's border, and rounding may put the border on the wrong side of it: holes at
+# the picture's edge. The outermost ring of vertices is therefore moved outwards by this many pixels. Rounding displaces a projected vertex
+# by at most 6e-5 pixels at side 256 (four ulp of the coordinate, float32), so this is an order of magnitude more than is needed, while
+# a border pixel's depth takes only a thousandth of its inner neighbour's.
 BORDER_OVERLAP = 1e-3
 
 
@@ -21,10 +21,9 @@ def depth_at_view(
 ) -> Float[Array, "... S S"]:
   """Depth map of the canonical depth's surface as seen in `view`, clamped to [near, far]; `far` where there is no surface.
 
-  Model units, z coordinate in the camera frame of the view. The surface is the grid mesh of the back-projected depth; the nearest face counts.
-  Differentiable in depth and view; no gradient where there is no surface and where the clamp holds. The mesh's outermost ring is widened by
-  `BORDER_OVERLAP` pixels so that the zero view covers the whole picture.
-  Leading axes of depth and view must be equal.
+  Model units, z coordinate in the camera frame of the view. The surface is the grid mesh of the back-projected depth; the nearest face
+  counts. Differentiable in depth and view; no gradient where there is no surface and where the clamp holds. The mesh's outermost ring is
+  widened by `BORDER_OVERLAP` pixels so that the zero view covers the whole picture. Leading axes of depth and view must be equal.
   """
   height, width = depth.shape[-2:]
   u, v = cameras.pixel_grid(depth)
@@ -42,10 +41,10 @@ def depth_at_view(
 def warp_to_view(
     image: Float[Array, "... S S C"], depth_at_view: Float[Array, "... S S"], view: Float[Array, "... 6"], camera: Camera
 ) -> Float[Array, "... S S C"]:
-  """The canonical image as seen in `view`: each pixel's surface point is taken to the canonical frame, and the image sampled where it appears.
+  """The canonical image as seen in `view`: each pixel's surface point goes back to the canonical frame, where the image is sampled.
 
-  Zero where that is outside the canonical image (background pixels, at the far depth, are sampled like all others: mask them). Differentiable
-  in all three. Leading axes must be equal.
+  Zero where that is outside the canonical image. Background pixels, at the far depth, are sampled like all others: mask them.
+  Differentiable in all three. Leading axes must be equal.
   """
   points = cameras.back_project_components(depth_at_view, camera)
   canonical = cameras.undo_view_components(*points, view[..., None, None, :])
