@@ -90,8 +90,8 @@ def base() -> ConfigDict:
 def variant(config: ConfigDict, names: str) -> ConfigDict:
   """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`.
 
-  `small`: 32 x 32 and narrow networks, for two CPU cores. `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section
-  6), without the convex start. Raises ValueError for another name.
+  `small`: 32 x 32 and narrow networks, for two CPU cores. `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code
+  (specification, section 6), without the convex start. Raises ValueError for another name.
   """
   for name in filter(None, names.split(",")):
     if name not in VARIANTS:

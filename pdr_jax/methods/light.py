@@ -1,7 +1,7 @@
 """The light models of PDR: how a network's bounded outputs become a light, its shading, and its perturbation.
 
-A light is an array. `sh`: `[B,9]` spherical-harmonic coefficients; `sh_rgb`: `[B,9,3]`, one set per colour; `directional`: `[B,5]`, ambient,
-diffuse and the unit direction. All live in the canonical frame (CONVENTIONS.md).
+A light is an array. `sh`: `[B,9]` spherical-harmonic coefficients; `sh_rgb`: `[B,9,3]`, one set per colour; `directional`: `[B,5]`,
+ambient, diffuse and the unit direction. All live in the canonical frame (CONVENTIONS.md).
 """
 
 import math
@@ -15,8 +15,8 @@ from pdr_jax.render import camera, lighting, safe_ops
 
 OUTPUTS = {"sh": 9, "sh_rgb": 27, "directional": 4}
 
-# Coefficients per unit of shading: an ambient shading of 1 has L_00 = 2 sqrt(pi); a directional light of strength b has L_1m = pi b Y_1m(l),
-# and pi Y_1m <= pi sqrt(3 / 4 pi).
+# Coefficients per unit of shading: an ambient shading of 1 has L_00 = 2 sqrt(pi); a directional light of strength b has
+# L_1m = pi b Y_1m(l), and pi Y_1m <= pi sqrt(3 / 4 pi).
 AMBIENT_UNIT = 2 * math.sqrt(math.pi)
 BAND1_UNIT = math.pi * math.sqrt(3 / (4 * math.pi))
 BAND2_UNIT = math.pi / 2
@@ -60,9 +60,11 @@ def perturb(light: Float[Array, "B ..."], draw: dict[str, Float[Array, "B ..."]]
 
   Args:
     light: a light, as `from_outputs` returns it.
-    draw: `ambient`, `diffuse` `[B]` offsets in units of shading, `angle` `[B]` radians, `axis` `[B,3]` unit, `offset` `[B,3]` (for `raw`).
-  `bounded`: ambient and diffuse are moved and clamped to their ranges, the direction turned by `angle` about `axis`. For spherical harmonics the
-  diffuse strength is the scale of bands 1 and 2, clamped at zero, and those bands are turned. `raw` (released code, directional only): plain offsets.
+    draw: `ambient`, `diffuse` `[B]` offsets in units of shading, `angle` `[B]` radians, `axis` `[B,3]` unit, `offset` `[B,3]` (`raw`).
+
+  `bounded`: ambient and diffuse are moved and clamped to their ranges, the direction turned by `angle` about `axis`. For spherical
+  harmonics the diffuse strength is the scale of bands 1 and 2, clamped at zero, and those bands are turned. `raw` (released code,
+  directional only): plain offsets.
   """
   if light.shape[1:] == (5,):
     ambient, diffuse, direction = light[:, 0] + draw["ambient"], light[:, 1] + draw["diffuse"], light[:, 2:5]

@@ -1,7 +1,7 @@
 """LOOCC, the leave-one-out, cycle contrastive loss (specification, section 6).
 
-For every image one factor is left out: it is perturbed, the scene is rendered again and encoded again, and the features of all *other* factors of
-the image and of its re-render are pulled together, against the other images of the batch.
+For every image one factor is left out: it is perturbed, the scene is rendered again and encoded again, and the features of all
+*other* factors of the image and of its re-render are pulled together, against the other images of the batch.
 """
 
 from collections.abc import Callable
@@ -21,11 +21,11 @@ from pdr_jax.render import safe_ops
 FACTORS = ("depth", "albedo", "light", "view")
 
 
-def draw(rng: Array, index: Int[Array, "B"], config: ConfigDict) -> dict[str, Array]:
+def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, Array]:
   """Random perturbations of the images with these indices in the global batch.
 
-  Each image has its own stream, so the draw does not depend on how the batch is spread over devices. Returns `factor` `[B]` (index into `FACTORS`) and
-  the offsets that `perturb` reads.
+  Each image has its own stream, so the draw does not depend on how the batch is spread over devices. Returns `factor` `[B]` (index
+  into `FACTORS`) and the offsets that `perturb` reads.
   """
   options = config.loocc
   factors = np.array([FACTORS.index(name) for name in options.factors])
@@ -35,8 +35,9 @@ def draw(rng: Array, index: Int[Array, "B"], config: ConfigDict) -> dict[str, Ar
 
   def one(i):
     coin, axis, offset, *keys = jax.random.split(jax.random.fold_in(rng, i), 3 + len(limits))
-    drawn = {name: limit * jax.random.uniform(key, (), minval=-1, maxval=1) for key, (name, limit) in zip(keys, limits.items(), strict=True)}
-    return drawn | {
+    offsets = {name: limit * jax.random.uniform(key, (), minval=-1, maxval=1)
+               for key, (name, limit) in zip(keys, limits.items(), strict=True)}
+    return offsets | {
         "factor": jnp.asarray(factors)[jax.random.randint(coin, (), 0, len(factors))],
         "axis": safe_ops.normalize(jax.random.normal(axis, (3,))),
         "offset": limits["angle"] * jax.random.uniform(offset, (3,), minval=-1, maxval=1),
@@ -76,7 +77,9 @@ def perturb(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Scene:
   return scene._replace(**changed)
 
 
-def perturb_view(view: Float[Array, "B 6"], pitch: Float[Array, "B"], yaw: Float[Array, "B"], config: ConfigDict) -> Float[Array, "B 6"]:
+def perturb_view(
+    view: Float[Array, "B 6"], pitch: Float[Array, " B"], yaw: Float[Array, " B"], config: ConfigDict
+) -> Float[Array, "B 6"]:
   """The view turned by pitch and yaw (radians), clamped to the range of views unless the perturbation is `raw`."""
   zero = jnp.zeros_like(pitch)
   moved = view + jnp.stack([pitch, yaw, zero, zero, zero, zero], axis=-1)
@@ -89,8 +92,8 @@ def perturb_view(view: Float[Array, "B 6"], pitch: Float[Array, "B"], yaw: Float
 def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Float[Array, "B S S 3"]:
   """The perturbed scene's picture, as the encoders see it.
 
-  Background is zero. With `mask="own"` the picture is clipped to [-1, 1]; with `mask="both"` (released code) it is not, and the mask is the product of
-  its own and the mirrored scene's.
+  Background is zero. With `mask="own"` the picture is clipped to [-1, 1]; with `mask="both"` (released code) it is not, and the mask
+  is the product of its own and the mirrored scene's.
   """
   perturbed = perturb(scene, drawn, config)
   rendering = scenes.render(perturbed, config)
@@ -108,7 +111,8 @@ def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Floa
 def features(blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], config: ConfigDict) -> Float[Array, "B N"]:
   """One vector an image from its feature blocks, the left-out factor's block zeroed (it gets no gradient).
 
-  `normalized`: every block has unit length, and so has the whole. `raw` (released code): blocks as they are, light's and view's through a tanh.
+  `normalized`: every block has unit length, and so has the whole. `raw` (released code): blocks as they are, light's and view's
+  through a tanh.
   """
   parts = []
   for name in FACTORS:
@@ -122,7 +126,9 @@ def features(blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], co
   return safe_ops.normalize(joined) if config.loocc.features == "normalized" else joined
 
 
-def loss(encode: Callable, scene: Scene, blocks: dict[str, Array], drawn: dict[str, Array], config: ConfigDict, axis_name: str | None) -> Float[Array, "2B"]:
+def loss(
+    encode: Callable, scene: Scene, blocks: dict[str, Array], drawn: dict[str, Array], config: ConfigDict, axis_name: str | None
+) -> Float[Array, " 2B"]:
   """The unreduced loss, one value an anchor (the B images, then their B re-renders).
 
   Args:

@@ -1,4 +1,4 @@
-"""PDR: five networks take an image apart into depth, albedo, light and view; a renderer puts it together again (specification, sections 1 to 6).
+"""PDR: five networks take an image apart into depth, albedo, light and view; a renderer puts it together (specification, 1 to 6).
 
 With `loocc.weight = 0` this is Unsup3D (Wu, Rupprecht, Vedaldi, CVPR 2020); with it, PDR (Klinghoffer et al. 2022).
 """
@@ -114,8 +114,10 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
   return {name: weight for name, weight in weights.items() if weight}
 
 
-def reconstruction_terms(params: dict, images: Array, scene: Scene, depth: Array, *, nets: dict, phi: Callable | None, config: ConfigDict) -> tuple[dict, dict]:
-  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves ([image; mirrored]) with what was compared."""
+def reconstruction_terms(
+    params: dict, images: Array, scene: Scene, depth: Array, *, nets: dict, phi: Callable | None, config: ConfigDict
+) -> tuple[dict, scenes.Rendering]:
+  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves, [image; mirrored]."""
   count, weights = images.shape[0], term_weights(config)
   rendering = scenes.render(scenes.mirrored(scene), config)
   pixel = feature = None
@@ -138,7 +140,7 @@ def reconstruction_terms(params: dict, images: Array, scene: Scene, depth: Array
   if "smoothness" in weights:
     values = smoothness(depth, config.scene.max_depth - config.scene.min_depth)
     terms["smoothness"] = (values, jnp.ones_like(values))
-  return terms, {"rendering": rendering, "pixel_confidence": pixel}
+  return terms, rendering
 
 
 def pool(mask: Float[Array, "B S S 1"], side: int) -> Float[Array, "B s s 1"]:
@@ -147,11 +149,13 @@ def pool(mask: Float[Array, "B S S 1"], side: int) -> Float[Array, "B s s 1"]:
   return mask.reshape(mask.shape[0], side, step, side, step, 1).mean(axis=(2, 4))
 
 
-def loss_terms(params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None, config: ConfigDict) -> tuple[dict, dict]:
+def loss_terms(
+    params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None, config: ConfigDict
+) -> tuple[dict, dict]:
   """Every term's mean over the global batch (see `losses.reduce`), unweighted, and auxiliary numbers for the log."""
   images = batch["image"]
   scene, blocks, depth = explain(params, images, nets=nets, config=config)
-  terms, shown = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
+  terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   terms = {name: masked_mean(values, mask, axis_name) for name, (values, mask) in terms.items()}
   if config.loocc.weight:
     count = images.shape[0]
@@ -159,7 +163,7 @@ def loss_terms(params: dict, batch: dict, rng: Array, axis_name: str | None, *, 
     drawn = loocc.draw(rng, first + jnp.arange(count), config)
     values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
     terms["loocc"] = masked_mean(values, jnp.ones_like(values), axis_name)
-  return terms, {"coverage": shown["rendering"].mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
+  return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
 
 
 def weighted(terms: dict, config: ConfigDict) -> Array:
@@ -167,7 +171,10 @@ def weighted(terms: dict, config: ConfigDict) -> Array:
   return sum(weight * terms[name] for name, weight in term_weights(config).items())
 
 
-def update(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, tx, config: ConfigDict) -> tuple[TrainState, dict]:
+def update(
+    state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None,
+    tx: optax.GradientTransformation, config: ConfigDict
+) -> tuple[TrainState, dict]:
   """One step. Gradients are averaged over `axis_name`; the new state is the same on every device."""
   def objective(params):
     terms, shown = loss_terms(params, batch, rng, axis_name, nets=nets, phi=phi, config=config)
@@ -187,7 +194,8 @@ def update(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *,
 
 def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
   """The global norm of each weighted term's gradient: which term pulls how hard. One forward pass, one backward pass a term."""
-  _, pull, _ = jax.vjp(lambda params: loss_terms(params, batch, rng, axis_name, nets=nets, phi=phi, config=config), state.params, has_aux=True)
+  terms = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
+  _, pull, _ = jax.vjp(terms, state.params, has_aux=True)
   weights = term_weights(config)
 
   def norm(one_hot):
@@ -216,13 +224,13 @@ def as_metrics(values: dict[str, Array], count: int, axis_name: str | None) -> d
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
   """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9). Nothing is drawn at random.
 
-  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both means over images.
+  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both are means
+  over images.
   """
   params = state.params if state.ema is None else state.ema
   images, valid = batch["image"], batch["_mask"]
   scene, _, depth = explain(params, images, nets=nets, config=config)
-  terms, shown = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
-  rendering = shown["rendering"]
+  terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   per_image = {name: image_mean(values, mask) for name, (values, mask) in terms.items()}
   weights = term_weights(config)
   count = images.shape[0]
@@ -239,7 +247,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
 
-def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B ..."]) -> Float[Array, "B"]:
+def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B ..."]) -> Float[Array, " B"]:
   """The mean of each image's values inside its mask (zero for an empty mask)."""
   mask = jnp.broadcast_to(mask, values.shape)
   axes = tuple(range(1, values.ndim))
@@ -249,8 +257,9 @@ def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B ..."]) -> Fl
 def decompose(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> dict[str, Array]:
   """Everything PDR says about images.
 
-  Returns `depth` `[B,S,S]`, `albedo` `[B,S,S,3]` in [-1,1], `light` (SH, `[B,9]` or `[B,9,3]`), `view` `[B,6]`, `normal`, `shading`, `canonical` (all in the
-  canonical frame), `reconstruction`, `mask`, `depth_at_view` (at the input view), and `confidence` `[B,S,S]` (the predicted deviation; absent if off).
+  Returns `depth` `[B,S,S]`, `albedo` `[B,S,S,3]` in [-1,1], `light` (SH, `[B,9]` or `[B,9,3]`), `view` `[B,6]`, `normal`, `shading`,
+  `canonical` (all in the canonical frame), `reconstruction`, `mask`, `depth_at_view` (at the input view), and `confidence` `[B,S,S]`
+  (the predicted deviation; absent if off).
   """
   scene, _, _ = explain(params, images, nets=nets, config=config)
   rendering = scenes.render(scene, config)

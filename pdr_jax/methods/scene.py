@@ -1,4 +1,4 @@
-"""The scene of PDR: from the networks' outputs to a canonical scene, and from a scene to an image at a view (specification, sections 2 to 4)."""
+"""The scene of PDR: from the networks' outputs to a canonical scene, and to an image at a view (specification, sections 2 to 4)."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Scene(NamedTuple):
 
 
 class Rendering(NamedTuple):
-  """What `render` returns: the canonical picture's parts `normals`, `shading`, `canonical`; at the view `image`, `mask` (stopped gradient), `depth`."""
+  """`normals`, `shading` and `canonical` image in the canonical frame; `image`, `mask` (no gradient) and `depth` at the view."""
 
   normals: Float[Array, "B S S 3"]
   shading: Float[Array, "B S S ..."]
@@ -32,9 +32,9 @@ class Rendering(NamedTuple):
 
 
 def convex_start(side: int, height: float) -> np.ndarray:
-  """The dome added to the raw depth: `-height` at the centre, rising with the squared radius to zero at the circle that touches the sides. `[S,S]`.
+  """The dome added to the raw depth, `[S,S]`: `-height` at the centre, rising with the squared radius to zero at the inscribed circle.
 
-  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as well (specification, section 11).
+  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as well (section 11).
   """
   axis = np.linspace(-1, 1, side, dtype=np.float32)
   return -height * np.maximum(0, 1 - axis[:, None] ** 2 - axis[None, :] ** 2)
@@ -75,7 +75,7 @@ def shade(scene: Scene, config: ConfigDict) -> tuple[Array, Array, Array]:
 
 
 def at_view(depth: Array, canonical: Array, view: Array, config: ConfigDict) -> tuple[Array, Array, Array]:
-  """Image, mask and depth at the view of a canonical picture on its depth. The mask is where the surface was seen; it carries no gradient."""
+  """Image, mask and depth at the view of a canonical picture on its depth. The mask, where a surface was seen, carries no gradient."""
   pinhole = camera.pinhole(depth.shape[-1], config.scene.fov)
   margin = (config.scene.max_depth - config.scene.min_depth) / 2
   near, far = config.scene.min_depth - margin, config.scene.max_depth + margin

@@ -39,7 +39,8 @@ def random_scene(config, seed=0):
   view = rng.uniform(-1, 1, (B, 6)) * np.array([0.2, 0.4, 0.1, 0.02, 0.02, 0.0])
   as_array = lambda x: jnp.asarray(x, jnp.float32)
   depth = scenes.clamp_border(as_array(relief), config)
-  return scenes.Scene(depth, as_array(rng.uniform(-1, 1, (B, S, S, 3))), pdr.light_model.from_outputs(as_array(outputs), config), as_array(view))
+  light = pdr.light_model.from_outputs(as_array(outputs), config)
+  return scenes.Scene(depth, as_array(rng.uniform(-1, 1, (B, S, S, 3))), light, as_array(view))
 
 
 def zero_draw(factor):
@@ -104,8 +105,8 @@ def test_gradients_reach_all_five_networks(images):
 
   @jax.jit
   def grads(params):
-    terms = lambda p: pdr.weighted(pdr.loss_terms(p, {"image": images}, jax.random.key(1), None, nets=nets, phi=phi, config=config)[0], config)
-    return jax.grad(terms)(params)
+    terms = partial(pdr.loss_terms, batch={"image": images}, rng=jax.random.key(1), axis_name=None, nets=nets, phi=phi, config=config)
+    return jax.grad(lambda p: pdr.weighted(terms(p)[0], config))(params)
 
   for name, tree in grads(state.params).items():
     norms = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)]
@@ -147,7 +148,7 @@ def default_step(images):
 
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_does_something(switch, images, default_step):
-  state, metrics = step_once(tiny(loss__perceptual=0.0, **{switch: SWITCHES[switch]}), images)
+  _, metrics = step_once(tiny(loss__perceptual=0.0, **{switch: SWITCHES[switch]}), images)
   changed = [not np.allclose(metrics[name][0], default_step[1][name][0], rtol=1e-6) for name in ("loocc", "gradient_norm", "photometric")]
   assert np.isfinite(float(metrics["loss"][0])) and any(changed)
 
@@ -178,7 +179,7 @@ def test_validation_ignores_padding_and_batch_size(images):
   batch = {"image": images, "depth": truth.depth, "mask": jnp.ones((B, S, S)), "_mask": jnp.ones(B)}
   validate = jax.jit(partial(method.validate, axis_name=None))
   whole = validate(state, batch)
-  parts = [validate(state, batch | {"_mask": (jnp.arange(B) < 3).astype(jnp.float32)}), validate(state, batch | {"_mask": (jnp.arange(B) >= 3).astype(jnp.float32)})]
+  parts = [validate(state, batch | {"_mask": part.astype(jnp.float32)}) for part in (jnp.arange(B) < 3, jnp.arange(B) >= 3)]
   for name, (total, count) in whole.items():
     np.testing.assert_allclose(sum(p[name][0] for p in parts), total, rtol=1e-5, err_msg=name)
     assert float(sum(p[name][1] for p in parts)) == float(count) == B
