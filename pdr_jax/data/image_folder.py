@@ -78,7 +78,8 @@ class _Zip:
 
 def _is_image(name: str) -> bool:
   """By suffix; what macOS adds to a zip is not the user's."""
-  return name.lower().endswith(decode.SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+  hidden = (part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
+  return name.lower().endswith(decode.SUFFIXES) and not any(hidden)
 
 
 def _read_if_there(path: str) -> tuple[bytes, str] | None:

@@ -1,0 +1,375 @@
+"""Folders and zips of images: decoding against Pillow and NumPy by hand, labels, splits, hostile files and every error."""
+
+import io
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pdr_jax.config import base
+from pdr_jax.data import dataset, decode, image_folder, labels, splits
+from pdr_jax.errors import UserError
+
+
+def config(path, **data):
+  result = base()
+  result.data.update(name="image_folder", path=str(path), side=32, train_examples=0, val_examples=0)
+  with result.unlocked():
+    result.data.update(data)
+  return result
+
+
+def encoded(pixels, kind="PNG", **options) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def picture(seed, height=32, width=32):
+  return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def write(root, files):
+  for name, data in files.items():
+    path = os.path.join(root, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file:
+      file.write(data)
+  return root
+
+
+def write_zip(path, files, compression=zipfile.ZIP_STORED):
+  with zipfile.ZipFile(path, "w", compression) as file:
+    for name, data in files.items():
+      file.writestr(name, data)
+  return path
+
+
+def everything(data):
+  """Images and labels of both splits, training first."""
+  parts = [split.load(np.arange(split.size), False) for split in (data.train, data.validation)]
+  return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------------------
+
+
+def area_means(pixels, side):
+  """Mean over the exact (fractional) area that each output pixel covers, in float64."""
+  n = pixels.shape[0]
+  edges = np.linspace(0, n, side + 1)
+  overlap = np.minimum(edges[1:, None], np.arange(n)[None] + 1) - np.maximum(edges[:-1, None], np.arange(n)[None])
+  weights = np.maximum(overlap, 0) * side / n
+  return np.einsum("ih,hwc,jw->ijc", weights, pixels.astype(np.float64), weights, optimize=True)
+
+
+def smooth_picture(seed, height, width):
+  return np.asarray(Image.fromarray(picture(seed, 8, 8)).resize((width, height), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("size", [32, 45, 89, 200])
+def test_shrinking_is_close_to_area_means_and_does_not_alias(size):
+  smooth = smooth_picture(0, size, size)
+  assert np.abs(decode.decode_image(encoded(smooth), 32) - area_means(smooth, 32)).mean() < 1.5
+  if size >= 64:
+    checks = np.repeat(np.indices((size, size)).sum(0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
+    assert decode.decode_image(encoded(checks), 32)[2:-2, 2:-2].std() < 10  # nearest neighbour: 127
+
+
+def test_centre_square_and_crop():
+  pixels = picture(1, 32, 50)
+  np.testing.assert_array_equal(decode.decode_image(encoded(pixels), 32), pixels[:, 9:41])
+  np.testing.assert_array_equal(decode.decode_image(encoded(pixels), 16, (3, 5, 19, 21)), pixels[5:21, 3:19])
+
+
+def test_enlarging_is_smooth():
+  ramp = np.repeat(np.linspace(0, 240, 16).astype(np.uint8)[None, :, None], 16, 0).repeat(3, 2)
+  row = decode.decode_image(encoded(ramp), 64)[32, :, 0].astype(int)
+  assert np.diff(row).max() <= 6  # nearest neighbour would step by 16
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "WEBP", "JPEG"])
+def test_formats(kind):
+  pixels = np.full((32, 32, 3), (200, 100, 50), np.uint8)
+  options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
+  assert np.abs(decode.decode_image(encoded(pixels, kind, **options), 32).astype(int) - pixels).max() <= (3 if kind == "JPEG" else 0)
+
+
+def test_grey_pgm_and_16_bits():
+  grey = picture(2)[..., 0]
+  three = np.repeat(grey[..., None], 3, 2)
+  np.testing.assert_array_equal(decode.decode_image(encoded(grey, "PPM"), 32), three)       # P5
+  wide = encoded(grey.astype(np.uint16) * 257)
+  np.testing.assert_array_equal(decode.decode_image(wide, 32), three)                       # 16-bit PNG
+  pgm16 = b"P5 32 32 65535\n" + (grey.astype(">u2") * 257).tobytes()
+  np.testing.assert_array_equal(decode.decode_image(pgm16, 32), three)                      # 16-bit PGM
+  ascii_pgm = ("P2\n32 32\n255\n" + " ".join(map(str, grey.ravel()))).encode()
+  np.testing.assert_array_equal(decode.decode_image(ascii_pgm, 32), three)
+
+
+def test_alpha_is_composited_over_white():
+  pixels = np.zeros((32, 32, 4), np.uint8)
+  pixels[..., 0], pixels[:, 16:, 3] = 255, 255
+  pixels[:, 8:16, 3] = 51  # a fifth
+  out = decode.decode_image(encoded(pixels), 32)
+  assert (out[:, :8] == 255).all() and (out[:, 16:] == (255, 0, 0)).all() and (out[:, 8:16] == (255, 204, 204)).all()
+
+
+def test_palette_with_transparency_and_cmyk():
+  image = Image.fromarray(np.repeat(np.arange(32, dtype=np.uint8)[None], 32, 0) // 16).convert("P")
+  image.putpalette([0, 0, 0, 10, 20, 30])
+  buffer = io.BytesIO()
+  image.save(buffer, "PNG", transparency=0)
+  out = decode.decode_image(buffer.getvalue(), 32)
+  assert (out[:, :16] == 255).all() and (out[:, 16:] == (10, 20, 30)).all()
+  buffer = io.BytesIO()
+  Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(buffer, "JPEG")
+  assert (np.abs(decode.decode_image(buffer.getvalue(), 32)[16, 16].astype(int) - (255, 0, 0)) < 12).all()
+
+
+@pytest.mark.parametrize("orientation, turned", [
+    (1, lambda x: x), (2, lambda x: x[:, ::-1]), (3, lambda x: x[::-1, ::-1]), (4, lambda x: x[::-1]),
+    (5, lambda x: x.transpose(1, 0, 2)), (6, lambda x: np.rot90(x, -1)), (7, lambda x: x[::-1, ::-1].transpose(1, 0, 2)),
+    (8, lambda x: np.rot90(x, 1))])
+def test_exif_orientation_and_crop_in_the_turned_image(orientation, turned):
+  pixels = picture(3, 40, 64)
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  data = encoded(pixels, exif=exif.tobytes())
+  upright = turned(pixels)
+  np.testing.assert_array_equal(decode.decode_image(data, 16, (5, 9, 21, 25)), upright[9:25, 5:21])
+  decode.check_header(io.BytesIO(data), (0, 0, upright.shape[1], upright.shape[0]))
+  with pytest.raises(decode.CropOutside):
+    decode.check_header(io.BytesIO(data), (0, 0, upright.shape[1] + 1, 20))
+
+
+def test_large_jpeg_drafted_agrees_with_the_full_decode():
+  smooth = smooth_picture(4, 800, 1000)
+  data = encoded(smooth, "JPEG", quality=95)
+  full = area_means(np.asarray(Image.open(io.BytesIO(data)).crop((100, 50, 740, 690))), 32)
+  assert np.abs(decode.decode_image(data, 32, (100, 50, 740, 690)) - full).mean() < 1.5
+
+
+def test_pixels_as_arrays():
+  pixels = picture(5)
+  np.testing.assert_array_equal(decode.decode_image(pixels, 32), pixels)
+  np.testing.assert_array_equal(decode.decode_image(pixels[..., :1], 32), np.repeat(pixels[..., :1], 3, 2))
+  np.testing.assert_array_equal(decode.decode_image(pixels.astype(np.uint16) * 257, 32), pixels)
+
+
+@pytest.mark.parametrize("data, reason", [
+    (b"", "empty"), (b"not an image at all", "not a readable image"), (encoded(picture(0))[:200], "corrupt"),
+    (encoded(picture(0), "JPEG")[:300], "corrupt"), (encoded(picture(0, 15, 40)), r"smaller than 16 pixels \(40x15\)"),
+    (encoded(picture(0), "GIF"), "not a readable image"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "."), (b"P5 99999 99999 255\n", "too many"),
+])
+def test_bad_bytes_raise_bad_image_only(data, reason):
+  with pytest.raises(decode.BadImage, match=reason):
+    decode.decode_image(data, 32)
+
+
+def test_no_bytes_crash_the_decoder():
+  good, rng = [encoded(picture(0), kind) for kind in ("PNG", "JPEG", "BMP", "PPM", "WEBP")], np.random.default_rng(0)
+  for trial in range(300):
+    data = bytearray(good[trial % 5])
+    for _ in range(rng.integers(1, 30)):
+      data[rng.integers(len(data))] = rng.integers(256)
+    try:
+      assert decode.decode_image(bytes(data), 32).shape == (32, 32, 3)
+    except decode.BadImage as error:
+      assert "\n" not in str(error)
+
+
+# --- folders and zips -------------------------------------------------------------------------------------------------------------
+
+
+def test_zip_and_folder_are_equal(tmp_path):
+  files = {f"a/{i}.png": encoded(picture(i)) for i in range(20)} | {"labels.csv": b"file,who\n" + b"".join(
+      b"a/%d.png,%d\n" % (i, i % 7) for i in range(20))}
+  folder = image_folder.open_image_folder(config(write(str(tmp_path / "folder"), files)))
+  os.mkdir(tmp_path / "zipped")
+  write(str(tmp_path / "zipped"), {"labels.csv": files["labels.csv"]})
+  zipped = write_zip(str(tmp_path / "zipped" / "images.zip"), {k: v for k, v in files.items() if k != "labels.csv"}, zipfile.ZIP_DEFLATED)
+  inside = write_zip(str(tmp_path / "all.zip"), files)
+  expected = everything(folder)
+  assert sorted(expected) == ["image", "label/who"] and expected["label/who"].dtype == np.int32
+  for path in (zipped, tmp_path / "zipped", inside):
+    found = everything(image_folder.open_image_folder(config(path)))
+    assert found.keys() == expected.keys()
+    for key in expected:
+      np.testing.assert_array_equal(found[key], expected[key])
+  for image, who in zip(expected["image"], expected["label/who"]):  # each label is with its own image
+    assert who == next(i for i in range(20) if (picture(i) == image).all()) % 7
+
+
+def test_bad_files_among_good_ones_are_skipped_by_name(tmp_path):
+  files = {f"{i}.png": encoded(picture(i)) for i in range(12)}
+  files |= {"broken.jpg": encoded(picture(0), "JPEG")[:250], "tiny.png": encoded(picture(0, 8, 8)), "text.png": b"hello", "empty.bmp": b"",
+            "fünf Köpfe 顔.PNG": encoded(picture(99)), "notes.txt": b"not counted", ".hidden.png": b"", "deep/er/x.webp": b"RIFF"}
+  for lazily in (False, True):
+    data = image_folder.open_image_folder(config(write(str(tmp_path), files))) if not lazily else opened_lazily(tmp_path)
+    names = {name for name, _ in data.skipped}
+    images = everything(data)["image"]
+    expected = {"broken.jpg", "tiny.png", "text.png", "empty.bmp", "deep/er/x.webp"}
+    assert names == expected and len(data.skipped) == 5
+    assert any((image == picture(99)).all() for image in images)  # the name in another alphabet
+    assert data.train.in_memory != lazily
+
+
+def opened_lazily(path, **data):
+  limit, dataset.CACHE_LIMIT = dataset.CACHE_LIMIT, 0
+  try:
+    return image_folder.open_image_folder(config(path, **data))
+  finally:
+    dataset.CACHE_LIMIT = limit
+
+
+def test_lazy_split_replaces_what_fails_and_counts_it_once(tmp_path):
+  files = {f"{i}.png": encoded(picture(i)) for i in range(10)} | {"cut.png": encoded(picture(50))[:-2000]}  # its header is fine
+  write(str(tmp_path), files)
+  data = opened_lazily(tmp_path, val_examples=1)
+  assert data.train.size == 10 and not data.skipped and "memory" in data.note
+  first = data.train.load(np.arange(10), True)["image"]
+  again = data.train.load(np.arange(10), True)["image"]
+  np.testing.assert_array_equal(first, again)
+  assert [name for name, _ in data.skipped] == ["cut.png"]
+  good = [picture(i) for i in range(10)]
+  assert all(any((image == other).all() for other in good) for image in first)
+
+
+def test_names_in_a_zip_lead_nowhere(tmp_path):
+  outside = tmp_path / "outside.png"
+  path = write_zip(str(tmp_path / "evil.zip"), {"../outside.png": encoded(picture(0)), "/etc/x.png": encoded(picture(1)),
+                                               "fine.png": encoded(picture(2)), "__MACOSX/._fine.png": b"junk"})
+  assert everything(image_folder.open_image_folder(config(path)))["image"].shape[0] == 3
+  assert not outside.exists()
+
+
+def test_encrypted_and_damaged_entries_are_skipped(tmp_path):
+  path = write_zip(str(tmp_path / "x.zip"), {f"{i}.png": encoded(picture(i)) for i in range(6)})
+  data = bytearray(open(path, "rb").read())
+  where = data.find(encoded(picture(3)))
+  data[where + 500] ^= 255  # the checksum no longer holds
+  open(path, "wb").write(data)
+  opened = image_folder.open_image_folder(config(path))
+  assert [name for name, _ in opened.skipped] == ["3.png"] and opened.train.size + opened.validation.size == 5
+
+
+def test_a_link_that_points_up_is_followed_once(tmp_path):
+  write(str(tmp_path), {f"faces/{i}.png": encoded(picture(i)) for i in range(4)})
+  os.symlink(tmp_path, tmp_path / "faces" / "up")
+  data = image_folder.open_image_folder(config(tmp_path))
+  assert data.train.size + data.validation.size == 4
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_label_columns():
+  table = "file,age,weight,mood,gap,hole\r\n./a.png,3,1.5,sad,1,x\r\n\"b, 2.png\",-1,2,happy,,\r\nsub\\c.png,7,nan,sad,3,y\r\nother.png,9,9,glad,9,z\r\n"
+  found = labels.read_csv(b"\xef\xbb\xbf" + table.encode(), "labels.csv", ["a.png", "b, 2.png", "sub/c.png"])
+  np.testing.assert_array_equal(found.columns["age"], np.array([3, -1, 7], np.int32))
+  np.testing.assert_array_equal(found.columns["weight"], np.array([1.5, 2, np.nan], np.float32))
+  np.testing.assert_array_equal(found.columns["mood"], [1, 0, 1])
+  np.testing.assert_array_equal(found.columns["gap"], np.array([1, np.nan, 3], np.float32))
+  np.testing.assert_array_equal(found.columns["hole"], [0, -1, 1])
+  assert found.classes == {"mood": ("happy", "sad"), "hole": ("x", "y")}
+  assert found.columns["age"].dtype == np.int32 and found.columns["weight"].dtype == np.float32
+
+
+def test_decomposed_accents_match():
+  found = labels.read_csv("file,x\né.png,4\n".encode(), "labels.csv", ["é.png"])
+  assert found.columns["x"].tolist() == [4]
+
+
+def test_class_per_folder(tmp_path):
+  files = {f"set/{name}/{i}.png": encoded(picture(i + 10 * k)) for k, name in enumerate(("cat", "ant", "7")) for i in range(4)}
+  data = image_folder.open_image_folder(config(write(str(tmp_path), files)))
+  assert data.classes == {"label/class": ("7", "ant", "cat")}
+  found = everything(data)
+  for image, label in zip(found["image"], found["label/class"]):
+    k = next(k for k in range(3) for i in range(4) if (picture(i + 10 * k) == image).all())
+    assert label == [2, 1, 0][k]
+  assert labels.from_folders(["x/a.png", "x/b.png"]) == labels.from_folders(["a.png"]) == labels.Labels({}, {})
+
+
+# --- splits -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("total, train, val, expected", [
+    (100, 0, 0, (90, 10)), (100, 50, 20, (50, 20)), (100, 95, 20, (80, 20)), (10, 0, 1000, (5, 5)), (5, 0, 0, (4, 1)), (4000, 0, 1000, (3000, 1000))])
+def test_sizes(total, train, val, expected):
+  assert splits.sizes(total, train, val) == expected
+
+
+def test_split_by_seed_is_stable_when_files_come_and_go():
+  names = [f"{i}.png" for i in range(200)]
+  train, held = splits.by_seed(names, 0, 0, 50)
+  assert sorted(train + held) == list(range(200)) and len(held) == 50
+  assert splits.by_seed(names[::-1], 0, 0, 50)[1] == [199 - i for i in held]          # the order of listing does not matter
+  assert {names[i] for i in held[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {names[0]}
+  assert splits.by_seed(names, 1, 0, 50)[1] != held
+  assert abs(np.mean(held) - 99.5) < 30                                               # not a block of neighbours
+
+
+def test_split_by_label_keeps_values_apart(tmp_path):
+  rows = [(f"{i}.png", f"person {i % 9}") for i in range(45)]
+  write(str(tmp_path), {name: encoded(picture(i)) for i, (name, _) in enumerate(rows)})
+  (tmp_path / "labels.csv").write_text("file,who\n" + "".join(f"{a},{b}\n" for a, b in rows))
+  data = image_folder.open_image_folder(config(tmp_path, split_by="who", val_examples=12))
+  parts = [set(split.load(np.arange(split.size), False)["label/who"].tolist()) for split in (data.train, data.validation)]
+  assert not parts[0] & parts[1] and len(parts[1]) == 3 and data.validation.size == 12 and data.train.size == 30
+
+
+def test_a_split_column_is_taken_at_its_word():
+  values = ["train", "test", "validation", "train", "validation"]
+  train, held = splits.by_value(list("abcde"), values, "split", 0, 0, 0)
+  assert sorted(train) == [0, 3] and sorted(held) == [2, 4]
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------------------
+
+
+def fails(words, path, **data):
+  with pytest.raises(UserError) as caught:
+    image_folder.open_image_folder(config(path, **data))
+  message = str(caught.value)
+  assert "\n" not in message
+  for word in words:
+    assert word in message, message
+
+
+def test_errors_are_one_line_and_name_the_thing(tmp_path):
+  fails(["data.path", "empty"], "")
+  fails(["/no/such/folder", "does not exist"], "/no/such/folder")
+  empty = tmp_path / "empty"
+  empty.mkdir()
+  (empty / "notes.txt").write_text("hello")
+  fails([str(empty), "1 files", ".webp"], empty)
+  (tmp_path / "x.zip").write_bytes(b"PK not really")
+  fails(["x.zip", "not a readable zip"], tmp_path / "x.zip")
+  write(str(tmp_path / "bad"), {f"{i}.png": b"junk" for i in range(3)})
+  fails(["none of the 3 images", ".png: not a readable image"], tmp_path / "bad")
+  good = write(str(tmp_path / "good"), {f"{i}.png": encoded(picture(i)) for i in range(6)})
+  fails(["data.crop", "(0, 0, 40, 20)", "32x32"], good, crop=(0, 0, 40, 20))
+  for crop in ((4, 4, 2, 8), (0, 0, 5), (-1, 0, 5, 5)):
+    fails(["data.crop", "left < right"], good, crop=crop)
+  fails(["data.split_by=who", "no labels"], good, split_by="who")
+  write(good, {"labels.csv": b"file,a,b\n1.png,0,1\n"})
+  fails(["data.split_by=who", "a, b"], good, split_by="who")
+  fails(["split_by=a", "same value"], write(good, {"labels.csv": "".join(["file,a\n"] + [f"{i}.png,0\n" for i in range(6)]).encode()}),
+        split_by="a")
+  fails(["labels.csv", "names none"], write(good, {"labels.csv": b"file,a\nnobody.png,0\n"}))
+  fails(["row 3", "2 cells", "3"], write(good, {"labels.csv": b"file,a,b\n1.png,0,1\n2.png,0\n"}))
+  fails(["UTF-8"], write(good, {"labels.csv": b"file,a\n1.png,\xff\xfe\n"}))
+  fails(["labels.csv", "empty"], write(good, {"labels.csv": b""}))
+  os.remove(os.path.join(good, "labels.csv"))
+  fails(["validation", "no image is left"], write(str(tmp_path / "one"), {"1.png": encoded(picture(0))}))
+  fails(["counts"], good, val_examples=-1)
+
+
+def test_images_that_a_crop_does_not_fit_are_skipped(tmp_path):
+  files = {f"{i}.png": encoded(picture(i, 48, 48)) for i in range(6)} | {"small.png": encoded(picture(9, 20, 48))}
+  data = image_folder.open_image_folder(config(write(str(tmp_path), files), crop=(0, 0, 32, 32)))
+  assert [name for name, _ in data.skipped] == ["small.png"] and "crop" in data.skipped[0][1]
