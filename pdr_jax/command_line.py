@@ -103,6 +103,6 @@ def _one_line(error: Exception, known: dict) -> str:
     return f"config.{key} = {value}: must be {type(known[key]).__name__}, such as {known[key]!r}" if key in known else lines[0]
   if lines[0].startswith("flag --config="):
     return f"config file {lines[0].removeprefix('flag --config=').split(': ', 1)[0]}: {lines[-1]}"
-  if isinstance(error, OSError):
+  if not isinstance(error, flags.Error):
     return f"config file cannot be read: {lines[-1].split('] ')[-1]}"
   return lines[0]

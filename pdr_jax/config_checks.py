@@ -3,7 +3,6 @@
 import difflib
 import math
 import os
-import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -52,7 +51,7 @@ _ANY = Rule(lambda v: True, "anything")
 _TEXT = Rule(lambda v: bool(v.strip()), "a name")
 
 RULES = {
-    "method": _TEXT,  # checked against the files of pdr_jax/methods below
+    "method": _TEXT,  # and a name of pdr_jax.methods, see below
     "seed": _between(0, 2**32 - 1),
     "data.name": _TEXT,
     "data.path": _ANY,
@@ -135,18 +134,6 @@ def flatten(config: ConfigDict | dict) -> dict[str, Any]:
   return flat
 
 
-def methods() -> list[str]:
-  """Names of the systems that can be trained: the public files of `pdr_jax/methods` that build one (nothing is imported)."""
-  import pdr_jax.methods  # here, so that checking flags needs no JAX
-
-  names = []
-  for module in pkgutil.iter_modules(pdr_jax.methods.__path__):
-    with open(module.module_finder.find_spec(module.name).origin, encoding="utf-8") as file:
-      if "\ndef create(" in file.read():
-        names.append(module.name)
-  return sorted(names)
-
-
 def nearest(name: str, known: list[str]) -> str:
   """`name`'s nearest key among `known`, for an error message; a key of the same last part wins over a similar spelling."""
   same_leaf = [key for key in known if key.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
@@ -182,9 +169,10 @@ def _check_type(key: str, value: Any, default: Any) -> None:
 def _check_relations(config: ConfigDict, device_count: int) -> None:
   """Rules about more than one key, or about the machine."""
   batch, data, scene, loss = config.train.batch_size, config.data, config.scene, config.loss
-  known = methods()
-  if config.method not in known:
-    raise UserError(f"config.method = {config.method!r}: must be one of {', '.join(known)}")
+  from pdr_jax.methods import METHODS  # here, so that parsing flags needs no JAX
+
+  if config.method not in METHODS:
+    raise UserError(f"config.method = {config.method!r}: must be one of {', '.join(METHODS)}")
   if batch % device_count:
     raise UserError(f"config.train.batch_size = {batch}: must be a multiple of the {device_count} devices")
   if config.loocc.weight > 0 and batch < 2:

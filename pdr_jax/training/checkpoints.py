@@ -1,0 +1,261 @@
+"""Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is passed over.
+
+A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and `run` (JSON:
+position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
+a file that was cut short or altered is noticed even where its format has no checksum.
+"""
+
+import base64
+import contextlib
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from pdr_jax.errors import UserError
+
+FOLDER = "checkpoints"
+BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
+ARRAYS = ("params", "ema", "rest")
+Tree = Any
+
+
+class Restored(NamedTuple):
+  """A checkpoint read back: the state on its devices, and the `run` item."""
+
+  step: int
+  state: Tree
+  run: dict
+
+
+class Checkpoints:
+  """The checkpoints of one run directory.
+
+  Args:
+    workdir: the run directory.
+    keep: how many of the newest are kept.
+    best_metric: name of the metric whose lowest value marks the best one, kept besides.
+    say: where a line for the user goes.
+  """
+
+  def __init__(self, workdir: str, *, keep: int, best_metric: str, say: Callable[[str], None] = print):
+    _quiet_orbax()
+    value = lambda metrics: metrics[best_metric]
+    self._workdir, self._say, self._best_metric = workdir, say, best_metric
+    self._open = lambda: ocp.CheckpointManager(
+        os.path.join(workdir, FOLDER),
+        options=ocp.CheckpointManagerOptions(
+            best_fn=value,  # makes Orbax store the metrics
+            best_mode="min",
+            # Sorted from high to low, the last is the best; checkpoints without a validation are kept only while they are new.
+            preservation_policy=policies.AnyPreservationPolicy([
+                policies.LatestN(keep),
+                policies.BestN(get_metric_fn=value, reverse=True, n=1, keep_checkpoints_without_metrics=False),
+            ]),
+            cleanup_tmp_directories=True,
+        ),
+    )
+    self._manager = self._open()
+
+  def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
+    """Begins to save (the copy off the device is complete on return, the writing goes on). `metrics`: those of a validation of this very state."""
+    if step in self._manager.all_steps():
+      return
+    items = split_state(state)
+    run = dict(run, shapes=_shapes(items), fingerprints={name: _fingerprints(tree) for name, tree in items.items()})
+    arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
+    metrics = metrics if metrics and self._best_metric in metrics else None
+    self._manager.save(step, args=ocp.args.Composite(run=ocp.args.JsonSave(_encode(run)), **arguments), metrics=metrics, force=True)
+
+  def restore_latest(self, abstract: Tree) -> Restored | None:
+    """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh run.
+
+    Broken ones are put aside, with a line. Raises `UserError` when all are broken, or when one belongs to a model of other shapes.
+    """
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for step in steps:
+      try:
+        with _quiet_failure():
+          return self._restore(step, abstract)
+      except UserError:
+        raise
+      except Exception as error:  # whatever the file formats raise: the checkpoint cannot be used
+        self._put_aside(step, error)
+    if steps:
+      raise UserError(f"no checkpoint in {self._workdir} can be read; all were moved to {BROKEN}/: run again to start from step 0")
+    return None
+
+  def _restore(self, step: int, abstract: Tree) -> Restored:
+    items = split_state(abstract)
+    run = _decode(self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"])
+    saved, wanted = run["shapes"], _shapes(items)
+    for path in sorted(saved.keys() | wanted.keys()):
+      if saved.get(path) != wanted.get(path):
+        found = f"{path} is {saved.get(path, 'absent')} there and {wanted.get(path, 'absent')} here"
+        raise UserError(f"the checkpoint of step {step} in {self._workdir} belongs to another model: {found}; choose another --workdir")
+    arguments = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
+    read = self._manager.restore(step, args=ocp.args.Composite(**arguments))
+    for name in items:
+      if _fingerprints(read[name]) != run["fingerprints"][name]:
+        raise ValueError(f"the values of {name!r} are not those that were saved")
+    return Restored(step, join_state(abstract, {name: read[name] for name in items}), run)
+
+  def _put_aside(self, step: int, error: Exception) -> None:
+    target = os.path.join(self._workdir, BROKEN)
+    earlier = [other for other in self._manager.all_steps() if other < step]
+    self._manager.close()
+    if jax.process_index() == 0:
+      os.makedirs(target, exist_ok=True)
+      name, count = str(step), 0
+      while os.path.exists(os.path.join(target, name)):
+        name, count = f"{step}_{count + 1}", count + 1
+      os.rename(os.path.join(self._workdir, FOLDER, str(step)), os.path.join(target, name))
+    self._manager = self._open()
+    instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" See full TensorStore details")[0]
+    self._say(f"checkpoint of step {step} cannot be read ({reason[:160]}); moved to {BROKEN}/, {instead}")
+
+  def steps(self) -> list[int]:
+    """Steps with a checkpoint, ascending."""
+    return sorted(self._manager.all_steps())
+
+  def best_step(self) -> int | None:
+    """The step of the lowest `best_metric` among the kept ones."""
+    return self._manager.best_step() if any(self._manager.metrics(step) for step in self.steps()) else None
+
+  def wait(self) -> None:
+    """Returns when everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Finishes writing and lets go of the directory."""
+    self._manager.close()
+
+
+def split_state(state: Tree) -> dict[str, Tree]:
+  """A state dataclass -> the items of a checkpoint."""
+  fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
+  items = {"params": fields.pop("params")}
+  ema = fields.pop("ema", None)
+  if ema is not None:
+    items["ema"] = ema
+  return items | {"rest": fields}
+
+
+def join_state(like: Tree, items: Mapping[str, Tree]) -> Tree:
+  """The inverse of `split_state`."""
+  ema = {"ema": items["ema"]} if "ema" in items else {}
+  return like.replace(params=items["params"], **ema, **items["rest"])
+
+
+def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
+  """Parameters for evaluation and export, as NumPy arrays; the moving average where the run has one.
+
+  Args:
+    workdir: the run directory.
+    which: "best" (the newest where no validation was saved), "latest", or a step.
+
+  Returns:
+    (params, step). Raises `UserError` without such a checkpoint, or when it cannot be read.
+  """
+  _quiet_orbax()
+  folder = os.path.join(os.path.abspath(os.path.expanduser(workdir)), FOLDER)
+  if not os.path.isdir(folder):
+    raise UserError(f"no checkpoints in {workdir}: train there first")
+  from pdr_jax.training.run_dir import read_config  # here: run_dir is about the whole directory, this file about one folder of it
+
+  best_metric = read_config(workdir).train.best_metric
+  options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics[best_metric], best_mode="min", read_only=True)
+  with ocp.CheckpointManager(folder, options=options) as manager:
+    steps = sorted(manager.all_steps())
+    if not steps:
+      raise UserError(f"no checkpoints in {workdir}: train there first")
+    if which == "latest":
+      step = steps[-1]
+    elif which == "best":
+      scored = [step for step in steps if manager.metrics(step)]
+      step = min(scored, key=lambda step: manager.metrics(step)[best_metric]) if scored else steps[-1]
+    else:
+      step = int(which)
+    if step not in steps:
+      raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
+  item = "ema" if os.path.isdir(os.path.join(folder, str(step), "ema")) else "params"
+  try:
+    with ocp.PyTreeCheckpointer() as reader:
+      path = os.path.join(folder, str(step), item)
+      tree = reader.metadata(path).item_metadata.tree
+      to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+      params = reader.restore(path, restore_args=to_numpy)
+  except Exception as error:
+    raise UserError(f"checkpoint of step {step} in {workdir} cannot be read ({type(error).__name__}); choose another: {steps}") from error
+  return params, step
+
+
+def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
+  """`{"params/depth/kernel": "float32[4,4,3,64]"}`: tells a checkpoint of another model from a broken one."""
+  paths = jax.tree_util.tree_leaves_with_path(items)
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in paths}
+
+
+@contextlib.contextmanager
+def _quiet_failure() -> Iterator[None]:
+  """Orbax's reader leaves unfinished coroutines behind when it fails; Python would print each, pages long."""
+  hook = sys.unraisablehook
+  sys.unraisablehook = lambda _: None
+  try:
+    yield
+  except Exception as error:
+    error.__traceback__ = None
+    error.__cause__ = error.__context__ = None
+    gc.collect()
+    raise
+  finally:
+    sys.unraisablehook = hook
+
+
+@jax.jit
+def _bit_sums(leaves):
+  """Each array's bits, summed modulo 2^32 with odd weights by position: equal arrays agree on any device, a changed or moved value shows."""
+  def one(leaf):
+    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
+    bits = leaf if leaf.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(leaf, unsigned)
+    flat = bits.astype(jnp.uint32).reshape(-1)
+    weights = 2 * jax.lax.iota(jnp.uint32, flat.size) + jnp.uint32(1)
+    return jnp.sum(flat * weights, dtype=jnp.uint32)
+
+  return jnp.stack([one(leaf) for leaf in leaves])
+
+
+def _fingerprints(tree: Tree) -> list[int]:
+  leaves = jax.tree.leaves(tree)
+  return np.asarray(_bit_sums(leaves)).tolist() if leaves else []
+
+
+def _encode(value: Any) -> Any:
+  """JSON for the `run` item: an iterator's position may hold bytes or NumPy numbers."""
+  if isinstance(value, bytes):
+    return {"__bytes__": base64.b64encode(value).decode()}
+  if isinstance(value, Mapping):
+    return {str(key): _encode(entry) for key, entry in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_encode(entry) for entry in value]
+  return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _decode(value: Any) -> Any:
+  if isinstance(value, Mapping):
+    return base64.b64decode(value["__bytes__"]) if "__bytes__" in value else {key: _decode(entry) for key, entry in value.items()}
+  return [_decode(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _quiet_orbax() -> None:
+  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay."""
+  logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,0 +1,130 @@
+"""The only file that knows devices: batches are split over them, the state is the same on each, gradients are averaged by the method.
+
+The step's body is `Method.update`, a free function over one device's share of the batch with a named axis. `jax.pmap` with
+`in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the batch is split, and what comes out is replicated.
+(`jax.shard_map` with its default checks would multiply the method's averaged gradients by the device count, silently.)
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pdr_jax.methods import Method
+
+AXIS = "devices"
+Tree = Any
+
+
+class Metrics(flax.struct.PyTreeNode):
+  """Named (sum, count) pairs in one array, so that a step sends one small transfer and not dozens. `values` `[n, 2]` float32."""
+
+  values: jax.Array | np.ndarray
+  names: tuple[str, ...] = flax.struct.field(pytree_node=False)
+
+  def start_transfer(self) -> "Metrics":
+    """Begins the copy to the host without waiting for the device."""
+    self.values.copy_to_host_async()
+    return self
+
+  def fetch(self) -> dict[str, np.ndarray]:
+    """Waits for the device; `{name: float64 [sum, count]}`."""
+    return dict(zip(self.names, np.asarray(self.values, np.float64), strict=True))
+
+
+def pack(metrics: Mapping[str, tuple[jax.Array, jax.Array]]) -> Metrics:
+  """`{name: (sum, count)}` -> `Metrics`, in the order of the names."""
+  names = tuple(sorted(metrics))
+  pairs = [jnp.stack([jnp.asarray(entry, jnp.float32) for entry in metrics[name]]) for name in names]
+  return Metrics(jnp.stack(pairs) if pairs else jnp.zeros((0, 2)), names)
+
+
+def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Array:
+  """The random key of a named stream, at a step or (without one) its root. Adding a stream or resuming at a step disturbs no other."""
+  root = jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))
+  return root if step is None else jax.random.fold_in(root, step)
+
+
+def device_count() -> int:
+  """Devices that share one global batch, over all processes."""
+  return jax.device_count()
+
+
+def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
+  """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded with `state.step`."""
+
+  def body(state, batch, root):
+    state, metrics = method.update(state, batch, jax.random.fold_in(root, state.step), AXIS)
+    return state, pack(metrics)
+
+  return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
+
+
+def gradient_norms_fn(method: Method) -> Callable[[Tree, dict, jax.Array], Metrics]:
+  """`(state, placed batch, root key) -> Metrics`, one norm for each loss term."""
+
+  def body(state, batch, root):
+    return pack(method.gradient_norms(state, batch, jax.random.fold_in(root, state.step), AXIS))
+
+  return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None)
+
+
+def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
+  """`(state, placed batch with _mask) -> Metrics`."""
+  body = lambda state, batch: pack(method.validate(state, batch, AXIS))
+  return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+def place(batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+  """Splits this process's share of a batch over its devices and sends it: `[B, ...]` -> `[n, B/n, ...]`, one slice on each device."""
+  devices = jax.local_devices()
+  mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
+  split = {}
+  for name, value in batch.items():
+    value = np.asarray(value)
+    if value.dtype.kind not in "biuf":
+      continue  # names and other text stay on the host
+    split[name] = value.reshape(len(devices), value.shape[0] // len(devices), *value.shape[1:])
+  return jax.device_put(split, sharding)
+
+
+def replicate(tree: Tree) -> Tree:
+  """The same tree on every device, with the placement that the step's own output has."""
+  copy = jax.pmap(lambda tree, _: tree, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+  return copy(tree, np.zeros(jax.local_device_count(), np.float32))
+
+
+def abstract_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+  """Shapes, types and placement of a run's state, without computing it; what a checkpoint is read into."""
+  shapes = jax.eval_shape(method.init, stream(seed, "init"), _numeric(batch))
+  # One replicated scalar tells the placement; its rank does not matter, because every axis is whole on every device.
+  sharding = replicate(jnp.zeros(())).sharding
+  return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
+
+
+def initial_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+  """A fresh state on every device."""
+  return replicate(jax.jit(method.init)(stream(seed, "init"), _numeric(batch)))
+
+
+def first_nonfinite(tree: Tree) -> str | None:
+  """The path of the first float array that holds a NaN or an infinity, or None."""
+  paths, leaves = zip(*jax.tree_util.tree_leaves_with_path(tree), strict=True)
+  finite = np.asarray(_all_finite(leaves))
+  bad = np.flatnonzero(~finite)
+  return jax.tree_util.keystr(paths[bad[0]], simple=True, separator="/") if bad.size else None
+
+
+@jax.jit
+def _all_finite(leaves):
+  return jnp.stack([jnp.all(jnp.isfinite(leaf)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.bool_(True) for leaf in leaves])
+
+
+def _numeric(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  return {name: value for name, value in batch.items() if np.asarray(value).dtype.kind in "biuf"}
+
