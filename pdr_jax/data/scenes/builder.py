@@ -1,0 +1,233 @@
+"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and its examples as batches know them. No TensorFlow.
+
+Both worlds go through here; a world is a function `draw(split, index) -> (scene, labels)` and a `ShapeModel`. Files are array_record;
+maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535: background).
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fcntl
+import io
+import os
+import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pdr_jax.data.scenes import render_scene
+from pdr_jax.data.scenes.render_scene import BACKGROUND_DEPTH, DEPTH_STEPS, FAR, NEAR
+from pdr_jax.errors import UserError
+
+BATCH = 16  # images rendered at a time: larger ones fall out of the cache
+
+
+@dataclasses.dataclass(kw_only=True)
+class WorldConfig(tfds.core.BuilderConfig):
+  """What a prepared copy depends on; all of it is in the config's name, hence in the folder's."""
+
+  side: int = 64
+  train_examples: int = 0
+  val_examples: int = 0
+  scene_seed: int = 0
+  path: str = ""  # source of the shape, where it is read from disk
+  label_names: tuple = ()
+
+
+class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Renders a world into array_record files. Subclasses say which world."""
+
+  RELEASE_NOTES: dict[str, str] = {}  # noqa: RUF012  (TFDS's interface)
+
+  def world(self) -> tuple[object, Callable[[str, int], tuple[dict, dict]]]:
+    """(ShapeModel, draw)."""
+    raise NotImplementedError
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    side = self.builder_config.side
+    maps = {
+        "image": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+        "albedo": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+        "normal": tfds.features.Image(shape=(side, side, 3), encoding_format="png"),
+        "depth": tfds.features.Image(shape=(side, side, 1), dtype=np.uint16, encoding_format="png"),
+        "light": tfds.features.Tensor(shape=(9,), dtype=np.float32),
+        "view": tfds.features.Tensor(shape=(6,), dtype=np.float32),
+        "weights": tfds.features.Tensor(shape=(None,), dtype=np.float32),
+    }
+    labels = {name: tfds.features.Scalar(dtype=np.int32) for name in self.builder_config.label_names}
+    return self.dataset_info_from_configs(
+        description=self.__doc__, features=tfds.features.FeaturesDict({**maps, "label": labels}), disable_shuffling=True)
+
+  def _split_generators(self, dl_manager):
+    config = self.builder_config
+    sizes = {"train": config.train_examples, "validation": config.val_examples}
+    progress = _Progress(f"{self.name} {config.side}x{config.side}", sum(sizes.values()))
+    return {split: self._generate_examples(split, size, progress) for split, size in sizes.items()}
+
+  def _generate_examples(self, split: str, size: int, progress) -> Iterator[tuple[int, dict]]:
+    model, draw = self.world()
+    render = renderer(model, self.builder_config.side)
+    starts = range(0, size, BATCH)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool, progress:
+      def dispatch(start):  # the last batch is filled up with images that are thrown away: one compiled size
+        draws = [draw(split, index) for index in range(start, start + BATCH)]
+        return draws, render(stack([scene for scene, _ in draws]))
+      waiting = dispatch(0) if size else None
+      for start in starts:
+        (draws, arrays), following = waiting, start + BATCH
+        waiting = dispatch(following) if following < size else None  # renders while this one is encoded and written
+        arrays = jax.device_get(arrays)
+        count = min(BATCH, size - start)
+        maps = list(pool.map(lambda k, arrays=arrays: {name: _png(arrays[name][k]) for name in arrays if name != "light"}, range(count)))
+        for k in range(count):
+          scene, labels = draws[k]
+          yield start + k, {**{name: io.BytesIO(png) for name, png in maps[k].items()}, "light": arrays["light"][k], "view": scene["view"],
+                            "weights": scene["weights"], "label": labels}
+        progress.advance(count)
+
+
+def stack(scenes: list[dict]) -> dict:
+  """A list of scenes as one scene with leading batch axes."""
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *scenes)
+
+
+def renderer(model, side: int) -> Callable[[dict], dict]:
+  """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same pixels everywhere."""
+  cpu = jax.local_devices(backend="cpu")[0]
+  arrays = jax.device_put((model.vertices, model.modes, model.coords), cpu)
+
+  @jax.jit
+  def run(arrays, scene):
+    vertices, modes, coords = arrays
+    filled = model._replace(vertices=vertices, modes=modes, coords=coords)
+    return {**render_scene.quantize(render_scene.render(filled, scene, side)), "light": render_scene.light_coefficients(scene)}
+
+  return lambda scene: run(arrays, jax.device_put(scene, cpu))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+  """Encodes [S, S, 3] (RGB) or [S, S], uint8 or uint16."""
+  pixels = np.ascontiguousarray(pixels[..., ::-1]) if pixels.ndim == 3 else pixels  # OpenCV wants BGR
+  return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def decode_example(example: dict) -> dict[str, np.ndarray]:
+  """An example of `as_data_source` as batches have it; keys that were not read are left out.
+
+  image, albedo [S, S, 3] float32 in [-1, 1]; depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit, camera
+  frame; light [9]; view [6]; `label/<name>` int32; weights [M] of the shape's modes.
+  """
+  result = {}
+  for name in ("image", "albedo"):
+    if name in example:
+      result[name] = example[name].astype(np.float32) / np.float32(127.5) - 1
+  if "normal" in example:
+    normal = example["normal"].astype(np.float32) / 127 - 1
+    result["normal"] = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+  if "depth" in example:
+    steps = example["depth"][..., 0]
+    inside = steps <= DEPTH_STEPS
+    depth = (NEAR + steps * ((FAR - NEAR) / DEPTH_STEPS)).astype(np.float32)
+    result["depth"] = np.where(inside, depth, np.float32(BACKGROUND_DEPTH))
+    result["mask"] = inside.astype(np.float32)
+  for name in ("light", "view", "weights"):
+    if name in example:
+      result[name] = np.asarray(example[name], np.float32)
+  for name, value in example.get("label", {}).items():
+    result[f"label/{name}"] = np.asarray(value, np.int32)
+  return result
+
+
+def builder_for(config) -> tfds.core.DatasetBuilder:
+  """The prepared builder of `config.data` (name `heads` or `ict_faces`), rendering it first where there is no copy yet. Raises UserError.
+
+  The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`; it appears there only when it is complete.
+  """
+  from pdr_jax.data.scenes import heads, ict_faces  # they build on this module
+  data = config.data
+  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces}
+  if data.name not in worlds:
+    raise UserError(f"data.name={data.name} is no embedded world: choose one of {', '.join(worlds)}")
+  for key in ("train_examples", "val_examples"):
+    if data[key] < 1:
+      raise UserError(f"data.{key}={data[key]}: an embedded world needs at least 1 (it is rendered, there is no `all`)")
+  cls = worlds[data.name]
+  source, tag = cls.source(data.path)
+  name = f"side{data.side}_train{data.train_examples}_val{data.val_examples}_seed{data.scene_seed}{tag}"
+  builder_config = WorldConfig(name=name, side=data.side, train_examples=data.train_examples, val_examples=data.val_examples,
+                               scene_seed=data.scene_seed, path=source, label_names=cls.LABELS)
+  root = os.path.expanduser(data.cache_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+  try:
+    os.makedirs(root, exist_ok=True)
+    builder = cls(config=builder_config, data_dir=root, file_format="array_record")
+    if not builder.is_prepared():
+      _prepare(builder)
+  except OSError as error:
+    raise UserError(f"data.cache_dir={root}: the data set cannot be written there ({error.strerror or error})") from error
+  return builder
+
+
+def _prepare(builder) -> None:
+  """Renders and writes, one process at a time; what an interrupted attempt left is cleared away first."""
+  folder = pathlib.Path(builder.data_dir)
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with open(folder.parent / ".lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system however this process ends
+    if builder.is_prepared():  # another process was faster
+      builder.info.read_from_directory(str(folder))
+      return
+    for stale in folder.parent.glob("*incomplete*"):
+      shutil.rmtree(stale, ignore_errors=True)
+    with _without_tfds_bars():
+      builder.download_and_prepare()
+
+
+@contextlib.contextmanager
+def _without_tfds_bars():
+  from tensorflow_datasets.core.utils import tqdm_utils
+  before = tqdm_utils._active
+  tfds.disable_progress_bar()
+  try:
+    yield
+  finally:
+    tqdm_utils.display_progress_bar(before)
+
+
+class _Progress:
+  """A bar on a terminal, a line every ten seconds elsewhere; opened by each split in turn, counts over all of them."""
+
+  def __init__(self, title: str, total: int, every: float = 10.0):
+    self.title, self.total, self.every, self.done, self.bar, self.start = title, total, every, 0, None, None
+
+  def __enter__(self):
+    if self.start is None:
+      self.start = self.said = time.monotonic()
+    if sys.stderr.isatty() and self.bar is None:
+      from rich import console, progress
+      columns = (progress.TextColumn("rendering {task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
+                 progress.TextColumn("{task.fields[rate]:.0f} images/s"), progress.TimeRemainingColumn())
+      self.bar = progress.Progress(*columns, console=console.Console(stderr=True))
+      self.task = self.bar.add_task(self.title, total=self.total, rate=0.0)
+      self.bar.start()
+    return self
+
+  def __exit__(self, kind, *_):
+    if self.bar is not None and (kind is not None or self.done >= self.total):
+      self.bar.stop()
+
+  def advance(self, count: int) -> None:
+    self.done += count
+    now = time.monotonic()
+    rate = self.done / max(now - self.start, 1e-9)
+    if self.bar is not None:
+      self.bar.update(self.task, completed=self.done, rate=rate)
+    elif now - self.said >= self.every or self.done == self.total:
+      self.said = now
+      left = (self.total - self.done) / max(rate, 1e-9)
+      print(f"rendering {self.title}: {self.done:,} of {self.total:,} images, {rate:.0f} images/s, {left:.0f} s left", file=sys.stderr, flush=True)

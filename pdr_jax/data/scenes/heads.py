@@ -1,0 +1,74 @@
+"""The embedded world: heads that the program sculpts, paints and lights itself, from a seed; nothing is read from disk."""
+
+import functools
+
+import numpy as np
+
+import tensorflow_datasets as tfds
+
+from pdr_jax.data.scenes import builder, head_mesh, sample
+
+VERSION = "1.0.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
+
+LABELS = ("identity", "expression", "smiling", "mouth_open", "beard", "long_hair", "bald", "fringe", "male", "dark_hair")
+
+
+@functools.cache
+def shape_model() -> head_mesh.ShapeModel:
+  """The head's shape model (computed once per process, about a second)."""
+  return head_mesh.make_head()
+
+
+def _scale(rng, name):
+  """Strength of one expression: mostly absent, in [0, 1]."""
+  probability = {"smile": 0.5, "mouth_open": 0.3, "brow_up": 0.3, "brow_down": 0.2, "frown": 0.12, "pucker": 0.12, "teeth_show": 0.0}.get(name, 0.15)
+  return rng.beta(1.6, 1.6) * (rng.random() < probability)
+
+
+def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
+  """(scene, labels) of one image: arrays for `render_scene.render`, and ints/floats to store beside the maps."""
+  rng = sample.generator(seed, split, index)
+  model = shape_model()
+  look = sample.draw_look(rng)
+  style, man = look.pop("style"), look.pop("man")
+  weights = {}
+  for name in head_mesh.IDENTITY:
+    weights[name] = 0.75 * np.clip(rng.normal(), -2.2, 2.2)
+  for name, male in {"jaw_width": 0.5, "brow_ridge": 0.7, "chin_forward": 0.3, "lips_full": -0.4, "nose_width": 0.3, "eye_size": -0.4}.items():
+    weights[name] += male if man else -male
+  for name in head_mesh.EXPRESSION:
+    weights[name] = _scale(rng, name)
+  if weights["smile"] > 0:
+    weights["frown"] = weights["pucker"] = 0.0
+    weights["teeth_show"] = weights["smile"] * (rng.random() < 0.5)
+  if weights["mouth_open"] > 0:
+    weights["cheek_puff"] = 0.0
+  has = lambda *names: 1.0 * (style in names)
+  weights["hair_cap"] = (style != "bald") * rng.uniform(0.5, 1.3)
+  weights["hair_top"] = (style != "bald") * rng.uniform(0.0, 1.2)
+  weights["hair_long"] = has("long", "long_fringe") * rng.uniform(0.6, 1.2)
+  weights["hair_fringe"] = has("fringe", "long_fringe") * rng.uniform(0.6, 1.3)
+  light = sample.draw_light(rng)
+  scene = {"weights": np.array([weights[n] for n in model.names], np.float32), "view": sample.draw_view(rng), **light,
+           "background": sample.draw_background(rng), "look": look}
+  strongest = max(head_mesh.EXPRESSION, key=lambda n: weights[n])
+  labels = {"identity": index, "expression": 1 + head_mesh.EXPRESSION.index(strongest) if weights[strongest] > 0.25 else 0,
+            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25), "beard": int(max(look["beard"], look["goatee"]) > 0.25),
+            "long_hair": int(has("long", "long_fringe")), "bald": int(has("bald")), "fringe": int(has("fringe", "long_fringe")),
+            "male": int(man), "dark_hair": int(look["hair"].mean() < 0.2)}
+  return scene, labels
+
+
+class Heads(builder.SceneBuilder):
+  """Synthetic heads: procedural shape, paint, light and view, with exact depth, normals, albedo and light."""
+
+  VERSION = tfds.core.Version(VERSION)
+  LABELS = LABELS
+
+  @staticmethod
+  def source(path: str) -> tuple[str, str]:
+    """(resolved path, tag for the folder's name): nothing is read."""
+    return "", ""
+
+  def world(self):
+    return shape_model(), functools.partial(draw, self.builder_config.scene_seed)
