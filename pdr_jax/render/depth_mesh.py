@@ -1,6 +1,5 @@
 """The mesh of a depth map's pixel grid, and its normals."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -38,7 +37,7 @@ def normals(depth: Float[Array, "... H W"], camera: Camera) -> Float[Array, "...
   z = sum_u * sum_v + (u + (1.0 - camera.centre_u)) * slope_u + (v + (1.0 - camera.centre_v)) * slope_v
   square = x * x + y * y + z * z
   usable = square > safe_ops.SMALLEST_SQUARE
-  scale = jnp.where(usable, jax.lax.rsqrt(jnp.where(usable, square, 1.0)), 0.0)
+  scale = jnp.where(usable, 1.0 / jnp.sqrt(jnp.where(usable, square, 1.0)), 0.0)
   ring = [(0, 0)] * (depth.ndim - 2) + [(1, 1), (1, 1)]
   parts = [jnp.pad(part * scale, ring, constant_values=value) for part, value in ((x, 0.0), (y, 0.0), (z, 1.0))]
   return jnp.stack(parts, axis=-1)

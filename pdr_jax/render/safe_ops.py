@@ -3,7 +3,6 @@
 Masking the result is not enough: `where(ok, f(x), 0)` multiplies a zero cotangent with the infinite derivative of `f`.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -32,4 +31,5 @@ def normalize(vectors: Float[Array, "... N"]) -> Float[Array, "... N"]:
   """Unit vectors over the last axis; vectors shorter than 1e-15 become zero, with zero gradient."""
   square = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
   usable = square > SMALLEST_SQUARE
-  return jnp.where(usable, vectors * jax.lax.rsqrt(jnp.where(usable, square, 1.0)), 0.0)
+  # A division by the square root, because rsqrt's derivative, the power -3/2, leaves float32's range for short vectors.
+  return jnp.where(usable, vectors / jnp.sqrt(jnp.where(usable, square, 1.0)), 0.0)

@@ -1,0 +1,84 @@
+"""Bilinear sampling against a naive loop and against PyTorch's grid_sample, values and gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import render_oracles as oracle
+import torch
+from jax.test_util import check_grads
+
+from pdr_jax.render import warp
+
+
+def positions(rng, shape, height, width):
+  return rng.uniform([-2.5, -2.5], [width + 1.5, height + 1.5], (*shape, 2))
+
+
+def test_against_naive_loop():
+  rng = np.random.default_rng(0)
+  image, uv = rng.normal(size=(2, 5, 7, 3)), positions(rng, (2, 6, 4), 5, 7)
+  expected = np.array([[[oracle.bilinear(image[b], *uv[b, i, j]) for j in range(4)] for i in range(6)] for b in range(2)])
+  found = warp.sample_bilinear(image.astype(np.float32), uv.astype(np.float32))
+  np.testing.assert_allclose(found, expected, atol=2e-6)
+  np.testing.assert_allclose(warp.sample_bilinear(image[0].astype(np.float32), uv[0].astype(np.float32)), expected[0], atol=2e-6)
+  nested = warp.sample_bilinear(image.astype(np.float32)[None], uv.astype(np.float32)[None])
+  np.testing.assert_allclose(nested[0], expected, atol=2e-6)
+
+
+def test_values_and_gradients_against_pytorch():
+  rng = np.random.default_rng(1)
+  image, uv = rng.normal(size=(3, 8, 6, 4)).astype(np.float32), positions(rng, (3, 9, 5), 8, 6).astype(np.float32)
+  cotangent = rng.normal(size=(3, 9, 5, 4)).astype(np.float32)
+  found, pullback = jax.vjp(warp.sample_bilinear, image, uv)
+  by_image, by_uv = pullback(cotangent)
+  t_image, t_uv = torch.tensor(image, requires_grad=True), torch.tensor(uv, requires_grad=True)
+  grid = t_uv / torch.tensor([(6 - 1) / 2, (8 - 1) / 2]) - 1
+  reference = torch.nn.functional.grid_sample(t_image.permute(0, 3, 1, 2), grid, align_corners=True, padding_mode="zeros")
+  reference = reference.permute(0, 2, 3, 1)
+  reference.backward(torch.tensor(cotangent))
+  np.testing.assert_allclose(found, reference.detach(), atol=1e-5)
+  np.testing.assert_allclose(by_image, t_image.grad, atol=1e-5)
+  np.testing.assert_allclose(by_uv, t_uv.grad, atol=5e-5)
+
+
+def test_pixel_centres_give_back_the_image():
+  image = np.random.default_rng(2).normal(size=(1, 5, 7, 2)).astype(np.float32)
+  uv = np.stack(np.meshgrid(np.arange(7), np.arange(5)), -1)[None].astype(np.float32)
+  np.testing.assert_array_equal(warp.sample_bilinear(image, uv), image)
+
+
+@pytest.mark.parametrize(
+    "u, expected", [(-1.0, 0.0), (-0.5, 1.0), (0.0, 2.0), (0.25, 2.5), (1.0, 4.0), (1.75, 1.0), (2.0, 0.0), (1e30, 0.0), (-1e30, 0.0)]
+)
+def test_fades_to_zero_over_one_pixel_outside(u, expected):
+  found = warp.sample_bilinear(jnp.array([[[2.0], [4.0]]]), jnp.array([[[u, 0.0]]]))
+  assert float(found[0, 0, 0]) == pytest.approx(expected)
+
+
+def test_gradient_check():
+  rng = np.random.default_rng(3)
+  image = rng.normal(size=(4, 5, 2)).astype(np.float32)
+  uv = (np.floor(rng.uniform(-1, 4, (3, 3, 2))) + rng.uniform(0.2, 0.8, (3, 3, 2))).astype(np.float32)  # away from the kinks
+  check_grads(warp.sample_bilinear, (image, uv), order=1, modes=["rev"], eps=1e-2, atol=1e-2, rtol=1e-2)
+
+
+def test_gradients_far_outside_are_zero_and_finite():
+  image = jnp.ones((4, 4, 1))
+  uv = jnp.array([[[1e30, 0.0], [0.0, -1e30], [-7.0, 2.0], [4.5, 4.5]]])
+  by_image, by_uv = jax.grad(lambda i, p: warp.sample_bilinear(i, p).sum(), argnums=(0, 1))(image, uv)
+  np.testing.assert_array_equal(by_image, 0.0)
+  np.testing.assert_array_equal(by_uv, 0.0)
+
+
+def test_under_jit_and_vmap():
+  rng = np.random.default_rng(4)
+  image, uv = rng.normal(size=(3, 4, 4, 2)).astype(np.float32), positions(rng, (3, 4, 4), 4, 4).astype(np.float32)
+  gradient = lambda i, p: jax.grad(lambda i, p: (warp.sample_bilinear(i, p) ** 2).sum(), argnums=(0, 1))(i, p)
+  for one, many in zip(jax.jit(jax.vmap(gradient))(image, uv), gradient(image, uv), strict=True):
+    np.testing.assert_allclose(one, many, atol=1e-5)
+
+
+def test_unequal_leading_axes_are_refused():
+  with pytest.raises(ValueError, match="leading axes"):
+    warp.sample_bilinear(jnp.zeros((2, 4, 4, 1)), jnp.zeros((3, 4, 4, 2)))
