@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.evaluation import geometry
-from pdr_jax.losses.perceptual import perceptual
+from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
@@ -125,28 +125,23 @@ def reconstruction_terms(
     pixel, feature = nets["confidence"].apply({"params": params["confidence"]}, images)
   terms = {}
   halves = {"": slice(None, count), "_flip": slice(count, None)}
-  confidence = lambda maps, half: None if maps is None else maps[..., half:half + 1]
+  confidence = lambda maps, half: None if maps is None else maps[..., half]
   for half, (suffix, rows) in enumerate(halves.items()):
     if f"photometric{suffix}" in weights:
       values = photometric(rendering.image[rows], images, confidence(pixel, half))
-      terms[f"photometric{suffix}"] = (values, rendering.mask[rows, ..., None])
+      terms[f"photometric{suffix}"] = (values, rendering.mask[rows])
   if phi is not None:
     target = jax.lax.stop_gradient(phi(images))
     for half, (suffix, rows) in enumerate(halves.items()):
       if f"perceptual{suffix}" in weights:
-        mask = rendering.mask[rows, ..., None]
-        values = perceptual(phi(rendering.image[rows] * mask + images * (1 - mask)), target, confidence(feature, half))
-        terms[f"perceptual{suffix}"] = (values, pool(mask, values.shape[1]))
+        mask = rendering.mask[rows]
+        seen = jnp.where(mask[..., None] > 0, rendering.image[rows], images)  # else the mask's edge would show in the features
+        values = perceptual(phi(seen), target, confidence(feature, half))
+        terms[f"perceptual{suffix}"] = (values, pool_mask(mask, values.shape[1]))
   if "smoothness" in weights:
     values = smoothness(depth, config.scene.max_depth - config.scene.min_depth)
-    terms["smoothness"] = (values, jnp.ones_like(values))
+    terms["smoothness"] = (values, None)
   return terms, rendering
-
-
-def pool(mask: Float[Array, "B S S 1"], side: int) -> Float[Array, "B s s 1"]:
-  """Average-pools a mask to a smaller side that divides its own."""
-  step = mask.shape[1] // side
-  return mask.reshape(mask.shape[0], side, step, side, step, 1).mean(axis=(2, 4))
 
 
 def loss_terms(
@@ -162,7 +157,7 @@ def loss_terms(
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
     drawn = loocc.draw(rng, first + jnp.arange(count), config)
     values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
-    terms["loocc"] = masked_mean(values, jnp.ones_like(values), axis_name)
+    terms["loocc"] = masked_mean(values, None, axis_name)
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
 
 
@@ -237,21 +232,19 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   mask = rendering.mask[:count]
   scores = {
       "val/reconstruction": sum(weights[name] * value for name, value in per_image.items()),
-      "val/l1": image_mean(jnp.abs(rendering.image[:count] - images), mask[..., None]),
+      "val/l1": image_mean(photometric(rendering.image[:count], images), mask),
       "val/convex": geometry.is_convex(scene.depth),
   }
-  if "depth" in batch:
-    scores |= {f"val/{name}": value for name, value in geometry.scores(
-        rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov).items()}
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
+  if "depth" in batch:
+    against_truth = geometry.scores(rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov)
+    metrics |= {f"val/{name}": pair for name, pair in geometry.totals(against_truth, valid).items()}
   return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
 
-def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B ..."]) -> Float[Array, " B"]:
+def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B H W"] | None) -> Float[Array, " B"]:
   """The mean of each image's values inside its mask (zero for an empty mask)."""
-  mask = jnp.broadcast_to(mask, values.shape)
-  axes = tuple(range(1, values.ndim))
-  return (values * mask).sum(axes) / jnp.maximum(mask.sum(axes), 1e-6)
+  return jax.vmap(masked_mean)(values, jnp.ones_like(values) if mask is None else mask)
 
 
 def decompose(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> dict[str, Array]:
