@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 CACHE_LIMIT = 4 * 2**30  # bytes of decoded images kept in memory; larger sets are decoded as they are read
+LAZY_NOTE = "too large for memory: images are decoded as they are read"
 
 
 class Split(NamedTuple):
@@ -68,7 +69,8 @@ def for_each(count: int, work: Callable[[int], None], title: str, threads: int |
       work(i)
     return stop - start
 
-  with Progress(console=Console(stderr=True), transient=True) as bar, futures.ThreadPoolExecutor(threads) as pool:
+  console = Console(stderr=True)
+  with Progress(console=console, transient=True, disable=not console.is_terminal) as bar, futures.ThreadPoolExecutor(threads) as pool:
     task = bar.add_task(title, total=count)
     jobs = [pool.submit(several, start) for start in range(0, count, chunk)]
     try:

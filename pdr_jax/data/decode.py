@@ -1,4 +1,4 @@
-"""Bytes of an image file -> [S, S, 3] uint8: orientation, grey, alpha, 16 bits, crop and an antialiased resize, with one reason where it fails."""
+"""Bytes of an image file -> [S, S, 3] uint8: orientation, grey, alpha, 16 bits, crop, antialiased resize; or one reason why not."""
 
 import io
 from collections.abc import Sequence

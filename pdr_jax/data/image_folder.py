@@ -233,4 +233,4 @@ def open_image_folder(config) -> dataset.Dataset:
   return dataset.Dataset(
       name=f"image_folder {store.where}", train=make(0, boundary, "training"), validation=make(boundary, len(order), "validation"),
       has_truth=False, classes={f"label/{name}": found.classes.get(name, ()) for name in found.columns}, skipped=skipped,
-      note="" if in_memory else "too large for memory: images are decoded as they are read")
+      note="" if in_memory else dataset.LAZY_NOTE)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import grain
 import numpy as np
-from absl import logging
+from absl import flags, logging
 
 from pdr_jax.data import dataset
 from pdr_jax.errors import UserError
@@ -148,6 +148,8 @@ class TrainIterator(Iterator[Batch]):
     options = grain.ReadOptions(num_threads=self._threads, prefetch_buffer_size=max(2, self._threads))
     stream = rest.to_iter_dataset(options)
     if self._workers:
+      if not flags.FLAGS.is_parsed():  # Grain's worker processes read flags; outside of absl's app.run nobody has parsed any
+        flags.FLAGS.mark_as_parsed()
       stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=self._workers, per_worker_buffer_size=2))
     return iter(stream)
 

@@ -16,7 +16,7 @@ PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}'
 
 
 class TfRecords:
-  """Random access to the records of TFRecord shards (uncompressed). A record is: length u64, its checksum u32, the bytes, their checksum u32.
+  """Random access to the records of uncompressed TFRecord shards. A record: length u64, its checksum u32, bytes, their checksum u32.
 
   The positions are found by hopping from length to length once. Raises UserError where a shard ends in the middle of a record.
   """
@@ -50,7 +50,7 @@ class TfRecords:
 
 
 def find_builder(name: str, data_dir: str) -> Any:
-  """The builder of a data set that is already prepared, whether or not its generation code is installed. Raises UserError with what to do."""
+  """The builder of a prepared data set, whether or not its generation code is installed. Raises UserError with what to do."""
   import tensorflow_datasets as tfds  # slow to import, and only this source needs it
   data_dir = os.path.expanduser(data_dir) if data_dir else None
   where = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -86,16 +86,14 @@ def _label_features(features, prefix: str = "") -> dict[str, Any]:
   return found
 
 
-def _wanted(paths: list[str]) -> dict:
-  """{'attributes': {'Smiling': True}} from attributes/Smiling: what TFDS calls a partial decoding."""
-  tree: dict = {}
+def _chosen(features, paths: list[str]):
+  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`): what is not in it is not even parsed."""
+  import tensorflow_datasets as tfds
+  below: dict[str, list[str]] = {}
   for path in paths:
-    *above, last = path.split("/")
-    node = tree
-    for key in above:
-      node = node.setdefault(key, {})
-    node[last] = True
-  return tree
+    key, _, rest = path.partition("/")
+    below.setdefault(key, []).append(rest)
+  return tfds.features.FeaturesDict({key: _chosen(features[key], rest) if rest[0] else features[key] for key, rest in below.items()})
 
 
 def _at(example: dict, path: str) -> Any:
@@ -104,42 +102,42 @@ def _at(example: dict, path: str) -> Any:
   return example
 
 
-class _Reader:
-  """Reads single examples: the image as encoded bytes or pixels, and the labels. Everything else stays undecoded."""
+class Reader:
+  """Random access to the chosen features of one split, array_record or TFRecord. Raises NotImplementedError for other formats.
 
-  def __init__(self, builder, split: str):
+  Images stay encoded bytes where `encoded` says so, to be decoded here and not by OpenCV, which takes half a JPEG for a whole one.
+  """
+
+  def __init__(self, builder, split: str, paths: list[str], *, encoded: bool):
     import tensorflow_datasets as tfds
-    image = builder.info.features["image"]
-    self.labels = _label_features(builder.info.features)
-    skip = {"image": tfds.decode.SkipDecoding()} if isinstance(image, tfds.features.Image) else None
-    decoders = tfds.decode.PartialDecoding(_wanted(["image", *self.labels]), decoders=skip)
+    features = builder.info.features
+    self._features = _chosen(features, paths)
+    self._decoders = {"image": tfds.decode.SkipDecoding()} if encoded and isinstance(features["image"], tfds.features.Image) else None
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-      self._features, self._decoders = decoders.extract_features(builder.info.features), skip
       self._source = TfRecords(builder.info.splits[split].file_instructions)
     else:
-      self._features, self._decoders = None, None
-      self._source = builder.as_data_source(split, decoders=decoders)
+      self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> dict:
-    example = self._source[index]
-    return example if self._features is None else self._features.deserialize_example_np(example, decoders=self._decoders)
+    return self._features.deserialize_example_np(self._source[index], decoders=self._decoders)
 
 
 class _LazyReader:
   """`Split.load` that reads and decodes each time, for sets too large for memory; an image that fails is replaced by the next one."""
 
-  def __init__(self, reader: _Reader, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list):
-    self._reader, self._rows, self._side, self._crop, self._name, self._skipped = reader, rows, side, crop, name, skipped
+  def __init__(self, reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list):
+    self._reader, self._labels, self._rows, self._side, self._crop = reader, labels, rows, side, crop
+    self._name, self._skipped = name, skipped
     self._bad: set[int] = set()
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
     examples = [self._one(int(i)) for i in indices]
     arrays = {"image": np.stack([image for image, _ in examples])}
     if not image_only:
-      for path, feature in self._reader.labels.items():
+      for path, feature in self._labels.items():
         arrays[f"label/{path}"] = np.array([_at(example, path) for _, example in examples], _label_dtype(feature))
     return arrays
 
@@ -162,7 +160,7 @@ def _label_dtype(feature) -> type:
   return np.float32 if np.dtype(feature.np_dtype).kind == "f" else np.int32
 
 
-def _rows(config, readers: dict[str, _Reader], validation: str | None) -> tuple[np.ndarray, np.ndarray]:
+def _rows(config, readers: dict[str, Reader], validation: str | None) -> tuple[np.ndarray, np.ndarray]:
   """Which examples of the train split and of the validation split (or of train too, where validation is None) are used."""
   data, total = config.data, len(readers["train"])
   if validation is None:
@@ -177,7 +175,7 @@ def _rows(config, readers: dict[str, _Reader], validation: str | None) -> tuple[
 
 
 def open_tfds(config) -> dataset.Dataset:
-  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) under `config.data.cache_dir`, as a Dataset without truth.
+  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in `config.data.cache_dir`, without truth.
 
   Needs a feature `image`; scalar features become `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named
   validation, val, valid or test, in this order, or else is carved out of train by `data.scene_seed`.
@@ -196,37 +194,38 @@ def open_tfds(config) -> dataset.Dataset:
     raise UserError(f"data.name={name} has no split `train` (it has {', '.join(builder.info.splits) or 'none: prepare it again'})")
   validation = next((split for split in _VALIDATION if split in builder.info.splits and builder.info.splits[split].num_examples), None)
   try:
-    readers = {split: _Reader(builder, split) for split in ("train", validation) if split}
+    labels = _label_features(features)
+    readers = {split: Reader(builder, split, ["image", *labels], encoded=True) for split in ("train", validation) if split}
   except NotImplementedError as error:
-    message = f"data.name={name} is prepared as {builder.info.file_format.value}, which has no random access; once: {PREPARE.format(name=name)}"
-    raise UserError(message) from error
-  rows = dict(zip(("train", "validation"), _rows(config, readers, validation)))
+    kind = builder.info.file_format.value
+    raise UserError(f"data.name={name} is prepared as {kind}, which has no random access; once: {PREPARE.format(name=name)}") from error
+  rows = dict(zip(("train", "validation"), _rows(config, readers, validation), strict=True))
   skipped: list[tuple[str, str]] = []
   in_memory = dataset.fits_in_memory(sum(map(len, rows.values())) * side * side * 3)
   classes = {f"label/{path}": tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) and feature.names else ()
-             for path, feature in readers["train"].labels.items()}
+             for path, feature in labels.items()}
 
   def make(split: str) -> dataset.Split:
     reader = readers["train" if split == "train" or validation is None else validation]
     if not in_memory:
-      return dataset.Split(len(rows[split]), _LazyReader(reader, rows[split], side, crop, name, skipped), in_memory=False)
-    return dataset.memory_split(_read_all(reader, rows[split], side, crop, f"{name} {split}", skipped))
+      return dataset.Split(len(rows[split]), _LazyReader(reader, labels, rows[split], side, crop, name, skipped), in_memory=False)
+    return dataset.memory_split(_read_all(reader, labels, rows[split], side, crop, f"{name} {split}", skipped))
 
-  note = "" if in_memory else "too large for memory: images are decoded as they are read"
   return dataset.Dataset(name=name, train=make("train"), validation=make("validation"), has_truth=False, classes=classes,
-                         skipped=skipped, note=note)
+                         skipped=skipped, note="" if in_memory else dataset.LAZY_NOTE)
 
 
-def _read_all(reader: _Reader, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list) -> dict[str, np.ndarray]:
+def _read_all(reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str,
+              skipped: list) -> dict[str, np.ndarray]:
   """Decodes the chosen rows into arrays, those that fail left out."""
   arrays = {"image": np.zeros((len(rows), side, side, 3), np.uint8)}
-  for path, feature in reader.labels.items():
+  for path, feature in labels.items():
     arrays[f"label/{path}"] = np.zeros(len(rows), _label_dtype(feature))
   reasons: dict[int, str] = {}
 
   def work(i: int) -> None:
     example = reader[int(rows[i])]
-    for path in reader.labels:
+    for path in labels:
       arrays[f"label/{path}"][i] = _at(example, path)
     try:
       arrays["image"][i] = decode.decode_image(example["image"], side, crop)

@@ -199,7 +199,7 @@ def test_zip_and_folder_are_equal(tmp_path):
     assert found.keys() == expected.keys()
     for key in expected:
       np.testing.assert_array_equal(found[key], expected[key])
-  for image, who in zip(expected["image"], expected["label/who"]):  # each label is with its own image
+  for image, who in zip(expected["image"], expected["label/who"], strict=True):  # each label is with its own image
     assert who == next(i for i in range(20) if (picture(i) == image).all()) % 7
 
 
@@ -267,7 +267,8 @@ def test_a_link_that_points_up_is_followed_once(tmp_path):
 
 
 def test_label_columns():
-  table = "file,age,weight,mood,gap,hole\r\n./a.png,3,1.5,sad,1,x\r\n\"b, 2.png\",-1,2,happy,,\r\nsub\\c.png,7,nan,sad,3,y\r\nother.png,9,9,glad,9,z\r\n"
+  table = "file,age,weight,mood,gap,hole\r\n./a.png,3,1.5,sad,1,x\r\n\"b, 2.png\",-1,2,happy,,\r\n"
+  table += "sub\\c.png,7,nan,sad,3,y\r\nother.png,9,9,glad,9,z\r\n"
   found = labels.read_csv(b"\xef\xbb\xbf" + table.encode(), "labels.csv", ["a.png", "b, 2.png", "sub/c.png"])
   np.testing.assert_array_equal(found.columns["age"], np.array([3, -1, 7], np.int32))
   np.testing.assert_array_equal(found.columns["weight"], np.array([1.5, 2, np.nan], np.float32))
@@ -288,7 +289,7 @@ def test_class_per_folder(tmp_path):
   data = image_folder.open_image_folder(config(write(str(tmp_path), files)))
   assert data.classes == {"label/class": ("7", "ant", "cat")}
   found = everything(data)
-  for image, label in zip(found["image"], found["label/class"]):
+  for image, label in zip(found["image"], found["label/class"], strict=True):
     k = next(k for k in range(3) for i in range(4) if (picture(i + 10 * k) == image).all())
     assert label == [2, 1, 0][k]
   assert labels.from_folders(["x/a.png", "x/b.png"]) == labels.from_folders(["a.png"]) == labels.Labels({}, {})
@@ -298,7 +299,8 @@ def test_class_per_folder(tmp_path):
 
 
 @pytest.mark.parametrize("total, train, val, expected", [
-    (100, 0, 0, (90, 10)), (100, 50, 20, (50, 20)), (100, 95, 20, (80, 20)), (10, 0, 1000, (5, 5)), (5, 0, 0, (4, 1)), (4000, 0, 1000, (3000, 1000))])
+    (100, 0, 0, (90, 10)), (100, 50, 20, (50, 20)),
+    (100, 95, 20, (80, 20)), (10, 0, 1000, (5, 5)), (5, 0, 0, (4, 1)), (4000, 0, 1000, (3000, 1000))])
 def test_sizes(total, train, val, expected):
   assert splits.sizes(total, train, val) == expected
 
