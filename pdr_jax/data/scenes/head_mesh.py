@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNIT = 0.0945            # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
+UNIT = 0.099             # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
 PIVOT = np.array([0.0, -0.20, 0.32])  # the sculpting point that sits at (0, 0, 1) and about which views turn
 MOUTH = -35.66           # degrees of elevation of the line between the lips, seen from the origin
 COLUMNS, ROWS = 83, 72   # of the grid of directions; odd, so that the middle column is the plane of symmetry
@@ -52,7 +52,7 @@ IDENTITY = ("size", "width", "height", "depth", "jaw_width", "chin_width", "chin
             "nose_width", "nose_length", "nose_forward", "nose_tip_up", "nose_bridge", "nose_bridge_width", "mouth_width", "mouth_height",
             "mouth_forward", "lips_full", "ears", "neck_width")
 EXPRESSION = ("smile", "frown", "mouth_open", "teeth_show", "pucker", "brow_up", "brow_down", "cheek_puff", "squint")
-HAIR = ("hair_cap", "hair_top", "hair_long", "hair_fringe")
+HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
 
 # ---------------------------------------------------------------------------------------------------------------- sculpture
@@ -97,8 +97,8 @@ def head_distance(p):
   d = _ellipsoid(p, (0, 0.27, -0.02), (0.67, 0.73, 0.86))                      # cranium
   d = _join(d, _ellipsoid(p, (0, 0.34, 0.36), (0.50, 0.40, 0.47)), 0.20)       # forehead
   d = _join(d, _ellipsoid(p, (0, -0.25, 0.26), (0.575, 0.62, 0.50)), 0.12)     # middle face
-  d = _join(d, _ellipsoid(p, (0, -0.60, 0.34), (0.41, 0.38, 0.41)), 0.15)      # lower face
-  d = _join(d, _ellipsoid(p, (0.36, -0.60, 0.16), (0.15, 0.20, 0.24)), 0.15)   # corner of the jaw
+  d = _join(d, _ellipsoid(p, (0, -0.60, 0.34), (0.395, 0.38, 0.41)), 0.15)      # lower face
+  d = _join(d, _ellipsoid(p, (0.34, -0.57, 0.14), (0.14, 0.20, 0.24)), 0.15)   # corner of the jaw
   d = _join(d, _ellipsoid(p, (0, -0.86, 0.615), (0.20, 0.14, 0.175)), 0.14)    # chin
   d = _join(d, _ellipsoid(p, (0.40, -0.21, 0.46), (0.19, 0.15, 0.20)), 0.14)   # cheekbones
   d = _join(d, _ellipsoid(p, (0.20, -0.42, 0.56), (0.19, 0.18, 0.19)), 0.12)   # cheeks beside the nose
@@ -129,7 +129,7 @@ def _knots(knots, count):
 
 def _directions():
   """Unit rays [ROWS, COLUMNS, 3], dense over the face; the back of the head, never seen, is left out."""
-  half = _knots([(0, 0), (0.40, 21.5), (0.72, 48), (1.0, 138)], COLUMNS // 2 + 1)
+  half = _knots([(0, 0), (0.40, 21.5), (0.70, 48), (0.88, 80), (1.0, 136)], COLUMNS // 2 + 1)
   azimuth = np.deg2rad(np.concatenate([-half[:0:-1], half]))
   elevation = _knots([(0, -81), (0.06, -62), (0.14, -50), (0.32, -38.5), (0.46, -29), (0.60, -12), (0.77, 6), (0.87, 22), (1, 88)], ROWS)
   seam = np.argmin(np.abs(elevation - MOUTH))
@@ -259,15 +259,17 @@ def hair_modes(p, normal):
   around = np.degrees(np.arctan2(ax, z))
   line = hairline(around)
   cap = _step(y - line, -0.02, 0.16) * _step(y, -0.45, -0.15)
-  side = _step(around, 66, 84) * _step(y, -1.75, -1.6)
+  side = _step(around, 65, 75) * _step(0.5 - y, 0, 0.4)
   top = _step(y, 0.55, 0.95) * cap
   fringe = _step(y, 0.20, 0.34) * _step(0.9 - ax, 0, 0.4) * _step(z, 0.0, 0.3)
   out = normal * np.array([1.0, 0.6, 1.0])
-  beside = np.stack([np.sign(x) * (0.10 + 0.26 * _step(-y, 0.25, 0.9)), 0 * y, 0.05 + 0.10 * _step(-y, 0.2, 0.8)], -1)
+  curtain = np.interp(y, [-1.7, -1.0, -0.5, 0.0, 0.5], [0.72, 0.76, 0.79, 0.775, 0.70])  # long hair hangs here, over the ears
+  curtain = np.stack([np.sign(x) * np.maximum(curtain - 0.10 * _step(around, 95, 130), 0) - x, 0 * y, 0.05 * _step(-y, 0.2, 0.8)], -1)
   return {
       "hair_cap": 0.07 * cap[..., None] * out,
       "hair_top": 0.13 * top[..., None] * out,
-      "hair_long": side[..., None] * beside * _step(0.45 - y, 0, 0.5)[..., None] + 0.05 * (side * _step(y, -0.1, 0.4))[..., None] * out,
+      "hair_long": side[..., None] * curtain,
+      "hair_wide": _field(x.shape, dx=0.07 * np.sign(x) * side * _step(-y, -0.3, 0.6), dz=0.03 * side * _step(-y, 0.0, 0.6)),
       "hair_fringe": 0.05 * fringe[..., None] * out,
   }
 

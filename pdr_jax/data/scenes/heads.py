@@ -46,8 +46,10 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   has = lambda *names: 1.0 * (style in names)
   weights["hair_cap"] = (style != "bald") * rng.uniform(0.5, 1.3)
   weights["hair_top"] = (style != "bald") * rng.uniform(0.0, 1.2)
-  weights["hair_long"] = has("long", "long_fringe") * rng.uniform(0.6, 1.2)
+  weights["hair_long"] = has("long", "long_fringe") * rng.uniform(0.9, 1.05)
+  weights["hair_wide"] = has("long", "long_fringe") * rng.uniform(-0.7, 1.3)
   weights["hair_fringe"] = has("fringe", "long_fringe") * rng.uniform(0.6, 1.3)
+  look["open"] = np.float32(min(1.0, 6 * weights["mouth_open"] + 4 * weights["teeth_show"]))
   light = sample.draw_light(rng)
   scene = {"weights": np.array([weights[n] for n in model.names], np.float32), "view": sample.draw_view(rng), **light,
            "background": sample.draw_background(rng), "look": look}

@@ -98,7 +98,7 @@ def paint(x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B
   muzzle = _step(0.36 - ax, 0.0, 0.10) * _step(y + 0.50 + edge, 0.03, -0.03) * front
   hollow = 1.0 - _spot(ax, y, 0.30, -0.42, 0.12, 0.11)  # cheeks stay bare
   beard = jnp.clip(chin * hollow, 0.0, 1.0) * number("beard") + muzzle * _step(lip_y, -0.06, 0.02) * number("moustache") + _spot(x, y, 0, -0.88, 0.16, 0.14) * number("goatee")
-  beard = jnp.clip(beard, 0.0, 1.0) * (0.78 + 0.22 * strands)
+  beard = jnp.clip(beard, 0.0, 1.0) * (0.88 + 0.12 * strands)
   rgb = _over(skin, [c * 0.9 for c in hair], beard)
 
   # Nostrils and the crease beside the wings.
@@ -115,8 +115,8 @@ def paint(x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B
   seam = _step(0.205 - ax, -0.02, 0.03) * front
   gap = _step(jnp.abs(lip_y), 0.0080, 0.0050) * seam
   height = (lip_y + 0.006) / 0.012  # 0 at the lower lip, 1 at the upper
-  teeth = _step(height, 0.50, 0.56) * number("teeth") * _step(0.17 - ax, 0.0, 0.03)
-  inside = _over([0.16 + 0.0 * x, 0.055 + 0.0 * x, 0.05 + 0.0 * x], [0.90 + 0.0 * x, 0.88 + 0.0 * x, 0.82 + 0.0 * x], teeth)
+  teeth = _step(height, 0.50, 0.56) * number("teeth") * number("open") * _step(0.17 - ax, 0.0, 0.03)
+  inside = _over([0.16 + 0.0 * x, 0.055 + 0.0 * x, 0.05 + 0.0 * x], [0.80 + 0.0 * x, 0.78 + 0.0 * x, 0.72 + 0.0 * x], teeth)
   rgb = _over(rgb, _over([c * 0.55 for c in lip_colour], inside, number("open")), gap)
 
   # Eyes: almond with white, iris, pupil, lash line and crease.
@@ -128,8 +128,8 @@ def paint(x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B
   aperture = _step(upper_lid - centre_y, -0.004, 0.006) * _step(centre_y - lower_lid, -0.005, 0.005) * _step(1.0 - jnp.abs(ex), 0.0, 0.05) * front
   gx, gy = x - jnp.where(x > 0, 0.285, -0.285) - item("gaze", 0), y + 0.002 - item("gaze", 1)
   iris_r = jnp.sqrt(gx * gx + gy * gy + 1e-12)
-  white = [c * (1.0 - 0.25 * jnp.abs(ex)) + 0.0 * x for c in (0.90, 0.87, 0.85)]
-  eye = _over(white, [c * (0.75 + 0.9 * _step(iris_r, 0.025, 0.05)) for c in colour("iris")], _step(0.060 - iris_r, -0.005, 0.006))
+  white = [c * (1.0 - 0.25 * jnp.abs(ex)) + 0.0 * x for c in (0.78, 0.75, 0.73)]
+  eye = _over(white, [c * (1.0 - 0.35 * _step(iris_r, 0.040, 0.058)) for c in colour("iris")], _step(0.060 - iris_r, -0.005, 0.006))
   eye = _over(eye, [0.02 + 0.0 * x] * 3, _step(0.027 - iris_r, -0.005, 0.006))
   rgb = _over(rgb, eye, aperture)
   lashes = _step(0.020 - jnp.abs(centre_y - upper_lid - 0.004), 0.0, 0.014) * _step(1.06 - jnp.abs(ex), 0.0, 0.14) * front
@@ -154,18 +154,19 @@ def paint(x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B
   fringe_line = number("fringe_y") + 0.10 * item("part", 0) * x + 1.5 * ragged
   fringe = _step(y - fringe_line, -0.015, 0.02) * _step(z, -0.1, 0.1) * number("fringe")
   ear = _step(ax, 0.60, 0.655) * _spot(y, z, -0.14, -0.03, 0.17, 0.16)
-  long = _step(around, 67.0, 74.0) * number("long")
+  long = _step(around, 65.0, 68.0) * _step(0.5 - y, 0.0, 0.1) * number("long")
   back = _step(around, 104.0, 112.0) * _step(y, -0.72, -0.5)
   cover = jnp.maximum(jnp.maximum(jnp.maximum(scalp, back) * (1.0 - _step(ear, 0.25, 0.5)), fringe), long) * number("hair_on")
   parting = _spot(x - 0.10 * (z - 0.3), 0.0, item("part", 1), 0.0, 0.022, 1.0) * _step(y, 0.45, 0.6) * item("part", 2)
   lock = _wave((x - item("part", 1)) * 5.4 + 0.8 * _wave(0.95 * y + item("phase", 0)) + item("phase", 1)) * _wave(around * 0.0875 + 1.4 * z)
   fine = _wave((x + 0.3 * z) * 15.1 + 1.1 * y + item("phase", 2))
-  shade = 1.0 + 0.22 * lock + 0.10 * fine + noise
+  fine = fine + (_wave(around * 0.33 + 0.3 * _wave(0.8 * y + item("phase", 2))) - fine) * long
+  shade = 1.0 + 0.13 * lock + 0.09 * fine + noise
   hair = [c * shade for c in hair]
   hair = _over(hair, skin, parting * 0.6)
   rgb = _over(rgb, hair, cover)
 
   # Clothes below the neck.
-  shirt = _step(-1.34 - 0.25 * z - y, -0.01, 0.03) * (1.0 - number("long") * _step(around, 67.0, 74.0))
+  shirt = _step(-1.34 - 0.25 * z - y, -0.01, 0.03) * (1.0 - number("long") * _step(around, 65.0, 68.0))
   rgb = _over(rgb, colour("shirt"), shirt)
   return tuple(jnp.clip(c, 0.02, 0.97) for c in rgb)

@@ -15,7 +15,8 @@ from pdr_jax.data.scenes.paint import paint
 from pdr_jax.render import camera as cameras
 from pdr_jax.render import safe_ops
 from pdr_jax.render.lighting import directional_to_sh
-from pdr_jax.render.rasterize import rasterize
+from pdr_jax.render.fragments import make_fragments
+from pdr_jax.render.select_faces import select_faces
 
 FIELD_OF_VIEW = 10.0
 NEAR, FAR = 0.8, 1.2  # range of stored depth; the largest stored value means background
@@ -33,7 +34,8 @@ def vertex_normals(vertices: Float[Array, "B V 3"], faces: np.ndarray, incident:
 
 def _hits(screen, faces, side, attributes):
   """Rasterizes screen-space vertices [B, V, 3]: hit mask [B, S, S], depth, and per-vertex attributes [B, V, A] there, as A planes."""
-  fragments = rasterize(screen, faces, height=side, width=side)
+  corners = screen[:, faces]
+  fragments = make_fragments(corners, select_faces(corners, side, side, 1, 0.0), 0.0)
   face, weight = fragments.face[..., 0], fragments.barycentric[..., 0, :]
   corners = jnp.asarray(faces)[jnp.maximum(face, 0)]  # [B, S, S, 3]
   rows = jax.vmap(lambda table, index: table[index])(attributes, corners)  # [B, S, S, 3, A]

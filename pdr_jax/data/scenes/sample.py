@@ -6,9 +6,9 @@ import numpy as np
 SKINS = np.array([[0.95, 0.80, 0.71], [0.90, 0.71, 0.60], [0.82, 0.61, 0.49], [0.70, 0.49, 0.37], [0.55, 0.37, 0.27], [0.40, 0.26, 0.19]])
 HAIRS = np.array([[0.06, 0.05, 0.05], [0.13, 0.08, 0.06], [0.25, 0.15, 0.09], [0.42, 0.27, 0.15], [0.72, 0.55, 0.32], [0.48, 0.20, 0.09],
                   [0.62, 0.60, 0.58]])
-IRISES = np.array([[0.16, 0.09, 0.05], [0.28, 0.17, 0.09], [0.35, 0.33, 0.18], [0.30, 0.42, 0.30], [0.32, 0.46, 0.60], [0.45, 0.50, 0.55]])
-VIEW_LIMIT = np.array([np.deg2rad(20), np.deg2rad(35), np.deg2rad(10), 0.012, 0.012, 0.01])  # rx, ry, rz, tx, ty, tz
-VIEW_SPREAD = np.array([np.deg2rad(8), np.deg2rad(17), np.deg2rad(4), 0.0045, 0.0045, 0.0])
+IRISES = np.array([[0.16, 0.09, 0.05], [0.28, 0.17, 0.09], [0.35, 0.33, 0.18], [0.26, 0.32, 0.22], [0.26, 0.36, 0.46], [0.36, 0.40, 0.44]])
+VIEW_LIMIT = np.array([np.deg2rad(25), np.deg2rad(40), np.deg2rad(12), 0.010, 0.010, 0.01])  # rx, ry, rz, tx, ty, tz
+VIEW_SPREAD = np.array([np.deg2rad(13), np.deg2rad(28), np.deg2rad(5), 0.004, 0.004, 0.0])
 SPLITS = ("train", "validation")
 
 
@@ -31,8 +31,8 @@ def draw_light(rng) -> dict[str, np.ndarray]:
 
   At full frontal light shading is at most about 1, so that few pixels saturate.
   """
-  ambient = rng.uniform(0.18, 0.5)
-  key = rng.uniform(0.55, 1.0) * (1.15 - ambient)
+  ambient = rng.uniform(0.25, 0.55)
+  key = rng.uniform(0.6, 1.0) * (1.2 - ambient)
   fill = rng.uniform(0.0, 0.35) * key * (rng.random() < 0.5)
   azimuth = np.clip(rng.normal(0, 0.75, 2), -1.4, 1.4)
   height = np.clip(rng.normal(0.25, 0.45, 2), -0.6, 1.1)
@@ -81,5 +81,5 @@ def draw_look(rng) -> dict[str, np.ndarray]:
 def draw_background(rng) -> np.ndarray:
   """[3, 3]: a colour, and its change across the picture's width and height; reflectances."""
   grey = rng.uniform(0.08, 0.85)
-  return np.stack([np.clip(grey + rng.normal(0, 0.12, 3), 0.03, 0.95), rng.normal(0, 0.06) + rng.normal(0, 0.04, 3),
+  return np.stack([np.clip(grey + rng.normal(0, 0.07, 3), 0.03, 0.95), rng.normal(0, 0.06) + rng.normal(0, 0.04, 3),
                    rng.normal(0, 0.06) + rng.normal(0, 0.04, 3)]).astype(np.float32)
