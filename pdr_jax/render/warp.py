@@ -10,7 +10,7 @@ def sample_bilinear(image: Float[Array, "... H W C"], uv: Float[Array, "... h w 
 
   The image is surrounded by zeros: between the outermost centres and one pixel beyond, values fade linearly to zero. Differentiable in both
   (reverse mode); the gradient by `uv` is zero further out, and at a pixel centre it is that of the cell to the lower right.
-  Leading axes of both must be equal. `uv` must be finite, of any magnitude.
+  Leading axes of both must be equal. `uv` of any magnitude; where it is NaN, so is the sample.
   """
   return sample_bilinear_components(image, uv[..., 0], uv[..., 1])
 
@@ -34,7 +34,9 @@ def sample_bilinear_components(
 def _cell(position: Float[Array, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
   """Index (in the padded image) of the pixel before each position, and the position within the cell, 0 to 1."""
   clipped = jnp.clip(position, -1.0, float(size))
-  before = jnp.minimum(jnp.floor(jax.lax.stop_gradient(clipped)), size - 1.0)  # position == size: end of the last cell
+  # The comparison is false for NaN: its index stays in bounds, which the gathers rely on, and the position within the cell shows the NaN.
+  before = jnp.where(clipped >= -1.0, jnp.floor(jax.lax.stop_gradient(clipped)), -1.0)
+  before = jnp.minimum(before, size - 1.0)  # position == size: end of the last cell
   return before.astype(jnp.int32) + 1, clipped - before
 
 

@@ -71,6 +71,15 @@ def test_gradients_far_outside_are_zero_and_finite():
   np.testing.assert_array_equal(by_uv, 0.0)
 
 
+def test_nan_positions_give_nan_samples_and_read_nothing_out_of_bounds():
+  uv = jnp.array([[[jnp.nan, 0.0], [0.0, jnp.nan], [1.0, 1.0]]])
+  np.testing.assert_array_equal(np.isnan(warp.sample_bilinear(jnp.ones((4, 4, 1)), uv))[0, :, 0], [True, True, False])
+  column, _ = warp._cell(uv, 4)
+  assert column.min() >= 0 and column.max() <= 4
+  by_image = jax.grad(lambda i: warp.sample_bilinear(i, uv).sum())(jnp.ones((4, 4, 1)))
+  assert by_image.shape == (4, 4, 1)
+
+
 def test_under_jit_and_vmap():
   rng = np.random.default_rng(4)
   image, uv = rng.normal(size=(3, 4, 4, 2)).astype(np.float32), positions(rng, (3, 4, 4), 4, 4).astype(np.float32)
