@@ -1,0 +1,124 @@
+"""The run directory: everything needed to repeat the run. `config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `figures/`, `summary.json`."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from pdr_jax.config_checks import flatten
+from pdr_jax.errors import UserError
+from pdr_jax.files import write_json
+
+CONFIG, VERSIONS, METRICS, SUMMARY, FIGURES = "config.json", "versions.json", "metrics.jsonl", "summary.json", "figures"
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ml-collections", "numpy", "tensorflow-datasets", "pdr-jax")
+
+
+def check_run(workdir: str, config: ConfigDict, *, override_config: bool = False, say: Callable[[str], None] = print) -> None:
+  """May this configuration run in `workdir`? Creates the folder, and writes nothing into it yet.
+
+  Raises `UserError` when the folder cannot be written to, or when it belongs to another configuration (which keys, old and new), unless
+  `override_config`. Raising `train.steps` alone ("train longer") needs no flag while the learning rate does not depend on it.
+  """
+  _check_writable(workdir)
+  if os.path.exists(os.path.join(workdir, CONFIG)):
+    _check_same(read_config(workdir), config, workdir, override_config, say)
+
+
+def record_start(workdir: str, config: ConfigDict) -> None:
+  """Writes `config.json` and appends this start to `versions.json`; called once data and model are known to work."""
+  if jax.process_index() == 0:
+    write_json(os.path.join(workdir, CONFIG), _plain(config))
+    _record_start(workdir)
+
+
+def read_config(workdir: str) -> ConfigDict:
+  """The resolved configuration of a run. Raises `UserError` without one."""
+  path = os.path.join(workdir, CONFIG)
+  try:
+    with open(path, encoding="utf-8") as file:
+      return _from_plain(json.load(file))
+  except FileNotFoundError:
+    raise UserError(f"{workdir} is not a run directory: it has no {CONFIG}") from None
+  except json.JSONDecodeError as error:
+    raise UserError(f"{path} is not valid JSON ({error}): mend it or choose another --workdir") from None
+
+
+def _check_writable(workdir: str) -> None:
+  try:
+    os.makedirs(workdir, exist_ok=True)
+    with tempfile.TemporaryFile(dir=workdir):
+      pass
+  except OSError as error:
+    raise UserError(f"--workdir {workdir} cannot be written to: {error.strerror or error}") from error
+
+
+def _check_same(old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]) -> None:
+  before, after = flatten(_plain(old)), flatten(_plain(new))
+  keys = [key for key in before | after if before.get(key, "(absent)") != after.get(key, "(absent)")]
+  changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
+  if not changes:
+    return
+  longer = keys == ["train.steps"] and after["train.steps"] > before["train.steps"] and after.get("optim.schedule") == "constant"
+  if longer or override:
+    say(f"continuing {workdir} with a changed configuration: " + "; ".join(changes))
+    return
+  raise UserError(
+      f"{workdir} was started with another configuration: {'; '.join(changes)}. Choose another --workdir, or pass --override_config to continue it"
+  )
+
+
+def _plain(config: ConfigDict) -> dict:
+  """What JSON makes of it (tuples become lists), so that a config read back compares equal."""
+  return json.loads(json.dumps(config.to_dict()))
+
+
+def _from_plain(value: dict) -> ConfigDict:
+  tuples = lambda entry: {k: tuples(v) for k, v in entry.items()} if isinstance(entry, dict) else tuple(entry) if isinstance(entry, list) else entry
+  return ConfigDict(tuples(value))
+
+
+def _record_start(workdir: str) -> None:
+  """Appends this start to `versions.json`: when, with which command, libraries, commit and devices."""
+  path = os.path.join(workdir, VERSIONS)
+  try:
+    with open(path, encoding="utf-8") as file:
+      starts = json.load(file)["starts"]
+  except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    starts = []
+  starts.append({
+      "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+      "command": sys.argv,
+      "python": platform.python_version(),
+      "platform": platform.platform(),
+      "libraries": {name: _version(name) for name in LIBRARIES},
+      "git": _git(),
+      "devices": [device.device_kind for device in jax.devices()],
+      "processes": jax.process_count(),
+  })
+  write_json(path, {"starts": starts})
+
+
+def _version(name: str) -> str | None:
+  try:
+    return importlib.metadata.version(name)
+  except importlib.metadata.PackageNotFoundError:
+    return None
+
+
+def _git() -> dict | None:
+  """Commit of the program's checkout, and whether tracked files differ from it; None outside a checkout."""
+  folder = os.path.dirname(os.path.abspath(__file__))
+  ask = lambda *words: subprocess.run(("git", "-C", folder, *words), capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+  try:
+    return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+  except (OSError, subprocess.SubprocessError):
+    return None

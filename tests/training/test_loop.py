@@ -1,0 +1,220 @@
+"""Whole runs of the toy method: resuming, refusals, broken checkpoints, numbers that stop being finite."""
+
+import glob
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import toy
+from pdr_jax.errors import UserError
+from pdr_jax.training import checkpoints, loop, run_dir
+from pdr_jax.training import step as steps
+from pdr_jax.training.logging import read_metrics
+
+
+def run(workdir, config=None, *, method=None, data=None, **words):
+  config = config or toy.config()
+  return loop.train(config, str(workdir), method=method or toy.method(), data=data or toy.data(config.train.batch_size), **words)
+
+
+def saved_state(workdir):
+  """Everything in the newest checkpoint, arrays as NumPy, and its step."""
+  manager = checkpoints.Checkpoints(str(workdir), keep=2, best_metric="val/error")
+  read = manager.restore_latest(steps.abstract_state(toy.method(), 0, toy.data().validation[0]))
+  manager.close()
+  return read.step, jax.device_get(read.state), read.run
+
+
+def records(workdir):
+  return [{name: value for name, value in record.items() if not name.startswith("speed")} for record in read_metrics(str(workdir))]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """An uninterrupted run of 12 steps."""
+  workdir = tmp_path_factory.mktemp("whole")
+  result = run(workdir)
+  return workdir, result
+
+
+class Interrupted(toy.Stream):
+  """Calls `act` while batch `at` (from zero) is drawn. That is before step `at`, which uses batch `at - 1`: one batch is read ahead."""
+
+  at: int
+  act: staticmethod
+
+  def __next__(self):
+    if self._next == self.at:
+      self.act()
+    return super().__next__()
+
+
+def interrupted(at: int, act) -> loop.Data:
+  data = toy.data()
+  data.train.__class__ = type("_", (Interrupted,), {"at": at, "act": staticmethod(act)})
+  return data
+
+
+@pytest.mark.parametrize("number, at", [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
+def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, number, at):
+  """At step 7, between checkpoints and logs: the open averages must survive. At step 8, where a validation is due: it is made up for."""
+  before = signal.getsignal(number)
+  result = run(tmp_path, data=interrupted(at, lambda: os.kill(os.getpid(), number)))
+  assert result.exit_code == 128 + number and signal.getsignal(number) is before
+  assert saved_state(tmp_path)[0] == at
+  assert run(tmp_path).exit_code == 0
+  for (a_step, a, a_run), (b_step, b, b_run) in [(saved_state(whole[0]), saved_state(tmp_path))]:
+    assert a_step == b_step == 12 and a_run["position"] == b_run["position"] == {"batch": 12}
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+  assert records(tmp_path) == records(whole[0])
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint_bit_for_bit(whole, tmp_path):
+  class Killed(Exception):
+    pass
+
+  def die(*_):
+    raise Killed
+
+  with pytest.raises(Killed):
+    run(tmp_path, data=interrupted(11, die))
+  assert saved_state(tmp_path)[0] == 8
+  with open(tmp_path / run_dir.METRICS, "a") as file:
+    file.write('{"step": 9, "train/loss": 1}\n{"step": 10, "train/lo')  # what a run writes after its last checkpoint, cut off by the kill
+  again = toy.data()
+  assert run(tmp_path, data=again).exit_code == 0
+  assert again.train.drawn[:4] == [8, 9, 10, 11]  # neither skipped nor repeated
+  jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
+  assert records(tmp_path) == records(whole[0])
+
+
+def test_metrics_are_logged_on_their_cadence_and_average_the_steps(whole):
+  by_step = {}
+  for record in records(whole[0]):
+    by_step.setdefault(record["step"], {}).update(record)
+  assert [step for step in by_step if "train/loss" in by_step[step]] == [5, 10, 12]
+  assert [step for step in by_step if "val/error" in by_step[step]] == [4, 8, 12]
+  assert [step for step in by_step if "gradient_norm/photometric" in by_step[step]] == [6, 12]
+  # The same steps by hand, one device, in a plain loop.
+  method, losses = toy.method(), []
+  state = jax.jit(method.init)(steps.stream(0, "init"), toy.data().validation[0])
+  stream, update = toy.Stream(8), jax.jit(lambda *a: method.update(*a, None))
+  for k in range(5):
+    state, metrics = update(state, {"image": next(stream)["image"]}, steps.stream(0, "update", k))
+    losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+  np.testing.assert_allclose(by_step[5]["train/loss"], np.mean(losses), rtol=1e-5)
+
+
+def test_run_directory_has_what_repeats_the_run(whole):
+  workdir, result = whole
+  assert run_dir.read_config(str(workdir)).to_dict() == toy.config().to_dict()
+  start = json.loads((workdir / run_dir.VERSIONS).read_text())["starts"][0]
+  assert start["libraries"]["jax"] == jax.__version__ and start["git"]["commit"] and len(start["devices"]) == 4
+  assert json.loads((workdir / run_dir.SUMMARY).read_text()) == result.summary
+  assert result.summary["examples"] == 12 and result.summary["checkpoints"] == [8, 12]
+  assert (workdir / run_dir.FIGURES / "training_curves.png").stat().st_size > 5_000
+  assert glob.glob(str(workdir / "tensorboard" / "events*"))
+
+
+def test_finished_run_again_trains_nothing_and_longer_needs_no_flag(whole, tmp_path, capsys):
+  run(tmp_path, toy.config(steps=8))
+  data = toy.data()
+  result = run(tmp_path, toy.config(steps=8), data=data)
+  assert result.exit_code == 0 and data.train.drawn == [] and result.summary["validation"]
+  run(tmp_path, toy.config(steps=12))
+  assert "train.steps: 8 -> 12" in capsys.readouterr().out
+  jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
+
+
+def test_changed_config_is_refused_with_its_keys_unless_told(tmp_path):
+  run(tmp_path, toy.config(steps=4))
+  changed = toy.config(steps=4)
+  changed.optim.learning_rate, changed.loocc.factors = 1e-3, ("light",)
+  with pytest.raises(UserError) as error:
+    run(tmp_path, changed)
+  assert "optim.learning_rate: 0.0001 -> 0.001" in str(error.value) and "loocc.factors: ['light', 'view'] -> ['light']" in str(error.value)
+  assert run_dir.read_config(str(tmp_path)).optim.learning_rate == 1e-4
+  with pytest.raises(UserError, match=r"train.steps: 4 -> 3"):
+    run(tmp_path, toy.config(steps=3))
+  run(tmp_path, changed, override_config=True)
+  assert run_dir.read_config(str(tmp_path)).optim.learning_rate == 1e-3
+  cosine = toy.config(steps=4)
+  cosine.optim.schedule = "cosine"
+  with pytest.raises(UserError, match="optim.schedule"):
+    run(tmp_path, cosine)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
+def test_broken_checkpoint_falls_back_to_the_one_before_and_says_so(whole, tmp_path, capsys, damage):
+  run(tmp_path)
+  files = [path for path in glob.glob(str(tmp_path / "checkpoints/12/rest/**"), recursive=True) if os.path.isfile(path)]
+  data = max((path for path in files if "/d/" in path), key=os.path.getsize)
+  if damage == "missing":
+    os.remove(data)
+  else:
+    content = bytearray(open(data, "rb").read())
+    content[len(content) // 2] ^= 4
+    open(data, "wb").write(content if damage == "bit" else content[: len(content) // 2])
+  capsys.readouterr()
+  again = toy.data()
+  result = run(tmp_path, data=again)
+  out, err = capsys.readouterr()
+  assert "checkpoint of step 12 cannot be read" in out and "of step 8" in out and "Traceback" not in err
+  assert result.exit_code == 0 and again.train.drawn[0] == 8
+  assert os.path.isdir(tmp_path / checkpoints.BROKEN / "12")
+  jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
+
+
+def test_all_checkpoints_broken_is_an_error_and_another_model_moves_nothing(tmp_path):
+  run(tmp_path, toy.config(steps=4))
+  with pytest.raises(UserError, match=r"belongs to another model: .*params/"):
+    run(tmp_path, toy.config(steps=5), method=toy.method(width=2))
+  assert os.path.isdir(tmp_path / "checkpoints/4")
+  for path in glob.glob(str(tmp_path / "checkpoints/4/params/**/*"), recursive=True):
+    if os.path.isfile(path):
+      open(path, "wb").close()
+  with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+    run(tmp_path, toy.config(steps=4))
+
+
+@pytest.mark.parametrize("where, term", [("nan_at", "loss is nan at step 7"), ("nan_gradient_at", "is nan at step 8")])
+def test_nonfinite_stops_names_step_and_term_and_keeps_the_last_good_checkpoint(whole, tmp_path, where, term):
+  with pytest.raises(UserError) as error:
+    run(tmp_path, method=toy.method(**{where: 6}))
+  assert term in str(error.value) and "checkpoint of step 4" in str(error.value) and "\n" not in str(error.value)
+  step, state, _ = saved_state(tmp_path)
+  assert step == 4 and steps.first_nonfinite(state) is None
+  assert all(np.isfinite(value) for record in records(tmp_path) for value in record.values())
+  assert run(tmp_path).exit_code == 0  # mended, it goes on from there
+  jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
+
+
+def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
+  # Weights drift away from the best ones after step 2: the learning rate is high and the noise does not average out.
+  config = toy.config(steps=20, validate_every=1, checkpoint_every=5, keep_checkpoints=1)
+  result = run(tmp_path, config)
+  scores = {record["step"]: record["val/error"] for record in records(tmp_path) if "val/error" in record}
+  lowest = min(scores, key=scores.get)
+  assert result.summary["best"]["step"] == result.summary["best"]["checkpoint"] == lowest
+  assert result.summary["checkpoints"] == sorted({lowest, 20})
+  params, step = checkpoints.load_params(str(tmp_path))
+  latest, last = checkpoints.load_params(str(tmp_path), "latest")
+  assert (step, last) == (lowest, 20)
+  every = toy.images(16, 10**6)[:12].astype(np.float64)
+  for weights, at in ((params, lowest), (latest, 20)):
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(weights))
+    np.testing.assert_allclose(np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5)
+  with pytest.raises(UserError, match="no checkpoint of step 3"):
+    checkpoints.load_params(str(tmp_path), 3)
+
+
+def test_wrong_best_metric_and_unwritable_folder(tmp_path):
+  with pytest.raises(UserError, match=r"train.best_metric = 'val/eror': must be one of val/error"):
+    run(tmp_path / "a", toy.config(best_metric="val/eror"))
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UserError, match="cannot be written to"):
+    run(tmp_path / "file" / "b")
