@@ -135,7 +135,7 @@ class _LazySplit:
         self._bad[i] = str(error)
         self._skipped.append((_printable(self._names[i]), str(error)))
         logging.warning("%s: %s; the next image takes its place", _printable(self._names[i]), error)
-    raise UserError(f"no image of {self._store.where} can be read any more")
+    raise UserError(f"not one image of {self._store.where} can be used; see the reasons above")
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
     arrays = {} if image_only else {name: values[indices] for name, values in self._columns.items()}

@@ -153,7 +153,7 @@ class _LazyReader:
         self._bad.add(row)
         self._skipped.append((f"example {row}", str(error)))
         logging.warning("%s: example %d: %s; the next image takes its place", self._name, row, error)
-    raise UserError(f"data.name={self._name}: no image can be read any more")
+    raise UserError(f"data.name={self._name}: not one image can be used; see the reasons above")
 
 
 def _label_dtype(feature) -> type:
@@ -161,7 +161,8 @@ def _label_dtype(feature) -> type:
 
 
 def _rows(config, readers: dict[str, Reader], validation: str | None) -> tuple[np.ndarray, np.ndarray]:
-  """Which examples of the train split and of the validation split (or of train too, where validation is None) are used."""
+  """Which examples of the train split and of the validation split (or of train too, where validation is None) are used. Sizes of 0 mean
+  all, and a tenth where validation is carved out."""
   data, total = config.data, len(readers["train"])
   if validation is None:
     train, held = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, data.val_examples)
@@ -171,7 +172,7 @@ def _rows(config, readers: dict[str, Reader], validation: str | None) -> tuple[n
     train = range(total)
   others = len(readers[validation])
   held = sorted(range(others), key=lambda i: splits.rank(data.scene_seed, str(i)))
-  return np.array(train), np.array(held[:data.val_examples or max(1, total // 10)])
+  return np.array(train), np.array(held[:data.val_examples or None])
 
 
 def open_tfds(config) -> dataset.Dataset:
@@ -206,6 +207,8 @@ def open_tfds(config) -> dataset.Dataset:
              for path, feature in labels.items()}
 
   def make(split: str) -> dataset.Split:
+    if not len(rows[split]):
+      raise UserError(f"data.name={name}: no example is left for {split}; it needs at least two in all")
     reader = readers["train" if split == "train" or validation is None else validation]
     if not in_memory:
       return dataset.Split(len(rows[split]), _LazyReader(reader, labels, rows[split], side, crop, name, skipped), in_memory=False)
@@ -221,7 +224,7 @@ def _read_all(reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: t
   arrays = {"image": np.zeros((len(rows), side, side, 3), np.uint8)}
   for path, feature in labels.items():
     arrays[f"label/{path}"] = np.zeros(len(rows), _label_dtype(feature))
-  reasons: dict[int, str] = {}
+  reasons: dict[int, decode.BadImage] = {}
 
   def work(i: int) -> None:
     example = reader[int(rows[i])]
@@ -230,12 +233,13 @@ def _read_all(reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: t
     try:
       arrays["image"][i] = decode.decode_image(example["image"], side, crop)
     except decode.BadImage as error:
-      reasons[i] = str(error)
+      reasons[i] = error
 
   dataset.for_each(len(rows), work, f"reading {name}")
   if len(reasons) == len(rows):
-    reason = reasons[min(reasons)] if reasons else "the split is empty"
-    raise UserError(f"data.name: none of the {len(rows)} images of {name} can be used; the first: {reason}")
-  skipped += [(f"{name} example {rows[i]}", reasons[i]) for i in sorted(reasons)]
+    first = reasons[min(reasons)]
+    key = "data.crop" if isinstance(first, decode.CropOutside) else "data.name"
+    raise UserError(f"{key}: none of the {len(rows)} images of {name} can be used; the first: {first}")
+  skipped += [(f"{name} example {rows[i]}", str(reasons[i])) for i in sorted(reasons)]
   good = np.array([i for i in range(len(rows)) if i not in reasons])
   return arrays if not reasons else {key: array[good] for key, array in arrays.items()}
