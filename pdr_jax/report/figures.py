@@ -110,7 +110,7 @@ def training_curves(records: Sequence[Mapping[str, float]]) -> Figure:
   names = sorted(series, key=lambda name: (_GROUPS.get(name.split("/")[0], 9), name))
   across = min(4, max(1, len(names)))
   down = max(1, -(-len(names) // across))
-  figure = Figure(figsize=(3.4 * across, 2.3 * down), dpi=100, layout="constrained")
+  figure = Figure(figsize=(3.4 * across, 2.3 * down), dpi=100)
   FigureCanvasAgg(figure)
   axes = figure.subplots(down, across, squeeze=False).ravel()
   for axis, name in zip(axes, names, strict=False):
@@ -121,6 +121,7 @@ def training_curves(records: Sequence[Mapping[str, float]]) -> Figure:
     axis.grid(alpha=0.3)
   for axis in axes[len(names) :]:
     axis.set_axis_off()
+  figure.subplots_adjust(left=0.16 / across, right=1 - 0.04 / across, bottom=0.13 / down, top=1 - 0.13 / down, wspace=0.25, hspace=0.35)
   return figure
 
 

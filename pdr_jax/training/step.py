@@ -5,6 +5,7 @@ The step's body is `Method.update`, a free function over one device's share of t
 (`jax.shard_map` with its default checks would multiply the method's averaged gradients by the device count, silently.)
 """
 
+import functools
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -54,6 +55,7 @@ def device_count() -> int:
   return jax.device_count()
 
 
+@functools.lru_cache(maxsize=8)  # one program for a method, however often it is asked for
 def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
   """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded with `state.step`."""
 
@@ -64,6 +66,7 @@ def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, M
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
 
 
+@functools.lru_cache(maxsize=8)
 def gradient_norms_fn(method: Method) -> Callable[[Tree, dict, jax.Array], Metrics]:
   """`(state, placed batch, root key) -> Metrics`, one norm for each loss term."""
 
@@ -73,6 +76,7 @@ def gradient_norms_fn(method: Method) -> Callable[[Tree, dict, jax.Array], Metri
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None)
 
 
+@functools.lru_cache(maxsize=8)
 def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
   """`(state, placed batch with _mask) -> Metrics`."""
   body = lambda state, batch: pack(method.validate(state, batch, AXIS))
