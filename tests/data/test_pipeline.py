@@ -162,6 +162,8 @@ def test_flips_are_whole_images_about_half_of_them_and_new_each_epoch(path):
       share.append(turned)
       seen.setdefault(n, set()).add(turned)
   assert 0.4 < np.mean(share) < 0.6 and all(len(both) == 2 for both in seen.values())
+  epochs = np.reshape(share, (20, 24))  # three batches of 8 each
+  assert len({tuple(epoch) for epoch in epochs}) == 20
 
 
 def test_validation_is_finite_fixed_and_padded(path):
