@@ -4,11 +4,14 @@ Both worlds go through here; a world is a function `draw(split, index) -> (scene
 maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535: background).
 """
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import io
+import itertools
 import os
 import pathlib
 import shutil
@@ -20,12 +23,13 @@ import cv2
 import jax
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging as absl_logging
 
 from pdr_jax.data.scenes import render_scene
 from pdr_jax.data.scenes.render_scene import BACKGROUND_DEPTH, DEPTH_STEPS, FAR, NEAR
 from pdr_jax.errors import UserError
 
-BATCH = 16  # images rendered at a time: larger ones fall out of the cache
+BATCH = 4  # images rendered at a time: more fall out of the processor's cache
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -71,25 +75,43 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return {split: self._generate_examples(split, size, progress) for split, size in sizes.items()}
 
   def _generate_examples(self, split: str, size: int, progress) -> Iterator[tuple[int, dict]]:
+    draw, render = self._world
+
+    def batch(start: int) -> list[dict]:  # drawn, rendered and encoded; the last one is filled up with images that are thrown away
+      draws = [draw(split, index) for index in range(start, start + BATCH)]
+      arrays = jax.device_get(render(stack([scene for scene, _ in draws])))
+      return [_example(scene, labels, {name: array[k] for name, array in arrays.items()}) for k, (scene, labels) in enumerate(draws)]
+
+    # XLA keeps hardly more than one core busy with one batch: as many at a time as there are cores, a few ahead of the writer.
+    workers = min(8, os.cpu_count() or 1)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool, progress:
+      starts, waiting = iter(range(0, size, BATCH)), collections.deque()
+      try:
+        for start in itertools.islice(starts, 2 * workers):
+          waiting.append((start, pool.submit(batch, start)))
+        while waiting:
+          start, job = waiting.popleft()
+          examples = job.result()[: size - start]
+          for following in itertools.islice(starts, 1):
+            waiting.append((following, pool.submit(batch, following)))
+          yield from ((start + k, example) for k, example in enumerate(examples))
+          progress.advance(len(examples))
+      finally:
+        for _, job in waiting:  # after an error or Ctrl-C: do not finish the rest first
+          job.cancel()
+
+  @functools.cached_property
+  def _world(self) -> tuple[Callable, Callable]:
+    """(draw, render), made once for both splits."""
     model, draw = self.world()
-    render = renderer(model, self.builder_config.side)
-    starts = range(0, size, BATCH)
-    with concurrent.futures.ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool, progress:
-      def dispatch(start):  # the last batch is filled up with images that are thrown away: one compiled size
-        draws = [draw(split, index) for index in range(start, start + BATCH)]
-        return draws, render(stack([scene for scene, _ in draws]))
-      waiting = dispatch(0) if size else None
-      for start in starts:
-        (draws, arrays), following = waiting, start + BATCH
-        waiting = dispatch(following) if following < size else None  # renders while this one is encoded and written
-        arrays = jax.device_get(arrays)
-        count = min(BATCH, size - start)
-        maps = list(pool.map(lambda k, arrays=arrays: {name: _png(arrays[name][k]) for name in arrays if name != "light"}, range(count)))
-        for k in range(count):
-          scene, labels = draws[k]
-          yield start + k, {**{name: io.BytesIO(png) for name, png in maps[k].items()}, "light": arrays["light"][k], "view": scene["view"],
-                            "weights": scene["weights"], "label": labels}
-        progress.advance(count)
+    return draw, renderer(model, self.builder_config.side)
+
+
+def _example(scene: dict, labels: dict, maps: dict[str, np.ndarray]) -> dict:
+  """What the builder's features expect of one image: maps as encoded bytes (arrays would make TFDS call TensorFlow)."""
+  light = maps.pop("light")
+  encoded = {name: io.BytesIO(_png(pixels)) for name, pixels in maps.items()}
+  return {**encoded, "light": light, "view": scene["view"], "weights": scene["weights"], "label": labels}
 
 
 def stack(scenes: list[dict]) -> dict:
@@ -112,8 +134,8 @@ def renderer(model, side: int) -> Callable[[dict], dict]:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-  """Encodes [S, S, 3] (RGB) or [S, S], uint8 or uint16."""
-  pixels = np.ascontiguousarray(pixels[..., ::-1]) if pixels.ndim == 3 else pixels  # OpenCV wants BGR
+  """Encodes planes [3, S, S] (red, green, blue) or [S, S], uint8 or uint16."""
+  pixels = np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)) if pixels.ndim == 3 else pixels  # OpenCV wants blue first
   return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
@@ -165,9 +187,10 @@ def builder_for(config) -> tfds.core.DatasetBuilder:
   root = os.path.expanduser(data.cache_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
   try:
     os.makedirs(root, exist_ok=True)
-    builder = cls(config=builder_config, data_dir=root, file_format="array_record")
-    if not builder.is_prepared():
-      _prepare(builder)
+    with _quiet():
+      builder = cls(config=builder_config, data_dir=root, file_format="array_record")
+      if not builder.is_prepared():
+        _prepare(builder)
   except OSError as error:
     raise UserError(f"data.cache_dir={root}: the data set cannot be written there ({error.strerror or error})") from error
   return builder
@@ -184,19 +207,22 @@ def _prepare(builder) -> None:
       return
     for stale in folder.parent.glob("*incomplete*"):
       shutil.rmtree(stale, ignore_errors=True)
-    with _without_tfds_bars():
-      builder.download_and_prepare()
+    builder.download_and_prepare()
 
 
 @contextlib.contextmanager
-def _without_tfds_bars():
+def _quiet():
+  """TFDS without its bars, its prints and its warnings about our configs; errors still come out."""
   from tensorflow_datasets.core.utils import tqdm_utils
-  before = tqdm_utils._active
+  bars, verbosity = tqdm_utils._active, absl_logging.get_verbosity()
   tfds.disable_progress_bar()
+  absl_logging.set_verbosity(absl_logging.ERROR)
   try:
-    yield
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
   finally:
-    tqdm_utils.display_progress_bar(before)
+    tqdm_utils.display_progress_bar(bars)
+    absl_logging.set_verbosity(verbosity)
 
 
 class _Progress:

@@ -1,8 +1,8 @@
 """Renders scenes with exact truth: a batch of drawn heads -> image, albedo, depth, normal. Pure jnp, one jitted function per size.
 
-Colours are supersampled: the mesh is rasterized at twice the side, each subpixel is painted and lit, and 2 x 2 of them are averaged.
-Depth and normal are those of the surface point at the **pixel's centre**, from a second rasterization at the side itself; the normal is
-the mesh's vertex normal (area-weighted mean of the faces around the vertex) interpolated there, in the camera frame.
+The mesh is rasterized at three times the side: each subpixel is painted and lit, and 3 x 3 of them are averaged. The middle one lies on the
+**pixel's centre**: the depth and normal stored are those of the surface point there, unaveraged. The normal is the mesh's vertex normal
+(area-weighted mean of the faces around the vertex) interpolated there, in the camera frame.
 """
 
 import jax
@@ -15,8 +15,7 @@ from pdr_jax.data.scenes.paint import paint
 from pdr_jax.render import camera as cameras
 from pdr_jax.render import safe_ops
 from pdr_jax.render.lighting import directional_to_sh
-from pdr_jax.render.fragments import make_fragments
-from pdr_jax.render.select_faces import select_faces
+from pdr_jax.render.rasterize import rasterize
 
 FIELD_OF_VIEW = 10.0
 NEAR, FAR = 0.8, 1.2  # range of stored depth; the largest stored value means background
@@ -32,15 +31,11 @@ def vertex_normals(vertices: Float[Array, "B V 3"], faces: np.ndarray, incident:
   return safe_ops.normalize(normal[:, incident].sum(axis=2) * 1e4)  # faces are some 1e-6 in area: keep clear of the safe threshold
 
 
-def _hits(screen, faces, side, attributes):
-  """Rasterizes screen-space vertices [B, V, 3]: hit mask [B, S, S], depth, and per-vertex attributes [B, V, A] there, as A planes."""
-  corners = screen[:, faces]
-  fragments = make_fragments(corners, select_faces(corners, side, side, 1, 0.0), 0.0)
-  face, weight = fragments.face[..., 0], fragments.barycentric[..., 0, :]
+def _interpolate(face, weight, faces, attributes):
+  """Per-vertex attributes [B, V, A] at hits: face [B, S, S], barycentric weight [B, S, S, 3] -> A planes [B, S, S]."""
   corners = jnp.asarray(faces)[jnp.maximum(face, 0)]  # [B, S, S, 3]
   rows = jax.vmap(lambda table, index: table[index])(attributes, corners)  # [B, S, S, 3, A]
-  planes = [sum(rows[..., k, a] * weight[..., k] for k in range(3)) for a in range(attributes.shape[-1])]
-  return face >= 0, fragments.depth[..., 0], planes
+  return [sum(rows[..., k, a] * weight[..., k] for k in range(3)) for a in range(attributes.shape[-1])]
 
 
 def _unit(x, y, z):
@@ -61,32 +56,34 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
     image and albedo: three planes [B, S, S] each, reflectance scale [0, 1]; depth [B, S, S] (0 where nothing is hit); hit [B, S, S] bool;
     normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing is hit).
   """
+  fused = jax.lax.optimization_barrier  # keeps XLA from computing again in each loop that reads a result
   vertices = jnp.asarray(model.vertices)[None] + jnp.einsum("bm,mvc->bvc", scene["weights"], jnp.asarray(model.modes), precision="highest")
   normals = vertex_normals(vertices, model.faces, model.incident)
   coords = jnp.broadcast_to(jnp.asarray(model.coords)[None], vertices.shape)
   screen = cameras.project(cameras.apply_view(vertices, scene["view"]), cameras.pinhole(side, FIELD_OF_VIEW))
 
-  # Colours at twice the side: subpixel k of pixel u is at u - 1/4 + k/2, that is 2u + 1/2 in its own grid.
-  fine = jnp.stack([2 * screen[..., 0] + 0.5, 2 * screen[..., 1] + 0.5, screen[..., 2]], -1)
-  hit, _, (x, y, z, *normal) = _hits(fine, model.faces, 2 * side, jnp.concatenate([coords, normals], axis=-1))
-  albedo = paint(x, y, z, scene["look"])
-  shading = shade_planes(scene, _unit(*normal))
-  ramp = jnp.linspace(-1.0, 1.0, 2 * side)
+  # Subpixel k of pixel u, at u + (k - 1) / 3, has coordinate 3 u + k in the fine picture.
+  fine, attributes = fused((jnp.stack([3 * screen[..., 0] + 1, 3 * screen[..., 1] + 1, screen[..., 2]], -1),
+                            jnp.concatenate([coords, normals], axis=-1)))
+  fragments = fused(rasterize(fine, model.faces, height=3 * side, width=3 * side))
+  face, depth = fragments.face[..., 0], fragments.depth[..., 0]
+  hit, (x, y, z, *normal) = fused((face >= 0, _interpolate(face, fragments.barycentric[..., 0, :], model.faces, attributes)))
+  normal = _unit(*normal)
+  albedo = fused(paint(x, y, z, scene["look"]))
+  shading = shade_planes(scene, normal)
+  ramp = jnp.linspace(-1.0, 1.0, 3 * side)
   number = lambda row, channel: scene["background"][:, row, channel, None, None]
   ground = [jnp.clip(number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None], 0.02, 0.97) for c in range(3)]
   albedo = [jnp.where(hit, a, g) for a, g in zip(albedo, ground, strict=True)]
   lit = jnp.where(hit, shading, 1.0)
-  average = lambda a: a.reshape(a.shape[0], side, 2, side, 2).mean(axis=(2, 4))
-  image = tuple(average(jnp.clip(a * lit, 0.0, 1.0)) for a in albedo)
-  albedo = tuple(average(a) for a in albedo)
+  image, albedo = fused(([jnp.clip(a * lit, 0.0, 1.0) for a in albedo], albedo))
+  average = lambda a: a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
 
-  # Truth at the pixels' centres.
-  hit, depth, normal = _hits(screen, model.faces, side, normals)
+  hit, depth, *normal = (a[:, 1::3, 1::3] for a in (hit, depth, *normal))  # truth at the pixels' centres
   rotation = cameras.rotation_matrix(scene["view"][:, :3])[..., None, None]
-  normal = _unit(*normal)
   turned = [sum(rotation[:, i, j] * normal[j] for j in range(3)) for i in range(3)]
   normal = tuple(jnp.where(hit, n, empty) for n, empty in zip(turned, (0.0, 0.0, 1.0), strict=True))
-  return {"image": image, "albedo": albedo, "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
+  return {"image": tuple(map(average, image)), "albedo": tuple(map(average, albedo)), "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
 
 
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
@@ -99,8 +96,8 @@ def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
 
 
 def quantize(maps: dict[str, Array]) -> dict[str, Array]:
-  """Rendered maps as stored, channels last: image, albedo uint8; depth uint16 over [NEAR, FAR], 65535: background; normal uint8 over [-1, 1]."""
-  to_byte = lambda planes, scale, shift: jnp.stack([jnp.round(jnp.clip(p * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for p in planes], -1)
+  """Rendered maps as stored, but colours as planes [B, 3, S, S]: image, albedo uint8; depth uint16 over [NEAR, FAR], 65535: background; normal uint8 over [-1, 1]."""
+  to_byte = lambda planes, scale, shift: jnp.stack([jnp.round(jnp.clip(p * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for p in planes], 1)
   steps = jnp.round(jnp.clip((maps["depth"] - NEAR) / (FAR - NEAR), 0.0, 1.0) * DEPTH_STEPS).astype(jnp.uint16)
   return {
       "image": to_byte(maps["image"], 255.0, 0.0),
