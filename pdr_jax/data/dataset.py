@@ -9,8 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-CACHE_LIMIT = 4 * 2**30  # bytes of decoded images kept in memory; larger sets are decoded as they are read
-LAZY_NOTE = "too large for memory: images are decoded as they are read"
+CACHE_LIMIT = 4 * 2**30  # bytes of decoded images kept in memory; larger sets are decoded each time they are read
+EAGER_LIMIT = 30_000     # images decoded before training starts (about half a minute on two cores); of larger sets, each when first read
+LAZY_NOTE = "images are decoded as they are read"
 
 
 class Split(NamedTuple):
@@ -32,6 +33,29 @@ class Dataset(NamedTuple):
   classes: dict[str, tuple[str, ...]]
   skipped: list[tuple[str, str]]
   note: str = ""
+
+
+class Kept:
+  """Remembers decoded images [N, S, S, 3] uint8 once they were read, where the set fits in memory."""
+
+  def __init__(self, count: int, side: int):
+    self._keep = fits_in_memory(count * side * side * 3)
+    # Empty pages cost nothing until they are written to.
+    self._images = np.empty((count if self._keep else 0, side, side, 3), np.uint8)
+    self._known = np.zeros(count, bool)
+
+  def __getstate__(self):  # Grain's worker processes each see a part of every epoch: keeping it in all of them is too much
+    return {"_keep": False, "_images": None, "_known": np.zeros_like(self._known)}
+
+  def get(self, index: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The image at `index`, by `read(index)` unless it is known. Safe in threads: at worst two read the same image."""
+    if self._known[index]:
+      return self._images[index]
+    image = read(index)
+    if self._keep:
+      self._images[index] = image
+      self._known[index] = True
+    return image
 
 
 class MemorySplit:
@@ -56,6 +80,11 @@ def fits_in_memory(bytes_needed: int) -> bool:
   except (ValueError, OSError, AttributeError):  # macOS and Windows do not tell
     free = 3 * CACHE_LIMIT
   return bytes_needed <= min(CACHE_LIMIT, free // 3)
+
+
+def decode_first(count: int, side: int) -> bool:
+  """True where all images are decoded before training starts, into one array."""
+  return count <= EAGER_LIMIT and fits_in_memory(count * side * side * 3)
 
 
 def for_each(count: int, work: Callable[[int], None], title: str, threads: int | None = None) -> None:

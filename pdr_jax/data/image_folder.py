@@ -116,13 +116,14 @@ def _printable(name: str) -> str:
 
 
 class _LazySplit:
-  """`Split.load` that decodes at every read, for sets too large for memory. A file that fails is counted once and replaced by the next
-  one of the split, so that batches keep their size and the same run reads the same images."""
+  """`Split.load` that decodes as images are read, for large sets. A file that fails is counted once and replaced by the next one of the
+  split, so that batches keep their size and the same run reads the same images."""
 
   def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], side: int, crop: tuple[int, ...], skipped: list):
     self._store, self._names, self._columns, self._side, self._crop = store, names, columns, side, crop
     self._bad: dict[int, str] = {}
     self._skipped = skipped
+    self._kept = dataset.Kept(len(names), side)
 
   def _image(self, index: int) -> np.ndarray:
     for step in range(len(self._names)):
@@ -139,7 +140,7 @@ class _LazySplit:
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
     arrays = {} if image_only else {name: values[indices] for name, values in self._columns.items()}
-    return {"image": np.stack([self._image(int(i)) for i in indices]), **arrays}
+    return {"image": np.stack([self._kept.get(int(i), self._image) for i in indices]), **arrays}
 
 
 def _read(store, name: str, side: int, crop: tuple[int, ...]) -> np.ndarray:
@@ -182,7 +183,7 @@ def open_image_folder(config) -> dataset.Dataset:
 
   Labels come from labels.csv (beside or in the zip, in the folder), or else from one folder per class; each is `label/<column>`. The
   split depends on names and `data.scene_seed` only, so runs with different training seeds validate on the same images. Decoded
-  images stay in memory where they fit (`dataset.fits_in_memory`); otherwise headers are checked now and files decoded as they are read.
+  images stay in memory where they fit (`dataset.fits_in_memory`); of large sets, headers are checked now and files decoded when first read.
 
   Raises UserError: path missing or not a zip, no image, no usable image, a crop that fits none, unknown split column, empty split.
   """
@@ -193,7 +194,7 @@ def open_image_folder(config) -> dataset.Dataset:
   found = labels.read_csv(*table, names) if table else labels.from_folders(names)
   chosen = _split(config, names, found)
   order = [*chosen[0], *chosen[1]]
-  in_memory = dataset.fits_in_memory(len(order) * side * side * 3)
+  in_memory = dataset.decode_first(len(order), side)
   images = np.zeros((len(order), side, side, 3), np.uint8) if in_memory else None
   reasons: dict[int, decode.BadImage] = {}
 

@@ -52,6 +52,8 @@ def _open(key: str, config) -> dataset.Dataset:
   """`key` is what the data depends on; the config itself hashes by identity and is wrapped below."""
   del key
   name = config.value.data.name
+  if name != "image_folder" and config.value.data.split_by != "seed":
+    raise UserError(f"data.split_by={config.value.data.split_by}: only image_folder can be split by a label; {name} needs seed")
   if name in ("heads", "ict_faces"):
     from pdr_jax.data import scene_source
     return scene_source.open_scenes(config.value)

@@ -126,19 +126,21 @@ class Reader:
 
 
 class _LazyReader:
-  """`Split.load` that reads and decodes each time, for sets too large for memory; an image that fails is replaced by the next one."""
+  """`Split.load` that decodes as images are read, for large sets; an image that fails is replaced by the next one."""
 
   def __init__(self, reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list):
     self._reader, self._labels, self._rows, self._side, self._crop = reader, labels, rows, side, crop
     self._name, self._skipped = name, skipped
     self._bad: set[int] = set()
+    self._kept = dataset.Kept(len(rows), side)
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
+    if image_only:
+      return {"image": np.stack([self._kept.get(int(i), lambda index: self._one(index)[0]) for i in indices])}
     examples = [self._one(int(i)) for i in indices]
     arrays = {"image": np.stack([image for image, _ in examples])}
-    if not image_only:
-      for path, feature in self._labels.items():
-        arrays[f"label/{path}"] = np.array([_at(example, path) for _, example in examples], _label_dtype(feature))
+    for path, feature in self._labels.items():
+      arrays[f"label/{path}"] = np.array([_at(example, path) for _, example in examples], _label_dtype(feature))
     return arrays
 
   def _one(self, index: int) -> tuple[np.ndarray, dict]:
@@ -202,7 +204,7 @@ def open_tfds(config) -> dataset.Dataset:
     raise UserError(f"data.name={name} is prepared as {kind}, which has no random access; once: {PREPARE.format(name=name)}") from error
   rows = dict(zip(("train", "validation"), _rows(config, readers, validation), strict=True))
   skipped: list[tuple[str, str]] = []
-  in_memory = dataset.fits_in_memory(sum(map(len, rows.values())) * side * side * 3)
+  in_memory = dataset.decode_first(sum(map(len, rows.values())), side)
   classes = {f"label/{path}": tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) and feature.names else ()
              for path, feature in labels.items()}
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import zipfile
 
 import numpy as np
@@ -229,13 +230,29 @@ def test_lazy_split_replaces_what_fails_and_counts_it_once(tmp_path):
   files = {f"{i}.png": encoded(picture(i)) for i in range(10)} | {"cut.png": encoded(picture(50))[:-2000]}  # its header is fine
   write(str(tmp_path), files)
   data = opened_lazily(tmp_path, val_examples=1)
-  assert data.train.size == 10 and not data.skipped and "memory" in data.note
+  assert data.train.size == 10 and not data.skipped and "as they are read" in data.note
   first = data.train.load(np.arange(10), True)["image"]
   again = data.train.load(np.arange(10), True)["image"]
   np.testing.assert_array_equal(first, again)
   assert [name for name, _ in data.skipped] == ["cut.png"]
   good = [picture(i) for i in range(10)]
   assert all(any((image == other).all() for other in good) for image in first)
+
+
+def test_large_sets_are_decoded_once_when_first_read(tmp_path, monkeypatch):
+  write(str(tmp_path), {f"{i}.png": encoded(picture(i)) for i in range(10)})
+  expected = image_folder.open_image_folder(config(tmp_path))
+  monkeypatch.setattr(dataset, "EAGER_LIMIT", 9)
+  data = image_folder.open_image_folder(config(tmp_path))
+  assert not data.train.in_memory
+  first = data.train.load(np.arange(5), False)["image"]
+  calls, real = [], decode.decode_image
+  monkeypatch.setattr(decode, "decode_image", lambda *args: calls.append(1) or real(*args))
+  again = pickle.loads(pickle.dumps(data.train.load))  # as Grain's workers get it: without what is kept
+  np.testing.assert_array_equal(data.train.load(np.arange(9), False)["image"], everything(expected)["image"][:9])
+  assert len(calls) == 4
+  np.testing.assert_array_equal(first, again(np.arange(5), False)["image"])
+  assert len(calls) == 9 and len(pickle.dumps(again)) < 5_000
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):

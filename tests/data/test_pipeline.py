@@ -220,10 +220,14 @@ def test_opened_once(path, monkeypatch):
 
 @pytest.mark.parametrize("words, changes", [
     (("batch_size=64", "30 images"), {"batch": 64}),
-    (("cannot be divided", "3 processes"), {"processes": 3}), (("batch_size=0",), {"batch": 0})])
+    (("cannot be divided", "3 processes"), {"processes": 3}),
+    (("split_by=who", "only image_folder"), {"name": "celeb_a"}), (("batch_size=0",), {"batch": 0})])
 def test_errors(path, words, changes):
   with pytest.raises(UserError) as caught:
-    pipeline.train_iterator(config(path, batch=changes.get("batch", 8)), process_count=changes.get("processes", 1))
+    settings = config(path, batch=changes.get("batch", 8))
+    if "name" in changes:
+      settings.data.update(name=changes["name"], split_by="who")
+    pipeline.train_iterator(settings, process_count=changes.get("processes", 1))
   assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
 
 

@@ -134,6 +134,13 @@ def test_lazily_the_same(prepared, monkeypatch):
   assert not data.train.in_memory
   for key, value in load(data.train).items():
     np.testing.assert_array_equal(value, expected[key])
+  monkeypatch.undo()
+  monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)  # room for images, once they were read
+  data = tfds_source.open_tfds(config(prepared))
+  for _ in range(2):
+    np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
+  monkeypatch.setattr(tfds_source.Reader, "__getitem__", None)
+  np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
 
 
 def test_through_the_pipeline_and_by_no_means_tensorflow(prepared, monkeypatch):
