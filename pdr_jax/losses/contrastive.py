@@ -26,7 +26,7 @@ def nt_xent(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, tem
 
   -log(exp(a.p/T) / sum_{k != a} exp(a.k/T)), similarity = dot product of the features as they come (normalise before: `join_blocks`).
   With `axis_name`, negatives come from every device; each device scores its own anchors, and gradients reach the other devices'
-  features, so that the `pmean` of the gradients of the mean is the gradient of the whole batch. Entries: the B anchors, then the B positives.
+  features, so that the `pmean` of the gradients of the mean is the gradient of the whole batch. Entries: B anchors, then B positives.
   """
   if anchors.shape != positives.shape:
     raise ValueError(f"anchors {anchors.shape} and positives {positives.shape} differ in shape")
@@ -48,6 +48,6 @@ def supcon(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, temp
            axis_name: str | None = None) -> Float[Array, "2B"]:
   """SupCon (Khosla et al. 2020, their code) with two views and no labels: NT-Xent times temperature / base_temperature.
 
-  The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight of 0.01 hides. Entries as `nt_xent`.
+  The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight 0.01 hides. Entries as `nt_xent`.
   """
   return (temperature / base_temperature) * nt_xent(anchors, positives, temperature=temperature, axis_name=axis_name)

@@ -75,14 +75,14 @@ def upsample_nearest(x: Float[Array, "B H W C"]) -> Float[Array, "B 2H 2W C"]:
       batch, 2 * height, 2 * width, channels)
 
 
-def group_norm(x: Float[Array, "B H W C"], scale: Float[Array, "C"], bias: Float[Array, "C"], group_size: int = 4,
+def group_norm(x: Float[Array, "B H W C"], scale: Float[Array, " C"], bias: Float[Array, " C"], group_size: int = 4,
                epsilon: float = 1e-5) -> Float[Array, "B H W C"]:
   """Group normalisation over the pixels and `group_size` neighbouring channels, as PyTorch's `GroupNorm(C // group_size, C)`.
 
   Statistics and the affine map are float32, the result has the dtype of x. Per-channel sums are combined into groups afterwards, so
   that the image-sized work is one pass that reads and one that writes.
   """
-  batch, height, width, channels = x.shape
+  batch, channels = x.shape[0], x.shape[-1]
   values = x.astype(jnp.float32)
   moments = jnp.stack([values.mean(axis=(1, 2)), (values * values).mean(axis=(1, 2))])  # [2, B, C]
   moments = moments.reshape(2, batch, channels // group_size, group_size).mean(axis=-1)
