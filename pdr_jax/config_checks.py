@@ -180,7 +180,7 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
   if scene.min_depth >= scene.max_depth:
     raise UserError(f"config.scene.min_depth = {scene.min_depth}: must be below config.scene.max_depth = {scene.max_depth}")
   if not scene.min_depth <= scene.border_depth <= scene.max_depth:
-    raise UserError(f"config.scene.border_depth = {scene.border_depth}: must be from {scene.min_depth} to {scene.max_depth} (min and max depth)")
+    raise UserError(f"config.scene.border_depth = {scene.border_depth}: must be from {scene.min_depth} to {scene.max_depth} (the depths)")
   if config.optim.warmup_steps > config.train.steps:
     raise UserError(f"config.optim.warmup_steps = {config.optim.warmup_steps}: must be at most config.train.steps = {config.train.steps}")
   if data.name in ("image_folder", "ict_faces") and not data.path:

@@ -1,4 +1,4 @@
-"""Figures of a run: what the model makes of a few pictures, and the course of its metrics. Drawn without pyplot, so without global state."""
+"""Figures of a run: what the model makes of a few pictures, and the course of its metrics. Drawn without pyplot and its global state."""
 
 import io
 import math
@@ -63,7 +63,8 @@ def decomposition_sheet(columns: Mapping[str, np.ndarray], title: str = "") -> F
   """One row for each picture, one labelled column for each entry of `columns` that `COLUMNS` knows (others are left out).
 
   Args:
-    columns: `{name: [B,S,S,3] RGB in [-1,1]}`; `depth`, `shading`, `confidence` are `[B,S,S]` maps (shading may be coloured), `normal` unit vectors.
+    columns: `{name: [B,S,S,3] RGB in [-1,1]}`; `depth`, `shading` and `confidence` are `[B,S,S]` maps (shading may be coloured),
+      `normal` unit vectors.
     title: above the sheet.
   """
   names = [name for name in COLUMNS if name in columns]

@@ -1,7 +1,7 @@
 """Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is passed over.
 
-A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and `run` (JSON:
-position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
+A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and
+`run` (JSON: position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
 a file that was cut short or altered is noticed even where its format has no checksum.
 """
 
@@ -66,7 +66,7 @@ class Checkpoints:
     self._manager = self._open()
 
   def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-    """Begins to save (the copy off the device is complete on return, the writing goes on). `metrics`: those of a validation of this very state."""
+    """Begins to save: on return the copy off the device is complete, the writing goes on. `metrics`: of a validation of this very state."""
     if step in self._manager.all_steps():
       return
     items = split_state(state)
@@ -223,7 +223,7 @@ def _quiet_failure() -> Iterator[None]:
 
 @jax.jit
 def _bit_sums(leaves):
-  """Each array's bits, summed modulo 2^32 with odd weights by position: equal arrays agree on any device, a changed or moved value shows."""
+  """Each array's bits, summed modulo 2^32 with odd weights by position: equal on any device, and a changed or moved value shows."""
   def one(leaf):
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
     bits = leaf if leaf.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(leaf, unsigned)

@@ -53,7 +53,7 @@ class NonFinite(Exception):
 
 
 class MetricLog:
-  """Appends to `metrics.jsonl` and TensorBoard. Lines after `first_step` (of a run that got further than its checkpoint) are dropped first."""
+  """Appends to `metrics.jsonl` and TensorBoard. Lines after `first_step` (the run got further than its checkpoint) are dropped first."""
 
   def __init__(self, workdir: str, first_step: int, *, primary: bool):
     self._path = os.path.join(workdir, run_dir.METRICS)
@@ -63,7 +63,7 @@ class MetricLog:
         keep = [line for line in _lines(self._path) if line["step"] <= first_step]
         text = "".join(json.dumps(line) + "\n" for line in keep)
         write_atomically(self._path, lambda file: file.write(text.encode()))
-      self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  (closed by close)
+      self._file = open(self._path, "a", encoding="utf-8")
       self._board = SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=first_step + 1 if first_step else None, flush_secs=30)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -113,8 +113,8 @@ class Progress:
     self._printed = time.monotonic()
     self._bar = None
     if self.console.is_terminal:
-      columns = ("{task.description}", rich.progress.BarColumn(), "{task.completed}/{task.total}", "{task.fields[speed]}", "{task.fields[loss]}")
-      self._bar = rich.progress.Progress(*columns, console=self.console, transient=True)
+      fields = ("{task.completed}/{task.total}", "{task.fields[speed]}", "{task.fields[loss]}")
+      self._bar = rich.progress.Progress("{task.description}", rich.progress.BarColumn(), *fields, console=self.console, transient=True)
       self._task = self._bar.add_task("compiling", total=steps, completed=step, speed="", loss="")
       self._bar.start()
     else:

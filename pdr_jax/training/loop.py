@@ -1,6 +1,7 @@
-"""The training loop, one for every method: data -> state (fresh or from a checkpoint) -> steps, with logs, validation, figures and checkpoints."""
+"""The training loop, one for every method: data, state (fresh or from a checkpoint), steps; logs, validation, figures, checkpoints."""
 
 import collections
+import functools
 import os
 import signal
 import threading
@@ -62,7 +63,7 @@ def train(
   Raises `UserError` for what the user can mend, a loss that stopped being finite included; the last good checkpoint then stays.
   """
   primary = jax.process_index() == 0
-  tell = print if primary else lambda line: None
+  tell = functools.partial(print, flush=True) if primary else lambda line: None
   cadence = config.train
 
   # ---------------------------------------------------------------- directory, data, method
@@ -70,7 +71,8 @@ def train(
   data = data or open_data(config)
   method = method or methods.create(config)
   tell(data.description)
-  tell(f"{config.method} on {jax.device_count()} x {jax.devices()[0].device_kind}, batch {cadence.batch_size}, {cadence.steps} steps, in {workdir}")
+  machine = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+  tell(f"{config.method} on {machine}, batch {cadence.batch_size}, {cadence.steps} steps, in {workdir}")
   example = {name: value for name, value in next(iter(data.validation)).items() if name != "_mask"}
 
   # ---------------------------------------------------------------- state: from the newest checkpoint, or fresh
@@ -214,16 +216,16 @@ def draw(workdir: str, method: Method, state: Any, images: Any, step: int) -> No
 
 def report(summary: dict, workdir: str, say: Callable[[str], None]) -> None:
   """Where things are and what to run next."""
-  best = summary["best"]
+  best, kept = summary["best"], ", ".join(map(str, summary["checkpoints"]))
   say(f"done in {duration(summary['seconds'])}")
-  say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; lowest {best['metric']}: step {best['checkpoint']})")
+  say(f"  checkpoints  {workdir}/{FOLDER} (steps {kept}; lowest {best['metric']}: step {best['checkpoint']})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}, and for a browser: tensorboard --logdir {workdir}/tensorboard")
   say(f"  next         python -m pdr_jax.evaluate --workdir {workdir}")
 
 
 class StopRequest:
-  """While it is open, the first SIGTERM or SIGINT only sets `requested` to its number: the loop saves and leaves. A second one acts as usual."""
+  """While it is open, the first SIGTERM or SIGINT only sets `requested` to its number: the loop saves and leaves. A second acts as ever."""
 
   def __init__(self):
     self.requested = 0

@@ -1,4 +1,7 @@
-"""The run directory: everything needed to repeat the run. `config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `figures/`, `summary.json`."""
+"""The run directory: everything needed to repeat the run.
+
+`config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`, `summary.json`.
+"""
 
 import datetime
 import importlib.metadata
@@ -9,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -71,9 +73,8 @@ def _check_same(old: ConfigDict, new: ConfigDict, workdir: str, override: bool, 
   if longer or override:
     say(f"continuing {workdir} with a changed configuration: " + "; ".join(changes))
     return
-  raise UserError(
-      f"{workdir} was started with another configuration: {'; '.join(changes)}. Choose another --workdir, or pass --override_config to continue it"
-  )
+  what = f"{workdir} was started with another configuration: {'; '.join(changes)}"
+  raise UserError(f"{what}. Choose another --workdir, or pass --override_config to continue it")
 
 
 def _plain(config: ConfigDict) -> dict:
@@ -82,7 +83,11 @@ def _plain(config: ConfigDict) -> dict:
 
 
 def _from_plain(value: dict) -> ConfigDict:
-  tuples = lambda entry: {k: tuples(v) for k, v in entry.items()} if isinstance(entry, dict) else tuple(entry) if isinstance(entry, list) else entry
+  def tuples(entry):
+    if isinstance(entry, dict):
+      return {key: tuples(inner) for key, inner in entry.items()}
+    return tuple(entry) if isinstance(entry, list) else entry
+
   return ConfigDict(tuples(value))
 
 

@@ -1,7 +1,7 @@
 """The only file that knows devices: batches are split over them, the state is the same on each, gradients are averaged by the method.
 
 The step's body is `Method.update`, a free function over one device's share of the batch with a named axis. `jax.pmap` with
-`in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the batch is split, and what comes out is replicated.
+`in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the batch is split, what comes out is replicated.
 (`jax.shard_map` with its default checks would multiply the method's averaged gradients by the device count, silently.)
 """
 

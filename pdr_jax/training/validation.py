@@ -66,15 +66,18 @@ class Validator:
     for batch in self._batches:
       more = jax.jit(geometry.depth_totals)(batch["depth"], batch["mask"] * batch["_mask"][:, None, None])
       total, count = total + np.asarray(more[0]), count + np.asarray(more[1])
-    fov = self._config.scene.fov
-    score = jax.jit(lambda depth, batch: geometry.totals(geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=fov), batch["_mask"]))
+    def totals(depth: jax.Array, batch: dict) -> dict:
+      scores = geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=self._config.scene.fov)
+      return geometry.totals({name: scores[name] for name in ("side", "mad", "relief", "covered")}, batch["_mask"])
+
+    totals = jax.jit(totals)
     maps = {"constant depth": np.ones_like(total), "average true depth": np.asarray(geometry.average_depth(total, count))}
     meters = {name: Meter() for name in maps}
     for batch in self._batches:
       truth = {name: batch[name] for name in ("depth", "mask", "_mask")}
       for name, depth in maps.items():
-        meters[name].add(0, {key: np.asarray(pair, np.float64) for key, pair in score(depth, truth).items()})
-    return {name: {f"val/{key}": value for key, value in meter.means().items() if key in ("side", "mad", "relief")} for name, meter in meters.items()}
+        meters[name].add(0, {key: np.asarray(pair, np.float64) for key, pair in totals(depth, truth).items() if key != "covered"})
+    return {name: {f"val/{key}": value for key, value in meter.means().items()} for name, meter in meters.items()}
 
   def line(self, step: int, scores: dict[str, float]) -> str:
     """One line for the user: every score, and the baselines' where they exist."""

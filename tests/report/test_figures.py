@@ -2,6 +2,7 @@
 
 import os
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from matplotlib import image
@@ -20,8 +21,9 @@ def spy(seen):
   def decompose(params, images):
     flat = jnp.broadcast_to(jnp.linspace(0.9, 1.1, SIDE)[None, None], (COUNT, SIDE, SIDE))
     normal = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), (COUNT, SIDE, SIDE, 3))
-    return dict(depth=flat, albedo=plain(0.5), shading=flat, normal=normal, canonical=plain(0.1), reconstruction=plain(-1.0), confidence=flat,
-                light=jnp.zeros((COUNT, 9)), view=jnp.zeros((COUNT, 6)), mask=flat)  # fmt: skip
+    pictures = dict(albedo=plain(0.5), normal=normal, canonical=plain(0.1), reconstruction=plain(-1.0))
+    maps = dict(depth=flat, shading=flat, confidence=flat, mask=flat)
+    return pictures | maps | dict(light=jnp.zeros((COUNT, 9)), view=jnp.zeros((COUNT, 6)))
 
   def render(parts, light=None, view=None):
     seen.append((light, view))
@@ -32,8 +34,6 @@ def spy(seen):
 
 def columns_and_seen():
   seen = []
-  import jax
-
   with jax.disable_jit():
     columns = figures.decompose(spy(seen), {}, np.zeros((COUNT, SIDE, SIDE, 3), np.float32))
   return columns, seen

@@ -8,8 +8,8 @@ import signal
 import jax
 import numpy as np
 import pytest
-
 import toy
+
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
 from pdr_jax.training import step as steps
@@ -144,7 +144,7 @@ def test_changed_config_is_refused_with_its_keys_unless_told(tmp_path):
   assert run_dir.read_config(str(tmp_path)).optim.learning_rate == 1e-3
   cosine = toy.config(steps=4)
   cosine.optim.schedule = "cosine"
-  with pytest.raises(UserError, match="optim.schedule"):
+  with pytest.raises(UserError, match=r"optim\.schedule"):
     run(tmp_path, cosine)
 
 
@@ -178,7 +178,7 @@ def test_all_checkpoints_broken_is_an_error_and_another_model_moves_nothing(tmp_
   for path in glob.glob(str(tmp_path / "checkpoints/4/params/**/*"), recursive=True):
     if os.path.isfile(path):
       open(path, "wb").close()
-  with pytest.raises(UserError, match="no checkpoint in .* can be read"):
+  with pytest.raises(UserError, match=r"no checkpoint in .* can be read"):
     run(tmp_path, toy.config(steps=4))
 
 

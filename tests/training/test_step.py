@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 import toy
+
 from pdr_jax.training import step as steps
 
 
@@ -77,8 +77,8 @@ def test_update_compiles_once(method):
 
 def test_abstract_state_has_the_placement_of_the_real_one(method):
   real, abstract = steps.initial_state(method, 0, batch_of()), steps.abstract_state(method, 0, batch_of())
-  same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype and a.sharding.is_equivalent_to(b.sharding, a.ndim), real, abstract)
-  assert all(jax.tree.leaves(same))
+  for a, b in zip(jax.tree.leaves(real), jax.tree.leaves(abstract), strict=True):
+    assert a.shape == b.shape and a.dtype == b.dtype and a.sharding.is_equivalent_to(b.sharding, a.ndim)
 
 
 def test_streams_differ_by_name_step_and_seed_and_fold():

@@ -18,8 +18,8 @@ SIDE = 4
 def config(**train) -> ConfigDict:
   config = config_lib.base()
   config.data.side = 32
-  defaults = dict(batch_size=8, steps=12, log_every=5, validate_every=4, figure_every=0, checkpoint_every=4, gradient_norms_every=6, keep_checkpoints=2)
-  config.train.update(defaults | dict(best_metric="val/error") | train)
+  cadence = dict(log_every=5, validate_every=4, figure_every=0, checkpoint_every=4, gradient_norms_every=6)
+  config.train.update(cadence | dict(batch_size=8, steps=12, keep_checkpoints=2, best_metric="val/error") | train)
   return config
 
 
