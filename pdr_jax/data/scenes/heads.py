@@ -10,9 +10,6 @@ from pdr_jax.data.scenes import builder, head_mesh, sample
 
 VERSION = "1.0.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
 
-LABELS = ("identity", "expression", "smiling", "mouth_open", "beard", "long_hair", "bald", "fringe", "male", "dark_hair")
-
-
 @functools.cache
 def shape_model() -> head_mesh.ShapeModel:
   """The head's shape model (computed once per process, about a second)."""
@@ -43,29 +40,19 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
     weights["teeth_show"] = weights["smile"] * (rng.random() < 0.5)
   if weights["mouth_open"] > 0:
     weights["cheek_puff"] = 0.0
-  has = lambda *names: 1.0 * (style in names)
-  weights["hair_cap"] = (style != "bald") * rng.uniform(0.5, 1.3)
-  weights["hair_top"] = (style != "bald") * rng.uniform(0.0, 1.2)
-  weights["hair_long"] = has("long", "long_fringe") * rng.uniform(0.9, 1.05)
-  weights["hair_wide"] = has("long", "long_fringe") * rng.uniform(-0.7, 1.3)
-  weights["hair_fringe"] = has("fringe", "long_fringe") * rng.uniform(0.6, 1.3)
+  weights |= sample.draw_hair(rng, style)
   look["open"] = np.float32(min(1.0, 6 * weights["mouth_open"] + 4 * weights["teeth_show"]))
-  light = sample.draw_light(rng)
-  scene = {"weights": np.array([weights[n] for n in model.names], np.float32), "view": sample.draw_view(rng), **light,
-           "background": sample.draw_background(rng), "look": look}
   strongest = max(head_mesh.EXPRESSION, key=lambda n: weights[n])
   labels = {"identity": index, "expression": 1 + head_mesh.EXPRESSION.index(strongest) if weights[strongest] > 0.25 else 0,
-            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25), "beard": int(max(look["beard"], look["goatee"]) > 0.25),
-            "long_hair": int(has("long", "long_fringe")), "bald": int(has("bald")), "fringe": int(has("fringe", "long_fringe")),
-            "male": int(man), "dark_hair": int(look["hair"].mean() < 0.2)}
-  return scene, labels
+            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25), **sample.look_labels(look, style, man)}
+  return sample.draw_scene(rng, [weights[name] for name in model.names], look), labels
 
 
 class Heads(builder.SceneBuilder):
   """Synthetic heads: procedural shape, paint, light and view, with exact depth, normals, albedo and light."""
 
   VERSION = tfds.core.Version(VERSION)
-  LABELS = LABELS
+  LABELS = sample.LABELS
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:

@@ -10,6 +10,8 @@ IRISES = np.array([[0.16, 0.09, 0.05], [0.28, 0.17, 0.09], [0.35, 0.33, 0.18], [
 VIEW_LIMIT = np.array([np.deg2rad(25), np.deg2rad(40), np.deg2rad(12), 0.010, 0.010, 0.01])  # rx, ry, rz, tx, ty, tz
 VIEW_SPREAD = np.array([np.deg2rad(13), np.deg2rad(28), np.deg2rad(5), 0.004, 0.004, 0.0])
 SPLITS = ("train", "validation")
+# identity: the person's number (each image is another person's); expression: 1 + the strongest one, 0 where all are weak; others 0 or 1
+LABELS = ("identity", "expression", "smiling", "mouth_open", "beard", "long_hair", "bald", "fringe", "male", "dark_hair")
 
 
 def generator(seed: int, split: str, index: int) -> np.random.Generator:
@@ -83,3 +85,21 @@ def draw_background(rng) -> np.ndarray:
   grey = rng.uniform(0.08, 0.85)
   return np.stack([np.clip(grey + rng.normal(0, 0.07, 3), 0.03, 0.95), rng.normal(0, 0.06) + rng.normal(0, 0.04, 3),
                    rng.normal(0, 0.06) + rng.normal(0, 0.04, 3)]).astype(np.float32)
+
+
+def draw_hair(rng, style: str) -> dict[str, float]:
+  """Weights of `head_mesh.HAIR` for a style."""
+  long, fringe, some = "long" in style, "fringe" in style, style != "bald"
+  return {"hair_cap": some * rng.uniform(0.5, 1.3), "hair_top": some * rng.uniform(0.0, 1.2), "hair_long": long * rng.uniform(0.9, 1.05),
+          "hair_wide": long * rng.uniform(-0.7, 1.3), "hair_fringe": fringe * rng.uniform(0.6, 1.3)}
+
+
+def draw_scene(rng, weights, look: dict) -> dict:
+  """A whole scene for `render_scene.render`, from the shape's weights and an appearance: light, view and background are drawn here."""
+  return {"weights": np.asarray(weights, np.float32), **draw_light(rng), "view": draw_view(rng), "background": draw_background(rng), "look": look}
+
+
+def look_labels(look: dict, style: str, man: bool) -> dict[str, int]:
+  """The attributes among LABELS that an appearance decides."""
+  return {"beard": int(max(look["beard"], look["goatee"]) > 0.25), "long_hair": int("long" in style), "bald": int(style == "bald"),
+          "fringe": int("fringe" in style), "male": int(man), "dark_hair": int(look["hair"].mean() < 0.2)}
