@@ -36,7 +36,7 @@ def base() -> ConfigDict:
           rotation_range=60.0,    # degrees, each axis
           translation_xy=0.1,     # model units
           translation_z=0.0,
-          light="sh",             # sh | directional
+          light="sh",             # sh | sh_rgb (coloured) | directional
           diffuse_min=0.0,        # directional light: lower bound of the diffuse term (cars 0.5)
           convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it off
       ),

@@ -79,7 +79,7 @@ RULES = {
     "scene.rotation_range": Rule(lambda v: 0 <= v < 90, "degrees from 0 to below 90"),
     "scene.translation_xy": _at_least(0),
     "scene.translation_z": _at_least(0),
-    "scene.light": _one_of("sh", "directional"),
+    "scene.light": _one_of("sh", "sh_rgb", "directional"),
     "scene.diffuse_min": _fraction(),
     "scene.convex_start": _at_least(0),
     "loss.confidence": _ANY,
@@ -177,6 +177,11 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     raise UserError(f"config.train.batch_size = {batch}: must be a multiple of the {device_count} devices")
   if config.loocc.weight > 0 and batch < 2:
     raise UserError(f"config.train.batch_size = {batch}: LOOCC contrasts images of a batch and needs at least 2 (or config.loocc.weight=0)")
+  loocc = config.loocc
+  if loocc.weight > 0 and {"depth", "albedo"} & set(loocc.factors) and (batch // device_count) % 2:
+    raise UserError(f"config.train.batch_size = {batch}: swapping depth or albedo pairs the images of each device and needs an even number there")
+  if loocc.perturbation == "raw" and scene.light != "directional":
+    raise UserError(f"config.loocc.perturbation = 'raw': needs config.scene.light=directional, not {scene.light}")
   if scene.min_depth >= scene.max_depth:
     raise UserError(f"config.scene.min_depth = {scene.min_depth}: must be below config.scene.max_depth = {scene.max_depth}")
   if not scene.min_depth <= scene.border_depth <= scene.max_depth:

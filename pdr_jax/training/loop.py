@@ -221,7 +221,7 @@ def report(summary: dict, workdir: str, say: Callable[[str], None]) -> None:
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {kept}; lowest {best['metric']}: step {best['checkpoint']})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}, and for a browser: tensorboard --logdir {workdir}/tensorboard")
-  say(f"  next         python -m pdr_jax.evaluate --workdir {workdir}")
+  say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
 
 
 class StopRequest:
