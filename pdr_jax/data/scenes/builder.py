@@ -120,7 +120,7 @@ def stack(scenes: list[dict]) -> dict:
 
 
 def renderer(model, side: int) -> Callable[[dict], dict]:
-  """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same pixels everywhere."""
+  """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same everywhere."""
   cpu = jax.local_devices(backend="cpu")[0]
   arrays = jax.device_put((model.vertices, model.modes, model.coords), cpu)
 
@@ -256,4 +256,5 @@ class _Progress:
     elif now - self.said >= self.every or self.done == self.total:
       self.said = now
       left = (self.total - self.done) / max(rate, 1e-9)
-      print(f"rendering {self.title}: {self.done:,} of {self.total:,} images, {rate:.0f} images/s, {left:.0f} s left", file=sys.stderr, flush=True)
+      line = f"rendering {self.title}: {self.done:,} of {self.total:,} images, {rate:.0f} images/s, {left:.0f} s left"
+      print(line, file=sys.stderr, flush=True)

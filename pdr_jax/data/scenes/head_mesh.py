@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pdr_jax.data.scenes.paint import HAIRLINE, MOUTH, MOUTH_SINE
+
 UNIT = 0.099             # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
 PIVOT = np.array([0.0, -0.20, 0.32])  # the sculpting point that sits at (0, 0, 1) and about which views turn
-MOUTH = -35.66           # degrees of elevation of the line between the lips, seen from the origin
 COLUMNS, ROWS = 83, 72   # of the grid of directions; odd, so that the middle column is the plane of symmetry
 
 
@@ -47,10 +48,10 @@ def incident_faces(faces, count, width=None):
   return table
 
 
-IDENTITY = ("size", "width", "height", "depth", "jaw_width", "chin_width", "chin_length", "chin_forward", "jaw_drop", "cheekbones", "cheeks_full",
-            "forehead_slope", "forehead_width", "brow_ridge", "brow_height", "eye_spacing", "eye_height", "eye_size", "eye_slant", "eye_deep",
-            "nose_width", "nose_length", "nose_forward", "nose_tip_up", "nose_bridge", "nose_bridge_width", "mouth_width", "mouth_height",
-            "mouth_forward", "lips_full", "ears", "neck_width")
+IDENTITY = ("size", "width", "height", "depth", "jaw_width", "chin_width", "chin_length", "chin_forward", "jaw_drop", "cheekbones",
+            "cheeks_full", "forehead_slope", "forehead_width", "brow_ridge", "brow_height", "eye_spacing", "eye_height", "eye_size",
+            "eye_slant", "eye_deep", "nose_width", "nose_length", "nose_forward", "nose_tip_up", "nose_bridge", "nose_bridge_width",
+            "mouth_width", "mouth_height", "mouth_forward", "lips_full", "ears", "neck_width")
 EXPRESSION = ("smile", "frown", "mouth_open", "teeth_show", "pucker", "brow_up", "brow_down", "cheek_puff", "squint")
 HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
@@ -113,8 +114,8 @@ def head_distance(p):
   d = _carve(d, _capsule(p, (0, -0.47, 0.895), (0, -0.53, 0.90), 0.022, 0.022), 0.05)  # philtrum
   d = _join(d, _capsule(p, (0, -0.565, 0.805), (0.20, -0.555, 0.69), 0.054, 0.022), 0.04)  # upper lip
   d = _join(d, _capsule(p, (0, -0.672, 0.785), (0.16, -0.600, 0.715), 0.066, 0.028), 0.04)  # lower lip
-  line = mouth_line(p[..., 0])
-  groove = np.hypot(np.hypot(p[..., 1] - line, np.maximum(p[..., 0] - 0.185, 0)), np.maximum(0.875 - 2.4 * p[..., 0] ** 2 - p[..., 2], 0)) - 0.014
+  beside = np.hypot(p[..., 1] - mouth_line(p[..., 0]), np.maximum(p[..., 0] - 0.185, 0))
+  groove = np.hypot(beside, np.maximum(0.875 - 2.4 * p[..., 0] ** 2 - p[..., 2], 0)) - 0.014
   d = _carve(d, groove, 0.03)                                                  # the line between the lips
   d = _carve(d, _capsule(p, (0, -0.775, 0.875), (0.10, -0.765, 0.83), 0.05, 0.03), 0.07)  # hollow under the lower lip
   d = _join(d, _ellipsoid(p, (0.665, -0.13, -0.04), (0.085, 0.22, 0.14)), 0.06)  # ears
@@ -131,7 +132,8 @@ def _directions():
   """Unit rays [ROWS, COLUMNS, 3], dense over the face; the back of the head, never seen, is left out."""
   half = _knots([(0, 0), (0.40, 21.5), (0.70, 48), (0.88, 80), (1.0, 136)], COLUMNS // 2 + 1)
   azimuth = np.deg2rad(np.concatenate([-half[:0:-1], half]))
-  elevation = _knots([(0, -81), (0.06, -62), (0.14, -50), (0.32, -38.5), (0.46, -29), (0.60, -12), (0.77, 6), (0.87, 22), (1, 88)], ROWS)
+  knots = [(0, -81), (0.06, -62), (0.14, -50), (0.32, -38.5), (0.46, -29), (0.60, -12), (0.77, 6), (0.87, 22), (1, 88)]
+  elevation = _knots(knots, ROWS)
   seam = np.argmin(np.abs(elevation - MOUTH))
   elevation[seam:seam + 2] = MOUTH - 0.3, MOUTH + 0.3  # two rows close together: the line between the lips
   elevation = np.deg2rad(elevation)[:, None]
@@ -232,7 +234,7 @@ def expression_modes(p):
   corner = _bump(ax, 0.22, 0.09) * _bump(y, -0.57, 0.10) * front
   cheek = _bump(ax, 0.34, 0.12) * _bump(y, -0.36, 0.13) * front
   across = np.exp(-0.5 * (x / 0.17) ** 4)
-  below = (y < np.sin(np.deg2rad(MOUTH)) * np.linalg.norm(p, axis=-1)) * 1.0  # the line between the lips opens
+  below = (y < MOUTH_SINE * np.linalg.norm(p, axis=-1)) * 1.0  # the line between the lips opens
   jaw = below * (0.35 + 0.65 * across) * _step(-y, 0.55, 0.62) * (1 - 0.85 * _step(ax, 0.2, 0.5)) * (1 - _step(-y, 1.02, 1.25)) * front
   upper = (1 - below) * np.exp(-0.5 * (x / 0.14) ** 4) * _bump(y, -0.585, 0.035) * front
   brow = _bump(y, 0.19, 0.10) * front
@@ -276,7 +278,7 @@ def hair_modes(p, normal):
 
 def hairline(around):
   """Height y of the hairline at an angle around the head (degrees from the front)."""
-  return np.interp(around, [0, 22, 40, 52, 62, 72, 80, 92, 100, 180], [0.60, 0.585, 0.47, 0.30, 0.20, -0.02, -0.12, -0.10, -0.52, -0.80])
+  return np.interp(around, *HAIRLINE)
 
 
 def make_head() -> ShapeModel:

@@ -3,7 +3,6 @@
 import functools
 
 import numpy as np
-
 import tensorflow_datasets as tfds
 
 from pdr_jax.data.scenes import builder, head_mesh, sample
@@ -16,25 +15,21 @@ def shape_model() -> head_mesh.ShapeModel:
   return head_mesh.make_head()
 
 
-def _scale(rng, name):
-  """Strength of one expression: mostly absent, in [0, 1]."""
-  probability = {"smile": 0.5, "mouth_open": 0.3, "brow_up": 0.3, "brow_down": 0.2, "frown": 0.12, "pucker": 0.12, "teeth_show": 0.0}.get(name, 0.15)
-  return rng.beta(1.6, 1.6) * (rng.random() < probability)
+OFTEN = {"smile": 0.5, "mouth_open": 0.3, "brow_up": 0.3, "brow_down": 0.2, "frown": 0.12, "pucker": 0.12, "teeth_show": 0.0}
+OTHERS = 0.15  # how often the expressions that OFTEN does not name are seen
+MALE = {"jaw_width": 0.5, "brow_ridge": 0.7, "chin_forward": 0.3, "lips_full": -0.4, "nose_width": 0.3, "eye_size": -0.4}
 
 
 def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
-  """(scene, labels) of one image: arrays for `render_scene.render`, and ints/floats to store beside the maps."""
+  """(scene, labels) of one image: arrays for `render_scene.render`, and the ints of `sample.LABELS`."""
   rng = sample.generator(seed, split, index)
-  model = shape_model()
   look = sample.draw_look(rng)
   style, man = look.pop("style"), look.pop("man")
-  weights = {}
-  for name in head_mesh.IDENTITY:
-    weights[name] = 0.75 * np.clip(rng.normal(), -2.2, 2.2)
-  for name, male in {"jaw_width": 0.5, "brow_ridge": 0.7, "chin_forward": 0.3, "lips_full": -0.4, "nose_width": 0.3, "eye_size": -0.4}.items():
-    weights[name] += male if man else -male
+  weights = {name: 0.75 * np.clip(rng.normal(), -2.2, 2.2) for name in head_mesh.IDENTITY}
+  for name, shift in MALE.items():
+    weights[name] += shift if man else -shift
   for name in head_mesh.EXPRESSION:
-    weights[name] = _scale(rng, name)
+    weights[name] = rng.beta(1.6, 1.6) * (rng.random() < OFTEN.get(name, OTHERS))
   if weights["smile"] > 0:
     weights["frown"] = weights["pucker"] = 0.0
     weights["teeth_show"] = weights["smile"] * (rng.random() < 0.5)
@@ -44,8 +39,9 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   look["open"] = np.float32(min(1.0, 6 * weights["mouth_open"] + 4 * weights["teeth_show"]))
   strongest = max(head_mesh.EXPRESSION, key=lambda n: weights[n])
   labels = {"identity": index, "expression": 1 + head_mesh.EXPRESSION.index(strongest) if weights[strongest] > 0.25 else 0,
-            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25), **sample.look_labels(look, style, man)}
-  return sample.draw_scene(rng, [weights[name] for name in model.names], look), labels
+            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25),
+            **sample.look_labels(look, style, man)}
+  return sample.draw_scene(rng, [weights[name] for name in shape_model().names], look), labels
 
 
 class Heads(builder.SceneBuilder):

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 
 from pdr_jax.data.scenes.head_mesh import ShapeModel, hair_modes, incident_faces, to_canonical
+from pdr_jax.data.scenes.paint import MOUTH_SINE
 from pdr_jax.errors import UserError
 
 SKIN_VERTICES = 11_248
@@ -144,7 +145,6 @@ def _bell(value, centre, width):
 
 def paint_coordinates(p: np.ndarray) -> np.ndarray:
   """Where `paint.py` should look for the paint of neutral points [N, 3]: its features lie a little elsewhere than this model's."""
-  from pdr_jax.data.scenes.paint import MOUTH_SINE
   x, y, z = p.T.copy()
   ax, front = np.abs(x), z > 0.3
   eye = _bell(ax, 0.285, 0.13) * _bell(y, 0.0, 0.075) * front          # lids move out of the painted opening, which is the eyeball's
@@ -188,7 +188,6 @@ def _eyeball(neutral, modes, side: int, rows: int = 12, columns: int = 16) -> tu
 
 def _mouth(neutral, modes, columns: int = 13) -> tuple:
   """A patch behind the lips, between them: teeth above, darkness below; stretched by the lips as they part."""
-  from pdr_jax.data.scenes.paint import MOUTH_SINE
   across = np.linspace(-0.17, 0.17, columns)
   points, motions, coords = [], [], []
   for row, (height, lip) in enumerate(((0.07, 1), (-0.015, 1), (-0.02, 1), (-0.09, -1))):

@@ -57,7 +57,8 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
     normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing is hit).
   """
   fused = jax.lax.optimization_barrier  # keeps XLA from computing again in each loop that reads a result
-  vertices = jnp.asarray(model.vertices)[None] + jnp.einsum("bm,mvc->bvc", scene["weights"], jnp.asarray(model.modes), precision="highest")
+  shift = jnp.einsum("bm,mvc->bvc", scene["weights"], jnp.asarray(model.modes), precision="highest")
+  vertices = jnp.asarray(model.vertices)[None] + shift
   normals = vertex_normals(vertices, model.faces, model.incident)
   coords = jnp.broadcast_to(jnp.asarray(model.coords)[None], vertices.shape)
   screen = cameras.project(cameras.apply_view(vertices, scene["view"]), cameras.pinhole(side, FIELD_OF_VIEW))
@@ -73,7 +74,8 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
   shading = shade_planes(scene, normal)
   ramp = jnp.linspace(-1.0, 1.0, 3 * side)
   number = lambda row, channel: scene["background"][:, row, channel, None, None]
-  ground = [jnp.clip(number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None], 0.02, 0.97) for c in range(3)]
+  ground = [number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None] for c in range(3)]
+  ground = [jnp.clip(plane, 0.02, 0.97) for plane in ground]
   albedo = [jnp.where(hit, a, g) for a, g in zip(albedo, ground, strict=True)]
   lit = jnp.where(hit, shading, 1.0)
   image, albedo = fused(([jnp.clip(a * lit, 0.0, 1.0) for a in albedo], albedo))
@@ -83,7 +85,8 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
   rotation = cameras.rotation_matrix(scene["view"][:, :3])[..., None, None]
   turned = [sum(rotation[:, i, j] * normal[j] for j in range(3)) for i in range(3)]
   normal = tuple(jnp.where(hit, n, empty) for n, empty in zip(turned, (0.0, 0.0, 1.0), strict=True))
-  return {"image": tuple(map(average, image)), "albedo": tuple(map(average, albedo)), "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
+  image, albedo = tuple(map(average, image)), tuple(map(average, albedo))
+  return {"image": image, "albedo": albedo, "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
 
 
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
@@ -95,9 +98,12 @@ def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
   return shading
 
 
-def quantize(maps: dict[str, Array]) -> dict[str, Array]:
-  """Rendered maps as stored, but colours as planes [B, 3, S, S]: image, albedo uint8; depth uint16 over [NEAR, FAR], 65535: background; normal uint8 over [-1, 1]."""
-  to_byte = lambda planes, scale, shift: jnp.stack([jnp.round(jnp.clip(p * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for p in planes], 1)
+def quantize(maps: dict) -> dict[str, Array]:
+  """`render`'s maps as stored, colours as planes [B, 3, S, S]: image, albedo uint8; normal uint8 over [-1, 1]; depth uint16 [B, S, S] over
+  [NEAR, FAR] in DEPTH_STEPS steps, 65535: background."""
+  def to_byte(planes, scale, shift):
+    return jnp.stack([jnp.round(jnp.clip(plane * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for plane in planes], 1)
+
   steps = jnp.round(jnp.clip((maps["depth"] - NEAR) / (FAR - NEAR), 0.0, 1.0) * DEPTH_STEPS).astype(jnp.uint16)
   return {
       "image": to_byte(maps["image"], 255.0, 0.0),
@@ -108,7 +114,7 @@ def quantize(maps: dict[str, Array]) -> dict[str, Array]:
 
 
 def light_coefficients(scene: dict) -> Float[Array, "B 9"]:
-  """The scene's light as SH coefficients of radiance, canonical frame: exact for what order 2 can hold (see `lighting.directional_to_sh`)."""
+  """The scene's light as SH coefficients of radiance, canonical frame; all that order 2 can hold of it (`directional_to_sh`)."""
   none = jnp.zeros_like(scene["ambient"])
   first = directional_to_sh(scene["ambient"], scene["diffuse"][:, 0], scene["direction"][:, 0])
   return first + directional_to_sh(none, scene["diffuse"][:, 1], scene["direction"][:, 1])

@@ -2,11 +2,16 @@
 
 import numpy as np
 
+from pdr_jax.data.scenes.paint import MOLES, WAVES
+
 # Reflectances (display values taken as linear) of skin from light to dark, and of hair, irises and cloth.
 SKINS = np.array([[0.95, 0.80, 0.71], [0.90, 0.71, 0.60], [0.82, 0.61, 0.49], [0.70, 0.49, 0.37], [0.55, 0.37, 0.27], [0.40, 0.26, 0.19]])
 HAIRS = np.array([[0.06, 0.05, 0.05], [0.13, 0.08, 0.06], [0.25, 0.15, 0.09], [0.42, 0.27, 0.15], [0.72, 0.55, 0.32], [0.48, 0.20, 0.09],
                   [0.62, 0.60, 0.58]])
+HAIR_SHARES = np.array([3, 4, 4, 3, 3, 1.2, 1.8]) / 20
 IRISES = np.array([[0.16, 0.09, 0.05], [0.28, 0.17, 0.09], [0.35, 0.33, 0.18], [0.26, 0.32, 0.22], [0.26, 0.36, 0.46], [0.36, 0.40, 0.44]])
+STYLES = ("bald", "short", "fringe", "long", "long_fringe")
+STYLE_SHARES = np.array([[0.0, 0.15, 0.15, 0.42, 0.28], [0.12, 0.62, 0.16, 0.07, 0.03]])  # of women, of men
 VIEW_LIMIT = np.array([np.deg2rad(25), np.deg2rad(40), np.deg2rad(12), 0.010, 0.010, 0.01])  # rx, ry, rz, tx, ty, tz
 VIEW_SPREAD = np.array([np.deg2rad(13), np.deg2rad(28), np.deg2rad(5), 0.004, 0.004, 0.0])
 SPLITS = ("train", "validation")
@@ -51,33 +56,45 @@ def _palette(rng, colours, jitter):
 
 
 def draw_look(rng) -> dict[str, np.ndarray]:
-  """Appearance for `paint.paint`: a dict of float32 arrays."""
+  """Appearance for `paint.paint`: a dict of float32 arrays; besides, `style` (of hair, a name) and `man` (bool), which shapes depend on."""
   skin = _palette(rng, SKINS, 0.03)
   dark = np.clip((0.75 - skin[1]) / 0.5, 0, 1)
-  hair = HAIRS[rng.choice(len(HAIRS), p=np.array([3, 4, 4, 3, 3, 1.2, 1.8]) / 20)] if rng.random() > 0.75 * dark else HAIRS[rng.integers(2)]
-  hair = np.clip(hair * (1 + 0.08 * rng.normal(size=3)), 0.03, 0.9)
   man = rng.random() < 0.5
   makeup = (not man) * (rng.random() < 0.6)
-  style = rng.choice(["bald", "short", "fringe", "long", "long_fringe"], p=[0.12, 0.62, 0.16, 0.07, 0.03] if man else [0.0, 0.15, 0.15, 0.42, 0.28])
-  bearded = man * (rng.random() < 0.45)
+  if rng.random() > 0.75 * dark:
+    hair = HAIRS[rng.choice(len(HAIRS), p=HAIR_SHARES)]
+  else:
+    hair = HAIRS[rng.integers(2)]
+  hair = np.clip(hair * (1 + 0.08 * rng.normal(size=3)), 0.03, 0.9)
+  style = STYLES[rng.choice(len(STYLES), p=STYLE_SHARES[int(man)])]
   rose = np.array([0.78, 0.32, 0.32]) if makeup else np.array([0.80, 0.50, 0.46])
-  lips = np.clip(skin * (0.55 + 0.1 * rng.random()) + rose * (0.28 + 0.1 * rng.random()) * (1 - 0.45 * dark), 0.05, 0.9)
-  moles = np.stack([rng.uniform(-0.5, 0.5, 4), rng.uniform(-0.95, 0.5, 4), rng.uniform(0.008, 0.015, 4), rng.uniform(0.4, 0.9, 4) * (rng.random(4) < 0.35)], -1)
-  waves = np.concatenate([rng.normal(0, 0.8, (6, 3)), rng.uniform(0, 1, (6, 1))], -1)
-  has_fringe = "fringe" in style
-  look = dict(
-      skin=skin, hair=hair, lips=lips, iris=_palette(rng, IRISES, 0.08), shirt=rng.uniform(0.05, 0.85, 3),
-      brow=np.clip(hair * rng.uniform(0.5, 0.9) + 0.1 * skin, 0.03, 0.7),
-      blotch=rng.uniform(0.008, 0.028), blush=rng.uniform(0.15, 0.7) + 0.3 * makeup, tired=rng.uniform(0, 0.22), shadow=rng.uniform(0, 0.12) + 0.25 * makeup,
-      freckles=rng.uniform(0.4, 0.9) * (rng.random() < 0.25) * (1 - dark), phase=rng.uniform(0, 1, 4), moles=moles, waves=waves,
-      beard=bearded * rng.uniform(0.25, 0.95) * (rng.random() < 0.75), moustache=bearded * rng.uniform(0.3, 0.95), goatee=bearded * rng.uniform(0, 0.9),
-      lips_full=rng.uniform(0.8, 1.15), teeth=rng.random() < 0.7, open=1.0, lid=rng.uniform(0.75, 1.1) * (0.1 if rng.random() < 0.03 else 1.0),
-      lashes=rng.uniform(0.5, 0.8) + 0.2 * makeup, gaze=rng.normal(0, 0.016, 2) * [1, 0.6], brow_y=rng.normal(0, 0.008), brow_arch=rng.uniform(0.005, 0.045),
-      brow_skew=rng.normal(0, 0.004), brow_thick=rng.uniform(0.020, 0.040) + 0.006 * man, brow_dense=rng.uniform(0.65, 1.0),
-      recede=rng.uniform(-0.05, 0.10), temples=rng.uniform(0, 0.20) * man, fringe=1.0 * has_fringe, fringe_y=rng.uniform(0.24, 0.46),
-      part=np.array([rng.normal(0, 2.0), rng.choice([-0.28, 0.0, 0.28]) + rng.normal(0, 0.03), (rng.random() < 0.6) * rng.uniform(0.4, 1.0)]),
-      long=1.0 * ("long" in style), hair_on=1.0 * (style != "bald"))
-  return {k: np.asarray(v, np.float32) for k, v in look.items()} | {"style": style, "man": man}
+  lips = skin * rng.uniform(0.55, 0.65) + rose * rng.uniform(0.28, 0.38) * (1 - 0.45 * dark)
+  bearded = man * (rng.random() < 0.45)
+  parting = [rng.normal(0, 2.0), rng.choice([-0.28, 0.0, 0.28]) + rng.normal(0, 0.03), (rng.random() < 0.6) * rng.uniform(0.4, 1.0)]
+  look = {
+      "skin": skin, "hair": hair, "lips": np.clip(lips, 0.05, 0.9), "iris": _palette(rng, IRISES, 0.08),
+      "shirt": rng.uniform(0.05, 0.85, 3),
+      # skin
+      "waves": np.concatenate([rng.normal(0, 0.8, (WAVES, 3)), rng.uniform(0, 1, (WAVES, 1))], -1), "phase": rng.uniform(0, 1, 4),
+      "blotch": rng.uniform(0.008, 0.028), "blush": rng.uniform(0.15, 0.7) + 0.3 * makeup,
+      "tired": rng.uniform(0, 0.22), "shadow": rng.uniform(0, 0.12) + 0.25 * makeup,
+      "freckles": rng.uniform(0.4, 0.9) * (rng.random() < 0.25) * (1 - dark),
+      "moles": np.stack([rng.uniform(-0.5, 0.5, MOLES), rng.uniform(-0.95, 0.5, MOLES), rng.uniform(0.008, 0.015, MOLES),
+                         rng.uniform(0.4, 0.9, MOLES) * (rng.random(MOLES) < 0.35)], -1),
+      "beard": bearded * rng.uniform(0.25, 0.95) * (rng.random() < 0.75), "moustache": bearded * rng.uniform(0.3, 0.95),
+      "goatee": bearded * rng.uniform(0, 0.9),
+      # mouth and eyes
+      "lips_full": rng.uniform(0.8, 1.15), "teeth": rng.random() < 0.7, "open": 1.0,
+      "lid": rng.uniform(0.75, 1.1) * (0.1 if rng.random() < 0.03 else 1.0), "lashes": rng.uniform(0.5, 0.8) + 0.2 * makeup,
+      "gaze": rng.normal(0, 0.016, 2) * [1, 0.6],
+      # brows and hair
+      "brow": np.clip(hair * rng.uniform(0.5, 0.9) + 0.1 * skin, 0.03, 0.7), "brow_y": rng.normal(0, 0.008),
+      "brow_arch": rng.uniform(0.005, 0.045), "brow_skew": rng.normal(0, 0.004), "brow_thick": rng.uniform(0.020, 0.040) + 0.006 * man,
+      "brow_dense": rng.uniform(0.65, 1.0),
+      "recede": rng.uniform(-0.05, 0.10), "temples": rng.uniform(0, 0.20) * man, "part": parting,
+      "fringe": "fringe" in style, "fringe_y": rng.uniform(0.24, 0.46), "long": "long" in style, "hair_on": style != "bald",
+  }
+  return {name: np.asarray(value, np.float32) for name, value in look.items()} | {"style": style, "man": man}
 
 
 def draw_background(rng) -> np.ndarray:
@@ -96,7 +113,8 @@ def draw_hair(rng, style: str) -> dict[str, float]:
 
 def draw_scene(rng, weights, look: dict) -> dict:
   """A whole scene for `render_scene.render`, from the shape's weights and an appearance: light, view and background are drawn here."""
-  return {"weights": np.asarray(weights, np.float32), **draw_light(rng), "view": draw_view(rng), "background": draw_background(rng), "look": look}
+  light, view = draw_light(rng), draw_view(rng)
+  return {"weights": np.asarray(weights, np.float32), **light, "view": view, "background": draw_background(rng), "look": look}
 
 
 def look_labels(look: dict, style: str, man: bool) -> dict[str, int]:

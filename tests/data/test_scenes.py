@@ -1,0 +1,343 @@
+"""The embedded worlds against independent references: ray casting, shading and normals in NumPy float64; preparation without TensorFlow."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from pdr_jax import config as configs
+from pdr_jax.data.scenes import builder, head_mesh, heads, ict_faces, ict_mesh, paint, render_scene, sample
+from pdr_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+SIDE = 32
+COUNT = builder.BATCH
+
+
+@pytest.fixture(scope="module")
+def scene():
+  return builder.stack([heads.draw(3, "train", index)[0] for index in range(COUNT)])
+
+
+@pytest.fixture(scope="module")
+def rendered(scene):
+  """Float maps, channels last."""
+  maps = jax.device_get(jax.jit(lambda s: render_scene.render(heads.shape_model(), s, SIDE))(scene))
+  return {name: np.stack(value, -1) if isinstance(value, tuple) else value for name, value in maps.items()}
+
+
+def camera_vertices(model, scene, k):
+  """Vertices in the camera frame, float64, written from CONVENTIONS.md."""
+  vertices = model.vertices.astype(np.float64) + np.tensordot(scene["weights"][k].astype(np.float64), model.modes.astype(np.float64), 1)
+  rx, ry, rz, *shift = scene["view"][k].astype(np.float64)
+  x = np.array([[1, 0, 0], [0, np.cos(rx), -np.sin(rx)], [0, np.sin(rx), np.cos(rx)]])
+  y = np.array([[np.cos(ry), 0, np.sin(ry)], [0, 1, 0], [-np.sin(ry), 0, np.cos(ry)]])
+  z = np.array([[np.cos(rz), -np.sin(rz), 0], [np.sin(rz), np.cos(rz), 0], [0, 0, 1]])
+  pivot = np.array([0, 0, 1.0])
+  return (vertices - pivot) @ (z @ y @ x).T + pivot + shift, z @ y @ x
+
+
+def pixel_rays(side):
+  focal = (side - 1) / 2 / np.tan(np.deg2rad(5))
+  v, u = np.mgrid[:side, :side].astype(np.float64)
+  return np.stack([(u - (side - 1) / 2) / focal, (v - (side - 1) / 2) / focal, np.ones_like(u)], -1)
+
+
+def cast(ray, vertices, faces):
+  """Nearest z along a ray through the origin (its z is 1), Moeller & Trumbore; inf where nothing is hit."""
+  a, b, c = np.moveaxis(vertices[faces], 1, 0)
+  e1, e2 = b - a, c - a
+  p = np.cross(ray, e2)
+  det = (e1 * p).sum(-1)
+  safe = np.where(np.abs(det) > 1e-16, det, 1.0)
+  u = (-a * p).sum(-1) / safe
+  q = np.cross(-a, e1)
+  w, t = (q @ ray) / safe, (e2 * q).sum(-1) / safe
+  hit = (np.abs(det) > 1e-16) & (u >= -1e-9) & (w >= -1e-9) & (u + w <= 1 + 1e-9) & (t > 0)
+  return np.min(np.where(hit, t, np.inf))
+
+
+def test_depth_is_what_a_ray_hits(scene, rendered):
+  rays, faces = pixel_rays(SIDE), heads.shape_model().faces
+  differing = 0
+  for k in range(2):
+    vertices, _ = camera_vertices(heads.shape_model(), scene, k)
+    for v in range(1, SIDE, 4):
+      for u in range(2, SIDE, 4):
+        expected = cast(rays[v, u], vertices, faces)
+        assert np.isfinite(expected) == rendered["hit"][k, v, u], (v, u)
+        if np.isfinite(expected):
+          differing += abs(expected - rendered["depth"][k, v, u]) > 2e-5
+  assert differing <= 1  # a ray that grazes a fold may fall on either side of it in float32
+  assert 0.4 < rendered["hit"].mean() < 0.95
+
+
+def test_normals_are_unit_and_those_of_the_depth(rendered):
+  normal, depth, hit = rendered["normal"].astype(np.float64), rendered["depth"].astype(np.float64), rendered["hit"]
+  np.testing.assert_allclose(np.linalg.norm(normal, axis=-1), 1.0, atol=1e-5)
+  points = pixel_rays(SIDE) * depth[..., None]
+  tangent_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
+  tangent_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
+  flat = np.cross(tangent_u, tangent_v)
+  flat /= np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-12)
+  inside = np.all([hit[:, 1 + i:SIDE - 1 + i, 1 + j:SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+  angle = np.degrees(np.arccos(np.clip((flat * normal[:, 1:-1, 1:-1]).sum(-1), -1, 1)))[inside]
+  assert np.median(angle) < 6  # differences over two of 32 pixels are coarse, mostly around eyes and nose
+  assert np.mean(angle) < 12
+
+
+def test_image_is_albedo_times_shading(scene, rendered):
+  """Away from edges: inside, where neighbours agree. Shading in NumPy from the stored normal, turned back into the canonical frame."""
+  errors, sh_errors = [], []
+  light = np.asarray(render_scene.light_coefficients(scene), np.float64)
+  for k in range(COUNT):
+    _, rotation = camera_vertices(heads.shape_model(), scene, k)
+    normal = rendered["normal"][k].astype(np.float64) @ rotation  # R^T n
+    cosines = normal @ scene["direction"][k].T.astype(np.float64)
+    shading = scene["ambient"][k] + (scene["diffuse"][k] * np.maximum(cosines, 0)).sum(-1)
+    hit = rendered["hit"][k]
+    inner = np.zeros_like(hit)
+    inner[1:-1, 1:-1] = np.all([hit[1 + i:SIDE - 1 + i, 1 + j:SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+    errors.append(np.abs(rendered["image"][k] - np.minimum(rendered["albedo"][k] * shading[..., None], 1))[inner])
+    x, y, z = np.moveaxis(normal, -1, 0)
+    basis = np.stack([np.full_like(x, 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
+                      0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], -1)
+    gain = np.array([1] + [2 / 3] * 3 + [1 / 4] * 5)
+    sh_errors.append(np.abs(basis @ (gain * light[k]) - shading)[hit] / scene["diffuse"][k].sum())
+  errors = np.concatenate(errors)
+  assert np.median(errors) < 0.004 and np.percentile(errors, 90) < 0.03
+  assert np.concatenate(sh_errors).max() < 3 / 32 + 1e-3  # the bands above order 2, worst where light begins to graze
+
+
+def test_background_is_unlit_and_far(scene, rendered):
+  model = heads.shape_model()
+  stored = jax.device_get(builder.renderer(model, SIDE)(scene))
+  k = 0
+  outside = stored["depth"][k] == 65535
+  assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
+  alone = ~outside_of_any(rendered["hit"][k])
+  assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < 1e-6
+  steps = stored["depth"][k][~outside].astype(np.float64)
+  depth = render_scene.NEAR + steps * (render_scene.FAR - render_scene.NEAR) / 65534
+  np.testing.assert_allclose(depth, rendered["depth"][k][~outside], atol=4e-6)
+
+
+def outside_of_any(hit):
+  """True at pixels that are hit or touch one that is."""
+  padded = np.pad(hit, 1)
+  return np.any([padded[1 + i:1 + i + hit.shape[0], 1 + j:1 + j + hit.shape[1]] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+
+
+def test_an_image_depends_on_its_seed_split_and_number_only():
+  render = builder.renderer(heads.shape_model(), SIDE)
+  draws = lambda indices, seed=5, split="train": builder.stack([heads.draw(seed, split, i)[0] for i in indices])
+  first, again = (jax.device_get(render(draws(order))) for order in ((0, 1, 2, 3), (3, 7, 1, 0)))
+  for name, array in first.items():
+    assert np.array_equal(array[3], again[name][0]) and np.array_equal(array[1], again[name][2]), name
+  for other in (draws((0,), seed=6), draws((0,), split="validation"), draws((1,))):
+    assert not np.array_equal(other["weights"], draws((0,))["weights"])
+
+
+def test_shape_is_symmetric_and_albedo_not_quite():
+  model = heads.shape_model()
+  grid = model.vertices.reshape(head_mesh.ROWS, head_mesh.COLUMNS, 3)
+  assert np.array_equal(grid[:, ::-1] * np.array([-1, 1, 1], np.float32), grid)
+  modes = model.modes.reshape(-1, head_mesh.ROWS, head_mesh.COLUMNS, 3)
+  np.testing.assert_allclose(modes[:, :, ::-1] * np.array([-1, 1, 1]), modes, atol=1e-9)
+  x, y = (a.astype(np.float32)[None] for a in np.meshgrid(np.linspace(-0.5, 0.5, 41), np.linspace(-0.9, 0.9, 41)))
+  for index in range(4):
+    look = {name: np.asarray(value)[None] for name, value in heads.draw(0, "train", index)[0]["look"].items()}
+    colour = np.stack(paint.paint(x, y, 0.8 + 0 * x, look), -1)
+    difference = np.abs(colour - colour[:, :, ::-1])
+    assert 1e-3 < difference.mean() < 0.15 and np.median(difference) < 0.06
+
+
+def test_faces_point_into_the_head_and_the_nose_comes_first():
+  model = heads.shape_model()
+  a, b, c = np.moveaxis(model.vertices[model.faces].astype(np.float64), 1, 0)
+  inward = np.array([0, 0, 1.05]) - (a + b + c) / 3
+  normal = np.cross(b - a, c - a)
+  assert ((inward * normal).sum(-1) > 0)[np.linalg.norm(normal, axis=-1) > 1e-9].mean() > 0.97
+  nose = model.coords[np.argmin(model.vertices[:, 2])]
+  assert abs(nose[0]) < 1e-6 and -0.5 < nose[1] < -0.25
+
+
+def test_draws_stay_within_the_ranges_of_the_model():
+  draws = [heads.draw(1, "validation", index) for index in range(150)]
+  views = np.stack([scene["view"] for scene, _ in draws])
+  assert np.all(np.abs(views) <= sample.VIEW_LIMIT.astype(np.float32) + 1e-6) and np.all(np.abs(views[:, :3]) < np.deg2rad(60))
+  assert np.all(np.abs(views[:, 3:5]) < 0.1) and np.all(views[:, 5] == 0)
+  assert np.deg2rad(15) < views[:, 1].std() < np.deg2rad(25)
+  direction = np.stack([scene["direction"] for scene, _ in draws])
+  np.testing.assert_allclose(np.linalg.norm(direction, axis=-1), 1, atol=1e-5)
+  assert np.all(direction[..., 2] > 0)  # from the front
+  brightest = np.array([scene["ambient"] + scene["diffuse"].sum() for scene, _ in draws])
+  assert np.all(brightest < 1.5) and brightest.min() > 0.4
+  labels = {name: np.array([label[name] for _, label in draws]) for name in sample.LABELS}
+  for name in ("smiling", "mouth_open", "beard", "long_hair", "fringe", "male", "dark_hair"):
+    assert 0.05 < labels[name].mean() < 0.95, name
+  assert np.array_equal(labels["identity"], np.arange(150)) and len(set(labels["expression"])) > 4
+
+
+def test_prepares_and_reads_without_tensorflow(tmp_path):
+  program = textwrap.dedent(f"""
+      import sys
+      import numpy as np
+      from pdr_jax import config as configs
+      from pdr_jax.data.scenes import builder, heads
+      config = configs.base()
+      config.data.update(cache_dir={str(tmp_path)!r}, side=32, train_examples=6, val_examples=3, scene_seed=9)
+
+      # interrupted: nothing that looks finished stays, and the next attempt clears up and succeeds
+      draw, heads.draw = heads.draw, lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split, index)
+      try:
+        builder.builder_for(config)
+        raise SystemExit('the error was swallowed')
+      except ZeroDivisionError:
+        pass
+      heads.draw = draw
+      prepared = builder.builder_for(config)
+      train, validation = (prepared.as_data_source(split) for split in ('train', 'validation'))
+      assert (len(train), len(validation)) == (6, 3)
+      example = builder.decode_example(train[4])
+      scene, labels = heads.draw(9, 'train', 4)
+      assert np.array_equal(example['view'], scene['view']) and example['label/identity'] == 4
+      assert all(example['label/' + name] == value for name, value in labels.items())
+      shapes = dict(image=(32, 32, 3), albedo=(32, 32, 3), normal=(32, 32, 3), depth=(32, 32), mask=(32, 32), light=(9,), view=(6,))
+      for name, shape in shapes.items():
+        assert example[name].shape == shape and example[name].dtype == np.float32, name
+      assert np.abs(np.linalg.norm(example['normal'], axis=-1) - 1).max() < 1e-5
+      assert np.all(example['depth'][example['mask'] == 0] == np.float32(1.1))
+      assert 0.85 < example['depth'].min() and 0.2 < example['mask'].mean() < 1
+      stored = builder.renderer(heads.shape_model(), 32)(builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)]))
+      assert np.array_equal(np.asarray(stored['image'][0]).transpose(1, 2, 0), train[4]['image'])
+      batch = builder.decode_example({{name: np.stack([e[name] for e in (train[0], train[4])]) for name in ('image', 'depth', 'normal')}})
+      assert np.array_equal(batch['depth'][1], example['depth']) and np.array_equal(batch['normal'][1], example['normal'])
+
+      before = heads.draw
+      heads.draw = None  # a second time it is read, not rendered
+      builder.builder_for(config)
+      assert 'tensorflow' not in sys.modules
+      """)
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
+                 "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or "")}
+  result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600)
+  assert result.returncode == 0, result.stderr
+  assert "9 of 9 images" in result.stderr and result.stdout == ""
+  folders = [path.name for path in (tmp_path / "heads" / "side32_train6_val3_seed9").iterdir() if not path.name.startswith(".")]
+  assert folders == [heads.VERSION]
+
+
+def small_config(tmp_path, **data):
+  config = configs.base()
+  config.data.update(cache_dir=str(tmp_path / "cache"), side=SIDE, train_examples=2, val_examples=1, **data)
+  return config
+
+
+def fake_parts():
+  """A small model in the ICT model's units and axes: the embedded head's own shape, two identities, three expressions."""
+  model = heads.shape_model()
+  centimetres = lambda a: (a * ict_mesh.CENTIMETRES).astype(np.float32)
+  neutral = centimetres(model.coords) + ict_mesh.ORIGIN.astype(np.float32)
+  flip = np.array([1, -1, -1], np.float32) / head_mesh.UNIT
+  modes = dict(zip(model.names, centimetres(model.modes * flip), strict=True))
+  return {"neutral": neutral, "faces": model.faces[:, ::-1], "identity": np.stack([modes["width"], modes["nose_forward"]]),
+          "expression": np.stack([modes["mouth_open"], modes["smile"], modes["smile"]]),
+          "names": ("jawOpen", "mouthSmile_L", "mouthSmile_R")}
+
+
+def write_npz(path, parts):
+  np.savez(path, neutral=parts["neutral"], faces=parts["faces"], identity=parts["identity"].astype(np.float16),
+           expression=parts["expression"].astype(np.float16), expression_names=np.array(parts["names"]))
+
+
+def write_folder(folder, parts, extra_vertices=5):
+  """The layout of the official release: absolute meshes, textured quads, and parts after the skin that are not used."""
+  folder.mkdir(parents=True)
+  meshes = {"generic_neutral_mesh": 0 * parts["neutral"]}
+  meshes |= {f"identity{k:03d}": delta for k, delta in enumerate(parts["identity"])}
+  meshes |= dict(zip(parts["names"], parts["expression"], strict=True))
+  count = len(parts["neutral"])
+  for name, delta in meshes.items():
+    lines = ["mtllib ICTFaceModelMaterial.mtl"] + [f"v {x:.9f} {y:.9f} {z:.9f}" for x, y, z in parts["neutral"] + delta]
+    lines += ["v 0 0 0"] * extra_vertices + ["vt 0.5 0.5", "usemtl skin"]
+    faces = parts["faces"] + 1
+    for k, (a, b, c) in enumerate(faces[:-1]):
+      lines.append(f"f {a}/1/1 {b}/1/1 {c}/1/1" if k % 2 else f"f {a}/1 {b}/1 {c}/1")
+    a, b, c = faces[-1]
+    lines += [f"f {a} {b} {c} {a}", f"f {count + 1} {count + 2} {count + 3}"]
+    (folder / f"{name}.obj").write_text("\n".join(lines) + "\n")
+
+
+def test_ict_folder_and_npz_read_the_same(tmp_path, monkeypatch):
+  parts = fake_parts()
+  monkeypatch.setattr(ict_mesh, "SKIN_VERTICES", len(parts["neutral"]))
+  write_npz(tmp_path / "model.npz", parts)
+  write_folder(tmp_path / "release" / "FaceXModel", parts)
+  packed = ict_mesh.read(str(tmp_path / "model.npz"))
+  for path in ("release", "release/FaceXModel"):
+    folder = ict_mesh.read(str(tmp_path / path))
+    assert folder["names"] == packed["names"] == parts["names"]
+    assert np.array_equal(folder["faces"][: len(parts["faces"])], parts["faces"])
+    assert len(folder["faces"]) == len(parts["faces"]) + 1  # the last face is a quad here, and what is beyond the skin is left out
+    for name in ("neutral", "identity", "expression"):
+      np.testing.assert_allclose(folder[name], packed[name], atol=5e-3)
+
+
+def test_ict_faces_render_the_right_way_round(tmp_path):
+  write_npz(tmp_path / "model.npz", fake_parts())
+  model = ict_faces.shape_model(str(tmp_path / "model.npz"))
+  scene = builder.stack([ict_faces.draw(model, 2, "train", index)[0] for index in range(COUNT)])
+  scene["view"] = 0 * scene["view"]
+  render = jax.jit(lambda s: render_scene.render(model, s, SIDE))
+  maps = jax.device_get(render(scene))
+  assert maps["hit"].mean() > 0.4
+  rays = pixel_rays(SIDE)
+  vertices, _ = camera_vertices(model, scene, 0)
+  for v, u in ((16, 16), (12, 11), (20, 18), (25, 15), (8, 22)):
+    assert abs(cast(rays[v, u], vertices, model.faces) - maps["depth"][0, v, u]) < 2e-5
+  middle = np.mean([maps["depth"][k, 12:22, 14:18].mean() for k in range(COUNT)])
+  rim = np.mean([maps["depth"][k, 12:22][maps["hit"][k, 12:22]].max() for k in range(COUNT)])
+  assert middle < rim - 0.02
+  assert np.mean(maps["normal"][2][maps["hit"]] > 0) > 0.97  # into the scene
+  assert model.names[-5:] == ict_mesh.HAIR and len(model.modes) == 2 + 3 + 5
+
+
+def test_ict_expressions_are_the_same_on_both_sides(tmp_path):
+  write_npz(tmp_path / "model.npz", fake_parts())
+  model = ict_faces.shape_model(str(tmp_path / "model.npz"))
+  weights = np.stack([ict_faces.draw(model, 0, "train", index)[0]["weights"] for index in range(200)])
+  left, right = weights[:, model.names.index("mouthSmile_L")], weights[:, model.names.index("mouthSmile_R")]
+  assert np.array_equal(left > 0, right > 0) and 0.2 < (left > 0).mean() < 0.6
+  np.testing.assert_allclose(left, right, atol=0.4)
+  assert weights[:, 2:5].min() >= 0 and weights[:, 2:5].max() <= 1.2
+  assert 0.8 < weights[:, :2].std() < 1.2
+
+
+@pytest.mark.parametrize(("path", "said"), [
+    ("", "data.path is empty"), ("nowhere", "does not exist"), ("folder", "generic_neutral_mesh.obj"),
+    ("bad.npz", "no packed ICT Face Model"), ("part.npz", "no packed ICT Face Model")])
+def test_a_wrong_ict_path_is_one_line_that_names_the_key(tmp_path, path, said):
+  (tmp_path / "folder").mkdir()
+  (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 truncated")
+  np.savez(tmp_path / "part.npz", neutral=np.zeros((3, 3)))
+  with pytest.raises(UserError, match=r"data\.path") as caught:
+    builder.builder_for(small_config(tmp_path, name="ict_faces", path=str(tmp_path / path) if path else ""))
+  assert said in str(caught.value) and "\n" not in str(caught.value) and "ICT-FaceKit" in str(caught.value)
+
+
+def test_impossible_sizes_and_folders_are_user_errors(tmp_path):
+  config = small_config(tmp_path, name="heads")
+  config.data.train_examples = 0
+  with pytest.raises(UserError, match=r"data\.train_examples=0"):
+    builder.builder_for(config)
+  (tmp_path / "file").write_text("")
+  config = small_config(tmp_path, name="heads")
+  config.data.cache_dir = str(tmp_path / "file" / "cache")
+  with pytest.raises(UserError, match=r"data\.cache_dir"):
+    builder.builder_for(config)
