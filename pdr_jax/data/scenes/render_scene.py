@@ -66,7 +66,7 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
   # Subpixel k of pixel u, at u + (k - 1) / 3, has coordinate 3 u + k in the fine picture.
   fine, attributes = fused((jnp.stack([3 * screen[..., 0] + 1, 3 * screen[..., 1] + 1, screen[..., 2]], -1),
                             jnp.concatenate([coords, normals], axis=-1)))
-  fragments = fused(rasterize(fine, model.faces, height=3 * side, width=3 * side))
+  fragments = fused(rasterize(fine, jnp.asarray(model.faces), height=3 * side, width=3 * side))
   face, depth = fragments.face[..., 0], fragments.depth[..., 0]
   hit, (x, y, z, *normal) = fused((face >= 0, _interpolate(face, fragments.barycentric[..., 0, :], model.faces, attributes)))
   normal = _unit(*normal)
