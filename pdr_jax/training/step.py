@@ -113,7 +113,9 @@ def abstract_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -
 
 def initial_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
   """A fresh state on every device."""
-  return replicate(jax.jit(method.init)(stream(seed, "init"), _numeric(batch)))
+  # It runs once. XLA:CPU would spend most of a minute on optimising its many small random number programs.
+  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+  return replicate(jax.jit(method.init, compiler_options=options)(stream(seed, "init"), _numeric(batch)))
 
 
 def first_nonfinite(tree: Tree) -> str | None:
