@@ -8,7 +8,6 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import io
 import itertools
@@ -28,6 +27,11 @@ from absl import logging as absl_logging
 from pdr_jax.data.scenes import render_scene
 from pdr_jax.data.scenes.render_scene import BACKGROUND_DEPTH, DEPTH_STEPS, FAR, NEAR
 from pdr_jax.errors import UserError
+
+try:
+  import fcntl
+except ImportError:  # Windows: two processes that prepare the same set at once are then not kept apart
+  fcntl = None
 
 BATCH = 4  # images rendered at a time: more fall out of the processor's cache
 
@@ -121,7 +125,10 @@ def stack(scenes: list[dict]) -> dict:
 
 def renderer(model, side: int) -> Callable[[dict], dict]:
   """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same everywhere."""
-  cpu = jax.local_devices(backend="cpu")[0]
+  try:
+    cpu = jax.local_devices(backend="cpu")[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+    cpu = jax.local_devices()[0]
   arrays = jax.device_put((model.vertices, model.modes, model.coords), cpu)
 
   @jax.jit
@@ -201,7 +208,8 @@ def _prepare(builder) -> None:
   folder = pathlib.Path(builder.data_dir)
   folder.parent.mkdir(parents=True, exist_ok=True)
   with open(folder.parent / ".lock", "w") as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system however this process ends
+    if fcntl:
+      fcntl.flock(lock, fcntl.LOCK_EX)  # released by the system however this process ends
     if builder.is_prepared():  # another process was faster
       builder.info.read_from_directory(str(folder))
       return

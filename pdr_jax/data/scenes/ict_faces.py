@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from pdr_jax.data.scenes import builder, head_mesh, ict_mesh, sample
 
-VERSION = "1.0.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
+VERSION = "1.1.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
 # How often each expression (both sides together) is seen, and how strong at most; the others: OTHERS.
 OFTEN = {"mouthSmile": (0.40, 0.9), "jawOpen": (0.30, 0.6), "browInnerUp": (0.20, 0.8), "browOuterUp": (0.20, 0.8), "browDown": (0.20, 0.8),
          "eyeBlink": (0.08, 0.6), "mouthFrown": (0.10, 0.7), "mouthPucker": (0.08, 0.7), "mouthFunnel": (0.06, 0.5), "jawLeft": (0.05, 0.4),
