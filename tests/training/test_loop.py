@@ -219,3 +219,22 @@ def test_wrong_best_metric_and_unwritable_folder(tmp_path):
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot be written to"):
     run(tmp_path / "file" / "b")
+
+
+def test_an_altered_value_is_noticed_where_the_file_format_has_no_checksum(tmp_path):
+  params = {"w": np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)}
+  state = steps.replicate(toy.TrainState(step=np.int32(0), params=params, opt_state=(), ema=params))
+  lines = []
+  manager = checkpoints.Checkpoints(str(tmp_path), keep=3, best_metric="val/error", say=lines.append)
+  for step in (1, 2):
+    manager.save(step, state, {"position": {"bytes": b"\x00\xff", "n": np.int64(3)}})
+  manager.wait()
+  largest = max(glob.glob(str(tmp_path / "checkpoints/2/ema/**/*"), recursive=True), key=os.path.getsize)
+  content = bytearray(open(largest, "rb").read())
+  content[len(content) // 2] ^= 4
+  open(largest, "wb").write(content)
+  restored = manager.restore_latest(state)
+  manager.close()
+  assert restored.step == 1 and restored.run["position"] == {"bytes": b"\x00\xff", "n": 3}
+  np.testing.assert_array_equal(restored.state.ema["w"], params["w"])
+  assert len(lines) == 1 and "step 2" in lines[0] and "'ema'" in lines[0]
