@@ -7,6 +7,7 @@ The corners of a face are sorted by `(v, u)` first. An edge shared by two faces 
 edge function comes out bit for bit the same up to sign (also where a compiler fuses multiply and add), and no pixel falls between them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -16,6 +17,9 @@ MIN_AREA = 1e-12  # squared pixels (twice the area): a face of at most this is a
 MIN_EDGE_SQ = 1e-12  # squared pixels: an edge of at most this is a point
 MIN_DEPTH, MAX_DEPTH = 1e-12, 1e12  # depths are clamped to this, so that reciprocals and their gradients stay finite
 MAX_COORDINATE = 1e9  # pixels: a face with a vertex further out is culled (float32 has lost the pixel long before)
+
+
+Corners = Sequence[Float[Array, "..."]]  # one array for each of a face's three vertices
 
 
 class SortedFaces(NamedTuple):
@@ -33,21 +37,26 @@ class SortedFaces(NamedTuple):
   solid: Bool[Array, "..."]  # not culled, and of nonzero area
 
 
-def sort_faces(corners: Float[Array, "... 3 3"]) -> SortedFaces:
-  """Sorts the corners `[..., 3 corners, (u, v, z)]` of faces. Culled: a corner at z <= 0, not finite, or beyond `MAX_COORDINATE`."""
-  u, v, z = corners[..., 0], corners[..., 1], corners[..., 2]
-  usable = (jnp.abs(u) <= MAX_COORDINATE) & (jnp.abs(v) <= MAX_COORDINATE) & (z > 0) & (z < jnp.inf)  # comparisons with NaN are false
-  visible = usable[..., 0] & usable[..., 1] & usable[..., 2]
-  points = []
-  for i in range(3):
-    points.append((jnp.where(visible, v[..., i], 0.0), jnp.where(visible, u[..., i], 0.0),
-                   1.0 / jnp.where(visible, jnp.clip(z[..., i], MIN_DEPTH, MAX_DEPTH), 1.0)))
-  for i, j in ((0, 1), (1, 2), (0, 1)):
-    first, second = points[i], points[j]
-    swap = (second[0] < first[0]) | ((second[0] == first[0]) & (second[1] < first[1]))
-    points[i] = tuple(jnp.where(swap, s, f) for f, s in zip(first, second, strict=True))
-    points[j] = tuple(jnp.where(swap, f, s) for f, s in zip(first, second, strict=True))
-  (av, au, qa), (bv, bu, qb), (cv, cu, qc) = points
+def usable(u: Float[Array, "..."], v: Float[Array, "..."], z: Float[Array, "..."]) -> Bool[Array, "..."]:
+  """Whether a vertex lets its faces be drawn: z > 0, finite, and not beyond `MAX_COORDINATE`."""
+  return (jnp.abs(u) <= MAX_COORDINATE) & (jnp.abs(v) <= MAX_COORDINATE) & (z > 0) & (z < jnp.inf)  # all false for NaN
+
+
+def sort_faces(u: Corners, v: Corners, z: Corners) -> SortedFaces:
+  """Sorts faces that are given as three `u`, three `v` and three `z`. A face with a vertex that is not `usable` is culled."""
+  visible = usable(u[0], v[0], z[0]) & usable(u[1], v[1], z[1]) & usable(u[2], v[2], z[2])
+  u = [jnp.where(visible, x, 0.0) for x in u]
+  v = [jnp.where(visible, x, 0.0) for x in v]
+  q = [1.0 / jnp.where(visible, jnp.clip(x, MIN_DEPTH, MAX_DEPTH), 1.0) for x in z]
+
+  def precedes(i, j):
+    return (v[i] < v[j]) | ((v[i] == v[j]) & (u[i] <= u[j]))
+
+  # three comparisons and nine choices, side by side: a chain of swaps makes XLA recompute its beginning many times over
+  p01, p02, p12 = precedes(0, 1), precedes(0, 2), precedes(1, 2)
+  places = ((p01 & p02, ~p01 & p12), (p01 != p02, p01 == p12), (~p01 & ~p02, p01 & ~p12))  # is it corner 0, is it corner 1
+  (au, bu, cu), (av, bv, cv), (qa, qb, qc) = (
+      [jnp.where(is0, x[0], jnp.where(is1, x[1], x[2])) for is0, is1 in places] for x in (u, v, q))
   area = (bu - au) * (cv - av) - (bv - av) * (cu - au)
   return SortedFaces(au, av, bu, bv, cu, cv, qa, qb, qc, visible, visible & (jnp.abs(area) > MIN_AREA))
 

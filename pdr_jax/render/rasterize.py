@@ -1,30 +1,57 @@
-"""Soft rasterizer: the K nearest faces of every pixel, exactly, and their continuous attributes with gradients to the vertices."""
+"""Soft rasterizer: the K nearest faces of every pixel, exactly, and their continuous attributes with gradients to the vertices.
+
+Three parts: `coverage` says which pixels a face reaches, `select_faces` finds the nearest faces (not differentiated), and `fragments`
+recomputes depth, barycentrics and distance of those faces from the vertices (differentiated). Shading and blending are separate: `blend`.
+Follows the fragments of SoftRas (Liu et al. 2019, arXiv 1904.01786) and PyTorch3D, without a capacity and with pixel centres at integers.
+"""
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pdr_jax.render.fragments import Fragments, make_fragments
-from pdr_jax.render.rasterize_dense import select_dense
+from pdr_jax.render.select_faces import select_faces
 
 
 def rasterize(vertices: Float[Array, "... V 3"], faces: Int[Array, "F 3"], *, height: int, width: int, faces_per_pixel: int = 1,
               blur_radius: float = 0.0) -> Fragments:
-  """Finds the `faces_per_pixel` nearest faces of every pixel.
+  """Finds the `faces_per_pixel` nearest faces of every pixel; equal to testing every face at every pixel, in float32.
+
+  * A pixel belongs to a face when its centre is in the closed triangle (a pixel exactly on an edge or a vertex belongs to it), whichever way
+    the face winds. With `blur_radius > 0`, also when the triangle is at most that far away on the screen; depth and barycentrics are then
+    those of its nearest point.
+  * Faces are ordered by their depth at the pixel, nearest first; of exactly equal depths the lower face index comes first.
+  * Culled: a face with a vertex at z <= 0, that is not finite, or beyond 1e9 pixels. Nothing is clipped at the near plane.
+  * A face of zero area (twice its area at most 1e-12 squared pixels) is a segment or a point: without blur it covers nothing; with blur it
+    is reached like any other face, at a positive distance.
+  * Depths are clamped to [1e-12, 1e12].
+
+  Gradients reach the vertices through `depth`, `barycentric` and `signed_distance_sq`, to any order, forward and reverse, and are finite for
+  every mesh; which faces a pixel has is constant (`stop_gradient`). At a pixel where two edges are equally near, the first one's gradient
+  is given. Works under `jit`, `vmap` and `grad` in any nesting. The leading axes are best left to this function rather than to `vmap`,
+  though both do the same work. Cost grows with the number of (face, pixel) pairs that meet, not with faces times pixels.
 
   Args:
-    vertices: screen space `(u, v, z)`: u right and v down in pixels, pixel centres at integers, z the depth. Float32.
-    faces: vertex indices, in range. Both windings count.
+    vertices: screen space `(u, v, z)`: u right and v down in pixels, pixel centres at integers, z the depth. Computed in float32.
+    faces: vertex indices, 0 to V - 1.
     height, width: of the image, in pixels.
     faces_per_pixel: K, at least 1.
-    blur_radius: pixels; faces up to this far from a pixel are reported too.
+    blur_radius: pixels, a Python number, at least 0.
 
   Returns:
-    `Fragments`; see there.
+    `Fragments` with leading axes as `vertices`; entries without a face have `face == -1`.
+
+  Raises:
+    ValueError: `faces_per_pixel` below 1, negative `blur_radius`, or more than 2^31 (face, row) pairs possible in one image.
   """
+  if faces_per_pixel < 1:
+    raise ValueError(f"rasterize: faces_per_pixel must be at least 1, not {faces_per_pixel}")
+  if not 0 <= blur_radius <= 1e9:
+    raise ValueError(f"rasterize: blur_radius must be a number of pixels, at least 0, not {blur_radius}")
   leading = vertices.shape[:-2]
-  flat = vertices.reshape(-1, *vertices.shape[-2:])
-  corners = flat[:, faces]
-  face = select_dense(lax.stop_gradient(corners), height, width, faces_per_pixel, blur_radius)
-  fragments = make_fragments(corners, face, blur_radius)
+  flat = vertices.astype(jnp.float32).reshape(-1, *vertices.shape[-2:])
+  if 0 in (flat.shape[1], faces.shape[0]):  # no face at all: gathers need something to read
+    flat, faces = jnp.zeros((flat.shape[0], 1, 3), jnp.float32), jnp.zeros((1, 3), jnp.int32)
+  face = select_faces(lax.stop_gradient(flat)[:, faces], height, width, faces_per_pixel, float(blur_radius))
+  fragments = make_fragments(flat, faces, face, float(blur_radius))
   return Fragments(*(jnp.reshape(x, leading + x.shape[1:]) for x in fragments))

@@ -18,11 +18,11 @@ def select_dense(corners: Float[Array, "B F 3 3"], height: int, width: int, face
   v = jnp.arange(height, dtype=jnp.float32)[None, :, None]
 
   def image(corners_of_image):
-    blocks = jax.tree.map(lambda x: x.reshape(-1, block, 1, 1), sort_faces(corners_of_image))
+    blocks = jax.tree.map(lambda x: x.reshape(-1, block, 1, 1), sort_faces(*jnp.moveaxis(corners_of_image, (2, 1), (0, 1))))
 
     def step(best, inputs):
       faces, start = inputs
-      q = cover(faces, u, v, blur_radius)
+      q = lax.optimization_barrier(cover(faces, u, v, blur_radius))
       index = jnp.broadcast_to(start + jnp.arange(block, dtype=jnp.int32)[:, None, None], q.shape)
       # earlier faces come first, and argmax takes the first of equals: the lowest index wins a tie
       q, index = jnp.concatenate([best[0], q]), jnp.concatenate([best[1], index])
@@ -31,7 +31,7 @@ def select_dense(corners: Float[Array, "B F 3 3"], height: int, width: int, face
         first = jnp.argmax(q, axis=0, keepdims=True)
         kept_q.append(jnp.take_along_axis(q, first, axis=0))
         kept_index.append(jnp.take_along_axis(index, first, axis=0))
-        q = jnp.where(jnp.arange(q.shape[0])[:, None, None] == first, -2.0, q)
+        q = lax.optimization_barrier(jnp.where(jnp.arange(q.shape[0])[:, None, None] == first, -2.0, q))  # XLA would recompute it all
       return (jnp.concatenate(kept_q), jnp.concatenate(kept_index)), None
 
     empty = (jnp.full((faces_per_pixel, height, width), -1.0), jnp.full((faces_per_pixel, height, width), -1, jnp.int32))
