@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pdr_jax.errors import UserError
-from pdr_jax.networks.layers import Conv, GroupNorm, upsample_nearest
+from pdr_jax.networks.layers import Conv, GroupNorm
 
 SIDES = (32, 64, 128, 256)
 
@@ -67,7 +67,7 @@ class MapDecoder(nn.Module):
     for i, features in enumerate(widths[1:]):
       x = block(x, f"up{i}", features, "up", 4)
       x = block(x, f"up{i}_conv", features, "same", 3)
-    x = block(upsample_nearest(x), "final0", self.width, "same", 3)
+    x = block(x, "final0", self.width, "upsampled", 3)
     x = block(x, "final1", self.width, "same", 5)
     # The head is float32 at any compute dtype: bfloat16 steps in depth would show as several degrees in the normals.
     return Conv(self.channels, "same", 5, name="head")(x)

@@ -42,19 +42,36 @@ def conv_down(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Fl
   return _convolve(blocks, taps, 0)
 
 
-def conv_up(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B 2H 2W O"]:
-  """Transposed convolution 4x4, stride 2, padding 1 (PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`), in four phases.
+def _four_phases(x: Array, taps: Array) -> Array:
+  """`[B,H,W,I]` and `[4,4,I,O]` to `[B,2H,2W,O]`: output row 2m + a is the sum over t of input row m + a + t - 1 times tap row 2t + a.
 
-  Output row 2m sees input rows (m-1, m) through taps (3, 1), row 2m+1 sees (m, m+1) through (2, 0); so one 2x2 convolution
-  over the padded input yields all four phases of (row, column), shifted by one pixel from each other, and they interleave.
+  Columns alike. One 2x2 convolution over the padded input yields all four phases (a, b), each shifted from the others by a pixel at
+  most; they interleave. The convolution and both its gradients have stride 1 and no dilation.
   """
   batch, height, width, channels = x.shape
-  out = kernel.shape[-1]
-  taps = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, out)  # [tap row, phase row, tap column, phase column, I, O]
+  out = taps.shape[-1]
+  taps = taps.reshape(2, 2, 2, 2, channels, out)  # [tap row, phase row, tap column, phase column, I, O]
   taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * out)
   phases = _convolve(x, taps, 1).reshape(batch, height + 1, width + 1, 2, 2, out)
   rows = [jnp.stack([phases[:, a:a + height, b:b + width, a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
   return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, out)
+
+
+def conv_up(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B 2H 2W O"]:
+  """Transposed convolution 4x4, stride 2, padding 1 (PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`), in four phases.
+
+  Output row 2m sees input rows (m-1, m) through kernel rows (3, 1), row 2m+1 sees (m, m+1) through (2, 0).
+  """
+  return _four_phases(x, kernel[::-1, ::-1])
+
+
+def conv_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "B 2H 2W O"]:
+  """Nearest-neighbour upsampling by 2, then a 3x3 convolution with padding 1, in four phases: 16 products per pixel of x, not 36.
+
+  Output row 2m sees input rows (m-1, m) through kernel rows (0, 1+2), row 2m+1 sees (m, m+1) through (0+1, 2).
+  """
+  rows = jnp.stack([kernel[0], kernel[0] + kernel[1], kernel[1] + kernel[2], kernel[2]])
+  return _four_phases(x, jnp.stack([rows[:, 0], rows[:, 0] + rows[:, 1], rows[:, 1] + rows[:, 2], rows[:, 2]], axis=1))
 
 
 def conv_to_point(x: Float[Array, "B k k I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B O"]:
@@ -66,13 +83,6 @@ def conv_from_point(x: Float[Array, "B I"], kernel: Float[Array, "k k I O"]) -> 
   """Transposed convolution of a single pixel, `ConvTranspose2d(I, O, k, 1, 0)` on 1x1: a matrix product."""
   rows, columns, channels, out = kernel.shape
   return (x @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).reshape(-1, rows, columns, out)
-
-
-def upsample_nearest(x: Float[Array, "B H W C"]) -> Float[Array, "B 2H 2W C"]:
-  """Each pixel becomes 2x2 pixels."""
-  batch, height, width, channels = x.shape
-  return jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels)).reshape(
-      batch, 2 * height, 2 * width, channels)
 
 
 def group_norm(x: Float[Array, "B H W C"], scale: Float[Array, " C"], bias: Float[Array, " C"], group_size: int = 4,
@@ -93,8 +103,12 @@ def group_norm(x: Float[Array, "B H W C"], scale: Float[Array, " C"], bias: Floa
   return (values * gain[:, None, None] + offset[:, None, None]).astype(x.dtype)
 
 
+OPERATORS = dict(same=conv_same, down=conv_down, up=conv_up, to_point=conv_to_point, from_point=conv_from_point, upsampled=conv_upsampled)
+
+
 class Conv(nn.Module):
-  """A convolution without bias. `kind`: same (stride 1, odd `size`), down, up (4x4, stride 2), to_point, from_point (`size` 4).
+  """A convolution without bias. `kind`, with its `size`: same (stride 1, odd), down, up (stride 2, 4), to_point, from_point (4),
+  upsampled (nearest x2 and then stride 1, 3).
 
   Parameter: `kernel [size, size, in, features]`, float32; the computation and the result are in `dtype`.
   """
@@ -109,8 +123,7 @@ class Conv(nn.Module):
     # PyTorch reads a transposed convolution's weight [in, out, k, k] as if it were [out, in, k, k], so its "fan in" counts the outputs.
     fan_in = (self.features if self.kind in ("up", "from_point") else channels) * self.size**2
     kernel = self.param("kernel", torch_uniform(fan_in), (self.size, self.size, channels, self.features))
-    operator = dict(same=conv_same, down=conv_down, up=conv_up, to_point=conv_to_point, from_point=conv_from_point)[self.kind]
-    return operator(x.astype(self.dtype), kernel.astype(self.dtype))
+    return OPERATORS[self.kind](x.astype(self.dtype), kernel.astype(self.dtype))
 
 
 class GroupNorm(nn.Module):

@@ -81,13 +81,8 @@ def test_conv_to_and_from_a_point():
   np.testing.assert_allclose(layers.conv_from_point(z, kernel), expected, rtol=0, atol=1e-4)
 
 
-def test_upsample_nearest():
-  x = draw(2, 3, 4, 5)
-  np.testing.assert_array_equal(layers.upsample_nearest(x), x.repeat(2, axis=1).repeat(2, axis=2))
-
-
-def test_conv_same_after_upsampling():
-  compare_with_torch(lambda x, k: layers.conv_same(layers.upsample_nearest(x), k), draw(2, 4, 3, 5), draw(3, 3, 5, 6, seed=1),
+def test_conv_upsampled():
+  compare_with_torch(layers.conv_upsampled, draw(2, 4, 3, 5), draw(3, 3, 5, 6, seed=1),
                      lambda x, w: functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1),
                      conv_weight, (2, 3, 1, 0))
 

@@ -72,10 +72,10 @@ def test_initial_outputs_are_small():
   """A flat depth and a frontal view at the start are what keeps training stable (specification, section 11)."""
   images = draw_images(64)
   view = VectorEncoder(6, 16, 64)
-  vector, _ = view.apply(view.init(jax.random.key(0), images), images)
+  vector, _ = jax.jit(lambda: view.init_with_output(jax.random.key(0), images)[0])()
   assert float(jnp.abs(vector).max()) < 0.1
   depth = MapAutoencoder(1, 16, 32, 64)
-  maps, _ = depth.apply(depth.init(jax.random.key(0), images), images)
+  maps, _ = jax.jit(lambda: depth.init_with_output(jax.random.key(0), images)[0])()
   assert float(maps.std()) < 0.5
 
 
@@ -97,7 +97,7 @@ def test_every_parameter_matters_at_another_side():
   """Side 32, run for real: finite and non-zero gradients for all parameters of all networks."""
   images = draw_images(32)
   for module in (MapAutoencoder(3, 8, 16, 32, "tanh"), VectorEncoder(6, 8, 32), ConfidenceNet(8, 12, 32)):
-    params = module.init(jax.random.key(0), images)
+    params = jax.jit(module.init)(jax.random.key(0), images)
     gradients = jax.jit(jax.grad(lambda p, m=module: sum(jnp.square(o).sum() for o in m.apply(p, images))))(params)
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
       assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
@@ -107,7 +107,7 @@ def test_bfloat16_compute_keeps_float32_parameters_and_outputs():
   images = draw_images(64)
   for kind, arguments in ((MapAutoencoder, (1, 8, 16, 64)), (VectorEncoder, (6, 8, 64)), (ConfidenceNet, (8, 12, 64))):
     full, half = kind(*arguments), kind(*arguments, dtype=jnp.bfloat16)
-    params = half.init(jax.random.key(0), images)
+    params = jax.jit(half.init)(jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
     outputs = jax.jit(half.apply)(params, images)
     for ours, expected in zip(outputs, jax.jit(full.apply)(params, images), strict=True):
@@ -121,10 +121,10 @@ def test_bfloat16_compute_keeps_float32_parameters_and_outputs():
 def test_encode_is_the_bottleneck():
   images = draw_images(32)
   for module in (MapAutoencoder(1, 8, 16, 32), VectorEncoder(4, 8, 32)):
-    params = module.init(jax.random.key(1), images)
-    _, bottleneck = module.apply(params, images)
-    encoded = module.apply(params, images, method="encode")
-    np.testing.assert_array_equal(encoded, bottleneck)
+    params = jax.jit(module.init)(jax.random.key(1), images)
+    _, bottleneck = jax.jit(module.apply)(params, images)
+    encoded = jax.jit(lambda p, m=module: m.apply(p, images, method="encode"))(params)
+    np.testing.assert_allclose(encoded, bottleneck, rtol=1e-5, atol=1e-6)
     assert encoded.min() >= 0 and encoded.dtype == jnp.float32
 
 
