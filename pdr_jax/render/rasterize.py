@@ -5,6 +5,8 @@ recomputes depth, barycentrics and distance of those faces from the vertices (di
 Follows the fragments of SoftRas (Liu et al. 2019, arXiv 1904.01786) and PyTorch3D, without a capacity and with pixel centres at integers.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -17,8 +19,8 @@ def rasterize(vertices: Float[Array, "... V 3"], faces: Int[Array, "F 3"], *, he
               blur_radius: float = 0.0) -> Fragments:
   """Finds the `faces_per_pixel` nearest faces of every pixel; equal to testing every face at every pixel, in float32.
 
-  * A pixel belongs to a face when its centre is in the closed triangle (a pixel exactly on an edge or a vertex belongs to it), whichever way
-    the face winds. With `blur_radius > 0`, also when the triangle is at most that far away on the screen; depth and barycentrics are then
+  * A pixel belongs to a face when its centre is in the closed triangle (exactly on an edge or a vertex counts), whichever way the face
+    winds. With `blur_radius > 0`, also when the triangle is at most that far away on the screen; depth and barycentrics are then
     those of its nearest point.
   * Faces are ordered by their depth at the pixel, nearest first; of exactly equal depths the lower face index comes first.
   * Culled: a face with a vertex at z <= 0, that is not finite, or beyond 1e9 pixels. Nothing is clipped at the near plane.
@@ -26,10 +28,10 @@ def rasterize(vertices: Float[Array, "... V 3"], faces: Int[Array, "F 3"], *, he
     is reached like any other face, at a positive distance.
   * Depths are clamped to [1e-12, 1e12].
 
-  Gradients reach the vertices through `depth`, `barycentric` and `signed_distance_sq`, to any order, forward and reverse, and are finite for
-  every mesh; which faces a pixel has is constant (`stop_gradient`). At a pixel where two edges are equally near, the first one's gradient
-  is given. Works under `jit`, `vmap` and `grad` in any nesting. The leading axes are best left to this function rather than to `vmap`,
-  though both do the same work. Cost grows with the number of (face, pixel) pairs that meet, not with faces times pixels.
+  Gradients reach the vertices through `depth`, `barycentric` and `signed_distance_sq`, to any order, forward and reverse, and are finite
+  for every mesh; which faces a pixel has is constant (`stop_gradient`). At a pixel where two edges are equally near, the gradient is the
+  first one's. Works under `jit`, `vmap` and `grad` in any nesting; a mapped axis joins the batch, so `vmap` costs what leading axes cost.
+  The work grows with the number of (face, pixel) pairs that meet, not with faces times pixels.
 
   Args:
     vertices: screen space `(u, v, z)`: u right and v down in pixels, pixel centres at integers, z the depth. Computed in float32.
@@ -49,7 +51,7 @@ def rasterize(vertices: Float[Array, "... V 3"], faces: Int[Array, "F 3"], *, he
   if not 0 <= blur_radius <= 1e9:
     raise ValueError(f"rasterize: blur_radius must be a number of pixels, at least 0, not {blur_radius}")
   leading = vertices.shape[:-2]
-  flat = vertices.astype(jnp.float32).reshape(-1, *vertices.shape[-2:])
+  flat = vertices.astype(jnp.float32).reshape(math.prod(leading), *vertices.shape[-2:])
   if 0 in (flat.shape[1], faces.shape[0]):  # no face at all: gathers need something to read
     flat, faces = jnp.zeros((flat.shape[0], 1, 3), jnp.float32), jnp.zeros((1, 3), jnp.int32)
   face = select_faces(lax.stop_gradient(flat)[:, faces], height, width, faces_per_pixel, float(blur_radius))

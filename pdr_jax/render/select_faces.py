@@ -1,8 +1,8 @@
 """The fast exact selection of faces: faces are cut into row spans, spans into pixels, and every pixel keeps its K nearest faces.
 
 Work grows with the number of (face, row) and (face, pixel) pairs that really meet, so minute, stretched and screen-filling faces go the
-same way, and nothing has a capacity: both lists are walked in chunks of a fixed size by `lax.while_loop`, as many as there are. Lists are
-compacted over the whole batch. Whether a pixel is covered, and how near, is decided by `coverage.cover`, as in the all-faces definition; the
+same way, and nothing has a capacity: both lists are walked in chunks of a fixed size by `lax.while_loop`, to their ends. Lists are
+compacted over the whole batch. Whether a pixel is covered, and how near, is decided by `coverage.cover`, as in the all-faces definition;
 spans only propose pixels, with a margin above rounding errors.
 
 Primitives were chosen by measurement on XLA:CPU: scatters and gathers of scalars take 2-3 ns per element, sorts a hundred times that, and
