@@ -102,10 +102,10 @@ def variant(config: ConfigDict, names: str) -> ConfigDict:
 
 def _small(config: ConfigDict) -> None:
   config.data.side = 32
-  config.networks.update(width_map=24, width_vector=24, zdim=96, zdim_confidence=48)
+  config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
   config.loss.perceptual = 0.0
   config.optim.learning_rate = 3e-4
-  config.train.update(batch_size=32, steps=3_000, validate_every=500, figure_every=500, checkpoint_every=500, gradient_norms_every=500)
+  config.train.update(batch_size=16, steps=10_000, validate_every=500, figure_every=500, checkpoint_every=500, gradient_norms_every=500)
 
 
 def _unsup3d(config: ConfigDict) -> None:

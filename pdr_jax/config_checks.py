@@ -179,7 +179,7 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     raise UserError(f"config.train.batch_size = {batch}: LOOCC contrasts images of a batch and needs at least 2 (or config.loocc.weight=0)")
   loocc = config.loocc
   if loocc.weight > 0 and {"depth", "albedo"} & set(loocc.factors) and (batch // device_count) % 2:
-    raise UserError(f"config.train.batch_size = {batch}: swapping depth or albedo pairs the images of each device and needs an even number there")
+    raise UserError(f"config.train.batch_size = {batch}: swapping depth or albedo needs an even number of images per device")
   if loocc.perturbation == "raw" and scene.light != "directional":
     raise UserError(f"config.loocc.perturbation = 'raw': needs config.scene.light=directional, not {scene.light}")
   if scene.min_depth >= scene.max_depth:
