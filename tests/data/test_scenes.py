@@ -122,9 +122,10 @@ def test_background_is_unlit_and_far(scene, rendered):
   assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
   alone = ~outside_of_any(rendered["hit"][k])
   assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < 1e-6
-  steps = stored["depth"][k][~outside].astype(np.float64)
-  depth = render_scene.NEAR + steps * (render_scene.FAR - render_scene.NEAR) / 65534
-  np.testing.assert_allclose(depth, rendered["depth"][k][~outside], atol=4e-6)
+  decoded = builder.decode_example({"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)})
+  np.testing.assert_allclose(decoded["depth"], np.where(rendered["hit"], rendered["depth"], 1.1), atol=4e-6)
+  assert np.array_equal(decoded["mask"], rendered["hit"])
+  assert np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1))).max() < 0.45  # eight bits
 
 
 def outside_of_any(hit):
