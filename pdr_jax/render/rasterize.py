@@ -50,7 +50,7 @@ def rasterize(vertices: Float[Array, "... V 3"], faces: Int[Array, "F 3"], *, he
     raise ValueError(f"rasterize: faces_per_pixel must be at least 1, not {faces_per_pixel}")
   if not 0 <= blur_radius <= 1e9:
     raise ValueError(f"rasterize: blur_radius must be a number of pixels, at least 0, not {blur_radius}")
-  leading = vertices.shape[:-2]
+  leading, faces = vertices.shape[:-2], jnp.asarray(faces)
   flat = vertices.astype(jnp.float32).reshape(math.prod(leading), *vertices.shape[-2:])
   if 0 in (flat.shape[1], faces.shape[0]):  # no face at all: gathers need something to read
     flat, faces = jnp.zeros((flat.shape[0], 1, 3), jnp.float32), jnp.zeros((1, 3), jnp.int32)
