@@ -157,7 +157,7 @@ def make_fragments(vertices: Float[Array, "B V 3"], faces: Int[Array, "F 3"], fa
   pixel_u = jnp.broadcast_to(jnp.arange(width, dtype=vertices.dtype)[None, None, :, None], face.shape).reshape(-1)
   # Coordinates are gathered one by one: rows of three or nine would be split again, which is slow backwards. An index out of range reads
   # as 1.0 and drops its gradient: where there is no face, all vertices are the harmless point (1, 1, 1).
-  corner = [faces.reshape(-1).at[first + i].get(mode="promise_in_bounds").astype(jnp.int32) for i in range(3)]
+  corner = [faces.reshape(-1).at[first + i].get(mode="promise_in_bounds") for i in range(3)]
   corner = [jnp.where(found, c + image * count, batch * count) for c in corner]
   u, v, z = ([vertices[..., i].reshape(-1).at[c].get(mode="fill", fill_value=1.0) for c in corner] for i in range(3))
   depth, barycentric, distance = describe(u, v, z, pixel_u, pixel_v, blur_radius > 0)

@@ -62,9 +62,9 @@ def test_hard_limit_is_the_z_buffer():
   faces = jnp.arange(30, dtype=jnp.int32).reshape(10, 3)
   palette = rng.rand(10, 3).astype(np.float32)
   background = np.array([1.0, 0.0, 0.5], np.float32)
-  hard = jax.tree.map(np.asarray, rasterize(vertices, faces, height=10, width=10, faces_per_pixel=2))
+  hard = jax.tree.map(np.asarray, jax.jit(lambda v: rasterize(v, faces, height=10, width=10, faces_per_pixel=2))(vertices))
   covered = hard.face[..., 0] >= 0
-  soft = rasterize(vertices, faces, height=10, width=10, faces_per_pixel=6, blur_radius=1.0)
+  soft = jax.jit(lambda v: rasterize(v, faces, height=10, width=10, faces_per_pixel=6, blur_radius=1.0))(vertices)
   rgb, alpha = soft_blend(soft, palette[np.maximum(soft.face, 0)], sigma=1e-9, gamma=1e-3, background=background, near=0.5, far=2.0)
   # not in the limit yet: a pixel next to an outline, or two faces in it nearly equally near
   outline = np.where(soft.face >= 0, np.abs(soft.signed_distance_sq), 1).min(-1)
@@ -97,7 +97,7 @@ def test_gradient_reaches_a_face_beside_the_pixel():
     return soft_blend(fragments, jnp.ones((1, 1, 1, 3)), sigma=1.0, gamma=0.1, background=jnp.zeros(3))[1][0, 0]
 
   vertices = jnp.asarray([(1, -3, 1), (1, 3, 1), (4, 0, 1)], jnp.float32)  # one pixel to the right of the pixel at (0, 0)
-  value, gradient = jax.value_and_grad(coverage)(vertices)
+  value, gradient = jax.jit(jax.value_and_grad(coverage))(vertices)
   np.testing.assert_allclose(value, 1 / (1 + np.e), rtol=1e-5)
   slope = -2 * np.e / (1 + np.e) ** 2  # d sigmoid(-d^2) / dd at d = 1, shared equally by the edge's two ends
   np.testing.assert_allclose(gradient, [(slope / 2, 0, 0), (slope / 2, 0, 0), (0, 0, 0)], atol=1e-5)

@@ -46,7 +46,7 @@ def face_at(tri, pixels):
 
 
 def oracle(vertices, faces, height, width, count, blur):
-  """Per pixel: the list of faces that reach it, nearest first, and whether that list is beyond doubt in float32."""
+  """Per pixel the nearest faces that reach it and their depths; whether float32 may doubt that they do, or only doubt their order."""
   v, u = np.mgrid[:height, :width]
   pixels = np.stack([u, v], -1).reshape(-1, 2).astype(np.float64)
   reached = [[] for _ in pixels]
@@ -61,13 +61,14 @@ def oracle(vertices, faces, height, width, count, blur):
     doubt |= np.abs(signed - blur) < 2e-4
     for pixel in np.flatnonzero(hits):
       reached[pixel].append((depth[pixel], index))
-  result = np.full((len(pixels), count), -1)
+  selected, depths, tied = np.full((len(pixels), count), -1), np.zeros((len(pixels), count)), doubt.copy()
   for pixel, found in enumerate(reached):
     found.sort()
-    depths = np.array([d for d, _ in found])
-    doubt[pixel] |= bool(np.any(np.diff(depths[:count + 1]) < 1e-5 * depths[1:count + 1]))
-    result[pixel, :min(count, len(found))] = [index for _, index in found[:count]]
-  return result.reshape(height, width, count), doubt.reshape(height, width)
+    depth = np.array([d for d, _ in found])
+    tied[pixel] |= bool(np.any(np.diff(depth[:count + 1]) < 1e-5 * depth[1:count + 1]))
+    selected[pixel, :min(count, len(found))] = [index for _, index in found[:count]]
+    depths[pixel, :min(count, len(found))] = depth[:count]
+  return [x.reshape(height, width, *x.shape[1:]) for x in (selected, depths, doubt, tied)]
 
 
 def values_of(vertices, faces, selected):
@@ -93,7 +94,7 @@ def random_mesh(seed, vertices=20, faces=24, side=10.0):
   rng = np.random.RandomState(seed)
   points = np.concatenate([rng.uniform(-2, side + 1, (3, vertices, 2)), rng.uniform(0.5, 2, (3, vertices, 1))], -1)
   points[2, :, 2] -= 0.7  # the last mesh is partly behind the camera
-  return points.astype(np.float32), rng.randint(0, vertices, (faces, 3)).astype(np.int32)  # zero-area faces among them
+  return points.astype(np.float32), np.array([rng.permutation(vertices)[:3] for _ in range(faces)], np.int32)
 
 
 def head_views(side, degrees, seed=0):
@@ -129,31 +130,32 @@ def hostile_meshes():
 def compare(vertices, faces, height, width, count, blur, least_certain=0.9):
   fragments = jax.tree.map(np.asarray, jitted(faces, height, width, count, blur)(jnp.asarray(vertices)))
   assert not fragments.overflow.any()
-  certain_share = []
+  certain, ordered = [], []
   for b, mesh in enumerate(vertices):
-    expected, doubt = oracle(mesh, faces, height, width, count, blur)
-    certain_share.append(1 - doubt.mean())
-    np.testing.assert_array_equal(fragments.face[b][~doubt], expected[~doubt])
-    np.testing.assert_array_equal(fragments.face[b][..., 0] >= 0, fragments.depth[b][..., 0] > 0)
+    selected, depths, doubt, tied = oracle(mesh, faces, height, width, count, blur)
+    certain.append(1 - doubt.mean())
+    ordered.append(1 - tied.mean())
+    np.testing.assert_array_equal(fragments.face[b][~tied], selected[~tied])
+    np.testing.assert_allclose(fragments.depth[b][~doubt], depths[~doubt], rtol=1e-4)  # in order, whichever of equally near faces it is
     depth, barycentric, signed = values_of(mesh, faces, fragments.face[b])
-    scale = 1e-5 * (1 + np.abs(signed))
-    np.testing.assert_allclose(fragments.depth[b], depth, rtol=2e-4)
+    np.testing.assert_allclose(fragments.depth[b], depth, rtol=1e-4)
     np.testing.assert_allclose(fragments.barycentric[b], barycentric, atol=1e-3)
-    assert np.all(np.abs(fragments.signed_distance_sq[b] - signed) <= 20 * scale)
-  assert np.mean(certain_share) > least_certain
-  return fragments
+    np.testing.assert_allclose(fragments.signed_distance_sq[b], signed, rtol=2e-4, atol=2e-4)
+  assert np.mean(certain) > least_certain
+  return fragments, np.mean(ordered)
 
 
-@pytest.mark.parametrize("count,blur", CASES)
+@pytest.mark.parametrize("count,blur", [(1, 0.0), (8, 1.5)])
 def test_random_meshes(count, blur):
-  fragments = compare(*random_mesh(0), 9, 11, count, blur)
-  assert (fragments.face[..., 0] >= 0).mean() > 0.3
+  fragments, ordered = compare(*random_mesh(0), 9, 11, count, blur)
+  assert (fragments.face[..., 0] >= 0).mean() > 0.3 and ordered > 0.5
 
 
 @pytest.mark.parametrize("count,blur", [(1, 0.0), (8, 1.5)])
 def test_depth_grid_mesh(count, blur):
-  fragments = compare(*head_views(14, 30.0), 14, 14, count, blur, least_certain=0.4)  # the frontal view has every pixel on a vertex
-  assert (fragments.face[..., 0] >= 0).mean() > 0.6
+  # without blur, the frontal view has every pixel on a vertex; with it, neighbours share their nearest points, hence their depths
+  fragments, ordered = compare(*head_views(14, 30.0), 14, 14, count, blur, least_certain=0.6)
+  assert (fragments.face[..., 0] >= 0).mean() > 0.6 and ordered > 0.1
 
 
 @pytest.mark.parametrize("count,blur", CASES)
@@ -161,7 +163,7 @@ def test_hostile_meshes(count, blur):
   names, vertices, faces = hostile_meshes()
   fragments = jax.tree.map(np.asarray, jitted(faces, 6, 8, count, blur)(jnp.asarray(vertices)))
   for name, mesh, selected in zip(names, vertices, fragments.face, strict=True):
-    expected, _ = oracle(mesh, faces, 6, 8, count, blur)
+    expected, *_ = oracle(mesh, faces, 6, 8, count, blur)
     if blur > 0 and name not in ("points", "behind", "nothing"):
       # where nearest points coincide their depths are equal up to rounding: compare as sets
       expected, selected = np.sort(expected, -1), np.sort(selected, -1)
@@ -180,13 +182,13 @@ def test_lowest_index_wins_ties():
   triangle = [(0, 0, 1), (5, 0, 1), (0, 5, 1)]
   faces = np.array([[3, 4, 5], [2, 1, 0], [0, 1, 2], [1, 2, 0]], np.int32)
   vertices = jnp.asarray(triangle + [(9, 9, 1)] * 3, jnp.float32)
-  face = rasterize(vertices, faces, height=3, width=2, faces_per_pixel=4).face
+  face = jitted(faces, 3, 2, 4, 0.0)(vertices).face
   assert np.array_equal(face, np.broadcast_to([1, 2, 3, -1], face.shape))
 
 
 def test_no_faces_and_no_vertices():
   for vertices, faces in ((jnp.ones((2, 4, 3)), jnp.zeros((0, 3), jnp.int32)), (jnp.ones((2, 0, 3)), jnp.zeros((0, 3), jnp.int32))):
-    fragments = rasterize(vertices, faces, height=3, width=4, faces_per_pixel=2)
+    fragments = jitted(faces, 3, 4, 2, 0.0)(vertices)
     assert fragments.face.shape == (2, 3, 4, 2) and np.all(np.asarray(fragments.face) == -1)
     assert all(np.all(np.asarray(x) == 0) for x in fragments[1:])
 
@@ -284,7 +286,6 @@ def random_cotangents(shape, seed=3):
 def test_vjp_against_torch(mesh, count, blur):
   if mesh == "random":
     vertices, faces = random_mesh(5)
-    faces = faces[np.array([len(set(f)) == 3 for f in faces.tolist()])]  # PyTorch has no zero-area faces
   else:
     vertices, faces = head_views(14, 30.0)
     vertices = vertices[1:]  # in the frontal view every pixel is on a vertex: the gradient has a kink there
@@ -297,7 +298,7 @@ def test_vjp_against_torch(mesh, count, blur):
   np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("count,blur", CASES)
+@pytest.mark.parametrize("count,blur", [(1, 0.0), (8, 1.5)])
 def test_gradients_are_finite_on_hostile_meshes(count, blur):
   _, vertices, faces = hostile_meshes()
   extremes = np.tile(vertices[1:2], (6, 1, 1))
@@ -315,15 +316,15 @@ def test_gradients_are_finite_on_hostile_meshes(count, blur):
   assert all(np.isfinite(x).all() for x in fragments)
 
 
-@pytest.mark.parametrize("count,blur", [(1, 0.0), (2, 1.25)])
-def test_check_grads(count, blur):
-  """Against numerical differences, forward and reverse, to second order, where no pixel is near an edge or the blur's end."""
+@pytest.mark.parametrize("count,blur,order", [(1, 0.0, 1), (2, 1.25, 2)])
+def test_check_grads(count, blur, order):
+  """Against numerical differences, forward and reverse, where no pixel is near an edge or the blur's end."""
   vertices = jnp.asarray([(0.3, -0.6, 1.0), (3.4, 0.4, 1.3), (0.7, 3.4, 1.6)], jnp.float32)
   cotangents = random_cotangents((4, 4, count))
-  _, doubt = oracle(np.asarray(vertices), np.array([[0, 1, 2]]), 4, 4, count, blur)
+  _, _, doubt, _ = oracle(np.asarray(vertices), np.array([[0, 1, 2]]), 4, 4, count, blur)
   assert not doubt.any()
   loss = loss_of(cotangents, np.array([[0, 1, 2]]), 4, 4, count, blur)
-  check_grads(jax.jit(loss), (vertices,), order=2, modes=("fwd", "rev"), atol=2e-2, rtol=2e-2, eps=2e-3)
+  check_grads(jax.jit(loss), (vertices,), order=order, modes=("fwd", "rev"), atol=2e-2, rtol=2e-2, eps=2e-3)
 
 
 def test_transforms_in_any_nesting():
