@@ -183,7 +183,7 @@ def update(
   if config.optim.ema:
     ema = optax.incremental_update(params, state.ema, 1 - config.optim.ema)
   metrics = as_metrics({"loss": total, **terms, **shown}, batch["image"].shape[0], axis_name)
-  metrics["gradient_norm"] = (optax.global_norm(grads), jnp.ones(()))
+  metrics["gradient_norm"] = (optax.tree.norm(grads), jnp.ones(()))
   return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
 
 
@@ -195,7 +195,7 @@ def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | 
 
   def norm(one_hot):
     grads, = pull({name: weight * one_hot[i] for i, (name, weight) in enumerate(weights.items())})
-    return optax.global_norm(mean_over(grads, axis_name))
+    return optax.tree.norm(mean_over(grads, axis_name))
 
   norms = jax.lax.map(norm, jnp.eye(len(weights)))
   return {f"gradient_norm/{name}": (norms[i], jnp.ones(())) for i, name in enumerate(weights)}
