@@ -177,9 +177,16 @@ def test_four_devices_equal_one(images):
   for name, (total, count) in one_metrics.items():
     np.testing.assert_allclose(many_metrics[name][0][0], total, rtol=2e-4, err_msg=name)
     assert float(many_metrics[name][1][0]) == float(count)
-  # Adam's first moment is a tenth of the clipped gradient: a direct comparison of gradients
-  for a, b in zip(jax.tree.leaves(one.opt_state[2].mu), jax.tree.leaves(many.opt_state[2].mu), strict=True):
-    np.testing.assert_allclose(b[0], a, rtol=0, atol=2e-3 * float(jnp.abs(a).max()))
+  # Adam's first moment is a tenth of the clipped gradient: a direct comparison of gradients. Compared as whole vectors, because rounding
+  # differs between batches of 2 and of 8, and a pixel that rounding moves across a mesh edge changes single entries by percents.
+  alone = jax.jit(partial(method.update, axis_name=None))(state, {"image": images[:2]}, rng)[0]
+  moments = lambda state, name: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.opt_state[2].mu[name])])
+  many = jax.tree.map(lambda leaf: leaf[0], many)
+  for name in state.params:
+    expected = moments(one, name)
+    difference = [np.linalg.norm(moments(other, name) - expected) / np.linalg.norm(expected) for other in (many, alone)]
+    assert difference[0] < 0.01, name
+    assert difference[1] > 0.2, name  # what gradients that were not averaged would give
 
 
 def test_validation_ignores_padding_and_batch_size(images):
