@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 from pdr_jax.methods import light as light_model
 from pdr_jax.render import camera, depth_mesh, lighting, reproject
 
+DOME_ASPECT = 1.8
+
 
 class Scene(NamedTuple):
   """A canonical scene: depth `[B,S,S]`, albedo `[B,S,S,3]` in [-1,1], light (see `light.py`), view `[B,6]`."""
@@ -32,12 +34,14 @@ class Rendering(NamedTuple):
 
 
 def convex_start(side: int, height: float) -> np.ndarray:
-  """The dome added to the raw depth, `[S,S]`: `-height` at the centre, rising with the squared radius to zero at the inscribed circle.
+  """The dome added to the raw depth, `[S,S]`: `-height` at the centre, rising with the squared radius to zero at the sides of the picture.
 
-  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as well (section 11).
+  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as well (section 11). It is an
+  ellipse, `DOME_ASPECT` times as tall as wide: a face in a crop bends away to its ears, but hardly to forehead and chin. From a round one,
+  networks learn foreheads that stick out and chins that recede.
   """
   axis = np.linspace(-1, 1, side, dtype=np.float32)
-  return -height * np.maximum(0, 1 - axis[:, None] ** 2 - axis[None, :] ** 2)
+  return -height * np.maximum(0, 1 - (axis[:, None] / DOME_ASPECT) ** 2 - axis[None, :] ** 2)
 
 
 def bound_depth(raw: Float[Array, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pdr_jax.data.scenes.paint import HAIRLINE, MOUTH, MOUTH_SINE
 
-UNIT = 0.099             # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
+UNIT = 0.11              # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
 PIVOT = np.array([0.0, -0.20, 0.32])  # the sculpting point that sits at (0, 0, 1) and about which views turn
 COLUMNS, ROWS = 83, 72   # of the grid of directions; odd, so that the middle column is the plane of symmetry
 

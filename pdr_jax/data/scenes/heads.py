@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from pdr_jax.data.scenes import builder, head_mesh, sample
 
-VERSION = "1.1.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
+VERSION = "1.2.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
 
 @functools.cache
 def shape_model() -> head_mesh.ShapeModel:
