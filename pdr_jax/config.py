@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 def base() -> ConfigDict:
   """Faces at 64 x 64 at the published widths (specification, sections 1 to 6)."""
   return ConfigDict(dict(
-      method="pdr",
+      method="pdr",               # pdr | vae | beta_vae | vq_vae | simclr (with train.best_metric=val/nt_xent)
       seed=0,
       data=dict(
           name="heads",           # heads | ict_faces | image_folder | any TFDS name whose examples have an `image`
@@ -63,6 +63,27 @@ def base() -> ConfigDict:
           contrast="ntxent",      # ntxent | supcon (base temperature 0.07)
           temperature=0.5,
       ),
+      baseline=dict(              # vae, beta_vae, vq_vae, simclr: one map encoder of networks.width_map (and its decoder)
+          zdim=0,                 # size of the representation; 0: that of PDR's blocks together, 2 zdim + 16 width_vector of networks
+          pixel_std=1.0,          # deviation of the decoded pixels' Gaussian, in pixels of [-1, 1]: smaller favours reconstruction
+      ),
+      beta_vae=dict(
+          gamma=1000.0,           # weight of |KL - C|
+          capacity=50.0,          # nats, C at the end of its growth from 0
+          capacity_steps=10_000,  # how long it grows
+      ),
+      vq_vae=dict(
+          codes=512,              # vectors in the codebook
+          code_dim=16,            # numbers in each; divides the size of the representation
+          decay=0.99,             # of the codebook's moving averages
+          commitment=0.25,        # weight of the tokens' squared distance from their codes
+      ),
+      simclr=dict(
+          crop=0.08,              # smallest share of the picture's area that a crop keeps
+          color=0.5,              # strength of the colour distortion (published: 0.5 for small images, 1 for ImageNet)
+          projection=128,         # numbers after the projection head
+          temperature=0.5,
+      ),
       optim=dict(
           learning_rate=1e-4,
           schedule="constant",    # constant | cosine (to zero over train.steps)
@@ -104,7 +125,7 @@ def _small(config: ConfigDict) -> None:
   config.data.side = 32
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
   config.loss.perceptual = 0.0
-  config.optim.learning_rate = 3e-4
+  config.optim.update(learning_rate=3e-4, ema=0.99)
   config.train.update(batch_size=16, steps=10_000, validate_every=500, figure_every=500, checkpoint_every=500, gradient_norms_every=500)
 
 

@@ -103,6 +103,19 @@ RULES = {
     "loocc.features": _one_of("normalized", "raw"),
     "loocc.contrast": _one_of("ntxent", "supcon"),
     "loocc.temperature": _above(0),
+    "baseline.zdim": _at_least(0),
+    "baseline.pixel_std": _above(0),
+    "beta_vae.gamma": _at_least(0),
+    "beta_vae.capacity": _at_least(0),
+    "beta_vae.capacity_steps": _at_least(1),
+    "vq_vae.codes": _at_least(2),
+    "vq_vae.code_dim": _at_least(1),
+    "vq_vae.decay": _fraction(),
+    "vq_vae.commitment": _at_least(0),
+    "simclr.crop": Rule(lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    "simclr.color": _between(0, 1),
+    "simclr.projection": _at_least(1),
+    "simclr.temperature": _above(0),
     "optim.learning_rate": _above(0),
     "optim.schedule": _one_of("constant", "cosine"),
     "optim.warmup_steps": _at_least(0),
@@ -182,6 +195,14 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     raise UserError(f"config.train.batch_size = {batch}: swapping depth or albedo needs an even number of images per device")
   if loocc.perturbation == "raw" and scene.light != "directional":
     raise UserError(f"config.loocc.perturbation = 'raw': needs config.scene.light=directional, not {scene.light}")
+  if config.method == "vq_vae":
+    from pdr_jax.methods.baseline import representation_size  # here, so that parsing flags needs no JAX
+
+    if representation_size(config) % config.vq_vae.code_dim:
+      size = representation_size(config)
+      raise UserError(f"config.vq_vae.code_dim = {config.vq_vae.code_dim}: must divide the representation's {size} numbers")
+  if config.method == "simclr" and batch < 2:
+    raise UserError(f"config.train.batch_size = {batch}: SimCLR contrasts images of a batch and needs at least 2")
   if scene.min_depth >= scene.max_depth:
     raise UserError(f"config.scene.min_depth = {scene.min_depth}: must be below config.scene.max_depth = {scene.max_depth}")
   if not scene.min_depth <= scene.border_depth <= scene.max_depth:

@@ -1,5 +1,6 @@
 """Methods: each file is one system, a set of pure functions over an explicit state (see `Method`)."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 
-METHODS = ("pdr",)
+METHODS = {"pdr": "pdr", "vae": "vae", "beta_vae": "vae", "vq_vae": "vq_vae", "simclr": "simclr"}  # name -> file
 
 
 @flax.struct.dataclass
@@ -32,6 +33,8 @@ class Method(NamedTuple):
     encode: `(params, images [B,S,S,3]) -> {block: [B,D]}`.
     decompose: `(params, images) -> {depth, albedo, light, view, ...}`.
     render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another light or view.
+    pictures: `(params, images) -> {name: [B,S,S,3]}`, what a method that decomposes nothing shows in figures, such as reconstructions.
+  `decompose`, `render` and `pictures` are None where they have no meaning.
   """
 
   init: Callable
@@ -39,13 +42,13 @@ class Method(NamedTuple):
   validate: Callable
   gradient_norms: Callable
   encode: Callable
-  decompose: Callable
-  render: Callable
+  decompose: Callable | None
+  render: Callable | None
+  pictures: Callable | None = None
 
 
 def create(config: ConfigDict) -> Method:
   """Builds the method that `config.method` names. Raises UserError for an unknown name."""
-  if config.method == "pdr":
-    from pdr_jax.methods import pdr
-    return pdr.create(config)
-  raise UserError(f"method={config.method!r} is unknown; it is one of {', '.join(METHODS)}")
+  if config.method not in METHODS:
+    raise UserError(f"method={config.method!r} is unknown; it is one of {', '.join(METHODS)}")
+  return importlib.import_module(f"pdr_jax.methods.{METHODS[config.method]}").create(config)

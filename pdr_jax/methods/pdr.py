@@ -17,7 +17,7 @@ from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
-from pdr_jax.methods import Method, TrainState, loocc, optimizer
+from pdr_jax.methods import Method, TrainState, gradient_step, loocc, optimizer
 from pdr_jax.methods import light as light_model
 from pdr_jax.methods import scene as scenes
 from pdr_jax.methods.scene import Scene
@@ -78,8 +78,7 @@ def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformatio
   """Fresh parameters; each network draws from its own stream."""
   images = jnp.zeros((1, *batch["image"].shape[-3:]), jnp.float32)
   params = {name: net.init(jax.random.fold_in(rng, i), images)["params"] for i, (name, net) in enumerate(nets.items())}
-  ema = jax.tree.map(jnp.array, params) if config.optim.ema else None
-  return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params), ema=ema)
+  return gradient_step.init(params, tx, config)
 
 
 def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
@@ -153,9 +152,7 @@ def loss_terms(
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   terms = {name: masked_mean(values, mask, axis_name) for name, (values, mask) in terms.items()}
   if config.loocc.weight:
-    count = images.shape[0]
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
-    drawn = loocc.draw(rng, first + jnp.arange(count), config)
+    drawn = loocc.draw(rng, gradient_step.global_index(images.shape[0], axis_name), config)
     values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
     terms["loocc"] = masked_mean(values, None, axis_name)
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
@@ -163,54 +160,23 @@ def loss_terms(
 
 def weighted(terms: dict, config: ConfigDict) -> Array:
   """The total loss."""
-  return sum(weight * terms[name] for name, weight in term_weights(config).items())
+  return gradient_step.weighted(terms, term_weights(config))
 
 
 def update(
     state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None,
     tx: optax.GradientTransformation, config: ConfigDict
 ) -> tuple[TrainState, dict]:
-  """One step. Gradients are averaged over `axis_name`; the new state is the same on every device."""
-  def objective(params):
-    terms, shown = loss_terms(params, batch, rng, axis_name, nets=nets, phi=phi, config=config)
-    return weighted(terms, config), (terms, shown)
-
-  (total, (terms, shown)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-  grads = mean_over(grads, axis_name)
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  params = optax.apply_updates(state.params, updates)
-  ema = state.ema
-  if config.optim.ema:
-    ema = optax.incremental_update(params, state.ema, 1 - config.optim.ema)
-  metrics = as_metrics({"loss": total, **terms, **shown}, batch["image"].shape[0], axis_name)
-  metrics["gradient_norm"] = (optax.tree.norm(grads), jnp.ones(()))
-  return TrainState(step=state.step + 1, params=params, opt_state=opt_state, ema=ema), metrics
+  """One step (see `gradient_step.update`)."""
+  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
+  count = batch["image"].shape[0]
+  return gradient_step.update(state, terms_of, term_weights(config), count=count, axis_name=axis_name, tx=tx, config=config)
 
 
 def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
-  """The global norm of each weighted term's gradient: which term pulls how hard. One forward pass, one backward pass a term."""
-  terms = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
-  _, pull, _ = jax.vjp(terms, state.params, has_aux=True)
-  weights = term_weights(config)
-
-  def norm(one_hot):
-    grads, = pull({name: weight * one_hot[i] for i, (name, weight) in enumerate(weights.items())})
-    return optax.tree.norm(mean_over(grads, axis_name))
-
-  norms = jax.lax.map(norm, jnp.eye(len(weights)))
-  return {f"gradient_norm/{name}": (norms[i], jnp.ones(())) for i, name in enumerate(weights)}
-
-
-def mean_over(tree, axis_name: str | None):
-  """The mean over the devices' axis, or the tree itself without one."""
-  return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
-
-
-def as_metrics(values: dict[str, Array], count: int, axis_name: str | None) -> dict[str, tuple[Array, Array]]:
-  """Means over this device's examples to (sum, count) pairs over all devices."""
-  devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
-  total = jnp.asarray(count * devices, jnp.float32)
-  return {name: (value * total, total) for name, value in mean_over(values, axis_name).items()}
+  """The norm of each weighted term's gradient (see `gradient_step.gradient_norms`)."""
+  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
+  return gradient_step.gradient_norms(state.params, terms_of, term_weights(config), axis_name)
 
 
 # ---------------------------------------------------------------- evaluation
@@ -222,7 +188,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both are means
   over images.
   """
-  params = state.params if state.ema is None else state.ema
+  params = gradient_step.evaluated(state)
   images, valid = batch["image"], batch["_mask"]
   scene, _, depth = explain(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)

@@ -36,11 +36,16 @@ COLUMNS = {
 
 
 def decompose(method: Method, params: dict, images: Float[Array, "B S S 3"]) -> dict[str, np.ndarray]:
-  """The columns of `decomposition_sheet` for some images `[B,S,S,3]` in [-1, 1], as far as the method has them."""
+  """The columns of `decomposition_sheet` for some images `[B,S,S,3]` in [-1, 1], as far as the method has them.
+
+  A method that decomposes nothing gives its `pictures` instead.
+  """
   return jax.device_get(_decompose(method, params, jnp.asarray(images)))
 
 
 def _decompose_impl(method: Method, params: dict, images: Array) -> dict[str, Array]:
+  if method.decompose is None:
+    return {"input": images} | method.pictures(params, images)
   parts = method.decompose(params, images)
   columns = {"input": images} | {name: parts[name] for name in COLUMNS if name in parts}
   if method.render is None or "view" not in parts:
@@ -60,21 +65,21 @@ _decompose = jax.jit(_decompose_impl, static_argnums=0)
 
 
 def decomposition_sheet(columns: Mapping[str, np.ndarray], title: str = "") -> Figure:
-  """One row for each picture, one labelled column for each entry of `columns` that `COLUMNS` knows (others are left out).
+  """One row for each picture, one labelled column for each entry of `columns`: those of `COLUMNS` first, others by their own names.
 
   Args:
     columns: `{name: [B,S,S,3] RGB in [-1,1]}`; `depth`, `shading` and `confidence` are `[B,S,S]` maps (shading may be coloured),
       `normal` unit vectors.
     title: above the sheet.
   """
-  names = [name for name in COLUMNS if name in columns]
+  names = [name for name in COLUMNS if name in columns] + [name for name in columns if name not in COLUMNS]
   rows = len(columns[names[0]])
   cell, top = 1.25, 0.75
   figure = Figure(figsize=(cell * len(names), cell * rows + top), dpi=110)
   FigureCanvasAgg(figure)
   axes = figure.subplots(rows, len(names), squeeze=False)
   for column, name in enumerate(names):
-    label, colours = COLUMNS[name]
+    label, colours = COLUMNS.get(name, (name, None))
     values = np.asarray(columns[name], np.float32)
     flat = values.ndim == 3
     low, high = _limits(name, values)
