@@ -34,10 +34,12 @@ setup(
         "pillow>=11",
         "rich>=13.9",
         "safetensors>=0.5",
+        "scikit-learn>=1.6",
+        "scipy>=1.15",
         "tensorboardX>=2.6.2",
     ],
     extras_require={
-        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9", "scipy>=1.15", "scikit-learn>=1.6"],
+        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "torch": ["torch>=2.6"],

@@ -20,9 +20,14 @@ class Arguments(NamedTuple):
   override_config: bool
 
 
-def parse(argv: list[str]) -> Arguments:
-  """Reads `argv` (program name first). Raises `UserError` for an unknown flag or key, a wrong type, a missing or failing config file."""
+def parse(argv: list[str], default_config: str = "") -> Arguments:
+  """Reads `argv` (program name first); `default_config` is the file when none is named.
+
+  Raises `UserError` for an unknown flag or key, a wrong type, a missing or failing config file.
+  """
   words = _joined(argv[1:])
+  if default_config and not any(word.split("=")[0] == "--config" for word in words):
+    words.insert(0, f"--config={default_config}")
   keys = [word for word in words if _config_key(word)]
   # The file first, without the overrides: an unknown key is then a comparison of names, not an exception to decode.
   plain = _read([argv[0]] + [word for word in words if not _config_key(word)])

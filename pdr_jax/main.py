@@ -23,12 +23,12 @@ def main(argv: list[str]) -> int:
   from pdr_jax.config_checks import validate
   from pdr_jax.training.loop import train
 
-  _cache_compilations(jax)
+  cache_compilations(jax)
   validate(arguments.config, jax.device_count())
   return train(arguments.config, arguments.workdir, override_config=arguments.override_config).exit_code
 
 
-def _cache_compilations(jax) -> None:
+def cache_compilations(jax) -> None:
   """Compiled programs are kept in the user's cache folder: the second start of a run takes seconds, not minutes."""
   if jax.config.jax_compilation_cache_dir is None:  # JAX_COMPILATION_CACHE_DIR wins
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

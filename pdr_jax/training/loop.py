@@ -204,8 +204,8 @@ def train(
 
 
 def draw(workdir: str, method: Method, state: Any, images: Any, step: int) -> None:
-  """Saves the decomposition of the fixed validation pictures, as `figures/step_00001000.png` and `figures/latest.png`."""
-  if method.decompose is None:
+  """Saves what the method makes of the fixed validation pictures, as `figures/step_00001000.png` and `figures/latest.png`."""
+  if method.decompose is None and method.pictures is None:
     return
   params = state.params if getattr(state, "ema", None) is None else state.ema
   params = jax.tree.map(lambda leaf: leaf.addressable_data(0), params)  # one device is enough
@@ -222,6 +222,7 @@ def report(summary: dict, workdir: str, say: Callable[[str], None]) -> None:
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}, and for a browser: tensorboard --logdir {workdir}/tensorboard")
   say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
+  say(f"               python -m pdr_jax.evaluate --workdir {workdir}")
 
 
 class StopRequest:

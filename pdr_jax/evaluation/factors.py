@@ -1,0 +1,50 @@
+"""Which block of the features tells which true factor: held-out R2 of a linear readout, as a matrix of blocks by factors."""
+
+import numpy as np
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import ridge
+from pdr_jax.evaluation.features import Features, check, select, size, subsets
+
+L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300
+
+
+def groups(features: Features) -> dict[str, list[str]]:
+  """Factors and the numbered labels they consist of: `{"light": ["light/0", ...], "view": [...]}`."""
+  found: dict[str, list[str]] = {}
+  for name, values in features.labels.items():
+    if "/" in name and np.issubdtype(values.dtype, np.floating):
+      found.setdefault(name.split("/")[0], []).append(name)
+  return found
+
+
+def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
+  """Ridge from every subset of blocks to every number of every factor; the penalty is chosen on a part of train.
+
+  Returns `{task, protocol, results, leakage}`. `results[subset][factor]` is the mean R2 on test over the factor's numbers, each at least 0
+  (worse than the mean tells nothing); numbers that do not vary in train are left out. `leakage[factor]` is how much of a factor is
+  readable from the blocks that it does not belong to: the mean of their R2, where a block has the factor's name.
+  Raises `UserError` without a numbered factor.
+  """
+  check(train, "train")
+  check(test, "test")
+  known = {name: [part for part in parts if np.std(train.labels[part]) > 1e-6] for name, parts in groups(train).items()}
+  known = {name: parts for name, parts in known.items() if parts}
+  if not known:
+    raise UserError("the data has no factor of known value (light, view): only embedded worlds and sets with such labels have")
+  columns = [part for parts in known.values() for part in parts]
+  targets = [np.stack([split.labels[part] for part in columns], axis=1).astype(np.float64) for split in (train, test)]
+  results = {}
+  for name, subset in subsets(train.blocks).items():
+    found = ridge.held_out_r2(select(train, subset), targets[0], select(test, subset), targets[1], l2=L2, seed=seed)
+    scores = dict(zip(columns, np.maximum(found, 0.0), strict=True))
+    results[name] = {factor: float(np.mean([scores[part] for part in parts])) for factor, parts in known.items()}
+  others = lambda factor: [results[name][factor] for name in train.blocks if name != factor]
+  leakage = {factor: float(np.mean(others(factor))) for factor in known if factor in train.blocks and others(factor)}
+  return {
+      "task": "factors, held-out R2",
+      "protocol": {"factors": known, "train": size(train), "test": size(test), "seeds": [seed], "solver": "ridge, closed form", "l2": L2,
+                   "selection": "R2 on the share of train that the seed holds out; refitted to all of train; test scored once"},
+      "results": results,
+      "leakage": leakage,
+  }

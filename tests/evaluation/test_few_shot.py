@@ -1,0 +1,84 @@
+"""Few-shot curves: what is drawn, sentinels, and nearest neighbours against a loop."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from toy_features import KINDS, clumps, one_block
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import few_shot
+from pdr_jax.evaluation.features import standardize
+
+
+def split(kind, seed):
+  return one_block(clumps(kind, np.random.default_rng(seed).permutation(np.repeat([0, 1, 2, 3], 30)), seed))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentinels(kind):
+  found = json.loads(json.dumps(few_shot.few_shot(split(kind, 0), split(kind, 1), "who", shots=(1, 5, 100), draws=range(4))))
+  assert found["protocol"]["shots"] == [1, 5] and found["protocol"]["shots_left_out"] == [100]
+  curves = found["results"]["depth"]
+  assert list(curves["logistic"]) == ["1", "5"] and list(curves["knn"]) == ["1", "5", "all"]
+  low, high = {"perfect": (0.98, 1.0), "shuffled": (0.1, 0.4), "constant": (0.25, 0.25)}[kind]
+  for kind_of, curve in curves.items():
+    for shots, scores in curve.items():
+      assert low <= scores["balanced_accuracy"]["mean"] <= high, (kind_of, shots, scores)
+      assert len(scores["accuracy"]["per_seed"]) == (1 if shots == "all" else 4)
+
+
+def test_more_labels_help_and_draws_differ():
+  train, test = split("perfect", 0), split("perfect", 1)
+  for part in (train, test):
+    part.blocks["depth"] += np.random.default_rng(len(part.labels)).normal(size=part.blocks["depth"].shape).astype(np.float32) * 4
+  run = lambda: few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
+  found = run()
+  for curve in found["results"]["depth"].values():
+    assert curve["25"]["accuracy"]["mean"] > curve["1"]["accuracy"]["mean"] + 0.05
+    assert len(set(curve["1"]["accuracy"]["per_seed"])) > 1
+  assert found == run()
+
+
+def test_draw():
+  labels = np.random.default_rng(0).choice([0, 2, 5], 200)
+  rows, rank = few_shot.draw(labels, 10, seed=3)
+  assert len(set(rows)) == 30
+  for n in (1, 4, 10):
+    np.testing.assert_array_equal(np.unique(labels[rows[rank < n]], return_counts=True), [[0, 2, 5], [n, n, n]])
+  assert set(rows) != set(few_shot.draw(labels, 10, seed=4)[0])
+  np.testing.assert_array_equal(rows, few_shot.draw(labels, 10, seed=3)[0])
+
+
+def test_logistic_uses_the_drawn_labels_only():
+  """The same as scikit-learn on just these examples."""
+  train, test = split("shuffled", 0), split("shuffled", 1)
+  found = few_shot.few_shot(train, test, "who", shots=(3, 8), draws=[5])["results"]["depth"]["logistic"]
+  inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
+  rows, rank = few_shot.draw(train.labels["who"], 8, 5)
+  for n in (3, 8):
+    few = rows[rank < n]
+    solver = LogisticRegression(C=1 / (few_shot.L2 * len(few)), tol=1e-8, solver="newton-cholesky")
+    expected = solver.fit(inputs[few], train.labels["who"][few]).score(held, test.labels["who"])
+    assert found[str(n)]["accuracy"]["mean"] == pytest.approx(expected, abs=0.009)  # one example of 120 may fall either way
+
+
+def test_nearest_neighbours_against_a_loop():
+  random = np.random.default_rng(4)
+  inputs, labels = random.normal(size=(40, 5)).astype(np.float32), random.choice([0, 1, 3], 40)
+  held, truth = random.normal(size=(25, 5)).astype(np.float32), random.choice([0, 1, 3], 25)
+  for neighbours in (1, 4):
+    right = []
+    for example, label in zip(held, truth, strict=True):
+      similarity = inputs @ example / np.linalg.norm(inputs, axis=1) / np.linalg.norm(example)
+      nearest = np.argsort(-similarity)[:neighbours]
+      votes = [sum(1 / (1 - similarity[i]) for i in nearest if labels[i] == k) for k in range(4)]
+      right.append(np.argmax(votes) == label)
+    found = few_shot.nearest_neighbours(inputs, labels, held, truth, neighbours)
+    assert found["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_too_few_examples_of_a_class():
+  with pytest.raises(UserError, match="smallest class has 30 training examples, fewer than each of the shots 50, 100"):
+    few_shot.few_shot(split("perfect", 0), split("perfect", 1), "who", shots=(50, 100))

@@ -1,0 +1,80 @@
+"""Identification and verification: sentinels, the pairs against all that there are, and people who must not be compared."""
+
+import json
+
+import numpy as np
+import pytest
+from toy_features import KINDS, clumps, one_block
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import identification
+
+
+def people(first, last, pictures, seed):
+  return np.random.default_rng(seed).permutation(np.repeat(np.arange(first, last), pictures))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_closed_set_sentinels(kind):
+  train, test = one_block(clumps(kind, people(0, 5, 20, 0), 0)), one_block(clumps(kind, people(0, 5, 20, 1), 1))
+  found = json.loads(json.dumps(identification.closed_set(train, test, "who", seeds=(0, 1))))
+  low, high = {"perfect": (0.97, 1.0), "shuffled": (0.05, 0.35), "constant": (0.2, 0.2)}[kind]
+  for subset in found["results"].values():
+    assert set(subset) == {"logistic", "nearest_mean"}
+    for entry in subset.values():
+      assert low <= entry["scores"]["accuracy"]["mean"] <= high
+
+
+def test_strangers_are_left_out_of_the_closed_set():
+  train, test = (one_block(clumps("perfect", people(*who), who[-1])) for who in ((0, 3, 10, 0), (1, 6, 10, 1)))
+  found = identification.closed_set(train, test, "who", seeds=[0])
+  assert found["protocol"]["test"] == 20 and found["protocol"]["unknown_left_out"] == 30
+  with pytest.raises(UserError, match="no class of label 'who' in the test split is in the train split"):
+    identification.closed_set(train, clumps("perfect", people(3, 6, 10, 1), 1), "who")
+
+
+def test_nearest_mean_against_a_loop():
+  random = np.random.default_rng(0)
+  inputs, labels, held = random.normal(size=(30, 4)), random.choice([0, 2, 3], 30), random.normal(size=(10, 4))
+  found = identification.nearest_mean(inputs, labels, held, 4)
+  for i, example in enumerate(held):
+    for k in (0, 2, 3):
+      mean = np.mean([x / np.linalg.norm(x) for x, label in zip(inputs, labels, strict=True) if label == k], axis=0)
+      assert found[i, k] == pytest.approx(mean @ example / np.linalg.norm(mean) / np.linalg.norm(example))
+  assert (found[:, 1] < -1).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verification_sentinels(kind):
+  """Eight known and eight unknown people; train has one of the unknown ones too, who must not be compared."""
+  train = clumps(kind, people(0, 9, 10, 0), 0)
+  test = clumps(kind, people(8, 16, 15, 1), 1)
+  found = json.loads(json.dumps(identification.verification(train, test, "who", seeds=(0, 1))))
+  assert found["protocol"]["people"] == 7 and found["protocol"]["seen_left_out"] == 15 and found["protocol"]["test"] == 105
+  assert found["protocol"]["pairs"][0] == {"same": 7 * 15 * 14 // 2, "different": 105 * 104 // 2 - 7 * 15 * 14 // 2}
+  for subset in ("depth", "all"):
+    scores = found["results"][subset]
+    if kind == "perfect":
+      assert scores["roc_auc"]["mean"] > 0.97 and scores["tar_at_far_1e-2"]["mean"] > 0.7
+    else:
+      assert 0.45 <= scores["roc_auc"]["mean"] <= 0.55 and scores["tar_at_far_1e-3"]["mean"] < 0.05
+
+
+def test_pairs_against_all_that_there_are():
+  labels = np.random.default_rng(1).choice([0, 3, 4, 9], 30, p=[0.5, 0.3, 0.17, 0.03])
+  everything = {(i, j): labels[i] == labels[j] for i in range(30) for j in range(i)}
+  first, second, same = identification.pairs(labels, 10_000, 0)
+  found = {(max(i, j), min(i, j)): s for i, j, s in zip(first.tolist(), second.tolist(), same, strict=True)}
+  assert found == everything and len(first) == len(everything)
+  first, second, same = identification.pairs(labels, 20, 5)
+  assert same.sum() == (~same).sum() == 20 and len({frozenset(pair) for pair in zip(first, second, strict=True)}) == 40
+  np.testing.assert_array_equal(labels[first] == labels[second], same)
+  np.testing.assert_array_equal(first, identification.pairs(labels, 20, 5)[0])
+  assert (first != identification.pairs(labels, 20, 6)[0]).any()
+
+
+@pytest.mark.parametrize("first, last, pictures", [(0, 3, 10), (3, 4, 10), (3, 8, 1)])
+def test_nobody_to_verify(first, last, pictures):
+  train, test = clumps("perfect", people(0, 3, 10, 0), 0), clumps("perfect", people(first, last, pictures, 1), 1)
+  with pytest.raises(UserError, match="verification needs two people that the train split does not have"):
+    identification.verification(train, test, "who")
