@@ -3,7 +3,7 @@
 import numpy as np
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import ridge
+from pdr_jax.evaluation import disentanglement, ridge
 from pdr_jax.evaluation.features import Features, check, select, size, subsets
 
 L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300
@@ -21,9 +21,10 @@ def groups(features: Features) -> dict[str, list[str]]:
 def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
   """Ridge from every subset of blocks to every number of every factor; the penalty is chosen on a part of train.
 
-  Returns `{task, protocol, results, leakage}`. `results[subset][factor]` is the mean R2 on test over the factor's numbers, each at least 0
-  (worse than the mean tells nothing); numbers that do not vary in train are left out. `leakage[factor]` is how much of a factor is
-  readable from the blocks that it does not belong to: the mean of their R2, where a block has the factor's name.
+  Returns `{task, protocol, results, leakage, numbers}`. `results[subset][factor]` is the mean R2 on test over the factor's numbers, each at
+  least 0 (worse than the mean tells nothing); numbers that do not vary in train are left out. `leakage[factor]` is how much of a factor is
+  readable from the blocks that it does not belong to: the mean of their R2, where a block has the factor's name. `numbers` are DCI, MIG and
+  SAP of all blocks' single numbers.
   Raises `UserError` without a numbered factor.
   """
   check(train, "train")
@@ -41,10 +42,13 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
     results[name] = {factor: float(np.mean([scores[part] for part in parts])) for factor, parts in known.items()}
   others = lambda factor: [results[name][factor] for name in train.blocks if name != factor]
   leakage = {factor: float(np.mean(others(factor))) for factor in known if factor in train.blocks and others(factor)}
+  every = select(train, tuple(train.blocks)), select(test, tuple(test.blocks))
   return {
       "task": "factors, held-out R2",
       "protocol": {"factors": known, "train": size(train), "test": size(test), "seeds": [seed], "solver": "ridge, closed form", "l2": L2,
                    "selection": "R2 on the share of train that the seed holds out; refitted to all of train; test scored once"},
       "results": results,
       "leakage": leakage,
+      "numbers": disentanglement.dci(every[0], targets[0], every[1], targets[1], seed=seed)
+                 | {"mig": disentanglement.mig(every[1], targets[1]), "sap": disentanglement.sap(every[1], targets[1])},
   }

@@ -21,6 +21,8 @@ def markdown(title: str, results: dict[str, dict]) -> str:
     parts += [f"{result['task']}; {sizes}; seeds {protocol.get('seeds', '-')}{majority}.", "", *_table(list(_rows(result["results"]))), ""]
     if result.get("leakage"):
       parts += ["Leakage: " + ", ".join(f"{factor} {value:.2f}" for factor, value in result["leakage"].items()) + ".", ""]
+    if result.get("numbers"):
+      parts += ["Single numbers of all features: " + ", ".join(f"{key} {value:.2f}" for key, value in result["numbers"].items()) + ".", ""]
   return "\n".join(parts)
 
 

@@ -33,6 +33,7 @@ def test_sentinels(kind, own, other):
     assert own[0] <= matrix[factor][factor] <= own[1]
     assert other[0] <= matrix[stranger][factor] <= other[1]
     assert found["leakage"][factor] == pytest.approx(matrix[stranger][factor])
+  assert (found["numbers"]["informativeness"] > 0.9) == (kind in ("perfect", "duplicated"))
   assert found["protocol"]["factors"]["view"] == ["view/0", "view/1"]  # what never varies has no R2
 
 

@@ -1,0 +1,84 @@
+"""How one-to-one the numbers of a representation are with the factors: DCI, MIG and SAP.
+
+These look at single numbers of the features, where `factors` looks at whole blocks: a rotated block keeps its readout and loses its DCI.
+"""
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.linear_model import lasso_path
+from sklearn.metrics import mutual_info_score, r2_score
+
+from pdr_jax.evaluation.features import split_off, standardize
+
+BINS = 20  # of each number and factor, for mutual information (Locatello et al. 2019)
+HELD_OUT = 0.2
+PENALTIES = 20  # of the lasso's path
+
+
+def dci(
+    train: Float[np.ndarray, "N D"], train_factors: Float[np.ndarray, "N K"], test: Float[np.ndarray, "M D"],
+    test_factors: Float[np.ndarray, "M K"], *, seed: int = 0
+) -> dict[str, float]:
+  """Disentanglement, completeness and informativeness (Eastwood and Williams 2018), with the lasso of their paper.
+
+  The importance of number d for factor k is the lasso's |coefficient| on standardised numbers; its penalty is the one with the best R2 on a
+  part of train. Disentanglement is 1 minus the entropy (base K) of a number's importances over factors, weighted by its share of all
+  importance; completeness 1 minus the entropy (base D) of a factor's over numbers; both are 0 where nothing is important.
+  Informativeness is the mean R2 on test, at least 0.
+  """
+  inputs, held = standardize(train, test)
+  fitted, chosen = split_off(len(inputs), HELD_OUT, seed)
+  importance, scores = [], []
+  for target, truth in zip(train_factors.T, test_factors.T, strict=True):
+    centre = target[fitted].mean()
+    largest = np.abs(inputs[fitted].T @ (target[fitted] - centre)).max() / len(fitted)  # from here on all coefficients are zero
+    _, path, _ = lasso_path(inputs[fitted], target[fitted] - centre, alphas=max(largest, 1e-12) * np.geomspace(1, 1e-3, PENALTIES))
+    found = [r2_score(target[chosen], inputs[chosen] @ w + centre) for w in path.T]
+    best = path[:, int(np.argmax(found))]
+    importance.append(np.abs(best))
+    scores.append(max(r2_score(truth, held @ best + centre), 0.0))
+  importance = np.stack(importance, axis=1)  # [D, K]
+  share = importance.sum(axis=1) / max(importance.sum(), 1e-12)
+  return {
+      "disentanglement": float((share * (1 - _entropy(importance, axis=1))).sum()),
+      "completeness": float(np.mean([1 - e if total > 0 else 0.0 for e, total in
+                                     zip(_entropy(importance, axis=0), importance.sum(axis=0), strict=True)])),
+      "informativeness": float(np.mean(scores)),
+  }
+
+
+def mig(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:
+  """Mutual information gap (Chen et al. 2018): of each factor, between its two most informative numbers, over its entropy; the mean.
+
+  Numbers and factors are cut into 20 bins of equal width.
+  """
+  numbers, factors = (np.stack([_bins(column) for column in part.T], axis=1) for part in (numbers, factors))
+  gaps = []
+  for factor in factors.T:
+    known = np.sort([mutual_info_score(number, factor) for number in numbers.T])[::-1]
+    entropy = mutual_info_score(factor, factor)
+    gaps.append((known[0] - (known[1] if len(known) > 1 else 0.0)) / entropy if entropy > 0 else 0.0)
+  return float(np.mean(gaps))
+
+
+def sap(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:
+  """Separated attribute predictability (Kumar et al. 2018): of each factor, the gap of the squared correlation between the two numbers
+  that tell it best; the mean."""
+  numbers, = standardize(np.asarray(numbers, np.float64))
+  factors, = standardize(np.asarray(factors, np.float64))
+  explained = np.sort((numbers.T.astype(np.float64) @ factors / len(numbers)) ** 2, axis=0)[::-1]
+  return float(np.mean(explained[0] - (explained[1] if len(explained) > 1 else 0.0)))
+
+
+def _bins(values: Float[np.ndarray, " N"]) -> np.ndarray:
+  edges = np.linspace(values.min(), values.max(), BINS + 1)
+  return np.digitize(values, edges[1:-1])
+
+
+def _entropy(weights: Float[np.ndarray, "D K"], axis: int) -> Float[np.ndarray, " _"]:
+  """Of the distributions along an axis, in units of the largest possible; 1 where all weights are zero."""
+  count = weights.shape[axis]
+  total = weights.sum(axis=axis, keepdims=True)
+  share = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1 / count)
+  terms = np.where(share > 0, share * np.log(np.where(share > 0, share, 1.0)), 0.0)
+  return -terms.sum(axis=axis) / np.log(count) if count > 1 else np.zeros(total.size)
