@@ -71,7 +71,7 @@ def evaluate(config: ConfigDict, workdir: str, method: str = "trained", say: Cal
 
   splits = {}
   for split in ("train", TEST_SPLIT):
-    data = run.data.to_dict() | {"split": split}
+    data = run.data.to_dict() | {"split": split, "found": pipeline.describe(run)._replace(skipped=())}  # a folder may have changed
     key = extract.fingerprint({"data": json.dumps(data, sort_keys=True, default=str), "method": method, "params": params or {}})
     batches = pipeline.validation_batches(run, split=split)
     say(f"features of {split}: {method} encoder" + (f", step {step}" if step is not None else ""))

@@ -24,14 +24,20 @@ def _key(name: str) -> str:
 
 
 def _column(values: list[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Parses one column; None or empty is missing: NaN among numbers, -1 among words."""
+  """Parses one column; None or empty is missing: NaN among numbers, -1 among words.
+
+  A column of nothing but -1 and 1 holds an attribute as CelebA writes it, absent or present, and becomes 0 and 1.
+  """
   filled = [value for value in values if value]
   for kind, dtype in ((int, np.int32), (float, np.float32)):
     try:
       parsed = [kind(value) for value in filled]
       if kind is int and (len(filled) < len(values) or any(abs(value) >= 2**31 for value in parsed)):
         continue
-      return np.array([kind(value) if value else np.nan for value in values], dtype), ()
+      column = np.array([kind(value) if value else np.nan for value in values], dtype)
+      if set(parsed) == {-1, 1}:
+        column = np.where(np.isnan(column), column, column > 0).astype(dtype)
+      return column, ()
     except ValueError:
       continue
   classes = tuple(sorted(set(filled)))

@@ -296,6 +296,15 @@ def test_label_columns():
   assert found.columns["age"].dtype == np.int32 and found.columns["weight"].dtype == np.float32
 
 
+def test_attributes_of_minus_one_and_one_become_zero_and_one():
+  table = b"file,smiling,hat,year\na.png,-1,1,-1\nb.png,1,,1\nc.png,-1,-1,0\n"
+  found = labels.read_csv(table, "labels.csv", ["a.png", "b.png", "c.png"]).columns
+  np.testing.assert_array_equal(found["smiling"], np.array([0, 1, 0], np.int32))
+  np.testing.assert_array_equal(found["hat"], np.array([1, np.nan, 0], np.float32))
+  np.testing.assert_array_equal(found["year"], [-1, 1, 0])
+  assert found["smiling"].dtype == np.int32
+
+
 def test_decomposed_accents_match():
   found = labels.read_csv("file,x\ne\u0301.png,4\n".encode(), "labels.csv", ["\u00e9.png"])
   assert found.columns["x"].tolist() == [4]
