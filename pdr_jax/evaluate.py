@@ -11,6 +11,7 @@ python -m pdr_jax.evaluate --workdir RUN [--config configs/eval/X.py] [--method 
 import json
 import os
 from collections.abc import Callable
+from functools import partial
 
 from ml_collections import ConfigDict
 
@@ -126,7 +127,7 @@ def _encoder(run: ConfigDict, workdir: str, method: str, config: ConfigDict):
   from pdr_jax import methods
   from pdr_jax.data import pipeline
   from pdr_jax.evaluation import extract
-  from pdr_jax.training.checkpoints import load_params
+  from pdr_jax.training.checkpoints import check_params, load_params
 
   if jax.process_count() > 1:
     raise UserError("evaluation runs in one process (on all of its devices): start it on one host")
@@ -143,10 +144,12 @@ def _encoder(run: ConfigDict, workdir: str, method: str, config: ConfigDict):
     return extract.principal_components(batches, sum(block.shape[1] for block in blocks.values())), None, None
   if method == "random":
     params = jax.device_get(jax.jit(system.init)(jax.random.key(run.seed), example).params)
-    return extract.checked(system.encode, params, expected), params, 0
-  which = config.checkpoint if config.checkpoint in ("best", "latest") else int(config.checkpoint)
-  params, step = load_params(workdir, which)
-  return extract.checked(system.encode, params, expected), params, step
+    return partial(system.encode, params), params, 0
+  if config.checkpoint not in ("best", "latest") and not config.checkpoint.isdecimal():
+    raise UserError(f"config.checkpoint = {config.checkpoint}: must be best, latest, or a step such as 1000")
+  params, step = load_params(workdir, config.checkpoint)
+  check_params(params, expected)
+  return partial(system.encode, params), params, step
 
 
 def _jobs(task, train, test, config, run, workdir, params):
@@ -201,13 +204,13 @@ def _geometry(run: ConfigDict, params: dict) -> dict:
 
 
 def _finished(path: str, key: str) -> dict | None:
-  """The result of an earlier start, if it was computed from the same features with the same settings."""
+  """The result of an earlier start, if it was computed from the same features with the same settings; what was skipped is tried again."""
   try:
     with open(path, encoding="utf-8") as file:
       result = json.load(file)
   except (OSError, json.JSONDecodeError):
     return None
-  return result if result.get("protocol", {}).get("key") == key else None
+  return result if result.get("protocol", {}).get("key") == key and "skipped" not in result else None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from pdr_jax.config import base, variant
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import tables
 from pdr_jax.training import run_dir
+from pdr_jax.training.checkpoints import check_params
 
 
 @pytest.fixture
@@ -65,11 +67,19 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
     (["--config.tasks=('linaer',)"], "'linaer' is unknown"),
     (["--config.batch_size=3"], "batch_size = 3: must be a multiple"),
     ([], "no checkpoints in"),
+    (["--config.checkpoint=newest"], "config.checkpoint = newest: must be best, latest"),
 ])
 def test_errors_are_one_line(run, words, message):
   with pytest.raises(UserError, match=message) as error:
     program.main(["evaluate", f"--workdir={run}", *words])
   assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_of_another_model_is_named_by_its_keys():
+  have = {"depth": {"kernel": np.zeros((2, 3), np.float32)}, "extra": np.zeros(1, np.float32)}
+  want = {"depth": {"kernel": jax.ShapeDtypeStruct((2, 4), np.float32)}}
+  with pytest.raises(UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"):
+    check_params(have, want)
 
 
 def test_a_missing_label_is_named_and_others_go_on(run):

@@ -5,13 +5,11 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable
-from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from pdr_jax.errors import UserError
 from pdr_jax.evaluation.features import Features
 from pdr_jax.files import write_atomically
 
@@ -105,16 +103,3 @@ def principal_components(batches: Iterable[dict], count: int) -> Encode:
   fitted = PCA(min(count, *rows.shape), svd_solver="randomized", random_state=0).fit(rows)
   mean, axes = fitted.mean_.astype(np.float32), fitted.components_.T.astype(np.float32)
   return lambda images: {"pca": (images.reshape(images.shape[0], -1) - mean[None]) @ axes}
-
-
-def checked(encode: Callable, params: dict, expected: dict) -> Encode:
-  """The encoder with these parameters. Raises `UserError` that lists the keys when they are not the model's: names, shapes or types."""
-  shapes = lambda tree: {jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-                         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-  have, want = shapes(params), shapes(expected)
-  wrong = [f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})" for name in sorted(have | want)
-           if have.get(name) != want.get(name)]
-  if wrong:
-    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    raise UserError(f"the checkpoint does not match the model of the run's config.json: {'; '.join(wrong[:5])}{more}")
-  return partial(encode, params)

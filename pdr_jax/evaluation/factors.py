@@ -6,8 +6,6 @@ from pdr_jax.errors import UserError
 from pdr_jax.evaluation import disentanglement, ridge
 from pdr_jax.evaluation.features import Features, check, select, size, subsets
 
-L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300
-
 
 def groups(features: Features) -> dict[str, list[str]]:
   """Factors and the numbered labels they consist of: `{"light": ["light/0", ...], "view": [...]}`."""
@@ -37,7 +35,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
   targets = [np.stack([split.labels[part] for part in columns], axis=1).astype(np.float64) for split in (train, test)]
   results = {}
   for name, subset in subsets(train.blocks).items():
-    found = ridge.held_out_r2(select(train, subset), targets[0], select(test, subset), targets[1], l2=L2, seed=seed)
+    found = ridge.held_out_r2(select(train, subset), targets[0], select(test, subset), targets[1], l2=ridge.L2, seed=seed)
     scores = dict(zip(columns, np.maximum(found, 0.0), strict=True))
     results[name] = {factor: float(np.mean([scores[part] for part in parts])) for factor, parts in known.items()}
   others = lambda factor: [results[name][factor] for name in train.blocks if name != factor]
@@ -45,7 +43,8 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
   every = select(train, tuple(train.blocks)), select(test, tuple(test.blocks))
   return {
       "task": "factors, held-out R2",
-      "protocol": {"factors": known, "train": size(train), "test": size(test), "seeds": [seed], "solver": "ridge, closed form", "l2": L2,
+      "protocol": {"factors": known, "train": size(train), "test": size(test), "seeds": [seed],
+                   "solver": "ridge, closed form", "l2": ridge.L2,
                    "selection": "R2 on the share of train that the seed holds out; refitted to all of train; test scored once"},
       "results": results,
       "leakage": leakage,

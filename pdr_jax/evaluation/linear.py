@@ -17,7 +17,6 @@ from pdr_jax.evaluation import logistic, metrics, ridge
 from pdr_jax.evaluation.features import Features, class_count, classified, select, size, split_off, standardize, subsets
 
 LOGISTIC_L2 = tuple(10 ** (0.5 * i - 5) for i in range(12))  # 1e-5 to 3; of the mean loss on standardised features
-RIDGE_L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300
 HELD_OUT = 0.2
 SOLVERS = ("logistic", "ridge", "adam")
 
@@ -123,10 +122,10 @@ def _ridge(inputs: Float[np.ndarray, "N D"], targets: Float[np.ndarray, "N T"], 
   best = []
   for seed in seeds:
     fitted, held = split_off(len(inputs), HELD_OUT, seed)
-    fit = ridge.fit(inputs[fitted], targets[fitted], RIDGE_L2)
+    fit = ridge.fit(inputs[fitted], targets[fitted], ridge.L2)
     best.append(_best(fit.coefficients, fit.intercepts - 0.5, inputs[held], targets[held], exclusive))
-  final = ridge.fit(inputs, targets, RIDGE_L2)
-  return _pick(final.coefficients, final.intercepts - 0.5, np.stack(best), _penalties(RIDGE_L2, np.stack(best), exclusive))
+  final = ridge.fit(inputs, targets, ridge.L2)
+  return _pick(final.coefficients, final.intercepts - 0.5, np.stack(best), _penalties(ridge.L2, np.stack(best), exclusive))
 
 
 def _adam(inputs: Float[np.ndarray, "N D"], targets: Float[np.ndarray, "N T"], exclusive: bool, seeds: list[int]) -> _Models:
@@ -139,7 +138,7 @@ _SELECTION = "accuracy on the share of train that the seed holds out, of equals 
 _PROTOCOLS = {
     "logistic": {"solver": f"L-BFGS on mean loss + l2/2 |w|^2 until the gradient's norm is {logistic.TOLERANCE:g}", "l2": LOGISTIC_L2,
                  "selection": _SELECTION, "features": "standardised with the mean and deviation of train"},
-    "ridge": {"solver": "closed form, mean square + l2 |w|^2, targets 0 and 1", "l2": RIDGE_L2,
+    "ridge": {"solver": "closed form, mean square + l2 |w|^2, targets 0 and 1", "l2": ridge.L2,
               "selection": _SELECTION, "features": "standardised with the mean and deviation of train"},
     "adam": {"solver": "Adam, learning rate 2e-4, 50 epochs, batches of 64", "selection": "none", "features": "as they come"},
 }

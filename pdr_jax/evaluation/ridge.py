@@ -14,6 +14,7 @@ from sklearn.metrics import r2_score
 
 from pdr_jax.evaluation.features import split_off, standardize
 
+L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300: what probes choose from
 
 class Fit(NamedTuple):
   """Solutions for L penalties and T targets."""

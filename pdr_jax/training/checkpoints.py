@@ -199,6 +199,16 @@ def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
   return params, step
 
 
+def check_params(params: Tree, expected: Tree) -> None:
+  """Raises `UserError` that lists the keys whose names, shapes or types in `params` are not those of the model."""
+  have, want = _shapes(params), _shapes(expected)
+  wrong = [f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})" for name in sorted(have | want)
+           if have.get(name) != want.get(name)]
+  if wrong:
+    more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    raise UserError(f"the checkpoint does not match the model of the run's config.json: {'; '.join(wrong[:5])}{more}")
+
+
 def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
   """`{"params/depth/kernel": "float32[4,4,3,64]"}`: tells a checkpoint of another model from a broken one."""
   paths = jax.tree_util.tree_leaves_with_path(items)

@@ -1,10 +1,8 @@
 """Extraction: every example once, in order, whatever the batches and devices; the cache gives back what was computed."""
 
-import jax
 import numpy as np
 import pytest
 
-from pdr_jax.errors import UserError
 from pdr_jax.evaluation import extract
 
 
@@ -66,10 +64,3 @@ def test_principal_components_against_the_singular_value_decomposition(images):
   left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
   expected = left[:, :3] * values[:3]
   np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4)  # the sign of a component is free
-
-
-def test_a_checkpoint_of_another_model_is_named_by_its_keys():
-  have = {"depth": {"kernel": np.zeros((2, 3), np.float32)}, "extra": np.zeros(1, np.float32)}
-  want = {"depth": {"kernel": jax.ShapeDtypeStruct((2, 4), np.float32)}}
-  with pytest.raises(UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"):
-    extract.checked(lambda params, images: {}, have, want)

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from toy_features import KINDS, clumps, one_block
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import linear
+from pdr_jax.evaluation import linear, ridge
 from pdr_jax.evaluation.features import split_off, standardize
 
 SEEDS = (0, 1, 2)
@@ -75,7 +75,7 @@ def test_the_protocol_against_scikit_learn(solver):
   train, test = noisy(0), noisy(1)
   found = linear.multi_label(train, test, ["who"], seeds=SEEDS, solvers=[solver])["results"]["depth"][solver]
   inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
-  labels, grid = train.labels["who"], linear.LOGISTIC_L2 if solver == "logistic" else linear.RIDGE_L2
+  labels, grid = train.labels["who"], linear.LOGISTIC_L2 if solver == "logistic" else ridge.L2
 
   def decide(l2, rows, at):
     if solver == "logistic":
