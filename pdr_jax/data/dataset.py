@@ -1,7 +1,8 @@
-"""What every data source hands to the pipeline: two splits with random access, and a description; and the memory cache behind them."""
+"""What every data source hands to the pipeline: splits with random access, and a description; and the memory cache behind them."""
 
 import os
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ class Split(NamedTuple):
 
 class Dataset(NamedTuple):
   """A data set: its splits; whether truth (depth, normal, ...) comes with it; label names -> class names (or () for numbers);
-  files left out as (name, reason), which grows while a set too large for memory is read; a note for the user."""
+  files left out as (name, reason), which grows while a set too large for memory is read; a note for the user; and the splits by name that
+  training never reads, where there are some: `test`, and beyond the training range `test_light` and `test_view`."""
   name: str
   train: Split
   validation: Split
@@ -33,6 +35,7 @@ class Dataset(NamedTuple):
   classes: dict[str, tuple[str, ...]]
   skipped: list[tuple[str, str]]
   note: str = ""
+  tests: Mapping[str, Split] = types.MappingProxyType({})
 
 
 class Kept:

@@ -33,6 +33,7 @@ class DatasetInfo(NamedTuple):
   skipped: tuple[tuple[str, str], ...]
   in_memory: bool
   note: str
+  tests: tuple[tuple[str, int], ...] = ()  # (split, size) of those that training never reads
 
   def summary(self) -> str:
     """One line, and one more where files were skipped."""
@@ -40,6 +41,7 @@ class DatasetInfo(NamedTuple):
     if len(self.classes) > 6:
       labels = f", {len(self.classes)} labels"
     line = f"{self.name}: {self.train_size:,} training and {self.validation_size:,} validation images"
+    line += "".join(f", {name} {size:,}" for name, size in self.tests)
     line += f"{', with true depth' if self.has_truth else ''}{labels}{'; ' + self.note if self.note else ''}"
     if self.skipped:
       shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:5]) + ("; ..." if len(self.skipped) > 5 else "")
@@ -85,7 +87,7 @@ def describe(config) -> DatasetInfo:
   """Opens the data set and tells what is in it. Raises UserError."""
   data = open_dataset(config)
   return DatasetInfo(data.name, data.train.size, data.validation.size, data.has_truth, data.classes, tuple(data.skipped),
-                     data.train.in_memory, data.note)
+                     data.train.in_memory, data.note, tuple((name, split.size) for name, split in data.tests.items()))
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
@@ -231,14 +233,17 @@ class Batches:
 
 def validation_batches(config, *, process_index: int = 0, process_count: int = 1, image_only: bool = False,
                        split: str = "validation") -> Batches:
-  """One pass over the validation split (or `split="train"`, in the same fixed order each time), with truth and labels where they exist.
+  """One pass over the validation split (or `train`, or one of `Dataset.tests`), in the same order each time, with truth and labels.
 
-  Each batch has `_mask` [b] float32: 1 for images, 0 for padding in the last one. Raises UserError, see `open_dataset`.
+  Each batch has `_mask` [b] float32: 1 for images, 0 for padding in the last one. Raises UserError, see `open_dataset`, and for a split
+  that the data does not have.
   """
   local = _local_size(config, process_index, process_count)
   data = open_dataset(config)
-  chosen = {"validation": data.validation, "train": data.train}[split]
-  return Batches(chosen, config.train.batch_size, process_index, local, image_only)
+  chosen = {"train": data.train, "validation": data.validation, **data.tests}
+  if split not in chosen:
+    raise UserError(f"{data.name} has no split {split}: choose one of {', '.join(chosen)}")
+  return Batches(chosen[split], config.train.batch_size, process_index, local, image_only)
 
 
 class Prefetch(Iterator[Any]):
