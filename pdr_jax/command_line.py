@@ -1,5 +1,6 @@
 """Flags to a configuration: `--config FILE[:variant] --workdir DIR [--config.key=value ...]`, and errors of one line."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -48,6 +49,16 @@ def parse(argv: list[str], default_config: str = "") -> Arguments:
       raise UserError(f"config.{key} has no value: write --config.{key}=VALUE, such as {known[key]!r}")
   read = _read([argv[0]] + words, known)
   return Arguments(read.config, os.path.abspath(os.path.expanduser(read.workdir)), read.override_config)
+
+
+class Parser(argparse.ArgumentParser):
+  """Flags of a program without a configuration; a mistake is a `UserError`. `run` prints the usage."""
+
+  def __init__(self):
+    super().__init__(add_help=False, allow_abbrev=False)
+
+  def error(self, message: str) -> None:
+    raise UserError(message)
 
 
 def run(main: Callable[[list[str]], int], usage: str) -> None:
