@@ -15,6 +15,7 @@ setup(
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["pdr_jax", "pdr_jax.*"]),
+    package_data={"pdr_jax": ["pretrained/*"]},
     python_requires=">=3.11",
     install_requires=[
         "jax>=0.10",
@@ -27,6 +28,7 @@ setup(
         "tensorflow-datasets>=4.9.9",
         "importlib_resources>=6.4",  # tensorflow-datasets needs it and does not say so
         "array_record>=0.8.1",
+        "flatbuffers>=24.3",  # jax.export reads and writes with it, and does not say so
         "grain>=0.2.15",
         "jaxtyping>=0.3",
         "matplotlib>=3.9",
@@ -37,6 +39,7 @@ setup(
         "scikit-learn>=1.6",
         "scipy>=1.15",
         "tensorboardX>=2.6.2",
+        "trimesh>=4.5",
     ],
     extras_require={
         "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
