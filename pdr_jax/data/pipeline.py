@@ -37,9 +37,10 @@ class DatasetInfo(NamedTuple):
 
   def summary(self) -> str:
     """One line, and one more where files were skipped."""
-    labels = f", labels: {', '.join(key.removeprefix('label/') for key in self.classes)}" if self.classes else ""
-    if len(self.classes) > 6:
-      labels = f", {len(self.classes)} labels"
+    names = [key.removeprefix("label/") for key in self.classes if key.startswith("label/")]  # not the parts of `segmentation`
+    labels = f", labels: {', '.join(names)}" if names else ""
+    if len(names) > 6:
+      labels = f", {len(names)} labels"
     line = f"{self.name}: {self.train_size:,} training and {self.validation_size:,} validation images"
     line += "".join(f", {name} {size:,}" for name, size in self.tests)
     line += f"{', with true depth' if self.has_truth else ''}{labels}{'; ' + self.note if self.note else ''}"
@@ -56,7 +57,7 @@ def _open(key: str, config) -> dataset.Dataset:
   name = config.value.data.name
   if name != "image_folder" and config.value.data.split_by != "seed":
     raise UserError(f"data.split_by={config.value.data.split_by}: only image_folder can be split by a label; {name} needs seed")
-  if name in ("heads", "ict_faces"):
+  if name in ("heads", "ict_faces", "people", "embedded_cars"):
     from pdr_jax.data import scene_source
     return scene_source.open_scenes(config.value)
   if name == "image_folder":

@@ -1,4 +1,4 @@
-"""Embedded worlds (heads, ict_faces) as a data set: rendered on first use, read from array_record, images kept in memory."""
+"""Embedded worlds as data sets: rendered on first use, read from array_record, images kept in memory."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def open_scenes(config) -> dataset.Dataset:
   def make(split: str, truth_in_memory: bool) -> dataset.Split:
     image_source = tfds_source.Reader(prepared, split, ["image"], encoded=False)
     source = prepared.as_data_source(split)
-    in_memory = dataset.fits_in_memory(len(source) * pixels * (11 if truth_in_memory else 3))  # bytes per pixel as stored
+    in_memory = dataset.fits_in_memory(len(source) * pixels * (12 if truth_in_memory else 3))  # bytes per pixel as stored
     images, stored = None, None
     if in_memory and truth_in_memory:
       stored = _read_all(source, f"reading {data.name} {split}")
@@ -64,8 +64,12 @@ def open_scenes(config) -> dataset.Dataset:
       images = _read_all(image_source, f"reading {data.name} {split}")["image"]
     return dataset.Split(len(source), _Scenes(image_source, source, images, stored), in_memory)
 
-  # Validation is read with its truth again and again; training needs its truth for probes only, once.
+  # Validation is read with its truth again and again; training needs its truth for probes only, once; the tests are read once.
   train, validation = make("train", False), make("validation", True)
-  names = prepared.info.features["label"]
-  return dataset.Dataset(name=data.name, train=train, validation=validation, has_truth=True, skipped=[],
-                         classes={f"label/{name}": () for name in names}, note="" if train.in_memory else dataset.LAZY_NOTE)
+  tests = {split: dataset.Split(len(source), _Scenes(source, source, None, None), in_memory=False)
+           for split in prepared.SPLITS[2:] for source in (prepared.as_data_source(split),)}
+  classes = {f"label/{name}": tuple(prepared.CLASSES.get(name, ())) for name in prepared.info.features["label"]}
+  if prepared.PARTS:
+    classes["segmentation"] = prepared.PARTS
+  return dataset.Dataset(name=data.name, train=train, validation=validation, has_truth=True, skipped=[], classes=classes,
+                         note="" if train.in_memory else dataset.LAZY_NOTE, tests=tests)

@@ -63,9 +63,10 @@ def find_builder(name: str, data_dir: str) -> Any:
   known = tfds.list_builders(with_community_datasets=False)
   bare = name.split(":")[0].split("/")[0]
   if bare not in known:
-    close = difflib.get_close_matches(bare, sorted({*known, "heads", "ict_faces", "image_folder"}), 3)
+    close = difflib.get_close_matches(bare, sorted({*known, "heads", "ict_faces", "people", "embedded_cars", "image_folder"}), 3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UserError(f"data.name={name} is neither heads, ict_faces, image_folder, nor a prepared TFDS data set in {where}{hint}")
+    raise UserError(f"data.name={name} is neither heads, ict_faces, people, embedded_cars, image_folder, nor a prepared TFDS data set in "
+                    f"{where}{hint}")
   raise UserError(f"data.name={name} is not prepared in {where}; prepare it once: {PREPARE.format(name=name)}")
 
 

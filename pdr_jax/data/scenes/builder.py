@@ -1,7 +1,8 @@
 """Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and its examples as batches know them. No TensorFlow.
 
-Both worlds go through here; a world is a function `draw(split, index) -> (scene, labels)` and a `ShapeModel`. Files are array_record;
-maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535: background).
+All worlds go through here; a world is a function `draw(split, index) -> (scene, labels)`, a `ShapeModel` and a painter. Files are
+array_record; maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535:
+background), segmentation 8 bit (the number of the part at the pixel's centre).
 """
 
 import collections
@@ -16,6 +17,7 @@ import pathlib
 import shutil
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 
 import cv2
@@ -52,6 +54,11 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Renders a world into array_record files. Subclasses say which world."""
 
   RELEASE_NOTES: dict[str, str] = {}  # noqa: RUF012  (TFDS's interface)
+  SPLITS = ("train", "validation")  # further ones are as large as validation
+  FACTORS = ()   # labels that are numbers (float32)
+  CLASSES = types.MappingProxyType({})  # names of a label's classes
+  PARTS = ()     # names of the classes of `segmentation`, () where there is none
+  painter = staticmethod(render_scene.paint_head)
 
   def world(self) -> tuple[object, Callable[[str, int], tuple[dict, dict]]]:
     """(ShapeModel, draw)."""
@@ -68,13 +75,16 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         "view": tfds.features.Tensor(shape=(6,), dtype=np.float32),
         "weights": tfds.features.Tensor(shape=(None,), dtype=np.float32),
     }
+    if self.PARTS:
+      maps["segmentation"] = tfds.features.Image(shape=(side, side, 1), encoding_format="png")
     labels = {name: tfds.features.Scalar(dtype=np.int32) for name in self.builder_config.label_names}
+    labels |= {name: tfds.features.Scalar(dtype=np.float32) for name in self.FACTORS}
     return self.dataset_info_from_configs(
         description=self.__doc__, features=tfds.features.FeaturesDict({**maps, "label": labels}), disable_shuffling=True)
 
   def _split_generators(self, dl_manager):
     config = self.builder_config
-    sizes = {"train": config.train_examples, "validation": config.val_examples}
+    sizes = {split: config.train_examples if split == "train" else config.val_examples for split in self.SPLITS}
     progress = _Progress(f"{self.name} {config.side}x{config.side}", sum(sizes.values()))
     return {split: self._generate_examples(split, size, progress) for split, size in sizes.items()}
 
@@ -106,9 +116,9 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @functools.cached_property
   def _world(self) -> tuple[Callable, Callable]:
-    """(draw, render), made once for both splits."""
+    """(draw, render), made once for all splits."""
     model, draw = self.world()
-    return draw, renderer(model, self.builder_config.side)
+    return draw, renderer(model, self.builder_config.side, self.painter)
 
 
 def _example(scene: dict, labels: dict, maps: dict[str, np.ndarray]) -> dict:
@@ -123,7 +133,7 @@ def stack(scenes: list[dict]) -> dict:
   return jax.tree.map(lambda *leaves: np.stack(leaves), *scenes)
 
 
-def renderer(model, side: int) -> Callable[[dict], dict]:
+def renderer(model, side: int, painter: Callable = render_scene.paint_head) -> Callable[[dict], dict]:
   """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same everywhere."""
   try:
     cpu = jax.local_devices(backend="cpu")[0]
@@ -135,7 +145,7 @@ def renderer(model, side: int) -> Callable[[dict], dict]:
   def run(arrays, scene):
     vertices, modes, coords = arrays
     filled = model._replace(vertices=vertices, modes=modes, coords=coords)
-    return {**render_scene.quantize(render_scene.render(filled, scene, side)), "light": render_scene.light_coefficients(scene)}
+    return {**render_scene.quantize(render_scene.render(filled, scene, side, painter)), "light": render_scene.light_coefficients(scene)}
 
   return lambda scene: run(arrays, jax.device_put(scene, cpu))
 
@@ -150,7 +160,7 @@ def decode_example(example: dict) -> dict[str, np.ndarray]:
   """An example of `as_data_source` as batches have it; keys that were not read are left out.
 
   image, albedo [S, S, 3] float32 in [-1, 1]; depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit, camera
-  frame; light [9]; view [6]; `label/<name>` int32; weights [M] of the shape's modes.
+  frame; segmentation [S, S] uint8; light [9]; view [6]; `label/<name>` int32, numbers float32; weights [M] of the shape's modes.
   """
   result = {}
   for name in ("image", "albedo"):
@@ -165,22 +175,24 @@ def decode_example(example: dict) -> dict[str, np.ndarray]:
     depth = (NEAR + steps * ((FAR - NEAR) / DEPTH_STEPS)).astype(np.float32)
     result["depth"] = np.where(inside, depth, np.float32(BACKGROUND_DEPTH))
     result["mask"] = inside.astype(np.float32)
+  if "segmentation" in example:
+    result["segmentation"] = example["segmentation"][..., 0]
   for name in ("light", "view", "weights"):
     if name in example:
       result[name] = np.asarray(example[name], np.float32)
   for name, value in example.get("label", {}).items():
-    result[f"label/{name}"] = np.asarray(value, np.int32)
+    result[f"label/{name}"] = np.asarray(value, np.float32 if np.issubdtype(np.asarray(value).dtype, np.floating) else np.int32)
   return result
 
 
 def builder_for(config) -> tfds.core.DatasetBuilder:
-  """The prepared builder of `config.data` (name `heads` or `ict_faces`), rendering it first where there is no copy yet. Raises UserError.
+  """The prepared builder of the embedded world `config.data.name`, rendering it first where there is no copy yet. Raises UserError.
 
   The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`; it appears there only when it is complete.
   """
-  from pdr_jax.data.scenes import heads, ict_faces  # they build on this module
+  from pdr_jax.data.scenes import heads, ict_faces, people  # they build on this module
   data = config.data
-  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces}
+  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces, "people": people.People}
   if data.name not in worlds:
     raise UserError(f"data.name={data.name} is no embedded world: choose one of {', '.join(worlds)}")
   for key in ("train_examples", "val_examples"):

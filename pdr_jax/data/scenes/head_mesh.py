@@ -20,7 +20,8 @@ class ShapeModel(NamedTuple):
   """Linear shape model in the canonical frame: `vertices + sum_m weight_m modes_m`.
 
   vertices [V, 3] float32, absolute (pivot at (0, 0, 1)); faces [F, 3] int32; modes [M, V, 3] float32; names: M mode names;
-  coords [V, 3] float32: the sculpting coordinates that `paint.py` paints by; incident [V, 8] int32: faces around a vertex, padded with F.
+  coords [V, 3] float32: the sculpting coordinates that `paint.py` paints by; incident [V, 8] int32: faces around a vertex, padded with F;
+  material [F] int32: what a face is made of, where not all is one.
   """
 
   vertices: np.ndarray
@@ -29,6 +30,7 @@ class ShapeModel(NamedTuple):
   names: tuple
   coords: np.ndarray
   incident: np.ndarray
+  material: np.ndarray | None = None
 
 
 def to_canonical(points, unit=UNIT, pivot=PIVOT):
@@ -164,16 +166,16 @@ def grid_normals(points):
 
 
 # -------------------------------------------------------------------------------------------------------------------- modes
-def _bump(value, centre, width):
+def bump(value, centre, width):
   return np.exp(-0.5 * ((value - centre) / width) ** 2)
 
 
-def _step(value, low, high):
+def step(value, low, high):
   t = np.clip((value - low) / (high - low), 0, 1)
   return t * t * (3 - 2 * t)
 
 
-def _field(shape, dx=0.0, dy=0.0, dz=0.0):
+def field(shape, dx=0.0, dy=0.0, dz=0.0):
   return np.stack([np.broadcast_to(v, shape) for v in (dx, dy, dz)], -1)
 
 
@@ -181,48 +183,48 @@ def identity_modes(p):
   """{name: displacement [..., 3]} at one standard deviation, for sculpting points p [..., 3]; x odd, y and z even in x."""
   x, y, z = np.moveaxis(p, -1, 0)
   ax, s = np.abs(x), x.shape
-  front = _step(z, 0.1, 0.5)
+  front = step(z, 0.1, 0.5)
   def spot(cx, cy, wx, wy):
-    return _bump(ax, cx, wx) * _bump(y, cy, wy) * front
-  nose = np.exp(-0.5 * (x / 0.13) ** 2) * _step(y, -0.52, -0.36) * _step(-y, -0.16, 0.16) * _step(z, 0.55, 0.85)
-  tip = spot(0, -0.36, 0.13, 0.09) * _step(z, 0.6, 0.9)
-  lower = _step(-y, 0.25, 0.95)
-  eyes = _bump(ax, 0.29, 0.15) * _bump(y, 0.02, 0.13) * front
-  mouth = _bump(x, 0, 0.24) * _bump(y, -0.61, 0.10) * front
+    return bump(ax, cx, wx) * bump(y, cy, wy) * front
+  nose = np.exp(-0.5 * (x / 0.13) ** 2) * step(y, -0.52, -0.36) * step(-y, -0.16, 0.16) * step(z, 0.55, 0.85)
+  tip = spot(0, -0.36, 0.13, 0.09) * step(z, 0.6, 0.9)
+  lower = step(-y, 0.25, 0.95)
+  eyes = bump(ax, 0.29, 0.15) * bump(y, 0.02, 0.13) * front
+  mouth = bump(x, 0, 0.24) * bump(y, -0.61, 0.10) * front
   return {
       "size": 0.035 * p,
-      "width": _field(s, dx=0.045 * x),
-      "height": _field(s, dy=0.04 * (y + 0.1)),
-      "depth": _field(s, dz=0.05 * (z - 0.2)),
-      "jaw_width": _field(s, dx=0.10 * x * _bump(y, -0.70, 0.26)),
-      "chin_width": _field(s, dx=0.14 * x * _bump(y, -0.93, 0.14) * front),
-      "chin_length": _field(s, dy=-0.045 * lower),
-      "chin_forward": _field(s, dz=0.05 * spot(0, -0.90, 0.22, 0.13)),
-      "jaw_drop": _field(s, dy=-0.05 * _bump(ax, 0.42, 0.16) * _bump(y, -0.66, 0.2)),
-      "cheekbones": _field(s, dx=0.035 * np.sign(x) * spot(0.46, -0.18, 0.16, 0.13), dz=0.035 * spot(0.40, -0.19, 0.15, 0.12)),
-      "cheeks_full": _field(s, dx=0.05 * np.sign(x) * spot(0.42, -0.48, 0.18, 0.16), dz=0.05 * spot(0.34, -0.48, 0.15, 0.15)),
-      "forehead_slope": _field(s, dz=0.05 * (y - 0.25) * _step(y, 0.15, 0.5) * front),
-      "forehead_width": _field(s, dx=0.05 * x * _bump(y, 0.5, 0.28)),
-      "brow_ridge": _field(s, dz=0.028 * _bump(ax, 0.22, 0.17) * _bump(y, 0.13, 0.07) * front),
-      "brow_height": _field(s, dy=0.022 * _bump(ax, 0.27, 0.2) * _bump(y, 0.17, 0.08) * front),
-      "eye_spacing": _field(s, dx=0.017 * np.sign(x) * eyes),
-      "eye_height": _field(s, dy=0.016 * eyes),
-      "eye_size": _field(s, dx=0.06 * (ax - 0.29) * np.sign(x) * eyes, dy=0.10 * y * eyes),
-      "eye_slant": _field(s, dy=0.10 * (ax - 0.29) * eyes),
-      "eye_deep": _field(s, dz=-0.022 * _bump(ax, 0.27, 0.13) * _bump(y, 0.02, 0.09) * front),
-      "nose_width": _field(s, dx=0.16 * x * _bump(y, -0.38, 0.11) * np.exp(-0.5 * (x / 0.17) ** 2) * front),
-      "nose_length": _field(s, dy=-0.035 * _bump(x, 0, 0.15) * _bump(y, -0.38, 0.13) * _step(z, 0.55, 0.85)),
-      "nose_forward": _field(s, dz=0.055 * nose),
-      "nose_tip_up": _field(s, dy=0.028 * tip, dz=0.012 * tip),
-      "nose_bridge": _field(s, dz=0.035 * np.exp(-0.5 * (x / 0.07) ** 2) * _bump(y, -0.08, 0.12) * front),
-      "nose_bridge_width": _field(s, dx=0.25 * x * np.exp(-0.5 * (x / 0.12) ** 2) * _bump(y, -0.08, 0.14) * front),
-      "mouth_width": _field(s, dx=0.10 * x * _bump(y, -0.61, 0.09) * np.exp(-0.5 * (x / 0.26) ** 4) * front),
-      "mouth_height": _field(s, dy=0.020 * mouth),
-      "mouth_forward": _field(s, dz=0.028 * mouth),
-      "lips_full": _field(s, dy=0.30 * (y + 0.612) * _bump(x, 0, 0.17) * _bump(y, -0.615, 0.06) * front,
-                          dz=0.016 * _bump(x, 0, 0.14) * _bump(y, -0.615, 0.06) * front),
-      "ears": _field(s, dx=0.03 * np.sign(x) * _bump(y, -0.13, 0.2) * _bump(z, -0.06, 0.09) * _step(ax, 0.6, 0.7)),
-      "neck_width": _field(s, dx=0.10 * x * _step(-y, 0.95, 1.2), dz=0.05 * z * _step(-y, 0.95, 1.2)),
+      "width": field(s, dx=0.045 * x),
+      "height": field(s, dy=0.04 * (y + 0.1)),
+      "depth": field(s, dz=0.05 * (z - 0.2)),
+      "jaw_width": field(s, dx=0.10 * x * bump(y, -0.70, 0.26)),
+      "chin_width": field(s, dx=0.14 * x * bump(y, -0.93, 0.14) * front),
+      "chin_length": field(s, dy=-0.045 * lower),
+      "chin_forward": field(s, dz=0.05 * spot(0, -0.90, 0.22, 0.13)),
+      "jaw_drop": field(s, dy=-0.05 * bump(ax, 0.42, 0.16) * bump(y, -0.66, 0.2)),
+      "cheekbones": field(s, dx=0.035 * np.sign(x) * spot(0.46, -0.18, 0.16, 0.13), dz=0.035 * spot(0.40, -0.19, 0.15, 0.12)),
+      "cheeks_full": field(s, dx=0.05 * np.sign(x) * spot(0.42, -0.48, 0.18, 0.16), dz=0.05 * spot(0.34, -0.48, 0.15, 0.15)),
+      "forehead_slope": field(s, dz=0.05 * (y - 0.25) * step(y, 0.15, 0.5) * front),
+      "forehead_width": field(s, dx=0.05 * x * bump(y, 0.5, 0.28)),
+      "brow_ridge": field(s, dz=0.028 * bump(ax, 0.22, 0.17) * bump(y, 0.13, 0.07) * front),
+      "brow_height": field(s, dy=0.022 * bump(ax, 0.27, 0.2) * bump(y, 0.17, 0.08) * front),
+      "eye_spacing": field(s, dx=0.017 * np.sign(x) * eyes),
+      "eye_height": field(s, dy=0.016 * eyes),
+      "eye_size": field(s, dx=0.06 * (ax - 0.29) * np.sign(x) * eyes, dy=0.10 * y * eyes),
+      "eye_slant": field(s, dy=0.10 * (ax - 0.29) * eyes),
+      "eye_deep": field(s, dz=-0.022 * bump(ax, 0.27, 0.13) * bump(y, 0.02, 0.09) * front),
+      "nose_width": field(s, dx=0.16 * x * bump(y, -0.38, 0.11) * np.exp(-0.5 * (x / 0.17) ** 2) * front),
+      "nose_length": field(s, dy=-0.035 * bump(x, 0, 0.15) * bump(y, -0.38, 0.13) * step(z, 0.55, 0.85)),
+      "nose_forward": field(s, dz=0.055 * nose),
+      "nose_tip_up": field(s, dy=0.028 * tip, dz=0.012 * tip),
+      "nose_bridge": field(s, dz=0.035 * np.exp(-0.5 * (x / 0.07) ** 2) * bump(y, -0.08, 0.12) * front),
+      "nose_bridge_width": field(s, dx=0.25 * x * np.exp(-0.5 * (x / 0.12) ** 2) * bump(y, -0.08, 0.14) * front),
+      "mouth_width": field(s, dx=0.10 * x * bump(y, -0.61, 0.09) * np.exp(-0.5 * (x / 0.26) ** 4) * front),
+      "mouth_height": field(s, dy=0.020 * mouth),
+      "mouth_forward": field(s, dz=0.028 * mouth),
+      "lips_full": field(s, dy=0.30 * (y + 0.612) * bump(x, 0, 0.17) * bump(y, -0.615, 0.06) * front,
+                          dz=0.016 * bump(x, 0, 0.14) * bump(y, -0.615, 0.06) * front),
+      "ears": field(s, dx=0.03 * np.sign(x) * bump(y, -0.13, 0.2) * bump(z, -0.06, 0.09) * step(ax, 0.6, 0.7)),
+      "neck_width": field(s, dx=0.10 * x * step(-y, 0.95, 1.2), dz=0.05 * z * step(-y, 0.95, 1.2)),
   }
 
 
@@ -230,27 +232,27 @@ def expression_modes(p):
   """{name: displacement [..., 3]} at full strength 1."""
   x, y, z = np.moveaxis(p, -1, 0)
   ax, sx, s = np.abs(x), np.sign(x), x.shape
-  front = _step(z, 0.1, 0.5)
-  corner = _bump(ax, 0.22, 0.09) * _bump(y, -0.57, 0.10) * front
-  cheek = _bump(ax, 0.34, 0.12) * _bump(y, -0.36, 0.13) * front
+  front = step(z, 0.1, 0.5)
+  corner = bump(ax, 0.22, 0.09) * bump(y, -0.57, 0.10) * front
+  cheek = bump(ax, 0.34, 0.12) * bump(y, -0.36, 0.13) * front
   across = np.exp(-0.5 * (x / 0.17) ** 4)
   below = (y < MOUTH_SINE * np.linalg.norm(p, axis=-1)) * 1.0  # the line between the lips opens
-  jaw = below * (0.35 + 0.65 * across) * _step(-y, 0.55, 0.62) * (1 - 0.85 * _step(ax, 0.2, 0.5)) * (1 - _step(-y, 1.02, 1.25)) * front
-  upper = (1 - below) * np.exp(-0.5 * (x / 0.14) ** 4) * _bump(y, -0.585, 0.035) * front
-  brow = _bump(y, 0.19, 0.10) * front
+  jaw = below * (0.35 + 0.65 * across) * step(-y, 0.55, 0.62) * (1 - 0.85 * step(ax, 0.2, 0.5)) * (1 - step(-y, 1.02, 1.25)) * front
+  upper = (1 - below) * np.exp(-0.5 * (x / 0.14) ** 4) * bump(y, -0.585, 0.035) * front
+  brow = bump(y, 0.19, 0.10) * front
   return {
-      "smile": _field(s, dx=0.055 * sx * corner, dy=0.065 * corner + 0.02 * cheek, dz=-0.035 * corner + 0.055 * cheek),
-      "frown": _field(s, dx=-0.01 * sx * corner, dy=-0.05 * corner),
-      "mouth_open": _field(s, dy=-0.19 * jaw, dz=-0.035 * jaw),
-      "teeth_show": _field(s, dy=0.035 * upper - 0.035 * below * np.exp(-0.5 * (x / 0.15) ** 4) * _bump(y, -0.645, 0.05) * front),
-      "pucker": _field(s, dx=-0.30 * x * _bump(y, -0.61, 0.09) * np.exp(-0.5 * (x / 0.25) ** 4) * front,
-                       dz=0.055 * _bump(x, 0, 0.13) * _bump(y, -0.61, 0.08) * front),
-      "brow_up": _field(s, dy=0.055 * brow * _bump(ax, 0.28, 0.22)),
-      "brow_down": _field(s, dy=-0.035 * brow * _bump(ax, 0.17, 0.14), dx=-0.02 * sx * brow * _bump(ax, 0.15, 0.09),
-                          dz=0.02 * brow * _bump(ax, 0.14, 0.12)),
-      "cheek_puff": _field(s, dx=0.05 * sx * _bump(ax, 0.40, 0.14) * _bump(y, -0.55, 0.13) * front,
-                           dz=0.06 * _bump(ax, 0.32, 0.13) * _bump(y, -0.55, 0.13) * front),
-      "squint": _field(s, dy=0.02 * _bump(ax, 0.3, 0.14) * _bump(y, -0.09, 0.05) * front),
+      "smile": field(s, dx=0.055 * sx * corner, dy=0.065 * corner + 0.02 * cheek, dz=-0.035 * corner + 0.055 * cheek),
+      "frown": field(s, dx=-0.01 * sx * corner, dy=-0.05 * corner),
+      "mouth_open": field(s, dy=-0.19 * jaw, dz=-0.035 * jaw),
+      "teeth_show": field(s, dy=0.035 * upper - 0.035 * below * np.exp(-0.5 * (x / 0.15) ** 4) * bump(y, -0.645, 0.05) * front),
+      "pucker": field(s, dx=-0.30 * x * bump(y, -0.61, 0.09) * np.exp(-0.5 * (x / 0.25) ** 4) * front,
+                       dz=0.055 * bump(x, 0, 0.13) * bump(y, -0.61, 0.08) * front),
+      "brow_up": field(s, dy=0.055 * brow * bump(ax, 0.28, 0.22)),
+      "brow_down": field(s, dy=-0.035 * brow * bump(ax, 0.17, 0.14), dx=-0.02 * sx * brow * bump(ax, 0.15, 0.09),
+                          dz=0.02 * brow * bump(ax, 0.14, 0.12)),
+      "cheek_puff": field(s, dx=0.05 * sx * bump(ax, 0.40, 0.14) * bump(y, -0.55, 0.13) * front,
+                           dz=0.06 * bump(ax, 0.32, 0.13) * bump(y, -0.55, 0.13) * front),
+      "squint": field(s, dy=0.02 * bump(ax, 0.3, 0.14) * bump(y, -0.09, 0.05) * front),
   }
 
 
@@ -260,18 +262,18 @@ def hair_modes(p, normal):
   ax = np.abs(x)
   around = np.degrees(np.arctan2(ax, z))
   line = hairline(around)
-  cap = _step(y - line, -0.02, 0.16) * _step(y, -0.45, -0.15)
-  side = _step(around, 65, 75) * _step(0.5 - y, 0, 0.4)
-  top = _step(y, 0.55, 0.95) * cap
-  fringe = _step(y, 0.20, 0.34) * _step(0.9 - ax, 0, 0.4) * _step(z, 0.0, 0.3)
+  cap = step(y - line, -0.02, 0.16) * step(y, -0.45, -0.15)
+  side = step(around, 65, 75) * step(0.5 - y, 0, 0.4)
+  top = step(y, 0.55, 0.95) * cap
+  fringe = step(y, 0.20, 0.34) * step(0.9 - ax, 0, 0.4) * step(z, 0.0, 0.3)
   out = normal * np.array([1.0, 0.6, 1.0])
   curtain = np.interp(y, [-1.7, -1.0, -0.5, 0.0, 0.5], [0.72, 0.76, 0.79, 0.775, 0.70])  # long hair hangs here, over the ears
-  curtain = np.stack([np.sign(x) * np.maximum(curtain - 0.10 * _step(around, 95, 130), 0) - x, 0 * y, 0.05 * _step(-y, 0.2, 0.8)], -1)
+  curtain = np.stack([np.sign(x) * np.maximum(curtain - 0.10 * step(around, 95, 130), 0) - x, 0 * y, 0.05 * step(-y, 0.2, 0.8)], -1)
   return {
       "hair_cap": 0.07 * cap[..., None] * out,
       "hair_top": 0.13 * top[..., None] * out,
       "hair_long": side[..., None] * curtain,
-      "hair_wide": _field(x.shape, dx=0.07 * np.sign(x) * side * _step(-y, -0.3, 0.6), dz=0.03 * side * _step(-y, 0.0, 0.6)),
+      "hair_wide": field(x.shape, dx=0.07 * np.sign(x) * side * step(-y, -0.3, 0.6), dz=0.03 * side * step(-y, 0.0, 0.6)),
       "hair_fringe": 0.05 * fringe[..., None] * out,
   }
 

@@ -48,7 +48,7 @@ def _around(ax, z):
   return jnp.where(z < 0.0, 180.0 - angle, angle)
 
 
-def _piecewise(value, knots):
+def piecewise(value, knots):
   """Linear interpolation as a sum of clipped ramps: elementwise, where `jnp.interp` would search."""
   xs, ys = knots
   total = ys[0] + 0.0 * value
@@ -72,6 +72,7 @@ class _Canvas:
 
   def __init__(self, x, y, z, look):
     self.x, self.y, self.z, self.look = x, y, z, look
+    self.covers = {}  # how much of a place each layer covers, for maps of parts
     self.ax = jnp.abs(x)
     self.front = _step(z, 0.15, 0.4)
     self.radius = jnp.sqrt(x * x + y * y + z * z + 1e-12)
@@ -98,13 +99,20 @@ def paint(x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B
 
   `look`: `sample.draw_look`'s appearance, arrays [B, ...].
   """
+  return paint_and_covers(x, y, z, look)[0]
+
+
+def paint_and_covers(x, y, z, look) -> tuple[tuple, dict[str, Array]]:
+  """`paint`, and how much of a place is covered by lips, mouth (what shows between open lips), eyes, brows, hair, ears, clothes: [B, H, W]
+  in [0, 1], later ones over earlier ones; and `lip_y`, the height above the line between the lips."""
   canvas = _Canvas(x, y, z, look)
   skin = _skin(canvas)
   rgb = _beard(canvas, skin)
   for layer in (_nostrils, _lips, _eyes, _brows):
     rgb = layer(canvas, rgb)
   rgb = _hair(canvas, skin, rgb)
-  return tuple(jnp.clip(c, 0.02, 0.97) for c in _clothes(canvas, rgb))
+  rgb = _clothes(canvas, rgb)
+  return tuple(jnp.clip(c, 0.02, 0.97) for c in rgb), {**canvas.covers, "lip_y": canvas.lip_y}
 
 
 def _skin(c):
@@ -156,6 +164,7 @@ def _lips(c, rgb):
   height = (lip_y + 0.006) / 0.012  # 0 at the lower lip, 1 at the upper
   teeth = _step(height, 0.50, 0.56) * _step(0.17 - ax, 0.0, 0.03) * c.number("teeth") * c.number("open")
   inside = _over(c.constant(0.16, 0.055, 0.05), c.constant(0.80, 0.78, 0.72), teeth)
+  c.covers |= {"lips": cover, "mouth": gap * c.number("open")}
   return _over(rgb, _over(_times(lips, 0.55), inside, c.number("open")), gap)
 
 
@@ -172,6 +181,7 @@ def _eyes(c, rgb):
   eye = _over(eye, _times(c.colour("iris"), 1.0 - 0.35 * _step(from_pupil, 0.040, 0.058)), _step(0.060 - from_pupil, -0.005, 0.006))
   eye = _over(eye, c.constant(0.02, 0.02, 0.02), _step(0.027 - from_pupil, -0.005, 0.006))
   rgb = _over(rgb, eye, aperture)
+  c.covers["eyes"] = aperture
   lashes = _step(0.020 - jnp.abs(height - upper - 0.004), 0.0, 0.014) * _step(within, -0.06, 0.08) * c.front * c.number("lashes")
   rgb = _over(rgb, [0.10 * s + 0.03 for s in c.colour("skin")], lashes)
   crease = _step(0.014 - jnp.abs(height - 0.105 * lid * (1.7 - 0.7 * lid) - 0.004), 0.0, 0.014) * _step(within, 0.0, 0.3) * c.front
@@ -185,6 +195,7 @@ def _brows(c, rgb):
   arc = 0.150 + c.number("brow_y") + c.number("brow_arch") * _wave(along * 0.366) + jnp.where(c.x > 0, 1.0, -1.0) * c.number("brow_skew")
   thick = c.number("brow_thick") * (1.0 - 0.65 * along * (0.5 + 0.5 * along))
   cover = _step(thick - jnp.abs(c.y - arc), -0.010, 0.016) * _step(bx, -0.06, 0.10) * _step(1.0 - bx, -0.03, 0.12) * c.front
+  c.covers["brows"] = cover
   hairs = 0.88 + 0.12 * _wave(24.0 * c.ax + 9.5 * c.y)
   return _over(rgb, c.colour("brow"), jnp.clip(cover * hairs * c.number("brow_dense"), 0.0, 1.0))
 
@@ -193,7 +204,7 @@ def _hair(c, skin, rgb):
   """Above the hairline; behind the ears; at the sides where it is long; the fringe. Locks, strands, a parting."""
   x, y, z, around = c.x, c.y, c.z, c.around
   ragged = 0.020 * _wave(3.7 * x + c.item("phase", 2)) + 0.015 * _wave(6.5 * x + c.item("phase", 3))
-  line = _piecewise(around, HAIRLINE) + c.number("recede") * _step(60.0 - around, 0.0, 30.0)
+  line = piecewise(around, HAIRLINE) + c.number("recede") * _step(60.0 - around, 0.0, 30.0)
   line = line + c.number("temples") * _spot(around, 0.0, 38.0, 0.0, 10.0, 1.0)
   scalp = jnp.maximum(_step(y - line + ragged, -0.02, 0.03), _step(around, 104.0, 112.0) * _step(y, -0.72, -0.5))
   ear = _step(c.ax, 0.60, 0.655) * _spot(y, z, -0.14, -0.03, 0.17, 0.16)
@@ -202,6 +213,7 @@ def _hair(c, skin, rgb):
   sides = _step(around, 65.0, 68.0) * c.number("long")
   long = sides * _step(0.5 - y, 0.0, 0.1)
   cover = jnp.maximum(jnp.maximum(scalp * (1.0 - _step(ear, 0.25, 0.5)), fringe), long) * c.number("hair_on")
+  c.covers |= {"ears": _step(ear, 0.2, 0.3), "hair": cover}
 
   offset = x - c.item("part", 1)
   lock = _wave(offset * 5.4 + 0.8 * _wave(0.95 * y + c.item("phase", 0)) + c.item("phase", 1)) * _wave(around * 0.0875 + 1.4 * z)
@@ -214,4 +226,6 @@ def _hair(c, skin, rgb):
 
 def _clothes(c, rgb):
   hidden = _step(c.around, 65.0, 68.0) * c.number("long")
-  return _over(rgb, c.colour("shirt"), _step(-1.34 - 0.25 * c.z - c.y, -0.01, 0.03) * (1.0 - hidden))
+  collar = c.number("collar") if "collar" in c.look else -1.34
+  c.covers["clothes"] = _step(collar - 0.25 * c.z - c.y, -0.01, 0.03) * (1.0 - hidden)
+  return _over(rgb, c.colour("shirt"), c.covers["clothes"])

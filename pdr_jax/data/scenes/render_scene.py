@@ -5,6 +5,8 @@ The mesh is rasterized at three times the side: each subpixel is painted and lit
 (area-weighted mean of the faces around the vertex) interpolated there, in the camera frame.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,13 @@ def _unit(x, y, z):
   return x * scale, y * scale, z * scale
 
 
-def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array]:
+def paint_head(coords: list, material: Array | None, look: dict) -> tuple[tuple, None]:
+  """The painter of `heads` and `ict_faces`: one material, no map of parts."""
+  del material
+  return paint(*coords, look), None
+
+
+def render(model: ShapeModel, scene: dict, side: int, painter: Callable = paint_head) -> dict[str, tuple | Array]:
   """Renders a batch.
 
   Args:
@@ -51,10 +59,13 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
     scene: weights [B, M]; view [B, 6]; ambient [B]; diffuse [B, 2]; direction [B, 2, 3] (unit, canonical frame, travelling);
       background [B, 3, 3]; look: {name: [B, ...]}.
     side: S.
+    painter: (three planes of `model.coords` [B, H, W], `model.material` there or None, look) -> (three planes of reflectance, part uint8
+      [B, H, W] or None).
 
   Returns:
     image and albedo: three planes [B, S, S] each, reflectance scale [0, 1]; depth [B, S, S] (0 where nothing is hit); hit [B, S, S] bool;
-    normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing is hit).
+    normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing is hit); segmentation [B, S, S] uint8, if the painter tells
+    parts: the part at the pixel's centre, 0 where nothing is hit.
   """
   fused = jax.lax.optimization_barrier  # keeps XLA from computing again in each loop that reads a result
   shift = jnp.einsum("bm,mvc->bvc", scene["weights"], jnp.asarray(model.modes), precision="highest")
@@ -70,7 +81,8 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
   face, depth = fragments.face[..., 0], fragments.depth[..., 0]
   hit, (x, y, z, *normal) = fused((face >= 0, _interpolate(face, fragments.barycentric[..., 0, :], model.faces, attributes)))
   normal = _unit(*normal)
-  albedo = fused(paint(x, y, z, scene["look"]))
+  material = None if model.material is None else jnp.asarray(model.material)[jnp.maximum(face, 0)]
+  albedo = fused(painter([x, y, z], material, scene["look"])[0])
   shading = shade_planes(scene, normal)
   ramp = jnp.linspace(-1.0, 1.0, 3 * side)
   number = lambda row, channel: scene["background"][:, row, channel, None, None]
@@ -81,12 +93,15 @@ def render(model: ShapeModel, scene: dict, side: int) -> dict[str, tuple | Array
   image, albedo = fused(([jnp.clip(a * lit, 0.0, 1.0) for a in albedo], albedo))
   average = lambda a: a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
 
-  hit, depth, *normal = (a[:, 1::3, 1::3] for a in (hit, depth, *normal))  # truth at the pixels' centres
+  centre = lambda a: a[:, 1::3, 1::3]  # truth is that of the pixels' centres
+  _, part = painter([centre(a) for a in (x, y, z)], None if material is None else centre(material), scene["look"])
+  hit, depth, *normal = (centre(a) for a in (hit, depth, *normal))
   rotation = cameras.rotation_matrix(scene["view"][:, :3])[..., None, None]
   turned = [sum(rotation[:, i, j] * normal[j] for j in range(3)) for i in range(3)]
   normal = tuple(jnp.where(hit, n, empty) for n, empty in zip(turned, (0.0, 0.0, 1.0), strict=True))
   image, albedo = tuple(map(average, image)), tuple(map(average, albedo))
-  return {"image": image, "albedo": albedo, "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
+  maps = {"image": image, "albedo": albedo, "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
+  return maps if part is None else {**maps, "segmentation": jnp.where(hit, part, jnp.uint8(0))}
 
 
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
@@ -110,6 +125,7 @@ def quantize(maps: dict) -> dict[str, Array]:
       "albedo": to_byte(maps["albedo"], 255.0, 0.0),
       "depth": jnp.where(maps["hit"], steps, jnp.uint16(65535)),
       "normal": to_byte(maps["normal"], 127.0, 127.0),
+      **({"segmentation": maps["segmentation"]} if "segmentation" in maps else {}),
   }
 
 

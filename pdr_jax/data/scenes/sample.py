@@ -14,7 +14,7 @@ STYLES = ("bald", "short", "fringe", "long", "long_fringe")
 STYLE_SHARES = np.array([[0.0, 0.15, 0.15, 0.42, 0.28], [0.12, 0.62, 0.16, 0.07, 0.03]])  # of women, of men
 VIEW_LIMIT = np.array([np.deg2rad(25), np.deg2rad(40), np.deg2rad(12), 0.010, 0.010, 0.01])  # rx, ry, rz, tx, ty, tz
 VIEW_SPREAD = np.array([np.deg2rad(13), np.deg2rad(28), np.deg2rad(5), 0.004, 0.004, 0.0])
-SPLITS = ("train", "validation")
+SPLITS = ("train", "validation", "test", "test_light", "test_view")  # of every world its own
 # identity: the person's number (each image is another person's); expression: 1 + the strongest one, 0 where all are weak; others 0 or 1
 LABELS = ("identity", "expression", "smiling", "mouth_open", "beard", "long_hair", "bald", "fringe", "male", "dark_hair")
 
@@ -55,12 +55,16 @@ def _palette(rng, colours, jitter):
   return np.clip(colour * (1 + jitter * rng.normal(size=3)), 0.03, 0.95)
 
 
-def draw_look(rng) -> dict[str, np.ndarray]:
-  """Appearance for `paint.paint`: a dict of float32 arrays; besides, `style` (of hair, a name) and `man` (bool), which shapes depend on."""
+def draw_look(rng, makeup: bool | None = None) -> dict[str, np.ndarray]:
+  """Appearance for `paint.paint`: a dict of float32 arrays; besides, `style` (of hair, a name) and `man` (bool), which shapes depend on.
+
+  `makeup`: whether there is some; None: as drawn. Everything else is drawn the same.
+  """
   skin = _palette(rng, SKINS, 0.03)
   dark = np.clip((0.75 - skin[1]) / 0.5, 0, 1)
   man = rng.random() < 0.5
-  makeup = (not man) * (rng.random() < 0.6)
+  drawn = (not man) * (rng.random() < 0.6)
+  makeup = drawn if makeup is None else makeup
   if rng.random() > 0.75 * dark:
     hair = HAIRS[rng.choice(len(HAIRS), p=HAIR_SHARES)]
   else:
