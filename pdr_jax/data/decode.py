@@ -32,7 +32,7 @@ def check_crop(crop: Sequence[int]) -> tuple[int, ...]:
   return crop
 
 
-def _box(width: int, height: int, crop: tuple[int, ...]) -> tuple[int, int, int, int]:
+def crop_box(width: int, height: int, crop: tuple[int, ...]) -> tuple[int, int, int, int]:
   """The rectangle (left, top, right, bottom) that is kept: the crop, or the centre square."""
   if crop:
     left, top, right, bottom = crop
@@ -72,7 +72,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _resized(image: Image.Image, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:
   """[side, side, 3] uint8. `size` is what the crop's pixels count in; the image itself may have been decoded at a fraction of it."""
-  box = _box(*size, crop)
+  box = crop_box(*size, crop)
   scale = (image.width / size[0], image.height / size[1])
   box = tuple(value * scale[i % 2] for i, value in enumerate(box))
   shrinks = box[2] - box[0] >= side and box[3] - box[1] >= side
@@ -116,7 +116,7 @@ def decode_image(data: bytes | np.ndarray, side: int, crop: tuple[int, ...] = ()
     if not data:
       raise BadImage("empty file")
     image, size = _open(io.BytesIO(data))
-    left, top, right, bottom = _box(*size, crop)
+    left, top, right, bottom = crop_box(*size, crop)
     # A large JPEG is decoded at 1/2, 1/4 or 1/8 (its decoder averages), never below twice the size that is needed.
     shrink = min(right - left, bottom - top) / (2 * side)
     if shrink >= 2:
@@ -133,6 +133,6 @@ def check_header(file: BinaryIO, crop: tuple[int, ...] = ()) -> None:
   """Reads no more than the header. Raises BadImage where the file is no image, too small, too large, or the crop lies outside."""
   try:
     _, size = _open(file)
-    _box(*size, crop)
+    crop_box(*size, crop)
   except Exception as error:
     raise _reason(error) from error

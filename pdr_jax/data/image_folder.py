@@ -4,7 +4,7 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -89,7 +89,8 @@ def _read_if_there(path: str) -> tuple[bytes, str] | None:
     return file.read(), path
 
 
-def _store(path: str) -> _Folder | _Zip:
+def open_store(path: str) -> _Folder | _Zip:
+  """The images of a folder, a zip, or a folder that holds images.zip. Raises UserError."""
   if not path:
     raise UserError("data.path is empty: image_folder needs a folder or a .zip of images, --config.data.path=...")
   path = os.path.expanduser(path)
@@ -143,6 +144,17 @@ class _LazySplit:
     return {"image": np.stack([self._kept.get(int(i), self._image) for i in indices]), **arrays}
 
 
+class _WithMaps:
+  """`Split.load` of another split, with maps that are read for each image where truth is asked for."""
+
+  def __init__(self, load: Callable, names: Sequence[str], maps: dict[str, Callable[[str], np.ndarray]]):
+    self._load, self._names, self._maps = load, names, maps
+
+  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
+    found = {} if image_only else {key: np.stack([read(self._names[int(i)]) for i in indices]) for key, read in self._maps.items()}
+    return {**self._load(indices, image_only), **found}
+
+
 def _read(store, name: str, side: int, crop: tuple[int, ...]) -> np.ndarray:
   try:
     with store.open(name) as file:
@@ -165,17 +177,19 @@ def _check(store, name: str, crop: tuple[int, ...]) -> None:
     raise decode.BadImage(f"cannot be read ({error})") from error
 
 
-def _split(config, names: Sequence[str], found: labels.Labels) -> tuple[list[int], list[int]]:
+def choose(config, names: Sequence[str], found: labels.Labels) -> tuple[list[int], list[int], list[int]]:
+  """(train, validation, test) as indices into `names`; test is empty but for a column that names it."""
   data = config.data
   if data.split_by == "seed":
-    return splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples)
+    return *splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples), []
   if data.split_by not in found.columns:
     known = ", ".join(found.columns) or "there are no labels"
     raise UserError(f"data.split_by={data.split_by} is no column of the labels; use seed, or one of: {known}")
   values = found.columns[data.split_by].tolist()
   if data.split_by in found.classes:
     values = [found.classes[data.split_by][i] if i >= 0 else "" for i in values]
-  return splits.by_value(names, values, data.split_by, data.scene_seed, data.train_examples, data.val_examples)
+  chosen = splits.by_value(names, values, data.split_by, data.scene_seed, data.train_examples, data.val_examples)
+  return *chosen, splits.test_of(names, values, data.scene_seed)
 
 
 def open_image_folder(config) -> dataset.Dataset:
@@ -187,13 +201,27 @@ def open_image_folder(config) -> dataset.Dataset:
 
   Raises UserError: path missing or not a zip, no image, no usable image, a crop that fits none, unknown split column, empty split.
   """
-  crop, side = decode.check_crop(config.data.crop), config.data.side
-  store = _store(config.data.path)
-  names = store.names
+  store = open_store(config.data.path)
   table = store.labels_file()
-  found = labels.read_csv(*table, names) if table else labels.from_folders(names)
-  chosen = _split(config, names, found)
-  order = [*chosen[0], *chosen[1]]
+  found = labels.read_csv(*table, store.names) if table else labels.from_folders(store.names)
+  return assemble(config, store, found, choose(config, store.names, found))
+
+
+def assemble(config, store, found: labels.Labels, chosen: tuple[list[int], list[int], list[int]],
+             maps: dict[str, Callable[[str], np.ndarray]] | None = None, parts: tuple[str, ...] = ()) -> dataset.Dataset:
+  """A Dataset of the images of a store.
+
+  Args:
+    config: `data.side` and `data.crop` are read.
+    store: has `names`, `open(name)` and `where`.
+    found: labels of all names.
+    chosen: indices of the images in train, validation and test (may be empty).
+    maps: the map of classes of an image, `{"segmentation": name -> [side, side] uint8}`, and in `parts` the names of the classes.
+
+  Raises UserError as `open_image_folder`.
+  """
+  crop, side, names = decode.check_crop(config.data.crop), config.data.side, store.names
+  order = [i for part in chosen for i in part]
   in_memory = dataset.decode_first(len(order), side)
   images = np.zeros((len(order), side, side, 3), np.uint8) if in_memory else None
   reasons: dict[int, decode.BadImage] = {}
@@ -226,12 +254,14 @@ def open_image_folder(config) -> dataset.Dataset:
     if in_memory:
       # The rows of a split are nearly always contiguous: then this is a view, not a second copy of the set.
       kept = images[rows[0]:rows[-1] + 1] if len(rows) == rows[-1] + 1 - rows[0] else images[rows]
-      return dataset.memory_split({"image": kept, **columns})
-    load = _LazySplit(store, [names[order[i]] for i in rows], columns, side, crop, skipped)
-    return dataset.Split(len(rows), load, in_memory=False)
+      made = dataset.memory_split({"image": kept, **columns})
+    else:
+      made = dataset.Split(len(rows), _LazySplit(store, [names[order[i]] for i in rows], columns, side, crop, skipped), in_memory=False)
+    return made._replace(load=_WithMaps(made.load, [names[order[i]] for i in rows], maps)) if maps else made
 
-  boundary = len(chosen[0])
+  first, second = len(chosen[0]), len(chosen[0]) + len(chosen[1])
+  classes = {f"label/{name}": found.classes.get(name, ()) for name in found.columns} | ({"segmentation": parts} if maps else {})
   return dataset.Dataset(
-      name=f"image_folder {store.where}", train=make(0, boundary, "training"), validation=make(boundary, len(order), "validation"),
-      has_truth=False, classes={f"label/{name}": found.classes.get(name, ()) for name in found.columns}, skipped=skipped,
-      note="" if in_memory else dataset.LAZY_NOTE)
+      name=f"{config.data.name} {store.where}", train=make(0, first, "training"), validation=make(first, second, "validation"),
+      has_truth=False, classes=classes, skipped=skipped, note="" if in_memory else dataset.LAZY_NOTE,
+      tests={"test": make(second, len(order), "test")} if chosen[2] else {})

@@ -54,15 +54,19 @@ class DatasetInfo(NamedTuple):
 def _open(key: str, config) -> dataset.Dataset:
   """`key` is what the data depends on; the config itself hashes by identity and is wrapped below."""
   del key
+  from pdr_jax.data import folder_sets
   name = config.value.data.name
-  if name != "image_folder" and config.value.data.split_by != "seed":
-    raise UserError(f"data.split_by={config.value.data.split_by}: only image_folder can be split by a label; {name} needs seed")
+  if name not in ("image_folder", *folder_sets.LAYOUTS) and config.value.data.split_by != "seed":
+    raise UserError(f"data.split_by={config.value.data.split_by}: only image_folder and published folders can be split by a label; "
+                    f"{name} needs seed")
   if name in ("heads", "ict_faces", "people", "embedded_cars"):
     from pdr_jax.data import scene_source
     return scene_source.open_scenes(config.value)
   if name == "image_folder":
     from pdr_jax.data import image_folder
     return image_folder.open_image_folder(config.value)
+  if name in folder_sets.LAYOUTS:
+    return folder_sets.open_folder_set(config.value)
   from pdr_jax.data import tfds_source
   return tfds_source.open_tfds(config.value)
 

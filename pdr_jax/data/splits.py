@@ -59,3 +59,22 @@ def by_value(names: Sequence[str], values: Sequence, column: str, seed: int, tra
   validation = [i for i in order if str(values[i]) in held][:wanted]
   train = [i for i in order if str(values[i]) not in held]
   return train[:train_examples or None], validation
+
+
+def test_of(names: Sequence[str], values: Sequence, seed: int) -> list[int]:
+  """What a column calls `test`, in a random order, where it names `train` and another validation split as well; else nothing."""
+  words = [str(value).lower() for value in values]
+  if not (set(_TRAIN) & set(words) and set(_VALIDATION[:-1]) & set(words)):
+    return []
+  return sorted((i for i, word in enumerate(words) if word == "test"), key=lambda i: rank(seed, names[i]))
+
+
+def by_words(names: Sequence[str], words: Sequence[str], seed: int, train_examples: int,
+             val_examples: int) -> tuple[list[int], list[int], list[int]]:
+  """A published split: (train, validation, test) of `words`, each in a random order. Without validation, the seed takes a part of train."""
+  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
+  train, validation, test = ([i for i in order if words[i] == word] for word in ("train", "validation", "test"))
+  if not validation:
+    validation = train[:sizes(len(train), train_examples, val_examples)[1]]
+    train = train[len(validation):]
+  return train[:train_examples or None], validation[:val_examples or None], test
