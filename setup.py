@@ -42,7 +42,7 @@ setup(
         "trimesh>=4.5",
     ],
     extras_require={
-        "test": ["pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
+        "test": ["hypothesis>=6.120", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         "torch": ["torch>=2.6"],

@@ -104,6 +104,9 @@ def base() -> ConfigDict:
           gradient_norms_every=1_000,  # gradient norm of each loss term by name; 0: never
           keep_checkpoints=2,     # newest ones kept, besides the best
           best_metric="val/reconstruction",  # lowest wins
+          grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends without
+          skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left out; 0 stops at the first
+          stall_minutes=10.0,     # without progress for so long, a line says where the run is; 0: never
       ),
   ))
 

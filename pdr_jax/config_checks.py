@@ -133,6 +133,9 @@ RULES = {
     "train.gradient_norms_every": _at_least(0),
     "train.keep_checkpoints": _at_least(1),
     "train.best_metric": _TEXT,
+    "train.grace_seconds": _above(0),
+    "train.skip_nonfinite": _at_least(0),
+    "train.stall_minutes": _at_least(0),
 }
 
 

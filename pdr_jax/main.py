@@ -6,6 +6,9 @@ python -m pdr_jax.main --config configs/quickstart.py[:variant] --workdir DIR [-
   --workdir           folder of the run: checkpoints, figures, metrics; the same command again continues it
   --config.key=value  overrides one value, such as --config.data.side=32
   --override_config   continue a run although the configuration has changed
+
+Exit codes: 0 done, 2 a mistake in the command or its files, 75 stopped by SIGTERM or Ctrl-C and saved (the same command continues).
+Several processes and machines: see launch/; everything else: docs/manual.md.
 """
 
 import os
@@ -21,11 +24,14 @@ def main(argv: list[str]) -> int:
   import jax
 
   from pdr_jax.config_checks import validate
+  from pdr_jax.training import distributed
   from pdr_jax.training.loop import train
 
+  distributed.start()
   cache_compilations(jax)
-  validate(arguments.config, jax.device_count())
-  return train(arguments.config, arguments.workdir, override_config=arguments.override_config).exit_code
+  with distributed.failing_at_once():
+    validate(arguments.config, jax.device_count())
+    return train(arguments.config, arguments.workdir, override_config=arguments.override_config).exit_code
 
 
 def cache_compilations(jax) -> None:

@@ -3,11 +3,14 @@
 A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and
 `run` (JSON: position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
 a file that was cut short or altered is noticed even where its format has no checksum.
+
+Of several processes only the first one reads and writes; the others are sent what it read, so they need not see its disk.
 """
 
 import base64
 import contextlib
 import gc
+import json
 import logging
 import os
 import sys
@@ -21,10 +24,11 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from pdr_jax.errors import UserError
+from pdr_jax.training import distributed
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
-ARRAYS = ("params", "ema", "rest")
+FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in those written before this number existed
 Tree = Any
 
 
@@ -50,6 +54,9 @@ class Checkpoints:
     _quiet_orbax()
     value = lambda metrics: metrics[best_metric]
     self._workdir, self._say, self._best_metric = workdir, say, best_metric
+    alone = {}
+    if jax.process_count() > 1:  # Orbax would wait for the others
+      alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     self._open = lambda: ocp.CheckpointManager(
         os.path.join(workdir, FOLDER),
         options=ocp.CheckpointManagerOptions(
@@ -61,16 +68,20 @@ class Checkpoints:
                 policies.BestN(get_metric_fn=value, reverse=True, n=1, keep_checkpoints_without_metrics=False),
             ]),
             cleanup_tmp_directories=True,
+            **alone,
         ),
     )
-    self._manager = self._open()
+    self._manager = self._open() if jax.process_index() == 0 else None
 
   def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
     """Begins to save: on return the copy off the device is complete, the writing goes on. `metrics`: of a validation of this very state."""
-    if step in self._manager.all_steps():
+    if self._manager is None or step in self._manager.all_steps():
       return
     items = split_state(state)
-    run = dict(run, shapes=_shapes(items), fingerprints={name: _fingerprints(tree) for name, tree in items.items()})
+    if jax.process_count() > 1:  # Orbax takes arrays of all processes or of none
+      items = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), items)
+    marks = {name: _fingerprints(tree) for name, tree in items.items()}
+    run = dict(run, format=FORMAT, shapes=_shapes(items), fingerprints=marks)
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     metrics = metrics if metrics and self._best_metric in metrics else None
     self._manager.save(step, args=ocp.args.Composite(run=ocp.args.JsonSave(_encode(run)), **arguments), metrics=metrics, force=True)
@@ -78,8 +89,26 @@ class Checkpoints:
   def restore_latest(self, abstract: Tree) -> Restored | None:
     """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh run.
 
-    Broken ones are put aside, with a line. Raises `UserError` when all are broken, or when one belongs to a model of other shapes.
+    All processes call it together. Broken ones are put aside, with a line. Raises `UserError` when all are broken, or when one belongs to
+    a model of other shapes or to a later version of this program.
     """
+    if jax.process_count() == 1:
+      return self._read_latest(abstract)
+    host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
+    found = self._read_latest(host) if self._manager else None
+    message = json.dumps({"step": found.step, "run": _encode(found.run)} if found else None).encode()
+    message = json.loads(distributed.bytes_from_first(message))
+    if message is None:
+      return None
+    leaves, shape = jax.tree.flatten(found.state if found else host)
+    buffer = distributed.bytes_from_first(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
+    ends = np.cumsum([leaf.nbytes for leaf in leaves])
+    parts = [buffer[end - leaf.nbytes : end] for leaf, end in zip(leaves, ends, strict=True)]
+    arrays = [np.frombuffer(part, leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
+    place = lambda array, leaf: jax.device_put(array, leaf.sharding)
+    return Restored(message["step"], jax.tree.map(place, jax.tree.unflatten(shape, arrays), abstract), _decode(message["run"]))
+
+  def _read_latest(self, abstract: Tree) -> Restored | None:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
@@ -96,6 +125,9 @@ class Checkpoints:
   def _restore(self, step: int, abstract: Tree) -> Restored:
     items = split_state(abstract)
     run = _decode(self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"])
+    if run.get("format", FORMAT) > FORMAT:
+      newer = f"was written by a later pdr_jax (format {run['format']}, this one reads {FORMAT})"
+      raise UserError(f"the checkpoint of step {step} in {self._workdir} {newer}: install that version")
     saved, wanted = run["shapes"], _shapes(items)
     for path in sorted(saved.keys() | wanted.keys()):
       if saved.get(path) != wanted.get(path):
@@ -112,32 +144,33 @@ class Checkpoints:
     target = os.path.join(self._workdir, BROKEN)
     earlier = [other for other in self._manager.all_steps() if other < step]
     self._manager.close()
-    if jax.process_index() == 0:
-      os.makedirs(target, exist_ok=True)
-      name, count = str(step), 0
-      while os.path.exists(os.path.join(target, name)):
-        name, count = f"{step}_{count + 1}", count + 1
-      os.rename(os.path.join(self._workdir, FOLDER, str(step)), os.path.join(target, name))
+    os.makedirs(target, exist_ok=True)
+    name, count = str(step), 0
+    while os.path.exists(os.path.join(target, name)):
+      name, count = f"{step}_{count + 1}", count + 1
+    os.rename(os.path.join(self._workdir, FOLDER, str(step)), os.path.join(target, name))
     self._manager = self._open()
     instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" See full TensorStore details")[0]
     self._say(f"checkpoint of step {step} cannot be read ({reason[:160]}); moved to {BROKEN}/, {instead}")
 
   def steps(self) -> list[int]:
-    """Steps with a checkpoint, ascending."""
-    return sorted(self._manager.all_steps())
+    """Steps with a checkpoint, ascending; like the next one, empty in all processes but the first."""
+    return sorted(self._manager.all_steps()) if self._manager else []
 
   def best_step(self) -> int | None:
     """The step of the lowest `best_metric` among the kept ones."""
     return self._manager.best_step() if any(self._manager.metrics(step) for step in self.steps()) else None
 
   def wait(self) -> None:
-    """Returns when everything is on disk."""
-    self._manager.wait_until_finished()
+    """Returns when everything is on disk. Raises what went wrong in writing."""
+    if self._manager:
+      self._manager.wait_until_finished()
 
   def close(self) -> None:
     """Finishes writing and lets go of the directory."""
-    self._manager.close()
+    if self._manager:
+      self._manager.close()
 
 
 def split_state(state: Tree) -> dict[str, Tree]:

@@ -45,11 +45,11 @@ class Meter:
 
 
 class NonFinite(Exception):
-  """A metric or the state stopped being finite: which, and at which step (one-based count of updates)."""
+  """A metric or the state stopped being finite: which, at which step (one-based count of updates), and the file that holds its batch."""
 
-  def __init__(self, step: int, term: str, value: float):
+  def __init__(self, step: int, term: str, value: float, batch_file: str = ""):
     super().__init__(f"{term} is {value} at step {step}")
-    self.step, self.term = step, term
+    self.step, self.term, self.batch_file = step, term, batch_file
 
 
 class MetricLog:
@@ -183,4 +183,6 @@ def summary_table(summary: Mapping) -> rich.table.Table:
 def stop_message(error: NonFinite, kept: int | None, workdir: str) -> UserError:
   """The one line that a run ends with when a number stopped being finite."""
   last = f"the checkpoint of step {kept} in {workdir} is intact" if kept is not None else "there is no checkpoint yet"
-  return UserError(f"{error}: training stopped, {last}. Try a lower config.optim.learning_rate or a lower config.optim.clip_norm")
+  batch = f"; its batch is in {error.batch_file}" if error.batch_file else ""
+  advice = "Try a lower config.optim.learning_rate or a lower config.optim.clip_norm"
+  return UserError(f"{error}{batch}: training stopped, {last}. {advice}")

@@ -3,8 +3,7 @@
 import collections
 import functools
 import os
-import signal
-import threading
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -14,14 +13,17 @@ from ml_collections import ConfigDict
 
 from pdr_jax import methods
 from pdr_jax.data import pipeline
+from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 from pdr_jax.methods import Method
 from pdr_jax.report import figures
-from pdr_jax.training import run_dir
+from pdr_jax.training import nonfinite, run_dir
 from pdr_jax.training import step as steps
 from pdr_jax.training.checkpoints import FOLDER, Checkpoints
 from pdr_jax.training.logging import Meter, MetricLog, NonFinite, Progress, duration, read_metrics, stop_message, summary_table
+from pdr_jax.training.preemption import AGAIN, StopRequest
 from pdr_jax.training.validation import Validator
+from pdr_jax.training.watchdog import Watchdog
 
 AHEAD = 2  # steps that the host may run ahead of the device: enough to keep it busy, few enough that a failure shows at once
 
@@ -35,7 +37,7 @@ class Data(NamedTuple):
 
 
 class Result(NamedTuple):
-  """`exit_code` is 0, or 128 + the signal that stopped the run; `summary` is what `summary.json` holds (None when stopped)."""
+  """`exit_code` is 0, or `preemption.AGAIN` when a signal stopped the run; `summary` is what `summary.json` holds (None when stopped)."""
 
   exit_code: int
   summary: dict | None
@@ -60,7 +62,8 @@ def train(
     method: instead of the one that `config.method` names.
     data: instead of that of `config.data`.
 
-  Raises `UserError` for what the user can mend, a loss that stopped being finite included; the last good checkpoint then stays.
+  Raises `UserError` for what the user can mend, a loss that stopped being finite and a full disk included; the last good checkpoint then
+  stays. Of several processes each calls it with its part of the data; only the first one uses `workdir`.
   """
   primary = jax.process_index() == 0
   tell = functools.partial(print, flush=True) if primary else lambda line: None
@@ -77,7 +80,9 @@ def train(
 
   # ---------------------------------------------------------------- state: from the newest checkpoint, or fresh
   checkpoints = Checkpoints(workdir, keep=cadence.keep_checkpoints, best_metric=cadence.best_metric, say=tell)
-  restored = checkpoints.restore_latest(steps.abstract_state(method, config.seed, example)) if checkpoints.steps() else None
+  restored = None
+  if checkpoints.steps() or jax.process_count() > 1:  # the shapes of a state take seconds
+    restored = checkpoints.restore_latest(steps.abstract_state(method, config.seed, example))
   if restored:
     state, start, run = restored.state, restored.step, restored.run
     data.train.set_state(run["position"])
@@ -89,7 +94,8 @@ def train(
   seconds_before, begun = run.get("seconds", 0.0), time.monotonic()
 
   # ---------------------------------------------------------------- programs
-  update, gradient_norms = steps.update_fn(method), steps.gradient_norms_fn(method)
+  update = steps.update_fn(nonfinite.skipping(method) if cadence.skip_nonfinite else method)
+  gradient_norms = steps.gradient_norms_fn(method)
   validator = Validator(method, data.validation, config)
   if start < cadence.steps:
     validator.check_best_metric(state, cadence.best_metric)
@@ -97,14 +103,26 @@ def train(
   feed = pipeline.prefetch(data.train, steps.place, AHEAD)
   log = MetricLog(workdir, start, primary=primary)
   progress = Progress(start, cadence.steps, cadence.batch_size, primary=primary)
-  inflight: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
+  watchdog = Watchdog(cadence.stall_minutes, progress.say)
+  inflight: collections.deque[tuple[int, steps.Metrics, dict]] = collections.deque()
+  skipped_in_a_row = 0
   occasions = (cadence.validate_every, cadence.figure_every, cadence.checkpoint_every, cadence.gradient_norms_every)
 
   def finish(leave: int) -> None:
     """Takes in the metrics of steps that are done, all but the last `leave`. Every step is checked, none is waited for early."""
+    nonlocal skipped_in_a_row
     while len(inflight) > leave:
-      step, metrics = inflight.popleft()
+      step, metrics, batch = inflight.popleft()
+      watchdog.at(f"computing step {step}")
       values = metrics.fetch()
+      bad = nonfinite.culprit(values)
+      skipped_in_a_row = skipped_in_a_row + 1 if bad else 0
+      if bad:
+        error = NonFinite(step, *bad, nonfinite.write_batch(workdir, step, batch))
+        if skipped_in_a_row > cadence.skip_nonfinite:
+          raise error
+        progress.say(f"{error}: step left out ({skipped_in_a_row} in a row of at most {cadence.skip_nonfinite}); see {error.batch_file}")
+        values = {nonfinite.SKIPPED: values[nonfinite.SKIPPED]}
       meter.add(step, values)
       loss = values.get("loss")
       progress.advance(step, None if loss is None else loss[0] / loss[1])
@@ -124,6 +142,7 @@ def train(
     """Validation and figures where they are due; returns the scores of a validation."""
     nonlocal best, validated
     scores = None
+    watchdog.at(f"validating and drawing step {step}")
     if due(step, cadence.validate_every):
       scores = validator.scores(state, step)
       log.write(step, scores)
@@ -137,9 +156,10 @@ def train(
 
   def save(step: int, metrics: dict | None, owed: bool = False) -> None:
     """`owed`: the run stops before `look(step)`, which is made up for when it continues."""
+    watchdog.at(f"saving step {step}")
     bad = steps.first_nonfinite(state)
     if bad:
-      raise NonFinite(step, bad, float("nan"))
+      raise NonFinite(step, bad, float("nan"), nonfinite.write_batch(workdir, step, batch))
     seconds = seconds_before + time.monotonic() - begun
     run = dict(position=feed.get_state(), meter=meter.sums(), best=best, validated=validated, seconds=seconds, owed=owed)
     checkpoints.save(step, state, run, metrics)
@@ -148,14 +168,17 @@ def train(
   try:
     if run.get("owed"):
       look(start)
-    with StopRequest() as stop:
+    with StopRequest(cadence.grace_seconds) as stop:
       for step in range(start + 1, cadence.steps + 1):
+        watchdog.at(f"reading the batch of step {step}")
         batch = next(feed)
+        watchdog.at(f"compiling or starting step {step}")
         state, metrics = update(state, batch, root)
-        inflight.append((step, metrics.start_transfer()))
+        inflight.append((step, metrics.start_transfer(), batch))
         finish(leave=AHEAD)
 
-        if not (stop.requested or any(due(step, every) for every in occasions)):
+        stopping = stop.agreed()
+        if not (stopping or any(due(step, every) for every in occasions)):
           continue
         finish(leave=0)
         progress.pause()
@@ -164,11 +187,11 @@ def train(
           norms.add(step, gradient_norms(state, batch, root).fetch())
           log.write(step, norms.means())
         # Before the next batch is drawn: the position in the checkpoint is that of the batch just used.
-        if stop.requested:  # whoever sent it may not wait for a validation
+        if stopping:  # whoever sent it may not wait for a validation
           save(step, None, owed=True)
           checkpoints.wait()
-          progress.say(f"stopped by {signal.Signals(stop.requested).name}; saved step {step}: the same command continues from there")
-          return Result(128 + stop.requested, None)
+          progress.say(f"stopped by {stop.reason()}; saved step {step}: the same command continues from there")
+          return Result(AGAIN, None)
         scores = look(step)
         if due(step, cadence.checkpoint_every) or (scores and best["step"] == step):
           save(step, scores)
@@ -178,9 +201,12 @@ def train(
   except NonFinite as error:
     checkpoints.wait()
     raise stop_message(error, max(checkpoints.steps(), default=None), workdir) from error
+  except Exception as error:
+    if run_dir.disk_is_full(error):
+      raise UserError(f"no room is left on the disk of {workdir}: make some; the same command continues the run") from error
+    raise
   finally:
-    for resource in (progress, feed, log, checkpoints):
-      resource.close()
+    close((watchdog, progress, feed, log, checkpoints), quietly=sys.exc_info()[1] is not None)
 
   # ---------------------------------------------------------------- what was learned
   if validated is None or validated["step"] != max(start, cadence.steps):
@@ -203,6 +229,18 @@ def train(
   return Result(0, summary)
 
 
+def close(resources: Iterable[Any], *, quietly: bool) -> None:
+  """Closes all of them, whatever one of them raises. `quietly`: an error ends the run already, and stays the one that is told."""
+  failed = None
+  for resource in resources:
+    try:
+      resource.close()
+    except Exception as error:  # such as what could not be written
+      failed = failed or error
+  if failed and not quietly:
+    raise failed
+
+
 def draw(workdir: str, method: Method, state: Any, images: Any, step: int) -> None:
   """Saves what the method makes of the fixed validation pictures, as `figures/step_00001000.png` and `figures/latest.png`."""
   if method.decompose is None and method.pictures is None:
@@ -223,28 +261,3 @@ def report(summary: dict, workdir: str, say: Callable[[str], None]) -> None:
   say(f"  metrics      {workdir}/{run_dir.METRICS}, and for a browser: tensorboard --logdir {workdir}/tensorboard")
   say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
   say(f"               python -m pdr_jax.evaluate --workdir {workdir}")
-
-
-class StopRequest:
-  """While it is open, the first SIGTERM or SIGINT only sets `requested` to its number: the loop saves and leaves. A second acts as ever."""
-
-  def __init__(self):
-    self.requested = 0
-    self._before: dict[int, Any] = {}
-
-  def __enter__(self) -> "StopRequest":
-    if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
-      self._before = {number: signal.signal(number, self._request) for number in (signal.SIGTERM, signal.SIGINT)}
-    return self
-
-  def _request(self, number: int, _frame: Any) -> None:
-    self.requested = number
-    self._restore()
-
-  def __exit__(self, *_: Any) -> None:
-    self._restore()
-
-  def _restore(self) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-    self._before = {}

@@ -1,9 +1,11 @@
-"""The run directory: everything needed to repeat the run.
+"""The run directory: everything needed to repeat the run. Of several processes, only the first one reads and writes it.
 
-`config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`, `summary.json`.
+`config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`, `summary.json`, and after a step that was not
+finite `nonfinite/`, its batch.
 """
 
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
@@ -16,11 +18,13 @@ from collections.abc import Callable
 import jax
 from ml_collections import ConfigDict
 
+from pdr_jax import config as config_lib
 from pdr_jax.config_checks import flatten
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 
 CONFIG, VERSIONS, METRICS, SUMMARY, FIGURES = "config.json", "versions.json", "metrics.jsonl", "summary.json", "figures"
+FREE = ("train.grace_seconds", "train.stall_minutes")  # may change from start to start: no number depends on them
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ml-collections", "numpy", "tensorflow-datasets", "pdr-jax")
 
 
@@ -30,6 +34,8 @@ def check_run(workdir: str, config: ConfigDict, *, override_config: bool = False
   Raises `UserError` when the folder cannot be written to, or when it belongs to another configuration (which keys, old and new), unless
   `override_config`. Raising `train.steps` alone ("train longer") needs no flag while the learning rate does not depend on it.
   """
+  if jax.process_index() != 0:
+    return
   _check_writable(workdir)
   if os.path.exists(os.path.join(workdir, CONFIG)):
     _check_same(read_config(workdir), config, workdir, override_config, say)
@@ -43,15 +49,35 @@ def record_start(workdir: str, config: ConfigDict) -> None:
 
 
 def read_config(workdir: str) -> ConfigDict:
-  """The resolved configuration of a run. Raises `UserError` without one."""
+  """The resolved configuration of a run; keys that did not exist when it was started have their defaults, which change nothing.
+
+  Raises `UserError` without one.
+  """
   path = os.path.join(workdir, CONFIG)
   try:
     with open(path, encoding="utf-8") as file:
-      return _from_plain(json.load(file))
+      return _from_plain(_completed(json.load(file), _plain(config_lib.base())))
   except FileNotFoundError:
     raise UserError(f"{workdir} is not a run directory: it has no {CONFIG}") from None
   except json.JSONDecodeError as error:
     raise UserError(f"{path} is not valid JSON ({error}): mend it or choose another --workdir") from None
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+  """Does an exception, or one that it came from, say that the file system has no room? Checked by text where a library has only that."""
+  while error is not None:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      return True
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+def _completed(stored: dict, defaults: dict) -> dict:
+  absent = {name: value for name, value in defaults.items() if name not in stored}
+  return absent | {name: _completed(value, defaults[name]) if isinstance(value, dict) and isinstance(defaults.get(name), dict) else value
+                   for name, value in stored.items()}
 
 
 def _check_writable(workdir: str) -> None:
@@ -65,7 +91,7 @@ def _check_writable(workdir: str) -> None:
 
 def _check_same(old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]) -> None:
   before, after = flatten(_plain(old)), flatten(_plain(new))
-  keys = [key for key in before | after if before.get(key, "(absent)") != after.get(key, "(absent)")]
+  keys = [key for key in before | after if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in FREE]
   changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
   if not changes:
     return

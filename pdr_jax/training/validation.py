@@ -11,6 +11,7 @@ from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import geometry
 from pdr_jax.methods import Method
+from pdr_jax.training import distributed
 from pdr_jax.training import step as steps
 from pdr_jax.training.logging import Meter
 
@@ -66,6 +67,7 @@ class Validator:
     for batch in self._batches:
       more = jax.jit(geometry.depth_totals)(batch["depth"], batch["mask"] * batch["_mask"][:, None, None])
       total, count = total + np.asarray(more[0]), count + np.asarray(more[1])
+    total, count = distributed.sums({"total": total, "count": count}).values()  # each process has its part of the split
     def totals(depth: jax.Array, batch: dict) -> dict:
       scores = geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=self._config.scene.fov)
       return geometry.totals({name: scores[name] for name in ("side", "mad", "relief", "covered")}, batch["_mask"])
@@ -77,6 +79,8 @@ class Validator:
       truth = {name: batch[name] for name in ("depth", "mask", "_mask")}
       for name, depth in maps.items():
         meters[name].add(0, {key: np.asarray(pair, np.float64) for key, pair in totals(depth, truth).items() if key != "covered"})
+    for name, meter in meters.items():
+      meters[name] = Meter(distributed.sums({key: np.asarray(pair) for key, pair in meter.sums().items()}))
     return {name: {f"val/{key}": value for key, value in meter.means().items()} for name, meter in meters.items()}
 
   def line(self, step: int, scores: dict[str, float]) -> str:

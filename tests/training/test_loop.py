@@ -11,7 +11,7 @@ import pytest
 import toy
 
 from pdr_jax.errors import UserError
-from pdr_jax.training import checkpoints, loop, run_dir
+from pdr_jax.training import checkpoints, loop, preemption, run_dir
 from pdr_jax.training import step as steps
 from pdr_jax.training.logging import read_metrics
 
@@ -64,7 +64,7 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, n
   """At step 7, between checkpoints and logs: the open averages must survive. At step 8, where a validation is due: it is made up for."""
   before = signal.getsignal(number)
   result = run(tmp_path, data=interrupted(at, lambda: os.kill(os.getpid(), number)))
-  assert result.exit_code == 128 + number and signal.getsignal(number) is before
+  assert result.exit_code == preemption.AGAIN and signal.getsignal(number) is before
   assert saved_state(tmp_path)[0] == at
   assert run(tmp_path).exit_code == 0
   for (a_step, a, a_run), (b_step, b, b_run) in [(saved_state(whole[0]), saved_state(tmp_path))]:

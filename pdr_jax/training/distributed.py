@@ -1,0 +1,113 @@
+"""Several processes, one run: how they find each other, what they tell each other, and how they end when one of them is gone.
+
+Every process computes the same step on its part of the batch (`training.step`); only process 0 reads and writes the run directory.
+"""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from pdr_jax.errors import UserError
+
+VARIABLE = "PDR_JAX_DISTRIBUTED"
+LOST = 76        # exit code: another process of the run has ended
+HEARTBEAT = 30   # seconds of silence after which JAX calls a process dead and ends the others
+JOINING = 300    # seconds that processes may take to start
+AXIS = "everywhere"
+
+
+def start() -> None:
+  """Joins the run that the environment describes; to be called before any other use of JAX.
+
+  `PDR_JAX_DISTRIBUTED` is empty (one process), `auto` (Slurm's or the TPU's environment tells the rest), or
+  `HOST:PORT,PROCESSES,PROCESS`: where process 0 listens, how many there are, which one this is. Raises `UserError` for anything else.
+  """
+  value = os.environ.get(VARIABLE, "")
+  if not value:
+    return
+  jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from `training.preemption`
+  patience = dict(heartbeat_timeout_seconds=HEARTBEAT, initialization_timeout=JOINING)
+  try:
+    if value == "auto":
+      jax.distributed.initialize(**patience)
+      return
+    address, processes, process = value.split(",")
+    host, port = address.rsplit(":", 1)
+    numbers = int(processes), int(process), int(port)
+    if not host or not 0 <= numbers[1] < numbers[0]:
+      raise ValueError
+  except ValueError as error:
+    expected = "empty, auto (on Slurm or a TPU), or HOST:PORT,PROCESSES,PROCESS"
+    raise UserError(f"{VARIABLE}={value}: must be {expected}" + (f" ({error})" if value == "auto" else "")) from error
+  jax.distributed.initialize(address, numbers[0], numbers[1], cluster_detection_method="deactivate", **patience)
+
+
+@contextlib.contextmanager
+def failing_at_once() -> Iterator[None]:
+  """In it, an exception ends this process without waiting for the others; alone it does nothing.
+
+  JAX waits for all processes when one of them exits; those would wait, in the middle of a step, for the one that failed.
+  """
+  try:
+    yield
+  except BaseException as error:
+    if jax.process_count() == 1:
+      raise
+    me = f"process {jax.process_index()} of {jax.process_count()}"
+    if isinstance(error, UserError):
+      line, code = f"error: {me}: {' '.join(str(error).split())}", 2
+    elif isinstance(error, jax.errors.JaxRuntimeError):
+      reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+      line, code = f"error: {me} stops: another process of this run has ended, its output says why ({reason[:200]})", LOST
+    elif isinstance(error, KeyboardInterrupt):
+      line, code = f"{me}: interrupted", 130
+    else:
+      sys.excepthook(type(error), error, error.__traceback__)
+      line, code = f"error: {me} failed", 1
+    print(line, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def bytes_from_first(payload: bytes) -> bytes:
+  """Process 0's `payload`, in all processes; they call it together. Bytes, because a broadcast of floats loses the sign of zero."""
+  if jax.process_count() == 1:
+    return payload
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(payload))))
+  mine = np.frombuffer(payload, np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
+  return np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes()
+
+
+def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Arrays of the same names and shapes in each process, added up over them, exactly as NumPy adds; they call it together."""
+  if jax.process_count() == 1:
+    return dict(values)
+  totals = {}
+  for name in sorted(values):
+    value = np.ascontiguousarray(values[name])
+    # As bytes: JAX would make float32 of float64.
+    parts = np.asarray(multihost_utils.process_allgather(np.frombuffer(value.tobytes(), np.uint8)))
+    totals[name] = sum(np.frombuffer(part.tobytes(), value.dtype).reshape(value.shape) for part in parts)
+  return {name: totals[name] for name in values}
+
+
+def vote(yes: bool) -> jax.Array | None:
+  """Begins to count how many devices' processes say yes, after the steps that were dispatched before; all processes call it together."""
+  return _count()(np.full(jax.local_device_count(), yes, np.float32))
+
+
+def counted(votes: jax.Array) -> bool:
+  """Waits for a `vote`: did any process say yes? The same answer everywhere."""
+  return bool(np.asarray(votes.addressable_data(0)).max() > 0)
+
+
+@functools.cache
+def _count():
+  return jax.pmap(lambda one: jax.lax.psum(one, AXIS), axis_name=AXIS)
