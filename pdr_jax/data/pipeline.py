@@ -59,7 +59,7 @@ def _open(key: str, config) -> dataset.Dataset:
   if name not in ("image_folder", *folder_sets.LAYOUTS) and config.value.data.split_by != "seed":
     raise UserError(f"data.split_by={config.value.data.split_by}: only image_folder and published folders can be split by a label; "
                     f"{name} needs seed")
-  if name in ("heads", "ict_faces", "people", "embedded_cars"):
+  if name in ("heads", "ict_faces", "people", "embedded_cars", "car_meshes"):
     from pdr_jax.data import scene_source
     return scene_source.open_scenes(config.value)
   if name == "image_folder":

@@ -13,6 +13,7 @@ from pdr_jax.errors import UserError
 
 _VALIDATION = ("validation", "val", "valid", "test")
 PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
+OWN = ("heads", "ict_faces", "people", "embedded_cars", "car_meshes", "image_folder")  # names that are no TFDS set's
 
 
 class TfRecords:
@@ -63,10 +64,9 @@ def find_builder(name: str, data_dir: str) -> Any:
   known = tfds.list_builders(with_community_datasets=False)
   bare = name.split(":")[0].split("/")[0]
   if bare not in known:
-    close = difflib.get_close_matches(bare, sorted({*known, "heads", "ict_faces", "people", "embedded_cars", "image_folder"}), 3)
+    close = difflib.get_close_matches(bare, sorted({*known, *OWN}), 3)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UserError(f"data.name={name} is neither heads, ict_faces, people, embedded_cars, image_folder, nor a prepared TFDS data set in "
-                    f"{where}{hint}")
+    raise UserError(f"data.name={name} is neither {', '.join(OWN)}, nor a prepared TFDS data set in {where}{hint}")
   raise UserError(f"data.name={name} is not prepared in {where}; prepare it once: {PREPARE.format(name=name)}")
 
 

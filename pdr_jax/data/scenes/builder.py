@@ -133,12 +133,17 @@ def stack(scenes: list[dict]) -> dict:
   return jax.tree.map(lambda *leaves: np.stack(leaves), *scenes)
 
 
+def host() -> jax.Device:
+  """The device that renders: the CPU, where there is one."""
+  try:
+    return jax.local_devices(backend="cpu")[0]
+  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
+    return jax.local_devices()[0]
+
+
 def renderer(model, side: int, painter: Callable = render_scene.paint_head) -> Callable[[dict], dict]:
   """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same everywhere."""
-  try:
-    cpu = jax.local_devices(backend="cpu")[0]
-  except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-    cpu = jax.local_devices()[0]
+  cpu = host()
   arrays = jax.device_put((model.vertices, model.modes, model.coords), cpu)
 
   @jax.jit
@@ -190,9 +195,10 @@ def builder_for(config) -> tfds.core.DatasetBuilder:
 
   The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`; it appears there only when it is complete.
   """
-  from pdr_jax.data.scenes import heads, ict_faces, people  # they build on this module
+  from pdr_jax.data.scenes import car_meshes, cars, heads, ict_faces, people  # they build on this module
   data = config.data
-  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces, "people": people.People}
+  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces, "people": people.People, "embedded_cars": cars.EmbeddedCars,
+            "car_meshes": car_meshes.CarMeshes}
   if data.name not in worlds:
     raise UserError(f"data.name={data.name} is no embedded world: choose one of {', '.join(worlds)}")
   for key in ("train_examples", "val_examples"):

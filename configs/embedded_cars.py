@@ -1,0 +1,19 @@
+"""Embedded cars with the published car settings (specification, section 5), exact truth, and test splits beyond the training ranges.
+
+    python -m pdr_jax.main --config configs/embedded_cars.py --workdir runs/embedded_cars
+
+The same with meshes of your own (npz or glb): `--config.data.name=car_meshes --config.data.path=FOLDER`. Variants
+(`configs/embedded_cars.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+"""
+
+from ml_collections import ConfigDict
+
+from pdr_jax.config import base, variant
+
+
+def get_config(variants: str = "") -> ConfigDict:
+  config = base()
+  config.data.update(name="embedded_cars")
+  config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
+  config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
+  return variant(config, variants)
