@@ -9,12 +9,12 @@ def base() -> ConfigDict:
       method="pdr",               # pdr | vae | beta_vae | vq_vae | simclr (with train.best_metric=val/nt_xent)
       seed=0,
       data=dict(
-          name="heads",           # heads | ict_faces | image_folder | any TFDS name whose examples have an `image`
-          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz
+          name="heads",           # heads | ict_faces | people | embedded_cars | car_meshes | image_folder | any TFDS name with images
+          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz; car_meshes: a folder of meshes
           cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
           side=64,                # side of the square images, one of 32, 64, 128, 256
           train_examples=20_000,  # size of the training split; embedded worlds render this many, others take at most this many (0: all)
-          val_examples=1_000,     # the same for the validation split
+          val_examples=1_000,     # the same for the validation split, and for each test split of an embedded world
           scene_seed=0,           # embedded worlds: which people, lights and views are drawn
           crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing; empty: centre square
           flip=False,             # random left-right flips of training images (images without truth only)

@@ -212,7 +212,7 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     raise UserError(f"config.scene.border_depth = {scene.border_depth}: must be from {scene.min_depth} to {scene.max_depth} (the depths)")
   if config.optim.warmup_steps > config.train.steps:
     raise UserError(f"config.optim.warmup_steps = {config.optim.warmup_steps}: must be at most config.train.steps = {config.train.steps}")
-  if data.name in ("image_folder", "ict_faces") and not data.path:
+  if data.name in ("image_folder", "ict_faces", "car_meshes") and not data.path:
     raise UserError(f"config.data.path is empty: config.data.name={data.name} needs the path of its files (--config.data.path=...)")
   if data.path and not os.path.exists(os.path.expanduser(data.path)):
     raise UserError(f"config.data.path = {data.path!r}: no such file or folder")
