@@ -26,6 +26,7 @@ def base() -> ConfigDict:
           width_vector=32,        # nf of the light and view networks
           zdim=256,               # depth and albedo bottleneck
           zdim_confidence=128,
+          vector_tanh="output",   # output | features: what the tanh of the light and view networks bounds (features: released PDR code)
           dtype="float32",        # compute dtype, float32 or bfloat16; parameters are float32
       ),
       scene=dict(

@@ -71,6 +71,7 @@ RULES = {
     "networks.width_vector": _width(),
     "networks.zdim": _at_least(1),
     "networks.zdim_confidence": _at_least(1),
+    "networks.vector_tanh": _one_of("output", "features"),
     "networks.dtype": _one_of("float32", "bfloat16"),
     "scene.fov": Rule(lambda v: 0 < v < 120, "degrees above 0 and below 120"),
     "scene.min_depth": _above(0),

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pdr_jax.errors import UserError
 from pdr_jax.networks.autoencoder import check_images, stage_widths
 from pdr_jax.networks.layers import Conv
 
@@ -26,21 +27,30 @@ class VectorTrunk(nn.Module):
 
 
 class VectorEncoder(nn.Module):
-  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise)."""
+  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise).
+
+  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR code, whose outputs have no
+  bound.
+  """
   outputs: int
   width: int
   side: int
   dtype: Any = jnp.float32
+  tanh_on: str = "output"
 
   def setup(self):
+    if self.tanh_on not in ("output", "features"):
+      raise UserError(f"tanh_on {self.tanh_on!r} is unknown; choose output or features")
     self.encoder = VectorTrunk(self.width, self.side, self.dtype)
     self.head = Conv(self.outputs, "to_point", 1)  # float32 at any compute dtype: angles and light coefficients come from it
 
   def __call__(self, images: Float[Array, "B S S 3"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
-    """Images in [-1, 1] to (vector, bottleneck), both float32; the vector went through tanh, the bottleneck is >= 0."""
-    z = self.encoder(images).astype(jnp.float32)
-    return jnp.tanh(self.head(z[:, None, None])), z
+    """Images in [-1, 1] to (vector, bottleneck), both float32; the bottleneck is >= 0."""
+    z = self.encode(images)
+    vector = self.head(z[:, None, None])
+    return (jnp.tanh(vector) if self.tanh_on == "output" else vector), z
 
   def encode(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B D"]:
     """The bottleneck alone, float32."""
-    return self.encoder(images).astype(jnp.float32)
+    z = self.encoder(images).astype(jnp.float32)
+    return jnp.tanh(z) if self.tanh_on == "features" else z
