@@ -1,32 +1,37 @@
-"""Evaluates the features of a run on downstream tasks: linear and few-shot classification, clustering, identification, factors, geometry.
+"""Evaluates the features of a run on every downstream task that its data has labels or truth for.
 
 python -m pdr_jax.evaluate --workdir RUN [--config configs/eval/X.py] [--method random|pca|pixels] [--config.key=value ...]
+python -m pdr_jax.evaluate --export DIR --workdir RESULTS [--config ...]
+python -m pdr_jax.evaluate --suite configs/eval/suite.py[:variant] --workdir DIR [--config.run.train.steps=N ...]
 
   --workdir           folder of a trained run; results go to its evaluation/ folder; finished tasks are not repeated
+  --export            the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint
   --method            instead of the trained encoders: random (untrained ones), pca, or pixels
+  --suite             trains and evaluates many methods and puts them into one table; the same command again continues
   --config            another evaluation (default: pdr_jax/evaluation/config.py, with every key)
   --config.key=value  overrides one value, such as --config.data.path=FOLDER or --config.tasks="('linear',)"
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable
-from functools import partial
 
 from ml_collections import ConfigDict
 
 from pdr_jax import command_line
 from pdr_jax.errors import UserError
 
-METHODS = ("trained", "random", "pca", "pixels")
-TASKS = ("linear", "few_shot", "clustering", "identification", "factors", "geometry")
 FOLDER = "evaluation"
-TEST_SPLIT = "validation"  # of the run's data; nothing was trained or selected on its labels
 
 
 def main(argv: list[str]) -> int:
   """Flags -> features -> tasks -> tables; returns the exit code."""
-  method, argv = _take_method(argv)
+  options, argv = _take(argv, "method", "export", "suite")
+  if len(options) > 1:
+    raise UserError(f"--{' and --'.join(options)} exclude each other: give one of them")
+  if "suite" in options:
+    argv.insert(1, f"--config={options['suite']}")
   arguments = command_line.parse(argv, default_config=os.path.join(os.path.dirname(__file__), "evaluation", "config.py"))
 
   import jax
@@ -34,75 +39,78 @@ def main(argv: list[str]) -> int:
   from pdr_jax.main import cache_compilations
 
   cache_compilations(jax)
-  evaluate(arguments.config, arguments.workdir, method)
+  if "suite" in options:
+    from pdr_jax.evaluation import suite
+
+    return suite.run_suite(arguments.config, arguments.workdir, evaluate)
+  evaluate(arguments.config, arguments.workdir, options.get("method", "trained"), export=options.get("export"))
   return 0
 
 
-def _take_method(argv: list[str]) -> tuple[str, list[str]]:
-  rest, method = [], "trained"
+def _take(argv: list[str], *names: str) -> tuple[dict[str, str], list[str]]:
+  """The values of this program's own flags, and the other words. `--name=value` or `--name value`."""
+  rest, found = [], {}
   words = iter(argv)
   for word in words:
-    if word.split("=")[0] not in ("--method", "-method"):
+    name, _, value = word.partition("=")
+    if word.startswith("-") and name.lstrip("-") in names:
+      found[name.lstrip("-")] = value or next(words, "")
+    else:
       rest.append(word)
-      continue
-    method = word.split("=", 1)[1] if "=" in word else next(words, "")
-  if method not in METHODS:
-    raise UserError(f"--method={method}: must be one of {', '.join(METHODS)}")
-  return method, rest
+  return found, rest
 
 
-def evaluate(config: ConfigDict, workdir: str, method: str = "trained", say: Callable[[str], None] = print) -> dict[str, dict]:
+def evaluate(
+    config: ConfigDict, workdir: str, method: str = "trained", *, export: str | None = None, say: Callable[[str], None] = print
+) -> dict[str, dict]:
   """Runs the tasks of a configuration; returns `{task: result}`, which is also in `workdir/evaluation/`, with a table in `table.md`.
 
-  A task that its data cannot serve (no such label) is skipped with the reason. Raises `UserError` for what the user can mend.
+  Probes learn from the training split and are tested on `test`, or on the validation split where the data has no other. A task that its
+  data cannot serve (no such label) is skipped with the reason. `export` is a folder that replaces the run's checkpoint and configuration.
+  Raises `UserError` for what the user can mend.
   """
+  import jax
+
   from pdr_jax.data import pipeline
-  from pdr_jax.evaluation import extract, tables
-  from pdr_jax.files import write_atomically, write_json
+  from pdr_jax.evaluation import jobs, sources, tables
+  from pdr_jax.exports import reader
+  from pdr_jax.files import write_atomically
   from pdr_jax.training import run_dir
 
-  unknown = [task for task in config.tasks if task not in TASKS]
-  if unknown:
-    raise UserError(f"config.tasks: {unknown[0]!r} is unknown; choose from {', '.join(TASKS)}")
-  run = _data_of(run_dir.read_config(workdir), config)
-  say(pipeline.describe(run).summary())
-  encode, params, step = _encoder(run, workdir, method, config)
-  folder = os.path.join(workdir, FOLDER, *([] if method == "trained" else [method]))
-  classes = dict(pipeline.describe(run).classes)
-
-  splits = {}
-  for split in ("train", TEST_SPLIT):
-    data = run.data.to_dict() | {"split": split, "found": pipeline.describe(run)._replace(skipped=())}  # a folder may have changed
-    key = extract.fingerprint({"data": json.dumps(data, sort_keys=True, default=str), "method": method, "params": params or {}})
-    batches = pipeline.validation_batches(run, split=split)
-    say(f"features of {split}: {method} encoder" + (f", step {step}" if step is not None else ""))
-    splits[split] = extract.cached(os.path.join(folder, "features"), key, lambda batches=batches: extract.extract(encode, batches, classes))
-
-  train, test = splits["train"], splits[TEST_SPLIT]
-  asked = {"seeds": config.seeds, "labels": list(config.labels), "identity": config.identity}
+  _check(config, method, sources.NAMES, tuple(jobs.TASKS), jax)
+  if export:
+    reader.read_manifest(export)  # something else is not a run directory, but not an export either
+  run = _data_of(run_dir.read_config(export or workdir), config)
+  data = pipeline.describe(run)
+  say(data.summary())
+  source = sources.of_export(run, export) if export else sources.of_run(run, workdir, method, config.checkpoint)
+  folder = os.path.join(workdir, FOLDER, *([] if source.name in ("trained", "export") else [method]))
+  tests = dict(data.tests)
+  test_split = "test" if "test" in tests else "validation"
+  read = lambda split: _features(split, source, run, config, folder, say)
+  outside = {split: functools.partial(read, split) for split in tests if split != "test"}
+  context = jobs.Context(config, run, source, read("train"), read(test_split), test_split, outside, say)
   results = {}
   for task in config.tasks:
-    for name, job in _jobs(task, train, test, config, run, workdir, params if method == "trained" else None):
-      path = os.path.join(folder, f"{name.replace('/', '_')}.json")
-      key = extract.fingerprint({"train": train._asdict() | {"classes": 0}, "test": test._asdict() | {"classes": 0},
-                                 "asked": json.dumps(asked, sort_keys=True)})
-      result = _finished(path, key)
-      if result is None:
-        say(f"{name} ...")
-        try:
-          result = job()
-        except UserError as error:
-          result = {"skipped": str(error)}
-        result["protocol"] = result.get("protocol", {}) | {
-            "method": method, "checkpoint_step": step, "data": run.data.name, "splits": ["train", TEST_SPLIT], "key": key}
-        write_json(path, result)
-      if "skipped" in result:
-        say(f"{name}: not run, {result['skipped']}")
-      results[name] = result
-  document = tables.markdown(f"Evaluation of {workdir}: {method} features", results)
+    for name, job in jobs.TASKS[task](context):
+      results[name] = _result(name, job, context, folder)
+      _draw(name, results[name], folder)
+  document = tables.markdown(f"Evaluation of {export or workdir}: {source.name} features", results)
   write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
   return results
+
+
+def _check(config: ConfigDict, method: str, methods: tuple[str, ...], tasks: tuple[str, ...], jax) -> None:
+  if method not in methods:
+    raise UserError(f"--method={method}: must be one of {', '.join(methods)}")
+  unknown = [task for task in config.tasks if task not in tasks]
+  if unknown:
+    raise UserError(f"config.tasks: {unknown[0]!r} is unknown; choose from {', '.join(tasks)}")
+  if jax.process_count() > 1:
+    raise UserError("evaluation runs in one process (on all of its devices): start it on one host")
+  if config.batch_size % jax.local_device_count():
+    raise UserError(f"config.batch_size = {config.batch_size}: must be a multiple of the {jax.local_device_count()} devices")
 
 
 def _data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
@@ -119,88 +127,63 @@ def _data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   return run
 
 
-def _encoder(run: ConfigDict, workdir: str, method: str, config: ConfigDict):
-  """(encode, parameters or None, step or None) of what is evaluated."""
-  import jax
-  import numpy as np
-
-  from pdr_jax import methods
+def _features(split: str, source, run: ConfigDict, config: ConfigDict, folder: str, say: Callable[[str], None]):
+  """The features of a split, computed once for these parameters and this data."""
   from pdr_jax.data import pipeline
+  from pdr_jax.evaluation import extract, robustness
+
+  found = pipeline.describe(run)
+  data = run.data.to_dict() | {"split": split, "found": found._replace(skipped=())}  # a folder may have changed
+  key = extract.fingerprint({"data": json.dumps(data, sort_keys=True, default=str), "method": source.name, "params": source.params or {}})
+  batches = pipeline.validation_batches(run, split=split)
+  say(f"features of {split}: {source.name} encoder" + (f", step {source.step}" if source.step is not None else ""))
+  features = extract.cached(os.path.join(folder, "features"), key, lambda: extract.extract(source.encode, batches, dict(found.classes)))
+  return robustness.with_light(features, config.light_angles) if config.light_angles else features
+
+
+def _result(name: str, job: Callable[[], dict], context, folder: str) -> dict:
+  """What a job gives, or gave at an earlier start for the same features and settings; kept in `folder`."""
   from pdr_jax.evaluation import extract
-  from pdr_jax.training.checkpoints import check_params, load_params
+  from pdr_jax.files import write_json
 
-  if jax.process_count() > 1:
-    raise UserError("evaluation runs in one process (on all of its devices): start it on one host")
-  if run.train.batch_size % jax.local_device_count():
-    raise UserError(f"config.batch_size = {run.train.batch_size}: must be a multiple of the {jax.local_device_count()} devices")
-  if method == "pixels":
-    return extract.pixels, None, None
-  system, side = methods.create(run), run.data.side
-  example = {"image": np.zeros((1, side, side, 3), np.float32)}
-  expected = jax.eval_shape(system.init, jax.random.key(run.seed), example).params
-  if method == "pca":
-    blocks = jax.eval_shape(system.encode, expected, jax.ShapeDtypeStruct((1, side, side, 3), np.float32))
-    batches = pipeline.validation_batches(run, split="train", image_only=True)
-    return extract.principal_components(batches, sum(block.shape[1] for block in blocks.values())), None, None
-  if method == "random":
-    params = jax.device_get(jax.jit(system.init)(jax.random.key(run.seed), example).params)
-    return partial(system.encode, params), params, 0
-  if config.checkpoint not in ("best", "latest") and not config.checkpoint.isdecimal():
-    raise UserError(f"config.checkpoint = {config.checkpoint}: must be best, latest, or a step such as 1000")
-  params, step = load_params(workdir, config.checkpoint)
-  check_params(params, expected)
-  return partial(system.encode, params), params, step
-
-
-def _jobs(task, train, test, config, run, workdir, params):
-  """(name, function without arguments) for every table that a task makes of these labels."""
-  import numpy as np
-
-  from pdr_jax.evaluation import clustering, factors, few_shot, identification, linear
-
-  seeds = range(config.seeds)
-  labels = list(config.labels) or [name for name, values in train.labels.items() if np.issubdtype(values.dtype, np.integer)]
-  values = {name: np.unique(train.labels[name]) if name in train.labels else np.arange(2) for name in labels}
-  labels = [name for name in labels if name != config.identity]
-  binary = [name for name in labels if set(values[name]) <= {-1, 0, 1}]
-  several = [name for name in labels if name not in binary]
-  if task == "linear":
-    yield from ((f"linear/{name}", lambda name=name: linear.multi_class(train, test, name, seeds=seeds)) for name in several)
-    if binary:
-      yield "linear/attributes", lambda: linear.multi_label(train, test, binary, seeds=seeds)
-  elif task == "few_shot":
-    yield from ((f"few_shot/{name}", lambda name=name: few_shot.few_shot(train, test, name, draws=seeds)) for name in several)
-  elif task == "clustering":
-    yield from ((f"clustering/{name}", lambda name=name: clustering.clustering(test, name, seeds=seeds)) for name in several)
-  elif task == "identification":
-    if config.identity in train.labels:
-      yield "identification/closed_set", lambda: identification.closed_set(train, test, config.identity, seeds=seeds)
-      yield "identification/verification", lambda: identification.verification(train, test, config.identity, seeds=seeds)
-  elif task == "factors":
-    if factors.groups(train):
-      yield "factors", lambda: factors.factors(train, test)
-  elif params is not None:
-    yield "geometry", lambda: _geometry(run, params)
+  config, path = context.config, os.path.join(folder, f"{name.replace('/', '_')}.json")
+  section = config.get(name.split("/")[0])
+  asked = {"seeds": config.seeds, "labels": list(config.labels), "identity": config.identity, "section": section and section.to_dict(),
+           "light_angles": list(config.light_angles)}
+  features = {split: part._asdict() | {"classes": 0} for split, part in (("train", context.train), ("test", context.test))}
+  key = extract.fingerprint({**features, "asked": json.dumps(asked, sort_keys=True)})
+  result = _finished(path, key)
+  if result is None:
+    context.say(f"{name} ...")
+    try:
+      result = job()
+    except UserError as error:
+      result = {"skipped": str(error)}
+    result["protocol"] = result.get("protocol", {}) | {
+        "method": context.source.name, "checkpoint_step": context.source.step, "data": context.run.data.name,
+        "splits": ["train", context.test_split], "key": key}
+    write_json(path, result)
+  if "skipped" in result:
+    context.say(f"{name}: not run, {result['skipped']}")
+  return result
 
 
-def _geometry(run: ConfigDict, params: dict) -> dict:
-  """The model's depth against truth, next to constant and average true depth. Raises `UserError` without truth."""
-  from pdr_jax import methods
-  from pdr_jax.data import pipeline
-  from pdr_jax.methods import TrainState
-  from pdr_jax.training import step as steps
-  from pdr_jax.training.validation import Validator
+def _draw(name: str, result: dict, folder: str) -> None:
+  """The picture of a result that is a matrix or a curve, beside its JSON."""
+  if "skipped" in result or name.split("/")[0] not in ("factors", "robustness"):
+    return
+  from pdr_jax.report import curves, figures, heat_map
 
-  if not pipeline.describe(run).has_truth:
-    raise UserError("the data has no true depth")
-  validator = Validator(methods.create(run), pipeline.validation_batches(run), run)
-  scores = validator.scores(steps.replicate(TrainState(step=0, params=params, opt_state=(), ema=None)), 0)
-  baselines = validator.baselines()
-  columns = ("val/side", "val/mad", "val/relief")
-  rows = {"model": scores, **baselines}
-  return {"task": "geometry: SIDE, MAD (degrees) and relief at the input view",
-          "protocol": {"test": validator.examples, "masks": "true and rendered, eroded by 3 x 3"},
-          "results": {name: {key.removeprefix("val/"): row[key] for key in columns if key in row} for name, row in rows.items()}}
+  if name == "factors":
+    figure = heat_map.heat_map(result["results"], "features (rows) that tell a factor (columns)", label="held-out R2 of a ridge")
+  else:
+    places = result["degrees"]
+    labels = result["results"][next(iter(result["results"]))]
+    point = lambda place, score: (places[place], score["mean"], score["std"] or 0.0)
+    points = lambda curve: [point(place, one["balanced_accuracy"]) for place, one in curve.items()]
+    panels = {label: {subset: points(found[label]) for subset, found in result["results"].items()} for label in labels}
+    figure = curves.curves(panels, name.replace("/", ": "), across="degrees outside of the training range", upwards="balanced accuracy")
+  figures.save(figure, os.path.join(folder, f"{name.replace('/', '_')}.png"))
 
 
 def _finished(path: str, key: str) -> dict | None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from pdr_jax.evaluation.features import Features
 from pdr_jax.files import write_atomically
 
-TRUTH = ("light", "view")  # exact factors of embedded worlds, kept as numbered labels: light/0, light/1, ...
+TRUTH = {"light": "light", "view": "view", "weights": "depth"}  # exact factors of embedded worlds, numbered labels: light/0, light/1, ...
 Encode = Callable[[Float[Array, "B S S 3"]], dict[str, Float[Array, "B _"]]]
 
 
@@ -32,7 +32,8 @@ def extract(encode: Encode, batches: Iterable[dict], classes: dict[str, tuple[st
 
   Args:
     encode: a pure function; it runs on every local device, with the batch spread over them.
-    batches: with `image` `[B,S,S,3]`, `_mask` `[B]`, and `label/NAME` `[B]`; exact `light` and `view` become numbered labels.
+    batches: with `image` `[B,S,S,3]`, `_mask` `[B]`, and `label/NAME` `[B]`; exact `light`, `view`, shape `weights` and the mean
+      `albedo` colour become numbered labels.
     classes: names of the classes by `label/NAME`.
   """
   devices = jax.local_device_count()
@@ -53,10 +54,13 @@ def extract(encode: Encode, batches: Iterable[dict], classes: dict[str, tuple[st
 
 def _labels(batch: dict) -> dict[str, np.ndarray]:
   labels = {name.removeprefix("label/"): np.asarray(values) for name, values in batch.items() if name.startswith("label/")}
-  for name in TRUTH:
-    if name in batch:
-      columns = np.asarray(batch[name], np.float32)
-      labels |= {f"{name}/{i}": column for i, column in enumerate(columns.reshape(len(columns), -1).T)}
+  truth = {factor: batch[name] for name, factor in TRUTH.items() if name in batch}
+  if "albedo" in batch and "mask" in batch:  # its mean colour on the object
+    weight = np.asarray(batch["mask"], np.float32)[..., None]
+    truth["albedo"] = (np.asarray(batch["albedo"]) * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
+  for factor, values in truth.items():
+    columns = np.asarray(values, np.float32)
+    labels |= {f"{factor}/{i}": column for i, column in enumerate(columns.reshape(len(columns), -1).T)}
   return labels
 
 

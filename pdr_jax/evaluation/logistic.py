@@ -6,11 +6,11 @@ Each problem minimises, over coefficients `w` and an intercept that is not penal
 
 which is scikit-learn's `LogisticRegression` with `C = 1 / (l2 * sum of the example weights)`. All problems share the features, so that
 an iteration is two matrix products for all of them. L-BFGS (Liu and Nocedal 1989) runs in the eigenbasis of the features' second moments,
-where the Hessian at the start is diagonal but for the example weights; its first step is then nearly Newton's.
+where the Hessian at the start is diagonal but for the example weights; its first step is then nearly Newton's. The penalties are gone
+through from the strongest to the weakest, each from the solution before: weak ones, which take the most iterations, start near their end.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -42,21 +42,22 @@ def fit_binary(
     features: Float[Array, "N D"],
     targets: Float[Array, "N T"],
     weights: Float[Array, "S N"],
-    l2: Float[Array, " L"],
+    l2: Float[Array, "L ..."],
     *,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Fit:
   """One problem for each row of example weights, penalty and label. Features should be standardised; targets are 0 or 1.
 
-  A problem stops when its gradient's norm is at most `tolerance`, or after `max_iterations`.
+  A problem stops when its gradient's norm is at most `tolerance`, or after `max_iterations`. `l2` may give each label its own: `[L, T]`.
   """
-  solve, shape = _solver(features, tolerance, max_iterations), (len(l2), len(weights), targets.shape[1])
-  strengths, rows, labels = (index.ravel() for index in jnp.indices(shape))
+  path, rows = _solver(features, tolerance, max_iterations), len(weights)
+  strengths = jnp.broadcast_to(l2 if l2.ndim == 2 else l2[:, None], (len(l2), targets.shape[1]))
+  seeds, labels = (index.ravel() for index in jnp.indices((rows, targets.shape[1])))
   fit = jax.lax.map(
-      lambda at: solve(targets[:, at[2]][None], weights[at[1]], l2[at[0]], jax.nn.sigmoid),
-      (strengths, rows, labels), batch_size=_together(math.prod(shape), len(features)))
-  fit = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(*shape, *leaf.shape[1:]), 0, 1), fit)
+      lambda at: path(targets[:, at[1]][None], weights[at[0]], strengths[:, at[1]], jax.nn.sigmoid),
+      (seeds, labels), batch_size=_together(len(seeds), len(features)))
+  fit = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(rows, -1, *leaf.shape[1:]), 1, 2), fit)
   return fit._replace(coefficients=fit.coefficients[..., 0, :], intercepts=fit.intercepts[..., 0])
 
 
@@ -72,13 +73,9 @@ def fit_multinomial(
     max_iterations: int = MAX_ITERATIONS,
 ) -> Fit:
   """One softmax problem for each row of example weights and penalty; labels are 0 to `classes - 1`. Otherwise as `fit_binary`."""
-  solve, shape = _solver(features, tolerance, max_iterations), (len(l2), len(weights))
-  strengths, rows = (index.ravel() for index in jnp.indices(shape))
-  targets = jax.nn.one_hot(labels, classes, axis=0)
-  fit = jax.lax.map(
-      lambda at: solve(targets, weights[at[1]], l2[at[0]], functools.partial(jax.nn.softmax, axis=0)),
-      (strengths, rows), batch_size=_together(math.prod(shape), len(features) * classes))
-  return jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(*shape, *leaf.shape[1:]), 0, 1), fit)
+  path, targets = _solver(features, tolerance, max_iterations), jax.nn.one_hot(labels, classes, axis=0)
+  return jax.lax.map(lambda row: path(targets, row, l2, functools.partial(jax.nn.softmax, axis=0)), weights,
+                     batch_size=_together(len(weights), len(features) * classes))
 
 
 def _together(problems: int, logits: int) -> int:
@@ -137,7 +134,7 @@ def adam_probe(
 
 
 def _solver(features, tolerance: float, max_iterations: int):
-  """Prepares what all problems share. Returns `solve(targets [T, N], weights [N], l2, inverse link) -> Fit` of one, without S and L."""
+  """Prepares what all problems share. Returns `path(targets [T, N], weights [N], l2 [L], inverse link) -> Fit` of one, without S."""
   with jax.default_matmul_precision("highest"):
     examples, width = features.shape
     # With fewer examples than features, coefficients outside of the span of the examples are zero.
@@ -148,16 +145,14 @@ def _solver(features, tolerance: float, max_iterations: int):
     spectrum = jnp.append(jnp.maximum(spectrum, 0.0), 1.0)
   optimizer = optax.scale_by_lbfgs(MEMORY)
 
-  def solve(targets, weights, l2, inverse_link) -> Fit:
+  def solve(targets, weights, l2, inverse_link, coefficients):
     weights = (weights / weights.sum())[None]
     prior = jnp.clip(jnp.sum(targets * weights, axis=1, keepdims=True), 1 / examples, 1 - 1 / examples)
     penalty = jnp.append(jnp.full(spectrum.size - 1, l2), 0.0)[None]
     unit = jax.lax.rsqrt(prior * (1 - prior) * spectrum[None] + penalty)  # of coefficients for which the Hessian is near the identity
 
     def start():
-      intercept = jnp.log(prior) - (jnp.log1p(-prior) if len(targets) == 1 else 0.0)
-      coefficients = jnp.concatenate([jnp.zeros_like(unit[:, 1:]), intercept], axis=1)
-      logits = jnp.broadcast_to(intercept, targets.shape)
+      logits = coefficients @ design.T
       return coefficients, logits, gradient(coefficients, logits), optimizer.init(coefficients), 0
 
     def gradient(coefficients, logits):
@@ -182,9 +177,17 @@ def _solver(features, tolerance: float, max_iterations: int):
 
     with jax.default_matmul_precision("highest"):
       coefficients, _, slope, _, count = jax.lax.while_loop(unfinished, step, start())
-      return Fit(coefficients[:, :-1] @ basis.T, coefficients[:, -1], jnp.linalg.norm(slope), count)
+      return coefficients, Fit(coefficients[:, :-1] @ basis.T, coefficients[:, -1], jnp.linalg.norm(slope), count)
 
-  return solve
+  def path(targets, weights, l2, inverse_link) -> Fit:
+    share = jnp.clip((targets * weights[None]).sum(axis=1) / weights.sum(), 1 / examples, 1 - 1 / examples)
+    intercept = jnp.log(share) - (jnp.log1p(-share) if len(targets) == 1 else 0.0)
+    start = jnp.zeros((len(targets), spectrum.size)).at[:, -1].set(intercept)
+    order = jnp.argsort(-l2)
+    fits = jax.lax.scan(lambda before, strength: solve(targets, weights, strength, inverse_link, before), start, l2[order])[1]
+    return jax.tree.map(lambda leaf: leaf[jnp.argsort(order)], fits)
+
+  return path
 
 
 def _line_search(slope_at, slope_here):

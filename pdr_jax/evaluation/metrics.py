@@ -1,6 +1,6 @@
 """Scores of classification, clustering, verification and segmentation, as plain floats in [0, 1] (adjusted Rand: from -0.5).
 
-Scikit-learn computes what it has; the rest is written out here.
+Scikit-learn computes what it has, but for what a confusion matrix gives at once; the rest is written out here.
 """
 
 from collections.abc import Sequence
@@ -19,12 +19,18 @@ def classification(truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"
   `scores` of K classes: larger is likelier; K = 1 for a binary label, then of class 1. Average precision is that of class 1 for a binary
   label and otherwise the mean over one class against the rest. Means over classes go over those that occur in `truth`.
   """
-  present = np.unique(truth)
+  return decisions(truth, predicted) | {"average_precision": average_precision(truth, scores)}
+
+
+def decisions(truth: Int[np.ndarray, " N"], predicted: Int[np.ndarray, " N"]) -> dict[str, float]:
+  """What of `classification` needs no scores."""
+  counts = confusion(truth, predicted, int(max(truth.max(), predicted.max())) + 1)
+  right, true, called = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+  present = true > 0
   return {
       "accuracy": float(np.mean(truth == predicted)),
-      "balanced_accuracy": float(metrics.recall_score(truth, predicted, labels=present, average="macro", zero_division=0)),
-      "macro_f1": float(metrics.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)),
-      "average_precision": average_precision(truth, scores),
+      "balanced_accuracy": float(np.mean(right[present] / true[present])),
+      "macro_f1": float(np.mean(2 * right[present] / (true + called)[present])),
   }
 
 

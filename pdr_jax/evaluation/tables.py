@@ -21,6 +21,9 @@ def markdown(title: str, results: dict[str, dict]) -> str:
     parts += [f"{result['task']}; {sizes}; seeds {protocol.get('seeds', '-')}{majority}.", "", *_table(list(_rows(result["results"]))), ""]
     if result.get("leakage"):
       parts += ["Leakage: " + ", ".join(f"{factor} {value:.2f}" for factor, value in result["leakage"].items()) + ".", ""]
+    if result.get("gap_closed"):
+      share = ", ".join(f"{key} {100 * value:.0f} %" for key, value in result["gap_closed"].items() if value is not None)
+      parts += [f"Closed of the gap between average true depth and the supervised bound: {share or 'nothing, there is no gap'}.", ""]
     if result.get("numbers"):
       parts += ["Single numbers of all features: " + ", ".join(f"{key} {value:.2f}" for key, value in result["numbers"].items()) + ".", ""]
   return "\n".join(parts)

@@ -29,8 +29,19 @@ def test_strangers_are_left_out_of_the_closed_set():
   train, test = (one_block(clumps("perfect", people(*who), who[-1])) for who in ((0, 3, 10, 0), (1, 6, 10, 1)))
   found = identification.closed_set(train, test, "who", seeds=[0])
   assert found["protocol"]["test"] == 20 and found["protocol"]["unknown_left_out"] == 30
-  with pytest.raises(UserError, match="no class of label 'who' in the test split is in the train split"):
-    identification.closed_set(train, clumps("perfect", people(3, 6, 10, 1), 1), "who")
+
+
+def test_people_that_train_does_not_have_are_their_own_gallery():
+  train, test = one_block(clumps("perfect", people(0, 3, 10, 0))), one_block(clumps("perfect", people(3, 6, 10, 1), 1))
+  found = identification.closed_set(train, test, "who", seeds=[0])
+  assert found["protocol"]["train"] == found["protocol"]["test"] == 15 and found["protocol"]["gallery"].startswith("every other")
+  gallery, probes = identification.halves(test, "who")
+  for part in (gallery, probes):
+    assert np.bincount(part.labels["who"])[3:].tolist() == [5, 5, 5]
+  rows = {row.tobytes() for row in gallery.blocks["depth"]}
+  assert not rows & {row.tobytes() for row in probes.blocks["depth"]}
+  with pytest.raises(UserError, match="none has four examples"):
+    identification.closed_set(train, one_block(clumps("perfect", people(3, 6, 3, 1), 1)), "who")
 
 
 def test_nearest_mean_against_a_loop():

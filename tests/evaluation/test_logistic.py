@@ -70,7 +70,8 @@ def test_multinomial_agrees_with_scikit_learn(problem):
       expected = reference(features, classes, weights[s], l2)
       assert np.mean(logits.argmax(axis=1) == expected.predict(features)) >= 0.99
       assert (logits.argmax(axis=1) < 3).all()
-      np.testing.assert_allclose(softmax(logits[:, :3], axis=1), expected.predict_proba(features), atol=5e-3)
+      # A gradient of 1e-5 leaves coefficients under a penalty of 1e-4 up to 0.1 from the end.
+      np.testing.assert_allclose(softmax(logits[:, :3], axis=1), expected.predict_proba(features), atol=1e-2)
 
 
 def test_more_features_than_examples(problem):
