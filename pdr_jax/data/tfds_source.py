@@ -107,11 +107,13 @@ class Reader:
   """Random access to the chosen features of one split, array_record or TFRecord. Raises NotImplementedError for other formats.
 
   Images stay encoded bytes where `encoded` says so, to be decoded here and not by OpenCV, which takes half a JPEG for a whole one.
+  Reading raises UserError where the files are cut short or gone.
   """
 
   def __init__(self, builder, split: str, paths: list[str], *, encoded: bool):
     import tensorflow_datasets as tfds
     features = builder.info.features
+    self._name = builder.name
     self._features = _chosen(features, paths)
     self._decoders = {"image": tfds.decode.SkipDecoding()} if encoded and isinstance(features["image"], tfds.features.Image) else None
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
@@ -123,7 +125,11 @@ class Reader:
     return len(self._source)
 
   def __getitem__(self, index: int) -> dict:
-    return self._features.deserialize_example_np(self._source[index], decoders=self._decoders)
+    try:
+      record = self._source[index]
+    except Exception as error:  # array_record and file systems raise what they like
+      raise UserError(f"data.name={self._name}: its prepared files are damaged or gone ({_line(error)}); prepare it again") from error
+    return self._features.deserialize_example_np(record, decoders=self._decoders)
 
 
 class _LazyReader:

@@ -56,7 +56,7 @@ class Checkpoints:
     self._workdir, self._say, self._best_metric = workdir, say, best_metric
     alone = {}
     if jax.process_count() > 1:  # Orbax would wait for the others
-      alone["multiprocessing_options"] = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+      alone = dict(create=False, multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}))
     self._open = lambda: ocp.CheckpointManager(
         os.path.join(workdir, FOLDER),
         options=ocp.CheckpointManagerOptions(
@@ -71,7 +71,10 @@ class Checkpoints:
             **alone,
         ),
     )
-    self._manager = self._open() if jax.process_index() == 0 else None
+    self._manager = None
+    if jax.process_index() == 0:
+      os.makedirs(os.path.join(workdir, FOLDER), exist_ok=True)
+      self._manager = self._open()
 
   def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
     """Begins to save: on return the copy off the device is complete, the writing goes on. `metrics`: of a validation of this very state."""

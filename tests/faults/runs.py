@@ -1,0 +1,55 @@
+"""Starts toy runs as processes, and reads what they leave behind."""
+
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from pdr_jax.training.logging import read_metrics
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOY = [sys.executable, os.path.join(HERE, "toy_run.py")]
+
+
+def start(command: list[str], output=subprocess.PIPE, **environment: str) -> subprocess.Popen:
+  """One process of its own, stdout and stderr together."""
+  environment = os.environ | environment | {"PYTHONUNBUFFERED": "1"}
+  return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace")
+
+
+def records(workdir) -> list[dict]:
+  """The lines of metrics.jsonl without speeds."""
+  return [{name: value for name, value in line.items() if not name.startswith("speed")} for line in read_metrics(str(workdir))]
+
+
+def newest(workdir) -> int:
+  """The step of the newest finished checkpoint, -1 without one."""
+  folder = os.path.join(workdir, "checkpoints")
+  return max((int(name) for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if name.isdigit()), default=-1)
+
+
+def arrays(workdir, step: int) -> dict[str, np.ndarray]:
+  """Every array of a checkpoint by its path, read without any code of ours."""
+  found = {}
+  with ocp.PyTreeCheckpointer() as reader:
+    for item in ("params", "ema", "rest"):
+      folder = os.path.join(os.path.abspath(workdir), "checkpoints", str(step), item)
+      if os.path.isdir(folder):
+        tree = reader.metadata(folder).item_metadata.tree
+        tree = reader.restore(folder, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        found |= {f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}": np.asarray(leaf) for path, leaf in leaves}
+  return found
+
+
+def until(true, process: subprocess.Popen | None = None, seconds: float = 240) -> None:
+  """Waits for something that a run does; fails when the run ends before."""
+  end = time.monotonic() + seconds
+  while not true():
+    assert time.monotonic() < end, "it did not happen"
+    assert process is None or process.poll() is None, process.stdout.read()
+    time.sleep(0.02)

@@ -1,0 +1,173 @@
+"""A full disk, half a checkpoint, a checkpoint of another version, a run directory of an older program."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+import runs
+import toy
+
+from pdr_jax.errors import UserError
+from pdr_jax.training import checkpoints, loop, run_dir
+from pdr_jax.training import step as steps
+
+
+def train(workdir, config=None, data=None):
+  return loop.train(config or toy.config(), str(workdir), method=toy.method(), data=data or toy.data())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """Twelve steps without a fault, checkpoints at 8 and 12."""
+  workdir = tmp_path_factory.mktemp("whole")
+  train(workdir)
+  return workdir
+
+
+@contextlib.contextmanager
+def small_tmpfs(path):
+  path.mkdir()
+  if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "pdr_jax_test", str(path)], capture_output=True, check=False).returncode:
+    pytest.skip("mounting a tmpfs is not permitted here; the other case fills a disk by a limit")
+  try:
+    yield
+  finally:
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+class Disturbed(toy.Stream):
+  """Calls `act` before the batch with number `at` is drawn."""
+
+  def __next__(self):
+    if self._next == self.at:
+      self.act()
+    return super().__next__()
+
+
+def disturbed(at, act):
+  data = toy.data()
+  data.train.__class__ = type("_", (Disturbed,), {"at": at, "act": staticmethod(act)})
+  return data
+
+
+def fill(folder):
+  """Takes what room is left."""
+  with open(os.path.join(folder, "filler"), "wb", buffering=0) as file, contextlib.suppress(OSError):
+    while True:
+      file.write(bytes(4096))
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "limit"])
+def test_a_full_disk_stops_with_one_line_and_leaves_the_last_good_checkpoint(whole, tmp_path, kind):
+  """tmpfs: no room at all. limit: no file may grow (RLIMIT_FSIZE), where mounting is not permitted."""
+  workdir = tmp_path / "disk" / "run"
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+  def full():
+    runs.until(lambda: runs.newest(workdir) == 4)  # it is written while the run goes on
+    fill(tmp_path / "disk") if kind == "tmpfs" else resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+
+  with small_tmpfs(tmp_path / "disk") if kind == "tmpfs" else contextlib.nullcontext():
+    try:
+      with pytest.raises(UserError) as error:
+        train(workdir, data=disturbed(7, full))
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "no room is left on the disk" in str(error.value) and "\n" not in str(error.value)
+    assert runs.newest(workdir) == 4 and "params/w" in runs.arrays(workdir, 4)
+    with contextlib.suppress(FileNotFoundError):
+      os.remove(tmp_path / "disk" / "filler")
+    again = toy.data()
+    assert train(workdir, data=again).exit_code == 0 and again.train.drawn[0] == 4
+    same(workdir, whole)
+
+
+def same(workdir, whole):
+  assert runs.records(workdir) == runs.records(whole)
+  a, b = runs.arrays(workdir, 12), runs.arrays(whole, 12)
+  assert a.keys() == b.keys() and len(a) >= 6
+  for name in b:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("lost", ["params", "run", "_CHECKPOINT_METADATA", "every second file"])
+def test_half_a_checkpoint_is_passed_over(whole, tmp_path, capsys, lost):
+  workdir = shutil.copytree(whole, tmp_path / "run")
+  newest = workdir / "checkpoints" / "12"
+  if lost == "every second file":
+    for path in sorted(path for path in newest.rglob("*") if path.is_file())[::2]:
+      path.unlink()
+  else:
+    shutil.rmtree(newest / lost) if (newest / lost).is_dir() else (newest / lost).unlink()
+  result = train(workdir)
+  out = capsys.readouterr().out
+  assert result.exit_code == 0
+  if "checkpoint of step 12 cannot be read" in out:
+    assert "using the one before, of step 8" in out and "continuing from the checkpoint of step 8" in out
+  else:  # a name that Orbax does not take for a checkpoint any more, or a file that holds nothing of the state
+    assert "continuing from the checkpoint of step" in out
+  same(workdir, whole)
+
+
+def edit_run(workdir, step, change):
+  path = workdir / "checkpoints" / str(step) / "run" / "metadata"
+  record = json.loads(path.read_text())
+  change(record)
+  path.write_text(json.dumps(record))
+
+
+def test_a_checkpoint_of_a_later_version_is_refused_by_name_and_an_older_one_read(whole, tmp_path):
+  workdir = shutil.copytree(whole, tmp_path / "run")
+  edit_run(workdir, 12, lambda record: record.update(format=checkpoints.FORMAT + 1))
+  with pytest.raises(UserError, match=r"checkpoint of step 12 .* was written by a later pdr_jax \(format 2, this one reads 1\)"):
+    train(workdir)
+  assert runs.newest(workdir) == 12
+  edit_run(workdir, 12, lambda record: record.pop("format"))  # as written before the number existed
+  data = toy.data()
+  assert train(workdir, data=data).exit_code == 0 and data.train.drawn == []
+
+
+def test_parameters_alone_are_restored(whole):
+  params, step = checkpoints.load_params(str(whole), "latest")
+  read = runs.arrays(whole, 12)
+  assert step == 12
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    np.testing.assert_array_equal(leaf, read["params/" + jax.tree_util.keystr(path, simple=True, separator="/")])
+
+
+def test_run_directories_of_before_a_key_existed_continue_and_free_keys_may_change(whole, tmp_path):
+  workdir = shutil.copytree(whole, tmp_path / "run")
+  config = json.loads((workdir / run_dir.CONFIG).read_text())
+  for key in ("grace_seconds", "skip_nonfinite", "stall_minutes"):
+    del config["train"][key]
+  del config["vq_vae"]
+  (workdir / run_dir.CONFIG).write_text(json.dumps(config))
+  assert run_dir.read_config(str(workdir)).train.skip_nonfinite == 0
+  assert train(workdir).exit_code == 0
+  assert train(workdir, toy.config(grace_seconds=3.0, stall_minutes=1.0)).exit_code == 0
+  with pytest.raises(UserError, match=r"train.skip_nonfinite: 0 -> 2"):
+    train(workdir, toy.config(skip_nonfinite=2))
+
+
+def test_restoring_into_another_placement_keeps_every_bit(whole):
+  """What was saved from four devices, onto one."""
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[-1])
+  abstract = steps.abstract_state(toy.method(), 0, toy.data().validation[0])
+  abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=one), abstract)
+  manager = checkpoints.Checkpoints(str(whole), keep=2, best_metric="val/error")
+  state = manager.restore_latest(abstract).state
+  manager.close()
+  assert all(leaf.devices() == {jax.devices()[-1]} for leaf in jax.tree.leaves(state))
+  np.testing.assert_array_equal(state.params["w"], runs.arrays(whole, 12)["params/w"])
+
+
+def test_sigxfsz_is_not_what_ends_the_run():
+  """Python ignores it, or the limit above would kill the process and the test would show nothing."""
+  assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN

@@ -1,0 +1,133 @@
+"""Fuzzing of what users hand over: images, zips, labels.csv and overrides of the configuration give a result or one clear error."""
+
+import io
+import os
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pdr_jax import command_line, config
+from pdr_jax.config_checks import flatten, validate
+from pdr_jax.data import decode, image_folder, labels
+from pdr_jax.errors import UserError
+
+QUICK = dict(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+
+
+def encoded(kind: str) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(buffer, kind)
+  return buffer.getvalue()
+
+
+IMAGES = {kind: encoded(kind) for kind in ("PNG", "JPEG", "BMP", "WEBP", "PPM")}
+
+
+NUMBERS = [b"\xff" * 4, bytes(4), struct.pack("<I", 2**31 - 1), struct.pack(">I", 2**31)]
+
+
+@st.composite
+def damaged(draw, whole: bytes):
+  """A file with bytes changed, cut out, repeated or put in, mostly near its head, where the structure is."""
+  data = bytearray(whole)
+  for _ in range(draw(st.integers(1, 4))):
+    place = draw(st.one_of(st.integers(0, min(64, len(data))), st.integers(0, len(data))))
+    piece = draw(st.one_of(st.binary(max_size=8), st.sampled_from(NUMBERS)))
+    data[place : place + draw(st.integers(0, 16))] = piece
+  return bytes(data)
+
+
+@settings(max_examples=100, **QUICK)
+@given(st.sampled_from(sorted(IMAGES)).flatmap(lambda kind: damaged(IMAGES[kind])))
+def test_a_damaged_image_is_decoded_or_a_bad_image(data):
+  try:
+    image = decode.decode_image(data, 32)
+  except decode.BadImage as error:
+    assert str(error) and "\n" not in str(error)
+  else:
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8
+
+
+def zipped() -> bytes:
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    for i in range(6):
+      file.writestr(f"{'ab'[i % 2]}/{i}.png", IMAGES["PNG"])
+  return buffer.getvalue()
+
+
+def folder_config(path):
+  wanted = config.base()
+  wanted.data.update(name="image_folder", path=str(path), side=32, train_examples=0, val_examples=0)
+  return wanted
+
+
+@settings(max_examples=40, **QUICK)
+@given(data=damaged(zipped()))
+def test_a_damaged_zip_is_read_or_one_line(tmp_path, data):
+  path = tmp_path / "images.zip"
+  path.write_bytes(data)
+  wanted = folder_config(path)
+  try:
+    opened = image_folder.open_image_folder(wanted)
+  except UserError as error:
+    assert str(error)
+  else:
+    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (opened.train.size, 32, 32, 3)
+  assert os.listdir(tmp_path) == ["images.zip"]  # nothing was unpacked
+
+
+@pytest.mark.parametrize("name", ["../out.png", "/tmp/out.png", "a/../../out.png", "..\\out.png"])
+def test_a_name_in_a_zip_that_leads_outside_writes_nothing(tmp_path, name):
+  folder = tmp_path / "in"
+  folder.mkdir()
+  with zipfile.ZipFile(folder / "images.zip", "w") as file:
+    for entry in (name, "a.png", "b.png"):
+      file.writestr(entry, IMAGES["PNG"])
+  image_folder.open_image_folder(folder_config(folder / "images.zip"))
+  assert sorted(os.listdir(tmp_path)) == ["in"] and os.listdir(folder) == ["images.zip"]
+
+
+ROWS = st.binary(max_size=200).map(lambda rest: b"name,x\na.png," + rest)
+TABLE = b"name,age,mood\na.png,3,glad\nb.png,4.5,sad\nc.png,,glad\n"
+
+
+@settings(max_examples=200, **QUICK)
+@given(st.one_of(damaged(TABLE), st.binary(max_size=200), ROWS))
+def test_a_damaged_table_of_labels_is_read_or_one_line(data):
+  names = ["a.png", "b.png", "c.png"]
+  try:
+    found = labels.read_csv(data, "labels.csv", names)
+  except UserError as error:
+    assert str(error).startswith("labels.csv")
+    return
+  for name, values in found.columns.items():
+    assert values.shape == (3,) and values.dtype in (np.int32, np.float32)
+    assert name not in found.classes or values.max() < len(found.classes[name])
+
+
+KEYS = flatten(config.base())
+VALUES = st.one_of(
+    st.binary(max_size=12).map(lambda text: text.decode("latin-1")), st.integers().map(str), st.floats().map(repr), st.booleans().map(str),
+    st.sampled_from(["()", "(1,2", "[]", "{}", "None", "nan", "inf", "1e999", "'", '"', "\\", "__import__('os')", "(1,2,3,4)", "${x}"]))
+
+
+@settings(max_examples=100, **QUICK)
+@given(key=st.sampled_from(sorted(KEYS)), value=VALUES)
+def test_an_override_is_taken_or_one_line(tmp_path, key, value):
+  """The value is data: nothing in it is run."""
+  file = tmp_path / "some_config.py"
+  if not file.exists():
+    file.write_text("from pdr_jax.config import base\ndef get_config(variant=''):\n  return base()\n")
+  try:
+    parsed = command_line.parse(["main", "--config", str(file), "--workdir", "w", f"--config.{key}={value}"]).config
+    validate(parsed, 4)
+  except UserError as error:
+    assert str(error)
+  else:
+    assert isinstance(flatten(parsed)[key], (type(KEYS[key]), int))

@@ -1,0 +1,87 @@
+"""The toy run of tests/training in processes of its own, to be stopped, killed and starved:
+
+  python tests/faults/toy_run.py WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH] [--hang_at=BATCH]
+
+Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number of the process.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "training"))
+if __name__ == "__main__":
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  sys.modules["torch"] = None  # TensorBoard's writer would import it, which takes seconds
+
+import jax
+import jax.numpy as jnp
+import toy
+
+from pdr_jax import command_line
+from pdr_jax.losses import contrastive
+from pdr_jax.methods import Method
+from pdr_jax.training import distributed, loop
+
+
+def method() -> Method:
+  """The toy method with what LOOCC does across devices: NT-Xent of each image's colours before and after, and the norm of its gradient."""
+  plain = toy.method()
+
+  def contrast(params, images, axis_name):
+    colours = images.mean(axis=(1, 2))
+    pair = [contrastive.l2_normalize(colours @ w) for w in (params["w"], params["w"] ** 2)]
+    return contrastive.nt_xent(*pair, temperature=0.5, axis_name=axis_name).mean()
+
+  def update(state, batch, rng, axis_name):
+    value, gradient = jax.value_and_grad(contrast)(state.params, batch["image"], axis_name)
+    if axis_name is not None:
+      value, gradient = jax.lax.pmean((value, gradient), axis_name)
+    state, metrics = plain.update(state, batch, rng, axis_name)
+    return state, metrics | {"contrast": (value, jnp.ones(())), "contrast_gradient": (jnp.linalg.norm(gradient["w"]), jnp.ones(()))}
+
+  return plain._replace(update=update)
+
+
+class Share(toy.Stream):
+  """This process's part of each batch, at its own pace."""
+
+  delay, hang_at = 0.0, None
+
+  def __next__(self) -> dict:
+    if self._next == self.hang_at:
+      hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # for hours in C: as in XLA, the main thread runs no signal handler
+    time.sleep(self.delay)
+    return part(super().__next__())
+
+
+def part(batch: dict) -> dict:
+  count = len(batch["image"]) // jax.process_count()
+  return {name: value[jax.process_index() * count :][:count] for name, value in batch.items()}
+
+
+def main(argv: list[str]) -> int:
+  parser = argparse.ArgumentParser(usage=__doc__)
+  parser.add_argument("workdir")
+  parser.add_argument("--train", type=json.loads, default={})
+  parser.add_argument("--delay", type=float, default=0.0)
+  parser.add_argument("--hang_at", type=int)
+  a = parser.parse_args(argv[1:])
+  distributed.start()
+  cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
+  jax.config.update("jax_compilation_cache_dir", cache)
+  with distributed.failing_at_once():
+    config = toy.config(**a.train)
+    stream = Share(config.train.batch_size)
+    stream.delay, stream.hang_at = a.delay, a.hang_at
+    whole = toy.data(config.train.batch_size)
+    data = loop.Data(stream, [part(batch) for batch in whole.validation], f"toy data, {len(part(whole.validation[0])['image'])} each")
+    workdir = os.path.abspath(a.workdir.format(process=jax.process_index()))
+    return loop.train(config, workdir, method=method(), data=data).exit_code
+
+
+if __name__ == "__main__":
+  command_line.run(main, __doc__)
