@@ -64,7 +64,7 @@ def failing_at_once() -> Iterator[None]:
       line, code = f"error: {me}: {' '.join(str(error).split())}", 2
     elif isinstance(error, jax.errors.JaxRuntimeError):
       reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-      line, code = f"error: {me} stops: another process of this run has ended, its output says why ({reason[:200]})", LOST
+      line, code = f"error: {me} stops: it lost another process of this run, whose output says why ({reason[:200]})", LOST
     elif isinstance(error, KeyboardInterrupt):
       line, code = f"{me}: interrupted", 130
     else:

@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import toy
 
 from pdr_jax import command_line
@@ -79,6 +80,8 @@ def main(argv: list[str]) -> int:
     stream.delay, stream.hang_at = a.delay, a.hang_at
     whole = toy.data(config.train.batch_size)
     data = loop.Data(stream, [part(batch) for batch in whole.validation], f"toy data, {len(part(whole.validation[0])['image'])} each")
+    if jax.process_count() > 1:  # float64, which JAX itself would not keep
+      print(f"sum {distributed.sums({'index': np.array([jax.process_index() + 1e-12, 0.25])})['index'].tolist()}")
     workdir = os.path.abspath(a.workdir.format(process=jax.process_index()))
     return loop.train(config, workdir, method=method(), data=data).exit_code
 

@@ -1,0 +1,139 @@
+"""Two processes on this machine (CPU, Gloo): equal to one, stopping together, saved by one, and not waiting for the dead."""
+
+import glob
+import os
+import re
+import shutil
+import signal
+import time
+
+import local_processes
+import numpy as np
+import pytest
+import runs
+import toy
+import toy_run
+
+from pdr_jax.training import distributed, loop, preemption
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """One process with the same four devices: the reference."""
+  workdir = tmp_path_factory.mktemp("whole")
+  assert loop.train(toy.config(log_every=1), str(workdir), method=toy_run.method(), data=toy.data()).exit_code == 0
+  return workdir
+
+
+def pair(workdir, *words):
+  """Two processes of two devices, each with a folder of its own; their lines."""
+  lines = ([], [])
+  children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], processes=2, devices=2)
+  return children, lines
+
+
+def finish(children, lines):
+  return local_processes.wait(children, lambda i, line: lines[i].append(line))
+
+
+def compare(workdir, whole):
+  """Twelve steps: every metric of every step, and every array of the last checkpoint."""
+  tolerance = dict(rtol=2e-5, atol=1e-6)  # sums in another order
+  got, wanted = runs.records(workdir), runs.records(whole)
+  assert [sorted(line) for line in got] == [sorted(line) for line in wanted]
+  names = {name for line in wanted for name in line}
+  assert {"train/loss", "train/contrast", "train/contrast_gradient", "val/error", "gradient_norm/photometric"} <= names
+  for a, b in zip(got, wanted, strict=True):
+    for name in b:
+      np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=f"{name} at step {b['step']}")
+  a, b = runs.arrays(workdir, 12), runs.arrays(whole, 12)
+  assert a.keys() == b.keys() and len(a) >= 6
+  for name in b:
+    np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+  """Two processes of which only the second gets a SIGTERM, after the first checkpoint; then both again, to the end."""
+  workdir = tmp_path_factory.mktemp("two")
+  config = '--train={"log_every": 1}'
+  children, lines = pair(workdir, config, "--delay=0.1")
+  runs.until(lambda: runs.newest(workdir / "0") >= 4 or any(child.poll() is not None for child in children))
+  children[1].send_signal(signal.SIGTERM)
+  codes = finish(children, lines)
+  saved = runs.newest(workdir / "0")
+  again, more = pair(workdir, config)
+  return workdir, codes, lines, saved, finish(again, more), more
+
+
+def test_a_signal_to_one_process_stops_both_at_the_same_step_and_saves(stopped):
+  _, codes, lines, saved, _, _ = stopped
+  assert codes == [preemption.AGAIN] * 2, lines
+  assert 4 <= saved < 12 and f"stopped by a signal to another process; saved step {saved}" in "".join(lines[0])
+
+
+def test_two_processes_stopped_and_resumed_equal_one_that_was_not(stopped, whole):
+  workdir, _, _, saved, codes, lines = stopped
+  assert codes == [0, 0], lines
+  assert f"continuing from the checkpoint of step {saved}\n" in lines[0]
+  compare(workdir / "0", whole)
+
+
+def test_only_the_first_process_writes_and_each_reads_its_share(stopped):
+  workdir, _, lines, _, _, _ = stopped
+  assert not os.path.exists(workdir / "1") and glob.glob(str(workdir / "0/tensorboard/events*"))
+  assert any("toy data, 4 each" in line for line in lines[0])  # of 8
+
+
+def test_sums_over_processes_are_those_of_float64(stopped):
+  for lines in stopped[2]:
+    assert f"sum {[1 + 2e-12, 0.5]}\n" in lines, lines
+
+
+def test_validation_over_two_processes_counts_every_image_once(stopped):
+  images, saved = toy.images(16, 10**6)[:12].astype(np.float64), runs.arrays(stopped[0] / "0", 12)
+  w, b = saved["params/w"], saved["params/b"]
+  scores = [line["val/error"] for line in runs.records(stopped[0] / "0") if line.get("val/error") and line["step"] == 12]
+  np.testing.assert_allclose(scores, [np.square(images @ w + b - images[..., :1]).mean()], rtol=1e-5)
+
+
+def test_a_run_of_two_processes_continues_on_one_device(stopped, whole, tmp_path):
+  """Another number of devices and of processes: the same numbers, but for the order of sums."""
+  workdir = tmp_path / "one"
+  shutil.copytree(stopped[0] / "0", workdir)
+  child = runs.start([*runs.TOY, str(workdir), '--train={"log_every": 1, "steps": 16}'], JAX_NUM_CPU_DEVICES="1")
+  output, _ = child.communicate(timeout=300)
+  assert child.returncode == 0 and "continuing from the checkpoint of step 12" in output and "pdr on 1 x cpu" in output, output
+  longer = shutil.copytree(whole, tmp_path / "four")
+  assert loop.train(toy.config(log_every=1, steps=16), str(longer), method=toy_run.method(), data=toy.data()).exit_code == 0
+  a, b = runs.arrays(workdir, 16), runs.arrays(longer, 16)
+  for name in b:
+    np.testing.assert_allclose(a[name], b[name], rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_killed_process_makes_the_other_stop_with_a_line_within_a_minute(tmp_path):
+  children, lines = pair(tmp_path, '--train={"steps": 100000, "log_every": 1}', "--delay=0.05")
+  metrics = tmp_path / "0" / "metrics.jsonl"
+  runs.until(lambda: metrics.exists() and metrics.read_text().count("\n") > 5, children[0])
+  children[1].kill()
+  since = time.monotonic()
+  codes = finish(children, lines)
+  assert time.monotonic() - since < 60
+  said = "".join(lines[0])
+  # Python's line when a step fails first, JAX's own (and its abort) when its heartbeats notice first.
+  if codes[0] == distributed.LOST:
+    assert re.search(r"^error: process 0 of 2 stops: it lost another process of this run, whose output says why", said, re.M), said
+  else:
+    assert codes[0] == -signal.SIGABRT and "another task died" in said, (codes, said)
+  assert codes[1] == -signal.SIGKILL and local_processes.together(codes) == 128 + signal.SIGKILL
+
+
+def test_exit_codes_of_several_processes():
+  assert [local_processes.together(codes) for codes in ([0, 0], [75, 75], [75, 76], [76, 2], [0, 75], [75, -9])] == [0, 75, 76, 2, 75, 137]
+
+
+@pytest.mark.parametrize("value", ["yes", "host,2,0", "host:1,2,2", "host:1,2", ":1,2,0", "host:x,2,0"])
+def test_a_malformed_environment_is_one_line(monkeypatch, value):
+  monkeypatch.setenv(distributed.VARIABLE, value)
+  with pytest.raises(distributed.UserError, match=f"PDR_JAX_DISTRIBUTED={value}: must be empty, auto"):
+    distributed.start()
