@@ -40,6 +40,7 @@ def base() -> ConfigDict:
           light="sh",             # sh | sh_rgb (coloured) | directional
           diffuse_min=0.0,        # directional light: lower bound of the diffuse term (cars 0.5)
           convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it off
+          level=False,            # take the slope from top to bottom out of the raw depth, so that pitch is the view's alone
       ),
       loss=dict(
           confidence=True,
@@ -87,6 +88,7 @@ def base() -> ConfigDict:
       ),
       optim=dict(
           learning_rate=1e-4,
+          view_rate=1.0,          # the view network's learning rate, as a multiple of learning_rate
           schedule="constant",    # constant | cosine (to zero over train.steps)
           warmup_steps=0,
           b1=0.9,
@@ -115,8 +117,8 @@ def base() -> ConfigDict:
 def variant(config: ConfigDict, names: str) -> ConfigDict:
   """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`.
 
-  `small`: 32 x 32 and narrow networks, for two CPU cores. `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code
-  (specification, section 6), without the convex start. Raises ValueError for another name.
+  `small`: 32 x 32 and narrow networks, for two CPU cores, and what a short run needs to find shape and views. `unsup3d`: LOOCC off.
+  `parity`: every choice of the released PDR code (specification, section 6), without the convex start. Raises ValueError for another name.
   """
   for name in filter(None, names.split(",")):
     if name not in VARIANTS:
@@ -128,8 +130,9 @@ def variant(config: ConfigDict, names: str) -> ConfigDict:
 def _small(config: ConfigDict) -> None:
   config.data.side = 32
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
-  config.loss.perceptual = 0.0
-  config.optim.update(learning_rate=3e-4, ema=0.99)
+  config.scene.level = True
+  config.loss.update(perceptual=0.0, smoothness=0.5)
+  config.optim.update(learning_rate=3e-4, view_rate=3.0, ema=0.99)
   config.train.update(batch_size=16, steps=10_000, validate_every=500, figure_every=500, checkpoint_every=500, gradient_norms_every=500)
 
 
@@ -138,7 +141,8 @@ def _unsup3d(config: ConfigDict) -> None:
 
 
 def _parity(config: ConfigDict) -> None:
-  config.scene.update(light="directional", convex_start=0.0)
+  config.scene.update(light="directional", convex_start=0.0, level=False)
+  config.optim.view_rate = 1.0
   config.loocc.update(choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01)
 
 

@@ -33,7 +33,7 @@ def create(config: ConfigDict) -> Method:
   """The PDR method for a configuration (see `pdr_jax.config.base` for its keys)."""
   nets = networks(config)
   phi = perceptual_features(config)
-  tx = optimizer.create(config)
+  tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),
       update=partial(update, nets=nets, phi=phi, tx=tx, config=config),

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from pdr_jax.methods import light as light_model
 from pdr_jax.render import camera, depth_mesh, lighting, reproject
 
-DOME_ASPECT = 1.8
+DOME_ASPECT = 3.0
 
 
 class Scene(NamedTuple):
@@ -44,10 +44,23 @@ def convex_start(side: int, height: float) -> np.ndarray:
   return -height * np.maximum(0, 1 - (axis[:, None] / DOME_ASPECT) ** 2 - axis[None, :] ** 2)
 
 
+def level(raw: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
+  """Takes away the slope from top to bottom of the middle quarter of the columns (least squares over the rows).
+
+  A tilted surface under a view of the opposite pitch is the same picture, and nothing but a slow view network says which pitch is the
+  canonical one (from left to right, symmetry says it): without this, some runs keep a face that leans back and light that makes up for it.
+  """
+  side = raw.shape[-1]
+  rows = np.linspace(-1, 1, side, dtype=np.float32)
+  slope = raw[:, :, side * 3 // 8 : side - side * 3 // 8].mean(axis=2) @ (rows / np.sum(rows**2))
+  return raw - slope[:, None, None] * rows[None, :, None]
+
+
 def bound_depth(raw: Float[Array, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:
   """Raw depth maps to depths in (`min_depth`, `max_depth`), before the border clamp."""
   scene = config.scene
   raw = raw + convex_start(raw.shape[-1], scene.convex_start)[None]
+  raw = level(raw) if scene.level else raw
   bounded = jnp.tanh(raw - raw.mean(axis=(1, 2), keepdims=True))
   return (1 + bounded) / 2 * scene.max_depth + (1 - bounded) / 2 * scene.min_depth
 
