@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import jax
 import numpy as np
@@ -62,11 +63,32 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
   assert open(f"{folder}/table.md").read() == table
 
 
+def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run):
+  """Brightness tells how far the light is from the camera; inside 25 degrees it is read, beyond it is not."""
+  folder = run_dir.read_config(run).data.path
+  rows = [{"file": f"{i:02d}.png", "reddish": int(i % 3 == 0), "azimuth": 20 * (i % 4) - 10, "elevation": 5} for i in range(60)]
+  with open(f"{folder}/labels.csv", "w", newline="") as file:
+    writer = csv.DictWriter(file, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+  words = ["evaluate", f"--workdir={run}", "--method=pca", "--config.seeds=1", "--config.batch_size=8", "--config.robustness.width=20",
+           "--config.tasks=('factors', 'robustness')", "--config.light_angles=('azimuth', 'elevation')"]
+  assert program.main(words) == 0
+  for name in ("factors", "robustness_light"):
+    with open(f"{run}/evaluation/pca/{name}.json") as file:
+      found = json.load(file)
+    assert os.path.getsize(f"{run}/evaluation/pca/{name}.png") > 5000
+  assert found["protocol"]["examples"] == {"0": 6, "0-20": 15, "20-40": 15}  # 30 within 25 degrees, of which 24 are learned from
+  assert found["results"]["pca"]["attributes"]["20-40"]["balanced_accuracy"]["mean"] > 0.9
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["--method=resnet"], "--method=resnet: must be one of trained, random, pca, pixels"),
     (["--config.tasks=('linaer',)"], "'linaer' is unknown"),
     (["--config.batch_size=3"], "batch_size = 3: must be a multiple"),
     ([], "no checkpoints in"),
+    (["--export=nowhere"], "nowhere is not an export"),
+    (["--export=nowhere", "--method=pca"], "--export and --method exclude each other"),
     (["--config.checkpoint=newest"], "config.checkpoint = newest: must be best, latest"),
 ])
 def test_errors_are_one_line(run, words, message):

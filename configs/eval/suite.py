@@ -20,7 +20,8 @@ def get_config(variants: str = "") -> ConfigDict:
   run.data.update(name="people", train_examples=4_000, val_examples=600)
   run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300, gradient_norms_every=0)
   probes.geometry.bound_steps = 600
-  probes.segmentation.update(steps=300, starts=("scratch", "frozen"))
+  probes.batch_size = 32
+  probes.segmentation.update(steps=300, starts=("frozen",))
   if variants in ("celeb_a", "folder"):
     run.data.update(name="image_folder", val_examples=1_000)
   if variants == "celeb_a":

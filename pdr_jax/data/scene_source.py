@@ -6,13 +6,11 @@ import numpy as np
 
 from pdr_jax.data import dataset, tfds_source
 
-_LEFT_OUT = ("weights",)  # of the shape's modes: stored for inspection, no part of a batch
-
 
 def _stack(examples: list[Any]) -> Any:
   """A list of (nested) examples as one with a leading axis."""
   if isinstance(examples[0], dict):
-    return {key: _stack([example[key] for example in examples]) for key in examples[0] if key not in _LEFT_OUT}
+    return {key: _stack([example[key] for example in examples]) for key in examples[0]}
   return np.stack(examples)
 
 

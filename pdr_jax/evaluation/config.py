@@ -7,7 +7,7 @@ def get_config() -> ConfigDict:
   """The run's own data: its training split to learn from, its validation split to test on."""
   return ConfigDict(dict(
       checkpoint="best",          # best | latest | a step
-      batch_size=64,
+      batch_size=64,              # also of the tasks that train networks
       tasks=("linear", "few_shot", "clustering", "identification", "factors", "robustness", "geometry", "segmentation"),  # or finetune
       labels=(),                  # labels to read; empty: all that the data has
       identity="identity",        # label of the person, for identification

@@ -7,6 +7,7 @@ from pdr_jax.evaluation import disentanglement, ridge
 from pdr_jax.evaluation.features import Features, check, select, size, subsets
 
 MANY = 16  # numbers of a factor; one with more is left out of DCI, MIG and SAP, which look at each alone
+WIDEST = 1024  # numbers of a representation that these look at: pixels are no code, and would take hours
 
 
 def groups(features: Features) -> dict[str, list[str]]:
@@ -24,7 +25,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
   Returns `{task, protocol, results, leakage, numbers}`. `results[subset][factor]` is the mean R2 on test over the factor's numbers, each at
   least 0 (worse than the mean tells nothing); numbers that do not vary in train are left out. `leakage[factor]` is how much of a factor is
   readable from the blocks that it does not belong to: the mean of their R2, where a block has the factor's name. `numbers` are DCI, MIG and
-  SAP of all blocks' single numbers, for factors of at most 16 numbers.
+  SAP of all blocks' single numbers, for factors of at most 16 numbers and representations of at most 1,024.
   Raises `UserError` without a numbered factor.
   """
   check(train, "train")
@@ -44,7 +45,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> dict:
   others = lambda factor: [results[name][factor] for name in train.blocks if name != factor]
   leakage = {factor: float(np.mean(others(factor))) for factor in known if factor in train.blocks and others(factor)}
   every = select(train, tuple(train.blocks)), select(test, tuple(test.blocks))
-  few = [i for i, column in enumerate(columns) if len(known[column.split("/")[0]]) <= MANY]
+  few = [i for i, column in enumerate(columns) if len(known[column.split("/")[0]]) <= MANY and every[0].shape[1] <= WIDEST]
   single = [target[:, few] for target in targets]
   return {
       "task": "factors, held-out R2",

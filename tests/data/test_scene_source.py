@@ -79,7 +79,7 @@ def test_batches_hold_the_stored_examples(settings, memory, monkeypatch):
   check(batches[0], rows[:4])
   check(batches[1], [rows[4], rows[0], rows[0], rows[0]])  # padding repeats a real image
   assert {"image", "depth", "normal", "albedo", "mask", "light", "view", "label/smiling", "_mask"} <= batches[0].keys()
-  assert "weights" not in batches[0] and batches[0]["depth"].shape == (4, 32, 32) and batches[0]["light"].shape == (4, 9)
+  assert batches[0]["weights"].shape == (4, 4) and batches[0]["depth"].shape == (4, 32, 32) and batches[0]["light"].shape == (4, 9)
   np.testing.assert_allclose(np.linalg.norm(batches[0]["normal"], axis=-1), 1, atol=1e-6)
 
   train = expected(settings, "train")

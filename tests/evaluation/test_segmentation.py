@@ -70,12 +70,12 @@ def test_stages_are_the_encoders_own():
 
 
 def test_it_learns_what_it_sees(run, monkeypatch):
-  monkeypatch.setattr(segmentation, "LEARNING_RATE", 1e-2)
+  monkeypatch.setattr(segmentation, "LEARNING_RATE", 5e-3)
   learned, train = [], segmentation.train
   monkeypatch.setattr(segmentation, "train", lambda *arguments: learned.append(train(*arguments)) or learned[-1])
   settings = get_config().segmentation
-  settings.update(steps=80, starts=("finetuned",))
-  source = Source("trained", None, params={"encoder": encoder(4, 0)})
+  settings.update(steps=120, starts=("finetuned",))
+  source = Source("trained", None, params={"encoder": encoder(8, 0)})
   found = segmentation.segmentation(run, source, "validation", settings, seeds=[0], say=lambda line: None)
   row = found["results"]["encoder finetuned"]
   assert row["scores"]["miou"]["mean"] > 0.6, row
