@@ -9,6 +9,7 @@ import textwrap
 import jax
 import numpy as np
 import pytest
+from scene_oracles import camera_vertices, cast, pixel_rays
 
 from pdr_jax import config as configs
 from pdr_jax.data.scenes import builder, head_mesh, heads, ict_faces, ict_mesh, paint, render_scene, sample
@@ -29,37 +30,6 @@ def rendered(scene):
   """Float maps, channels last."""
   maps = jax.device_get(jax.jit(lambda s: render_scene.render(heads.shape_model(), s, SIDE))(scene))
   return {name: np.stack(value, -1) if isinstance(value, tuple) else value for name, value in maps.items()}
-
-
-def camera_vertices(model, scene, k):
-  """Vertices in the camera frame, float64, written from CONVENTIONS.md."""
-  vertices = model.vertices.astype(np.float64) + np.tensordot(scene["weights"][k].astype(np.float64), model.modes.astype(np.float64), 1)
-  rx, ry, rz, *shift = scene["view"][k].astype(np.float64)
-  x = np.array([[1, 0, 0], [0, np.cos(rx), -np.sin(rx)], [0, np.sin(rx), np.cos(rx)]])
-  y = np.array([[np.cos(ry), 0, np.sin(ry)], [0, 1, 0], [-np.sin(ry), 0, np.cos(ry)]])
-  z = np.array([[np.cos(rz), -np.sin(rz), 0], [np.sin(rz), np.cos(rz), 0], [0, 0, 1]])
-  pivot = np.array([0, 0, 1.0])
-  return (vertices - pivot) @ (z @ y @ x).T + pivot + shift, z @ y @ x
-
-
-def pixel_rays(side):
-  focal = (side - 1) / 2 / np.tan(np.deg2rad(5))
-  v, u = np.mgrid[:side, :side].astype(np.float64)
-  return np.stack([(u - (side - 1) / 2) / focal, (v - (side - 1) / 2) / focal, np.ones_like(u)], -1)
-
-
-def cast(ray, vertices, faces):
-  """Nearest z along a ray through the origin (its z is 1), Moeller & Trumbore; inf where nothing is hit."""
-  a, b, c = np.moveaxis(vertices[faces], 1, 0)
-  e1, e2 = b - a, c - a
-  p = np.cross(ray, e2)
-  det = (e1 * p).sum(-1)
-  safe = np.where(np.abs(det) > 1e-16, det, 1.0)
-  u = (-a * p).sum(-1) / safe
-  q = np.cross(-a, e1)
-  w, t = (q @ ray) / safe, (e2 * q).sum(-1) / safe
-  hit = (np.abs(det) > 1e-16) & (u >= -1e-9) & (w >= -1e-9) & (u + w <= 1 + 1e-9) & (t > 0)
-  return np.min(np.where(hit, t, np.inf))
 
 
 def test_depth_is_what_a_ray_hits(scene, rendered):
@@ -142,6 +112,19 @@ def test_an_image_depends_on_its_seed_split_and_number_only():
     assert np.array_equal(array[3], again[name][0]) and np.array_equal(array[1], again[name][2]), name
   for other in (draws((0,), seed=6), draws((0,), split="validation"), draws((1,))):
     assert not np.array_equal(other["weights"], draws((0,))["weights"])
+
+
+def test_heads_are_still_those_of_their_version(scene, rendered):
+  """Prepared copies are found by the version: whoever changes what is drawn has to raise it, and these numbers with it."""
+  assert heads.VERSION == "1.2.0"
+  grey = 255 * rendered["image"][1].mean(axis=-1).reshape(4, SIDE // 4, 4, SIDE // 4).mean(axis=(1, 3))
+  expected = [[33, 27, 53, 55], [58, 84, 108, 73], [68, 105, 118, 62], [68, 81, 94, 38]]
+  np.testing.assert_allclose(grey, expected, atol=0.75)
+  light = [2.4893, 0.2504, 1.0628, -0.6232, -0.5373, 0.3492, 0.6045, -0.9996, 0.0309]
+  np.testing.assert_allclose(render_scene.light_coefficients(scene)[1], light, atol=2e-4)
+  labels = [tuple(heads.draw(3, "train", index)[1][name] for name in sample.LABELS) for index in range(COUNT)]
+  assert labels == [(0, 1, 1, 0, 0, 0, 0, 0, 1, 1), (1, 1, 1, 0, 0, 0, 0, 1, 0, 1), (2, 6, 0, 0, 0, 1, 0, 0, 0, 1),
+                    (3, 1, 1, 1, 1, 0, 0, 0, 1, 1)]
 
 
 def test_shape_is_symmetric_and_albedo_not_quite():

@@ -53,6 +53,7 @@ def draw_conditions(rng, outside: dict) -> dict:
           "background": sample.draw_background(rng)}
 
 
+@functools.lru_cache(maxsize=len(CARS["train"]))
 def _car(seed: int, car: int) -> tuple[dict, dict, dict]:
   """What stays: weights of the modes, appearance, labels."""
   rng = np.random.default_rng([seed, len(sample.SPLITS), car])  # beyond the streams of the splits

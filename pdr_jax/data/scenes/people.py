@@ -32,6 +32,7 @@ ACTIONS = {
 }
 LIDS = {"angry": 0.85, "disgust": 0.7, "fear": 1.4, "happy": 0.85, "sad": 0.75, "surprise": 1.4, "neutral": 1.0}
 HATS = ("beanie", "cap", "brim")
+# As the person is, whether or not a hat or hair hides it.
 ATTRIBUTES = ("smiling", "mouth_open", "glasses", "sunglasses", "hat", "beard", "moustache", "long_hair", "bald", "fringe", "makeup",
               "freckles", "pale_skin", "dark_hair", "blond_hair", "male")
 
@@ -42,6 +43,7 @@ def shape_model() -> head_mesh.ShapeModel:
   return people_mesh.make_people()
 
 
+@functools.lru_cache(maxsize=len(PEOPLE["train"]))
 def _person(seed: int, person: int) -> tuple[dict, dict, dict]:
   """What stays: weights of the identity modes; appearance without and with makeup; habits (probabilities of what may be worn)."""
   rng = np.random.default_rng([seed, len(sample.SPLITS), person])  # beyond the streams of the splits
