@@ -12,13 +12,16 @@ import orbax.checkpoint as ocp
 from pdr_jax.training.logging import read_metrics
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+STARTED: list[subprocess.Popen] = []  # what a test leaves running, conftest.py ends
 TOY = [sys.executable, os.path.join(HERE, "toy_run.py")]
 
 
 def start(command: list[str], output=subprocess.PIPE, **environment: str) -> subprocess.Popen:
   """One process of its own, stdout and stderr together."""
   environment = os.environ | environment | {"PYTHONUNBUFFERED": "1"}
-  return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace")
+  child = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace")
+  STARTED.append(child)
+  return child
 
 
 def records(workdir) -> list[dict]:

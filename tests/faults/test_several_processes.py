@@ -29,6 +29,7 @@ def pair(workdir, *words):
   """Two processes of two devices, each with a folder of its own; their lines."""
   lines = ([], [])
   children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], processes=2, devices=2)
+  runs.STARTED.extend(children)
   return children, lines
 
 

@@ -34,7 +34,7 @@ def ended(child, reader, seconds: float) -> float:
 
 def test_a_stall_is_told_and_the_grace_period_ends_a_run_that_cannot_save(tmp_path):
   child, lines, reader = hanging(tmp_path, '{"stall_minutes": 0.02, "grace_seconds": 2}')
-  told = lambda: "".join(lines).partition("no progress for 0.02 min while reading the batch of step 6;")[2]
+  told = lambda: "".join(lines).partition("no progress for 0.02 min while reading the batch of step 7;")[2]
   runs.until(lambda: re.search(r'File ".*toy_run.py", line \d+ in __next__', told()), child)  # the stack of the thread that hangs
   assert "no progress for 0.02 min while reading" not in told()  # once
   child.send_signal(signal.SIGTERM)

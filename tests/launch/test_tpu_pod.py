@@ -135,15 +135,17 @@ def test_what_runs_on_a_worker(cloud, tmp_path):
   environment = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin"}
   start = lambda: subprocess.run(["bash", "-c", call[7].removeprefix("--command=")], env=environment, capture_output=True, text=True,
                                  timeout=20, check=False)
-  assert start().returncode == 0  # returns although the program goes on
-  wanted = f"{home}/pdr_jax\n<auto><-u><-m><pdr_jax.main><--config><configs/heads.py:small><--workdir><{home}/bucket/runs/a b>" \
-           "<--config.data.crop=(1, 2, 3, 4)>"
-  log = home / "pdr_jax.log"
-  until(lambda: log.exists() and log.read_text() == wanted, lambda: log.exists() and log.read_text())
-  assert (home / "mounted").read_text() == f"<--implicit-dirs><--rename-dir-limit=100000><my-bucket><{home}/bucket>"
-  second = start()
-  assert second.returncode == 1 and "already runs" in second.stderr
-  (home / "go").touch()
+  try:
+    assert start().returncode == 0  # returns although the program goes on
+    wanted = f"{home}/pdr_jax\n<auto><-u><-m><pdr_jax.main><--config><configs/heads.py:small><--workdir><{home}/bucket/runs/a b>" \
+             "<--config.data.crop=(1, 2, 3, 4)>"
+    log = home / "pdr_jax.log"
+    until(lambda: log.exists() and log.read_text() == wanted, lambda: log.exists() and log.read_text())
+    assert (home / "mounted").read_text() == f"<--implicit-dirs><--rename-dir-limit=100000><my-bucket><{home}/bucket>"
+    second = start()
+    assert second.returncode == 1 and "already runs" in second.stderr
+  finally:
+    (home / "go").touch()
   until(lambda: (home / "pdr_jax.exit").exists() and (home / "pdr_jax.exit").read_text() == "75\n")
 
 
