@@ -5,12 +5,14 @@ Every process computes the same step on its part of the batch (`training.step`);
 
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from pdr_jax.errors import UserError
@@ -18,8 +20,10 @@ from pdr_jax.errors import UserError
 VARIABLE = "PDR_JAX_DISTRIBUTED"
 LOST = 76        # exit code: another process of the run has ended
 HEARTBEAT = 30   # seconds of silence after which JAX calls a process dead and ends the others
-JOINING = 300    # seconds that processes may take to start
+JOINING = 600    # seconds that processes may take to start
+PATIENCE = 6 * 3600  # seconds that they wait for one that prepares data or reads a checkpoint; a dead one is noticed by its heartbeat
 AXIS = "everywhere"
+_MEETINGS = itertools.count()  # a barrier's name serves once; processes call `meet` in the same order
 
 
 def start() -> None:
@@ -62,7 +66,7 @@ def failing_at_once() -> Iterator[None]:
     me = f"process {jax.process_index()} of {jax.process_count()}"
     if isinstance(error, UserError):
       line, code = f"error: {me}: {' '.join(str(error).split())}", 2
-    elif isinstance(error, jax.errors.JaxRuntimeError):
+    elif isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith("RESOURCE_EXHAUSTED"):  # that is memory of its own
       reason = (str(error).strip().splitlines() or ["no reason given"])[0]
       line, code = f"error: {me} stops: it lost another process of this run, whose output says why ({reason[:200]})", LOST
     elif isinstance(error, KeyboardInterrupt):
@@ -76,10 +80,24 @@ def failing_at_once() -> Iterator[None]:
     os._exit(code)
 
 
+def meet() -> None:
+  """Returns when all processes have called it. On the host: Gloo gives processes only 30 s to meet in a collective that is new to them."""
+  if jax.process_count() > 1:
+    ocp.multihost.get_barrier_sync_fn()(key=f"pdr_jax_{next(_MEETINGS)}", timeout_ms=1000 * PATIENCE)
+
+
+def connect() -> None:
+  """Sets up what the collectives of steps need while all processes are together; in the first step one may compile longer than another."""
+  if jax.process_count() > 1:
+    meet()
+    counted(vote(False))
+
+
 def bytes_from_first(payload: bytes) -> bytes:
   """Process 0's `payload`, in all processes; they call it together. Bytes, because a broadcast of floats loses the sign of zero."""
   if jax.process_count() == 1:
     return payload
+  meet()
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(payload))))
   mine = np.frombuffer(payload, np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
   return np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes()
@@ -89,6 +107,7 @@ def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Arrays of the same names and shapes in each process, added up over them, exactly as NumPy adds; they call it together."""
   if jax.process_count() == 1:
     return dict(values)
+  meet()
   totals = {}
   for name in sorted(values):
     value = np.ascontiguousarray(values[name])
@@ -98,7 +117,7 @@ def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   return {name: totals[name] for name in values}
 
 
-def vote(yes: bool) -> jax.Array | None:
+def vote(yes: bool) -> jax.Array:
   """Begins to count how many devices' processes say yes, after the steps that were dispatched before; all processes call it together."""
   return _count()(np.full(jax.local_device_count(), yes, np.float32))
 

@@ -17,7 +17,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 from pdr_jax.methods import Method
 from pdr_jax.report import figures
-from pdr_jax.training import nonfinite, run_dir
+from pdr_jax.training import distributed, nonfinite, run_dir
 from pdr_jax.training import step as steps
 from pdr_jax.training.checkpoints import FOLDER, Checkpoints
 from pdr_jax.training.logging import Meter, MetricLog, NonFinite, Progress, duration, read_metrics, stop_message, summary_table
@@ -46,7 +46,11 @@ class Result(NamedTuple):
 def open_data(config: ConfigDict) -> Data:
   """The data of a configuration. Raises `UserError`."""
   place = dict(process_index=jax.process_index(), process_count=jax.process_count())
+  if jax.process_index() > 0:
+    distributed.meet()  # the first process prepares alone what all of them read
   description = pipeline.describe(config).summary()
+  if jax.process_index() == 0:
+    distributed.meet()
   return Data(pipeline.train_iterator(config, **place), pipeline.validation_batches(config, **place), description)
 
 
@@ -80,6 +84,7 @@ def train(
 
   # ---------------------------------------------------------------- state: from the newest checkpoint, or fresh
   checkpoints = Checkpoints(workdir, keep=cadence.keep_checkpoints, best_metric=cadence.best_metric, say=tell)
+  distributed.connect()
   restored = None
   if checkpoints.steps() or jax.process_count() > 1:  # the shapes of a state take seconds
     restored = checkpoints.restore_latest(steps.abstract_state(method, config.seed, example))

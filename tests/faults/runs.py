@@ -49,7 +49,7 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
   return found
 
 
-def until(true, process: subprocess.Popen | None = None, seconds: float = 240) -> None:
+def until(true, process: subprocess.Popen | None = None, seconds: float = 400) -> None:
   """Waits for something that a run does; fails when the run ends before."""
   end = time.monotonic() + seconds
   while not true():

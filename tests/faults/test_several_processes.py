@@ -88,7 +88,7 @@ def test_only_the_first_process_writes_and_each_reads_its_share(stopped):
 
 def test_sums_over_processes_are_those_of_float64(stopped):
   for lines in stopped[2]:
-    assert f"sum {[1 + 2e-12, 0.5]}\n" in lines, lines
+    assert f"sum {[1e-12 + (1 + 1e-12), 0.5]}\n" in lines, lines
 
 
 def test_validation_over_two_processes_counts_every_image_once(stopped):
