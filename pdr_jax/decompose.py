@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
   parser.add_argument("--force", action="store_true")
   flags = parser.parse_args(argv[1:])
   crop = decode.check_crop(flags.crop)
-  targets = find(flags.pictures, flags.out)
+  targets = find(flags.pictures, os.path.expanduser(flags.out))
   if not flags.force:
     for folder in targets.values():
       if os.path.exists(folder):

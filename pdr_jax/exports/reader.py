@@ -115,7 +115,7 @@ def load(folder: str | None = None) -> Model:
   """
   folder = _folder(folder)
   manifest = read_manifest(folder)
-  for name in (*(f"{program}.stablehlo" for program in manifest["programs"]), PARAMS):
+  for name in (CONFIG, *(f"{program}.stablehlo" for program in manifest["programs"])):
     _check_file(folder, name, manifest)
   with open(os.path.join(folder, CONFIG), encoding="utf-8") as file:
     config = json.load(file)

@@ -11,7 +11,9 @@ from jax import export
 from ml_collections import ConfigDict
 from safetensors.numpy import save
 
+from pdr_jax import config as config_lib
 from pdr_jax import methods
+from pdr_jax.config_checks import flatten
 from pdr_jax.errors import UserError
 from pdr_jax.exports import model_card, reader
 from pdr_jax.files import write_atomically, write_json
@@ -38,6 +40,9 @@ def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
     params: nested dicts of arrays. Raises `UserError` where they are not those of the method.
     facts: for the model card and the manifest, see `model_card`.
   """
+  known, defaults = flatten(config), flatten(config_lib.base())
+  if missing := [key for key in defaults if key not in known]:
+    raise UserError(f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one")
   programs_config = ConfigDict(config.to_dict())
   programs_config.loss.perceptual = 0.0  # no program computes a loss, and the perceptual one may need a file that is not here
   method = methods.create(programs_config)
@@ -45,7 +50,7 @@ def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
   example = {"image": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
   check_params(params, jax.eval_shape(method.init, jax.random.key(0), example).params)
 
-  contents = {reader.PARAMS: save(_flatten(params))}
+  contents = {reader.PARAMS: save(_flatten(params)), reader.CONFIG: (json.dumps(config.to_dict(), indent=1) + "\n").encode()}
   found = programs(method, params, side)
   contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in found.items()}
   manifest = {
@@ -57,8 +62,7 @@ def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
   try:
     if os.path.exists(path(reader.MANIFEST)):
       os.remove(path(reader.MANIFEST))
-    card = model_card.markdown(manifest, config, params)
-    contents |= {reader.CARD: card.encode(), reader.CONFIG: (json.dumps(config.to_dict(), indent=1) + "\n").encode()}
+    contents[reader.CARD] = model_card.markdown(manifest, config, params).encode()
     for name, data in contents.items():
       write_atomically(path(name), lambda file, data=data: file.write(data))
     write_json(path(reader.MANIFEST), manifest)
