@@ -39,7 +39,7 @@ setup(
         "scikit-learn>=1.6",
         "scipy>=1.15",
         "tensorboardX>=2.6.2",
-        "trimesh>=4.5",
+        "trimesh>=4.6",
     ],
     extras_require={
         "test": ["hypothesis>=6.120", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
