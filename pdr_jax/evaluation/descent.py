@@ -50,3 +50,9 @@ def minimise(
   finally:
     batches.close()
   return jax.device_get(state[0])
+
+
+def run_once(function: Callable, *arguments: Any) -> Any:
+  """`function(*arguments)` as one program; on the CPU hardly optimised, or XLA would spend most of a minute on drawing parameters."""
+  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+  return jax.jit(function, compiler_options=options)(*arguments)

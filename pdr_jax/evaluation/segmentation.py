@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import metrics, unet
-from pdr_jax.evaluation.descent import minimise
+from pdr_jax.evaluation.descent import minimise, run_once
 from pdr_jax.evaluation.sources import Source
 from pdr_jax.training import step as steps
 
@@ -97,8 +97,8 @@ def train(
   """The U-Net's parameters after `count` steps from one of `STARTS`."""
   run = ConfigDict(run.to_dict())
   run.seed = seed
-  init = jax.jit(unet.init, static_argnums=(2, 3), static_argnames="fresh")
-  params = init(jax.random.key(seed), encoders, classes, run.data.side, fresh=start == "scratch")
+  init = lambda rng, encoders: unet.init(rng, encoders, classes, run.data.side, fresh=start == "scratch")
+  params = run_once(init, jax.random.key(seed), encoders)
   part = {"encoders": "kept" if start == "frozen" else "trained", "expanding": "trained"}
   tx = optax.partition({"trained": optax.adam(LEARNING_RATE), "kept": optax.set_to_zero()}, part)
   objective = lambda params, batch: cross_entropy(params, batch, classes, start == "frozen")

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import geometry
-from pdr_jax.evaluation.descent import minimise
+from pdr_jax.evaluation.descent import minimise, run_once
 from pdr_jax.evaluation.sources import Source
 from pdr_jax.methods import TrainState, optimizer
 from pdr_jax.networks.autoencoder import MapAutoencoder
@@ -80,7 +80,7 @@ def predict(net: MapAutoencoder, params: dict, images: Float[Array, "B S S 3"], 
 def train(run: ConfigDict, count: int, say: Callable[[str], None] = print) -> dict:
   """The network's parameters after `count` steps on the training split's true depth."""
   net = network(run)
-  params = jax.jit(net.init)(jax.random.key(run.seed), jnp.zeros((1, run.data.side, run.data.side, 3)))["params"]
+  params = run_once(net.init, jax.random.key(run.seed), jnp.zeros((1, run.data.side, run.data.side, 3)))["params"]
 
   def objective(params, batch):
     inside = batch["mask"] > 0  # outside of the mask the true depth may be anything
