@@ -15,7 +15,7 @@ setup(
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["pdr_jax", "pdr_jax.*"]),
-    package_data={"pdr_jax": ["pretrained/*"]},
+    package_data={"pdr_jax": ["pretrained/*", "report/html/*"]},
     python_requires=">=3.11",
     install_requires=[
         "jax>=0.10",
