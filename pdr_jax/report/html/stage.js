@@ -4,12 +4,13 @@
 const RIM = 2; // columns at the left and at the right that are no surface
 const TURN_LIMIT = [45, 60]; // degrees of pitch and yaw; behind the relief there is nothing
 const DEGREE = Math.PI / 180;
+const MARGIN = 1.12; // the canvas shows this much more than the picture, so that a turned face stays in it
 const MODES = ["lit", "albedo", "shading", "normals"];
 
 const VERTEX = `#version 300 es
 uniform mat3 rotation;
 uniform vec3 translation;
-uniform float tangent; // of half the field of view
+uniform float tangent; // of half the field of view, with the margin
 in vec3 position;
 in vec3 normal;
 in vec3 albedo;
@@ -201,7 +202,7 @@ class Stage {
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     gl.uniformMatrix3fv(this.place("rotation"), false, transpose(rotationOf(this.view)).flat());
     gl.uniform3fv(this.place("translation"), this.view.slice(3));
-    gl.uniform1f(this.place("tangent"), Math.tan(this.face.fov / 2 * DEGREE));
+    gl.uniform1f(this.place("tangent"), MARGIN * Math.tan(this.face.fov / 2 * DEGREE));
     gl.uniform3fv(this.place("irradiance"), this.irradiance());
     gl.uniform1i(this.place("mode"), this.mode);
     gl.drawElements(gl.TRIANGLES, this.face.indices.length, gl.UNSIGNED_INT, 0);
