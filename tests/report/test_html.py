@@ -40,6 +40,7 @@ def random_scene(coloured=False):
   depth = 1 + 0.02 * np.stack([u**2 + 0.3 * v**2 - 0.5, np.sin(3 * u) * np.cos(2 * v)])
   albedo = np.tanh(rng.normal(size=(2, SIDE, SIDE, 3)))
   light = rng.normal(size=(2, 9, 3) if coloured else (2, 9)) * 0.3
+  light[:, 4:] *= 3  # a wrong function of band 2 must show
   light[:, 0] += 3
   light[:, 2] += 1
   return config, scenes.Scene(*(jnp.asarray(value, jnp.float32) for value in (depth, albedo, light, rng.normal(size=(2, 6)) * 0.1)))
