@@ -53,8 +53,7 @@ def networks(config: ConfigDict) -> dict[str, object]:
   widths, side = config.networks, config.data.side
   dtype = jnp.dtype(widths.dtype)
   maps = partial(MapAutoencoder, width=widths.width_map, zdim=widths.zdim, side=side, dtype=dtype)
-  tanh_on = widths.get("vector_tanh", "output")  # runs from before this key have none
-  vectors = partial(VectorEncoder, width=widths.width_vector, side=side, dtype=dtype, tanh_on=tanh_on)
+  vectors = partial(VectorEncoder, width=widths.width_vector, side=side, dtype=dtype, tanh_on=widths.vector_tanh)
   nets = {
       "depth": maps(channels=1, activation="none"),
       "albedo": maps(channels=3, activation="tanh"),
