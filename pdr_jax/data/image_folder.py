@@ -134,9 +134,10 @@ class _LazySplit:
       try:
         return _read(self._store, self._names[i], self._side, self._crop)
       except decode.BadImage as error:
-        self._bad[i] = str(error)
-        self._skipped.append((_printable(self._names[i]), str(error)))
-        logging.warning("%s: %s; the next image takes its place", _printable(self._names[i]), error)
+        reason = str(error)
+        if self._bad.setdefault(i, reason) is reason:  # two reading threads may meet it at once: the first one names it
+          self._skipped.append((_printable(self._names[i]), reason))
+          logging.warning("%s: %s; the next image takes its place", _printable(self._names[i]), reason)
     raise UserError(f"not one image of {self._store.where} can be used; see the reasons above")
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
