@@ -13,5 +13,5 @@ from pdr_jax.config import base, variant
 def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "small")
   config.data.update(train_examples=4_000, val_examples=200)
-  config.train.steps = 2_800
+  config.train.steps = 2_000
   return variant(config, variants)
