@@ -60,6 +60,11 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   PARTS = ()     # names of the classes of `segmentation`, () where there is none
   painter = staticmethod(render_scene.paint_head)
 
+  @staticmethod
+  def source(path: str) -> tuple[str, str]:
+    """(resolved path, tag for the folder's name) of a world that reads its shapes from disk; the others read nothing."""
+    return "", ""
+
   def world(self) -> tuple[object, Callable[[str, int], tuple[dict, dict]]]:
     """(ShapeModel, draw)."""
     raise NotImplementedError

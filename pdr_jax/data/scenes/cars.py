@@ -95,10 +95,5 @@ class EmbeddedCars(builder.SceneBuilder):
   PARTS = car_paint.PARTS
   painter = staticmethod(car_paint.paint_car)
 
-  @staticmethod
-  def source(path: str) -> tuple[str, str]:
-    """(resolved path, tag for the folder's name): nothing is read."""
-    return "", ""
-
   def world(self):
     return shape_model(), functools.partial(draw, self.builder_config.scene_seed)

@@ -50,10 +50,5 @@ class Heads(builder.SceneBuilder):
   VERSION = tfds.core.Version(VERSION)
   LABELS = sample.LABELS
 
-  @staticmethod
-  def source(path: str) -> tuple[str, str]:
-    """(resolved path, tag for the folder's name): nothing is read."""
-    return "", ""
-
   def world(self):
     return shape_model(), functools.partial(draw, self.builder_config.scene_seed)

@@ -137,10 +137,5 @@ class People(builder.SceneBuilder):
   PARTS = people_paint.PARTS
   painter = staticmethod(people_paint.paint_person)
 
-  @staticmethod
-  def source(path: str) -> tuple[str, str]:
-    """(resolved path, tag for the folder's name): nothing is read."""
-    return "", ""
-
   def world(self):
     return shape_model(), functools.partial(draw, self.builder_config.scene_seed)
