@@ -1,7 +1,9 @@
 """Writing an export (the folder is described in `reader`)."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -51,7 +53,8 @@ def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
   check_params(params, jax.eval_shape(method.init, jax.random.key(0), example).params)
 
   contents = {reader.PARAMS: save(_flatten(params)), reader.CONFIG: (json.dumps(config.to_dict(), indent=1) + "\n").encode()}
-  found = programs(method, params, side)
+  with _without_source_locations():
+    found = programs(method, params, side)
   contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in found.items()}
   manifest = {
       "format": reader.FORMAT, "version": reader.VERSION, "method": config.method, "side": side, "programs": list(found),
@@ -92,6 +95,17 @@ def programs(method: methods.Method, params: dict, side: int) -> dict[str, expor
     found["render_view"] = lower(lambda parts, view: method.render(parts, view=view), parts, view)
     found["render_light"] = lower(lambda parts, light, view: method.render(parts, light=light, view=view), parts, light, view)
   return found
+
+
+@contextlib.contextmanager
+def _without_source_locations() -> Iterator[None]:
+  """JAX writes the traceback of every operation into a program: paths of the exporting machine, which are nobody's business."""
+  limit = jax.config.jax_traceback_in_locations_limit
+  jax.config.update("jax_traceback_in_locations_limit", 0)
+  try:
+    yield
+  finally:
+    jax.config.update("jax_traceback_in_locations_limit", limit)
 
 
 def _spec(array: Any) -> jax.ShapeDtypeStruct:

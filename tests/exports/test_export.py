@@ -45,6 +45,15 @@ def images(count, seed=0):
   return np.random.default_rng(seed).uniform(-1, 1, (count, SIDE, SIDE, 3)).astype(np.float32)
 
 
+def test_programs_name_no_file_of_the_machine_that_exported(exported):
+  here = os.path.dirname(os.path.dirname(pdr_jax.__file__))
+  for name in os.listdir(exported):
+    if name.endswith(".stablehlo"):
+      with open(os.path.join(exported, name), "rb") as file:
+        data = file.read()
+      assert here.encode() not in data and b".py" not in data, name
+
+
 def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(exported, tmp_path):
   generator = np.random.default_rng(1)
   views = np.concatenate([generator.uniform(-0.5, 0.5, (3, 3)), generator.uniform(-0.05, 0.05, (3, 3))], axis=1).astype(np.float32)
