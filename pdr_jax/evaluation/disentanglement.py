@@ -3,8 +3,11 @@
 These look at single numbers of the features, where `factors` looks at whole blocks: a rotated block keeps its readout and loses its DCI.
 """
 
+import warnings
+
 import numpy as np
 from jaxtyping import Float
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 from sklearn.metrics import mutual_info_score, r2_score
 
@@ -32,7 +35,10 @@ def dci(
   for target, truth in zip(train_factors.T, test_factors.T, strict=True):
     centre = target[fitted].mean()
     largest = np.abs(inputs[fitted].T @ (target[fitted] - centre)).max() / len(fitted)  # from here on all coefficients are zero
-    _, path, _ = lasso_path(inputs[fitted], target[fitted] - centre, alphas=max(largest, 1e-12) * np.geomspace(1, 1e-3, PENALTIES))
+    penalties = max(largest, 1e-12) * np.geomspace(1, 1e-3, PENALTIES)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore", ConvergenceWarning)  # at the weakest penalties, which the held-out part judges as it does the others
+      _, path, _ = lasso_path(inputs[fitted], target[fitted] - centre, alphas=penalties)
     found = [r2_score(target[chosen], inputs[chosen] @ w + centre) for w in path.T]
     best = path[:, int(np.argmax(found))]
     importance.append(np.abs(best))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
+from etils import epath
 from jaxtyping import Array, Float
 
 from pdr_jax.evaluation.features import Features
@@ -68,7 +69,7 @@ def cached(folder: str, key: str, compute: Callable[[], Features]) -> Features:
   """`compute()`, or what it gave the last time for this key; a file that cannot be read is computed anew."""
   path = os.path.join(folder, f"{key}.npz")
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with epath.Path(path).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
       return _unpack({name: file[name] for name in file.files})
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     features = compute()

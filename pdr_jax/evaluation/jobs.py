@@ -32,10 +32,19 @@ class Context(NamedTuple):
     return range(self.config.seeds)
 
   def labels(self, binary: bool) -> list[str]:
-    """The labels that are asked for: attributes (0 or 1), or those of several classes without the identity. Unknown ones are attributes."""
-    named = list(self.config.labels) or [name for name, values in self.train.labels.items() if np.issubdtype(values.dtype, np.integer)]
+    """The labels that are asked for: attributes (0 or 1), or those of several classes without the identity. Unknown ones are attributes.
+
+    Without any in the configuration all are, but for attributes that train has fewer than twice (`bald`, in a small set).
+    """
+    everything = [name for name, values in self.train.labels.items() if np.issubdtype(values.dtype, np.integer)]
+    named = list(self.config.labels) or [name for name in everything if not _rare(self.train.labels[name])]
     values = {name: np.unique(self.train.labels[name]) if name in self.train.labels else np.arange(2) for name in named}
     return [name for name in named if name != self.config.identity and (set(values[name]) <= {-1, 0, 1}) == binary]
+
+
+def _rare(values: np.ndarray) -> bool:
+  """Whether they are those of an attribute with a single example of its rarer value, or none."""
+  return values.max(initial=-1) <= 1 and min(np.sum(values == 0), np.sum(values == 1)) < 2
 
 
 def _linear(context: Context) -> Iterator[Job]:
