@@ -24,6 +24,7 @@ setup(
         "orbax-checkpoint>=0.11.30",
         "ml-collections>=1.1",
         "absl-py>=2.1",
+        "etils[epath]>=1.9",
         "numpy>=2.0",
         "tensorflow-datasets>=4.9.9",
         "importlib_resources>=6.4",  # tensorflow-datasets needs it and does not say so
@@ -38,6 +39,7 @@ setup(
         "safetensors>=0.5",
         "scikit-learn>=1.6",
         "scipy>=1.15",
+        "setproctitle>=1.3",
         "tensorboardX>=2.6.2",
         "trimesh>=4.6",
     ],
@@ -45,6 +47,7 @@ setup(
         "test": ["hypothesis>=6.120", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
+        "gcs": ["gcsfs>=2025.3"],  # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
     },

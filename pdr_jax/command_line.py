@@ -1,7 +1,6 @@
 """Flags to a configuration: `--config FILE[:variant] --workdir DIR [--config.key=value ...]`, and errors of one line."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 
 from pdr_jax.config_checks import flatten, nearest
 from pdr_jax.errors import UserError
+from pdr_jax.files import absolute, in_bucket
 
 
 class Arguments(NamedTuple):
@@ -48,7 +48,9 @@ def parse(argv: list[str], default_config: str = "") -> Arguments:
     if value is None and not isinstance(known[key], bool):
       raise UserError(f"config.{key} has no value: write --config.{key}=VALUE, such as {known[key]!r}")
   read = _read([argv[0]] + words, known)
-  return Arguments(read.config, os.path.abspath(os.path.expanduser(read.workdir)), read.override_config)
+  if "://" in read.workdir and not in_bucket(read.workdir):
+    raise UserError(f"--workdir {read.workdir}: must be a folder, or gs://BUCKET/FOLDER; other buckets have to be mounted")
+  return Arguments(read.config, absolute(read.workdir), read.override_config)
 
 
 class Parser(argparse.ArgumentParser):

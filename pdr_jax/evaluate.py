@@ -17,10 +17,12 @@ import json
 import os
 from collections.abc import Callable
 
+from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax import command_line
 from pdr_jax.errors import UserError
+from pdr_jax.files import in_bucket
 
 FOLDER = "evaluation"
 
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> int:
   if "suite" in options:
     argv.insert(1, f"--config={options['suite']}")
   arguments = command_line.parse(argv, default_config=os.path.join(os.path.dirname(__file__), "evaluation", "config.py"))
+  if "suite" in options and in_bucket(arguments.workdir):
+    raise UserError(f"--workdir {arguments.workdir}: a suite needs a folder; mount the bucket")
 
   import jax
 
@@ -189,8 +193,7 @@ def _draw(name: str, result: dict, folder: str) -> None:
 def _finished(path: str, key: str) -> dict | None:
   """The result of an earlier start, if it was computed from the same features with the same settings; what was skipped is tried again."""
   try:
-    with open(path, encoding="utf-8") as file:
-      result = json.load(file)
+    result = json.loads(epath.Path(path).read_text())
   except (OSError, json.JSONDecodeError):
     return None
   return result if result.get("protocol", {}).get("key") == key and "skipped" not in result else None

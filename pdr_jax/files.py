@@ -1,18 +1,36 @@
-"""Writing files so that nobody ever reads half of one."""
+"""Writing files so that nobody ever reads half of one; on disks, and in buckets (`gs://BUCKET/FOLDER`) through epath."""
 
+import io
 import json
 import os
 from collections.abc import Callable
 from typing import Any
 
+from etils import epath
+
+
+def in_bucket(path: str) -> bool:
+  """Is it `gs://...`? What lies there is whole or absent: nothing is appended to, and a folder exists by what it holds."""
+  return path.startswith("gs://")
+
+
+def absolute(path: str) -> str:
+  """The absolute path, `~` expanded; that of a bucket as it is."""
+  return path if in_bucket(path) else os.path.abspath(os.path.expanduser(path))
+
 
 def write_json(path: str, value: Any) -> None:
-  """Writes indented JSON through a temporary name, so that nobody reads half a file."""
+  """Writes indented JSON, so that nobody reads half a file."""
   write_atomically(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
 def write_atomically(path: str, write: Callable[[Any], Any]) -> None:
-  """Calls `write(binary file)` on a temporary file beside `path`, then renames it."""
+  """Calls `write(binary file)` on a temporary file beside `path`, then renames it; for a bucket on memory, which is then sent whole."""
+  if in_bucket(path):
+    buffer = io.BytesIO()
+    write(buffer)
+    epath.Path(path).write_bytes(buffer.getvalue())
+    return
   os.makedirs(os.path.dirname(path), exist_ok=True)
   temporary = f"{path}.{os.getpid()}.tmp"
   try:

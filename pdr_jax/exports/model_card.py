@@ -8,6 +8,7 @@ import json
 import os
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax.training import run_dir
@@ -74,8 +75,7 @@ def _usage(manifest: dict) -> list[str]:
 def _metrics(workdir: str, step: int) -> dict[str, float]:
   """The validation scores of this very step."""
   try:
-    with open(os.path.join(workdir, run_dir.METRICS), encoding="utf-8") as file:
-      records = [json.loads(line) for line in file]
+    records = [json.loads(line) for line in epath.Path(workdir, run_dir.METRICS).read_text().splitlines()]
   except (OSError, json.JSONDecodeError):
     return {}
   found = {}
@@ -87,7 +87,6 @@ def _metrics(workdir: str, step: int) -> dict[str, float]:
 
 def _read_json(path: str) -> dict:
   try:
-    with open(path, encoding="utf-8") as file:
-      return json.load(file)
+    return json.loads(epath.Path(path).read_text())
   except (OSError, json.JSONDecodeError):
     return {}

@@ -21,14 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from pdr_jax.errors import UserError
+from pdr_jax.files import absolute
 from pdr_jax.training import distributed
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
-FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in those written before this number existed
+FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1
 Tree = Any
 
 
@@ -73,7 +75,7 @@ class Checkpoints:
     )
     self._manager = None
     if jax.process_index() == 0:
-      os.makedirs(os.path.join(workdir, FOLDER), exist_ok=True)
+      epath.Path(workdir, FOLDER).mkdir(parents=True, exist_ok=True)
       self._manager = self._open()
 
   def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
@@ -93,7 +95,7 @@ class Checkpoints:
     """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh run.
 
     All processes call it together. Broken ones are put aside, with a line. Raises `UserError` when all are broken, or when one belongs to
-    a model of other shapes or to a later version of this program.
+    a model of other shapes or to another version of the format.
     """
     if jax.process_count() == 1:
       return self._read_latest(abstract)
@@ -128,9 +130,7 @@ class Checkpoints:
   def _restore(self, step: int, abstract: Tree) -> Restored:
     items = split_state(abstract)
     run = _decode(self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"])
-    if run.get("format", FORMAT) > FORMAT:
-      newer = f"was written by a later pdr_jax (format {run['format']}, this one reads {FORMAT})"
-      raise UserError(f"the checkpoint of step {step} in {self._workdir} {newer}: install that version")
+    _check_format(run, step, self._workdir)
     saved, wanted = run["shapes"], _shapes(items)
     for path in sorted(saved.keys() | wanted.keys()):
       if saved.get(path) != wanted.get(path):
@@ -144,14 +144,14 @@ class Checkpoints:
     return Restored(step, join_state(abstract, {name: read[name] for name in items}), run)
 
   def _put_aside(self, step: int, error: Exception) -> None:
-    target = os.path.join(self._workdir, BROKEN)
+    target = epath.Path(self._workdir, BROKEN)
     earlier = [other for other in self._manager.all_steps() if other < step]
     self._manager.close()
-    os.makedirs(target, exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     name, count = str(step), 0
-    while os.path.exists(os.path.join(target, name)):
+    while (target / name).exists():
       name, count = f"{step}_{count + 1}", count + 1
-    os.rename(os.path.join(self._workdir, FOLDER, str(step)), os.path.join(target, name))
+    epath.Path(self._workdir, FOLDER, str(step)).rename(target / name)
     self._manager = self._open()
     instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" See full TensorStore details")[0]
@@ -200,11 +200,11 @@ def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
     which: "best" (the newest where no validation was saved), "latest", or a step.
 
   Returns:
-    (params, step). Raises `UserError` without such a checkpoint, or when it cannot be read.
+    (params, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another version of the format.
   """
   _quiet_orbax()
-  folder = os.path.join(os.path.abspath(os.path.expanduser(workdir)), FOLDER)
-  if not os.path.isdir(folder):
+  folder = epath.Path(absolute(workdir), FOLDER)
+  if not folder.is_dir():
     raise UserError(f"no checkpoints in {workdir}: train there first")
   from pdr_jax.training.run_dir import read_config  # here: run_dir is about the whole directory, this file about one folder of it
 
@@ -223,13 +223,17 @@ def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
       step = int(which)
     if step not in steps:
       raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
-  item = "ema" if os.path.isdir(os.path.join(folder, str(step), "ema")) else "params"
+  item = "ema" if (folder / str(step) / "ema").is_dir() else "params"
   try:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      _check_format(reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore()), step, workdir)
     with ocp.PyTreeCheckpointer() as reader:
-      path = os.path.join(folder, str(step), item)
+      path = folder / str(step) / item
       tree = reader.metadata(path).item_metadata.tree
       to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
       params = reader.restore(path, restore_args=to_numpy)
+  except UserError:
+    raise
   except Exception as error:
     raise UserError(f"checkpoint of step {step} in {workdir} cannot be read ({type(error).__name__}); choose another: {steps}") from error
   return params, step
@@ -249,6 +253,14 @@ def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
   """`{"params/depth/kernel": "float32[4,4,3,64]"}`: tells a checkpoint of another model from a broken one."""
   paths = jax.tree_util.tree_leaves_with_path(items)
   return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in paths}
+
+
+def _check_format(run: Mapping[str, Any], step: int, workdir: str) -> None:
+  """Raises `UserError` for a checkpoint of another version of the format."""
+  found = run.get("format", 1)
+  if found != FORMAT:
+    writer = f"{'a later' if found > FORMAT else 'an earlier'} pdr_jax (format {found}, this one reads {FORMAT})"
+    raise UserError(f"the checkpoint of step {step} in {workdir} was written by {writer}: install that version")
 
 
 @contextlib.contextmanager

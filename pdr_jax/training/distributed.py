@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import setproctitle
 from jax.experimental import multihost_utils
 
 from pdr_jax.errors import UserError
@@ -101,6 +102,13 @@ def bytes_from_first(payload: bytes) -> bytes:
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(payload))))
   mine = np.frombuffer(payload, np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
   return np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes()
+
+
+def name_processes(run: str) -> None:
+  """Makes process 0's `run` the title (`ps`, `top`) of all processes, with the number of each; they call it together."""
+  run = bytes_from_first(run.encode()).decode()
+  which = f" process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
+  setproctitle.setproctitle(f"pdr_jax.main {run}{which}")
 
 
 def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,20 +1,23 @@
 """What a run tells: averages of (sum, count) metrics, `metrics.jsonl` and TensorBoard, a progress bar, and the summary's table."""
 
+import importlib
+import io
 import json
 import math
 import os
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import rich.console
 import rich.progress
 import rich.table
-from tensorboardX import SummaryWriter
+from etils import epath
 
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_atomically
+from pdr_jax.files import in_bucket, write_atomically
 from pdr_jax.training import run_dir
 
 
@@ -59,12 +62,16 @@ class MetricLog:
     self._path = os.path.join(workdir, run_dir.METRICS)
     self._file = self._board = None
     if primary:
-      if os.path.exists(self._path):
-        keep = [line for line in _lines(self._path) if line["step"] <= first_step]
-        text = "".join(json.dumps(line) + "\n" for line in keep)
+      keep = [line for line in read_metrics(workdir) if line["step"] <= first_step]
+      text = "".join(json.dumps(line) + "\n" for line in keep)
+      if in_bucket(workdir):  # where nothing can be appended: lines gather in memory
+        self._file = io.StringIO()
+        self._file.write(text)
+      else:
         write_atomically(self._path, lambda file: file.write(text.encode()))
-      self._file = open(self._path, "a", encoding="utf-8")
-      self._board = SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=first_step + 1 if first_step else None, flush_secs=30)
+        self._file = open(self._path, "a", encoding="utf-8")
+      purge = first_step + 1 if first_step else None
+      self._board = _tensorboard().SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=purge, flush_secs=30)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """One line; names are those of the metrics, values are averages."""
@@ -74,27 +81,42 @@ class MetricLog:
       for name, value in metrics.items():
         self._board.add_scalar(name, value, step)
 
+  def publish(self) -> None:
+    """To be called before each checkpoint: a file in a bucket gets the lines so far; those after a checkpoint are written again anyway."""
+    if isinstance(self._file, io.StringIO):
+      text = self._file.getvalue()
+      write_atomically(self._path, lambda file: file.write(text.encode()))
+
   def close(self) -> None:
     if self._file is not None:
+      self.publish()
       self._file.close()
       self._board.close()
 
 
+def _tensorboard() -> Any:
+  """tensorboardX, without PyTorch, which it would import where that is installed: seconds, for nothing."""
+  if "torch" in sys.modules:
+    return importlib.import_module("tensorboardX")
+  sys.modules["torch"] = None  # makes `import torch` fail
+  try:
+    return importlib.import_module("tensorboardX")
+  finally:
+    del sys.modules["torch"]
+
+
 def read_metrics(workdir: str) -> list[dict]:
-  """The records of `metrics.jsonl` in order: `{"step": ..., name: average, ...}`; empty without the file."""
-  path = os.path.join(workdir, run_dir.METRICS)
-  return _lines(path) if os.path.exists(path) else []
+  """The records of `metrics.jsonl` in order: `{"step": ..., name: average, ...}`; empty without the file.
 
-
-def _lines(path: str) -> list[dict]:
-  """Records of a file whose last line may have been cut off by a kill."""
+  The last line may have been cut off by a kill.
+  """
   records = []
-  with open(path, encoding="utf-8") as file:
-    for line in file:
-      try:
+  try:
+    with epath.Path(workdir, run_dir.METRICS).open() as file:
+      for line in file:
         records.append(json.loads(line))
-      except json.JSONDecodeError:
-        break
+  except (FileNotFoundError, json.JSONDecodeError):
+    pass
   return records
 
 
@@ -120,13 +142,17 @@ class Progress:
     else:
       self.console.print(f"step {step}/{steps}: compiling the step", markup=False)
 
-  def advance(self, step: int, loss: float | None) -> None:
-    """Called after each finished step."""
+  def mark(self, step: int) -> None:
+    """All steps up to this one have just been finished: a point for the speed."""
     now = time.monotonic()
-    self._step = step
     self._marks.append((now, step))
     while len(self._marks) > 2 and now - self._marks[0][0] > 30.0:
       self._marks.pop(0)
+
+  def advance(self, step: int, loss: float | None) -> None:
+    """Shows a finished step."""
+    now = time.monotonic()
+    self._step = step
     shown = "" if loss is None else f"loss {loss:.4g}"
     if self._bar is not None:
       self._bar.update(self._task, completed=step, description="training", speed=self._speed_text(), loss=shown)

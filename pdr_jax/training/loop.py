@@ -94,7 +94,7 @@ def train(
     tell(f"continuing from the checkpoint of step {start}")
   else:
     state, start, run = steps.initial_state(method, config.seed, example), 0, {}
-  run_dir.record_start(workdir, config)
+  distributed.name_processes(run_dir.record_start(workdir, config))
   meter, best, validated = Meter(run.get("meter")), run.get("best"), run.get("validated")
   seconds_before, begun = run.get("seconds", 0.0), time.monotonic()
 
@@ -167,6 +167,7 @@ def train(
       raise NonFinite(step, bad, float("nan"), nonfinite.write_batch(workdir, step, batch))
     seconds = seconds_before + time.monotonic() - begun
     run = dict(position=feed.get_state(), meter=meter.sums(), best=best, validated=validated, seconds=seconds, owed=owed)
+    log.publish()
     checkpoints.save(step, state, run, metrics)
 
   # ---------------------------------------------------------------- steps

@@ -12,19 +12,20 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
+import zlib
 from collections.abc import Callable
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax import config as config_lib
 from pdr_jax.config_checks import flatten
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_json
+from pdr_jax.files import write_atomically, write_json
 
 CONFIG, VERSIONS, METRICS, SUMMARY, FIGURES = "config.json", "versions.json", "metrics.jsonl", "summary.json", "figures"
-FREE = ("train.grace_seconds", "train.stall_minutes")  # may change from start to start: no number depends on them
+FREE = ("train.grace_seconds", "train.stall_minutes", "train.profile_steps")  # may change from start to start: no number depends on them
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ml-collections", "numpy", "tensorflow-datasets", "pdr-jax")
 
 
@@ -37,15 +38,19 @@ def check_run(workdir: str, config: ConfigDict, *, override_config: bool = False
   if jax.process_index() != 0:
     return
   _check_writable(workdir)
-  if os.path.exists(os.path.join(workdir, CONFIG)):
+  if epath.Path(workdir, CONFIG).exists():
     _check_same(read_config(workdir), config, workdir, override_config, say)
 
 
-def record_start(workdir: str, config: ConfigDict) -> None:
-  """Writes `config.json` and appends this start to `versions.json`; called once data and model are known to work."""
-  if jax.process_index() == 0:
-    write_json(os.path.join(workdir, CONFIG), _plain(config))
-    _record_start(workdir)
+def record_start(workdir: str, config: ConfigDict) -> str:
+  """Writes `config.json` and appends this start to `versions.json`; called once data and model are known to work.
+
+  Returns the run's id, given at its first start; empty in all processes but the first.
+  """
+  if jax.process_index() != 0:
+    return ""
+  write_json(os.path.join(workdir, CONFIG), _plain(config))
+  return _record_start(workdir, config)
 
 
 def read_config(workdir: str) -> ConfigDict:
@@ -55,8 +60,7 @@ def read_config(workdir: str) -> ConfigDict:
   """
   path = os.path.join(workdir, CONFIG)
   try:
-    with open(path, encoding="utf-8") as file:
-      return _from_plain(_completed(json.load(file), _plain(config_lib.base())))
+    return _from_plain(_completed(json.loads(epath.Path(path).read_text()), _plain(config_lib.base())))
   except FileNotFoundError:
     raise UserError(f"{workdir} is not a run directory: it has no {CONFIG}") from None
   except json.JSONDecodeError as error:
@@ -81,12 +85,12 @@ def _completed(stored: dict, defaults: dict) -> dict:
 
 
 def _check_writable(workdir: str) -> None:
+  probe = os.path.join(workdir, ".writable")
   try:
-    os.makedirs(workdir, exist_ok=True)
-    with tempfile.TemporaryFile(dir=workdir):
-      pass
-  except OSError as error:
-    raise UserError(f"--workdir {workdir} cannot be written to: {error.strerror or error}") from error
+    write_atomically(probe, lambda file: None)
+    epath.Path(probe).unlink()
+  except Exception as error:  # that of a bucket's client, or that there is none: pip install "pdr_jax[gcs]"
+    raise UserError(f"--workdir {workdir} cannot be written to: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _check_same(old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]) -> None:
@@ -117,25 +121,35 @@ def _from_plain(value: dict) -> ConfigDict:
   return ConfigDict(tuples(value))
 
 
-def _record_start(workdir: str) -> None:
-  """Appends this start to `versions.json`: when, with which command, libraries, commit and devices."""
+def _record_start(workdir: str, config: ConfigDict) -> str:
+  """Appends this start to `versions.json`: when, with which command, libraries, commit and devices. Returns the run's id."""
   path = os.path.join(workdir, VERSIONS)
   try:
-    with open(path, encoding="utf-8") as file:
-      starts = json.load(file)["starts"]
+    record = json.loads(epath.Path(path).read_text())
+    starts = record["starts"]
   except (FileNotFoundError, json.JSONDecodeError, KeyError):
-    starts = []
+    record, starts = {}, []
+  now, git = datetime.datetime.now(datetime.UTC), _git()
+  name = record.get("run") or _name(now, git, config)
   starts.append({
-      "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+      "time": now.isoformat(timespec="seconds"),
       "command": sys.argv,
       "python": platform.python_version(),
       "platform": platform.platform(),
       "libraries": {name: _version(name) for name in LIBRARIES},
-      "git": _git(),
+      "git": git,
       "devices": [device.device_kind for device in jax.devices()],
       "processes": jax.process_count(),
   })
-  write_json(path, {"starts": starts})
+  write_json(path, {"run": name, "starts": starts})
+  return name
+
+
+def _name(now: datetime.datetime, git: dict | None, config: ConfigDict) -> str:
+  """`20261121-032500_0f74ea9+_pdr-heads-32_1a2b3c4d`: time (UTC), commit (+: changed), the configuration in short and its checksum."""
+  commit = git["commit"][:7] + "+" * git["changed"] if git else "no-commit"
+  what = f"{config.method}-{config.data.name}-{config.data.side}".replace("/", "-")
+  return f"{now:%Y%m%d-%H%M%S}_{commit}_{what}_{zlib.crc32(json.dumps(_plain(config), sort_keys=True).encode()):08x}"
 
 
 def _version(name: str) -> str | None:
