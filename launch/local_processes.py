@@ -17,6 +17,8 @@ import time
 
 AGAIN, LOST = 75, 76  # pdr_jax.training.preemption.AGAIN, pdr_jax.training.distributed.LOST
 PATIENCE = 60.0       # seconds that the others may take to notice that one is gone
+# On a busy machine one device's thread may compile or wait longer than the 40 s after which XLA:CPU ends the process.
+XLA_FLAGS = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 
 
 def start(command: list[str], processes: int, devices: int, environ: dict[str, str] | None = None) -> list[subprocess.Popen]:
@@ -26,8 +28,9 @@ def start(command: list[str], processes: int, devices: int, environ: dict[str, s
     address = f"127.0.0.1:{free.getsockname()[1]}"
   children = []
   for i in range(processes):
-    place = dict(PDR_JAX_DISTRIBUTED=f"{address},{processes},{i}", JAX_NUM_CPU_DEVICES=str(devices), PYTHONUNBUFFERED="1")
-    environment = {**(os.environ if environ is None else environ), **place}
+    environment = dict(os.environ if environ is None else environ)
+    environment["XLA_FLAGS"] = f"{XLA_FLAGS} {environment.get('XLA_FLAGS', '')}"  # the last of two counts
+    environment |= dict(PDR_JAX_DISTRIBUTED=f"{address},{processes},{i}", JAX_NUM_CPU_DEVICES=str(devices), PYTHONUNBUFFERED="1")
     children.append(subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True))
   return children

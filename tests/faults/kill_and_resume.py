@@ -2,9 +2,9 @@
 
   python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py ...]
 
-Without flags of the training program the toy run of this folder is killed. Compared: every array of the newest checkpoint (parameters,
-optimiser, moving average, step), the position in the data, the open averages, and every line of metrics.jsonl but for speeds. Exit
-code 0 when all are equal; the kill points are printed.
+Without flags of the training program the toy run of this folder, which has two optimisers, is killed. Compared: every array of the newest
+checkpoint (parameters, optimisers, moving average, step), the position in the data, the open averages, and every line of metrics.jsonl but
+for speeds. Exit code 0 when all are equal; the kill points are printed.
 """
 
 import argparse

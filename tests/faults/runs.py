@@ -49,6 +49,23 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
   return found
 
 
+def compare(workdir, whole) -> None:
+  """Every metric of every line, and every array of the newest checkpoint, are those of another run but for the order of sums."""
+  tolerance = dict(rtol=2e-5, atol=1e-6)
+  got, wanted = records(workdir), records(whole)
+  assert [sorted(line) for line in got] == [sorted(line) for line in wanted]
+  names = {name for line in wanted for name in line}
+  assert {"train/loss", "train/contrast", "train/contrast_gradient", "val/error", "gradient_norm/photometric"} <= names
+  for a, b in zip(got, wanted, strict=True):
+    for name in b:
+      np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=f"{name} at step {b['step']}")
+  step = newest(whole)
+  a, b = arrays(workdir, step), arrays(whole, step)
+  assert a.keys() == b.keys() and len(a) >= 6
+  for name in b:
+    np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=name)
+
+
 def until(true, process: subprocess.Popen | None = None, seconds: float = 400) -> None:
   """Waits for something that a run does; fails when the run ends before."""
   end = time.monotonic() + seconds

@@ -24,6 +24,19 @@ def test_a_mistake_ends_all_of_them_with_code_2(tmp_path):
   assert not (tmp_path / "run").exists()
 
 
+def test_each_process_is_told_its_place_and_the_flags_of_the_user_count_last(monkeypatch):
+  monkeypatch.syspath_prepend(os.path.dirname(SCRIPT))
+  import local_processes as launcher
+
+  show = "import os; print(*(os.environ[name] for name in ('PDR_JAX_DISTRIBUTED', 'JAX_NUM_CPU_DEVICES', 'XLA_FLAGS')))"
+  lines = [[], []]
+  children = launcher.start([sys.executable, "-c", show], 2, 3, {"XLA_FLAGS": "--mine"})
+  assert launcher.wait(children, lambda i, line: lines[i].append(line.split())) == [0, 0]
+  for i in range(2):
+    assert re.fullmatch(rf"127\.0\.0\.1:\d+,2,{i}", lines[i][0][0]) and lines[i][0][1:] == ["3", launcher.XLA_FLAGS, "--mine"]
+  assert lines[0][0][0].split(",")[0] == lines[1][0][0].split(",")[0]
+
+
 def test_its_own_flags_are_checked():
   for words in (["--processes=0", "--", "--config", "x"], ["--processes=2"], ["--procs=2", "--", "x"]):
     result = local_processes(*words)
