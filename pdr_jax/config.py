@@ -100,6 +100,8 @@ def base() -> ConfigDict:
       train=dict(
           steps=70_000,
           batch_size=64,          # global
+          steps_per_dispatch=1,   # steps that are sent to the device at once; cadences that are multiples of it let all steps go so
+          remat=False,            # the networks' activations are computed again in the backward pass and not kept: less memory, more time
           log_every=50,           # steps
           validate_every=1_000,
           figure_every=1_000,
@@ -110,6 +112,7 @@ def base() -> ConfigDict:
           grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends without
           skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left out; 0 stops at the first
           stall_minutes=10.0,     # without progress for so long, a line says where the run is; 0: never
+          profile_steps=(),       # (first, last): a profiler's trace of these steps goes to WORKDIR/profile
       ),
   ))
 

@@ -129,6 +129,8 @@ RULES = {
     "optim.ema": _fraction(),
     "train.steps": _at_least(1),
     "train.batch_size": _at_least(1),
+    "train.steps_per_dispatch": _at_least(1),
+    "train.remat": _ANY,
     "train.log_every": _at_least(1),
     "train.validate_every": _at_least(1),
     "train.figure_every": _at_least(0),
@@ -139,6 +141,10 @@ RULES = {
     "train.grace_seconds": _above(0),
     "train.skip_nonfinite": _at_least(0),
     "train.stall_minutes": _at_least(0),
+    "train.profile_steps": Rule(
+        lambda v: len(v) == 0 or (len(v) == 2 and all(isinstance(e, int) for e in v) and 1 <= v[0] <= v[1]),
+        "empty, or (first, last) with 1 <= first <= last",
+    ),
 }
 
 

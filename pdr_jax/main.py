@@ -11,6 +11,7 @@ Exit codes: 0 done, 2 a mistake in the command or its files, 75 stopped by SIGTE
 Several processes and machines: see launch/; everything else: docs/manual.md.
 """
 
+import gc
 import os
 
 from pdr_jax import command_line
@@ -27,6 +28,7 @@ def main(argv: list[str]) -> int:
   from pdr_jax.training import distributed
   from pdr_jax.training.loop import train
 
+  gc.set_threshold(100_000)  # tracing a step makes millions of objects that stay: looking through them takes a sixth of its time
   distributed.start()
   cache_compilations(jax)
   with distributed.failing_at_once():

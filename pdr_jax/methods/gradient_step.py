@@ -5,8 +5,9 @@ like that of their gradients, is the value of the global batch (see `losses.redu
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -23,6 +24,24 @@ def init(params: Any, tx: optax.GradientTransformation, config: ConfigDict) -> T
   """The state of step 0; the moving average, where `optim.ema` asks for one, starts at the parameters."""
   ema = jax.tree.map(jnp.array, params) if config.optim.ema else None
   return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params), ema=ema)
+
+
+class Recomputed(NamedTuple):
+  """A network of which the backward pass is handed the inputs alone: it computes the activations again (Chen et al. 2016,
+  arXiv 1604.06174, one segment a network)."""
+
+  net: nn.Module
+
+  def init(self, *inputs: Any) -> Any:
+    return self.net.init(*inputs)
+
+  def apply(self, variables: Any, *inputs: Array, method: str | None = None) -> Any:
+    return jax.checkpoint(lambda variables, *inputs: self.net.apply(variables, *inputs, method=method))(variables, *inputs)
+
+
+def recomputed(nets: dict[str, nn.Module], config: ConfigDict) -> dict[str, nn.Module | Recomputed]:
+  """The networks as they are to be trained: with `train.remat` those whose activations are not kept."""
+  return {name: Recomputed(net) for name, net in nets.items()} if config.train.remat else nets
 
 
 def update(

@@ -31,8 +31,9 @@ FACTORS = loocc.FACTORS
 
 def create(config: ConfigDict) -> Method:
   """The PDR method for a configuration (see `pdr_jax.config.base` for its keys)."""
-  nets = networks(config)
+  nets = gradient_step.recomputed(networks(config), config)
   phi = perceptual_features(config)
+  phi = jax.checkpoint(phi) if phi and config.train.remat else phi
   tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),

@@ -22,7 +22,7 @@ PADDING = 1e4  # minus the similarity of padding with everything else, far beyon
 
 def create(config: ConfigDict) -> Method:
   """The method `simclr`."""
-  nets = networks(config)
+  nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),

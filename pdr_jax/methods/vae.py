@@ -23,7 +23,7 @@ UNIT_STD = math.log(math.e - 1)  # softplus of it is 1: a posterior network that
 
 def create(config: ConfigDict) -> Method:
   """The method `vae` or `beta_vae`, whichever the configuration names."""
-  nets = networks(config)
+  nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),

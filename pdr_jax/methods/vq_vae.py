@@ -24,7 +24,7 @@ NO_SAY = 1e-6  # the count of an initial code: the first batch decides
 
 def create(config: ConfigDict) -> Method:
   """The method `vq_vae`."""
-  nets = networks(config)
+  nets = gradient_step.recomputed(networks(config), config)
   tx = optax.masked(optimizer.create(config), {name: True for name in nets} | {"codebook": False})
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),

@@ -1,6 +1,5 @@
 """The training loop, one for every method: data, state (fresh or from a checkpoint), steps; logs, validation, figures, checkpoints."""
 
-import collections
 import functools
 import os
 import sys
@@ -16,16 +15,18 @@ from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 from pdr_jax.methods import Method
-from pdr_jax.report import figures
 from pdr_jax.training import distributed, nonfinite, run_dir
 from pdr_jax.training import step as steps
+from pdr_jax.training.cadence import dispatches, is_due, looks_at_state
 from pdr_jax.training.checkpoints import FOLDER, Checkpoints
+from pdr_jax.training.intake import Intake
 from pdr_jax.training.logging import Meter, MetricLog, NonFinite, Progress, duration, read_metrics, stop_message, summary_table
 from pdr_jax.training.preemption import AGAIN, StopRequest
+from pdr_jax.training.profile import Profile
 from pdr_jax.training.validation import Validator
 from pdr_jax.training.watchdog import Watchdog
 
-AHEAD = 2  # steps that the host may run ahead of the device: enough to keep it busy, few enough that a failure shows at once
+AHEAD = 2  # dispatches that the host may be ahead of the device: enough to keep it busy, few enough that a failure shows at once
 
 
 class Data(NamedTuple):
@@ -95,11 +96,12 @@ def train(
   else:
     state, start, run = steps.initial_state(method, config.seed, example), 0, {}
   distributed.name_processes(run_dir.record_start(workdir, config))
-  meter, best, validated = Meter(run.get("meter")), run.get("best"), run.get("validated")
+  best, validated = run.get("best"), run.get("validated")
   seconds_before, begun = run.get("seconds", 0.0), time.monotonic()
 
   # ---------------------------------------------------------------- programs
-  update = steps.update_fn(nonfinite.skipping(method) if cadence.skip_nonfinite else method)
+  trained = nonfinite.skipping(method) if cadence.skip_nonfinite else method
+  update, updates = steps.update_fn(trained), steps.updates_fn(trained)
   gradient_norms = steps.gradient_norms_fn(method)
   validator = Validator(method, data.validation, config)
   if start < cadence.steps:
@@ -109,39 +111,9 @@ def train(
   log = MetricLog(workdir, start, primary=primary)
   progress = Progress(start, cadence.steps, cadence.batch_size, primary=primary)
   watchdog = Watchdog(cadence.stall_minutes, progress.say)
-  inflight: collections.deque[tuple[int, steps.Metrics, dict]] = collections.deque()
-  skipped_in_a_row = 0
-  occasions = (cadence.validate_every, cadence.figure_every, cadence.checkpoint_every, cadence.gradient_norms_every)
-
-  def finish(leave: int) -> None:
-    """Takes in the metrics of steps that are done, all but the last `leave`. Every step is checked, none is waited for early."""
-    nonlocal skipped_in_a_row
-    while len(inflight) > leave:
-      step, metrics, batch = inflight.popleft()
-      watchdog.at(f"computing step {step}")
-      values = metrics.fetch()
-      bad = nonfinite.culprit(values)
-      skipped_in_a_row = skipped_in_a_row + 1 if bad else 0
-      if bad:
-        error = NonFinite(step, *bad, nonfinite.write_batch(workdir, step, batch))
-        if skipped_in_a_row > cadence.skip_nonfinite:
-          raise error
-        progress.say(f"{error}: step left out ({skipped_in_a_row} in a row of at most {cadence.skip_nonfinite}); see {error.batch_file}")
-        values = {nonfinite.SKIPPED: values[nonfinite.SKIPPED]}
-      meter.add(step, values)
-      loss = values.get("loss")
-      progress.advance(step, None if loss is None else loss[0] / loss[1])
-      if due(step, cadence.log_every):
-        write_averages(step)
-
-  def write_averages(step: int) -> None:
-    averages = {name if "/" in name else f"train/{name}": value for name, value in meter.means().items()}
-    speed = progress.images_per_second()
-    log.write(step, averages | ({} if speed is None else {"speed/images_per_second": speed}))
-    meter.reset()
-
-  def due(step: int, every: int) -> bool:
-    return bool(every) and (step % every == 0 or step == cadence.steps)
+  intake = Intake(workdir, cadence, run.get("meter"), log=log, progress=progress, watchdog=watchdog)
+  profile = Profile(workdir, cadence.profile_steps if primary else (), progress.say)
+  due = functools.partial(is_due, last=cadence.steps)
 
   def look(step: int) -> dict | None:
     """Validation and figures where they are due; returns the scores of a validation."""
@@ -164,9 +136,9 @@ def train(
     watchdog.at(f"saving step {step}")
     bad = steps.first_nonfinite(state)
     if bad:
-      raise NonFinite(step, bad, float("nan"), nonfinite.write_batch(workdir, step, batch))
+      raise NonFinite(step, bad, float("nan"), nonfinite.write_batch(workdir, step, batches[-1]))
     seconds = seconds_before + time.monotonic() - begun
-    run = dict(position=feed.get_state(), meter=meter.sums(), best=best, validated=validated, seconds=seconds, owed=owed)
+    run = dict(position=feed.get_state(), meter=intake.meter.sums(), best=best, validated=validated, seconds=seconds, owed=owed)
     log.publish()
     checkpoints.save(step, state, run, metrics)
 
@@ -175,22 +147,30 @@ def train(
     if run.get("owed"):
       look(start)
     with StopRequest(cadence.grace_seconds) as stop:
-      for step in range(start + 1, cadence.steps + 1):
+      for together in dispatches(start, cadence):
+        step = together[-1]
         watchdog.at(f"reading the batch of step {step}")
-        batch = next(feed)
+        batches = [next(feed) for _ in together]
+        if profile.begins(together):
+          intake.finish()
+          profile.start()
         watchdog.at(f"compiling or starting step {step}")
-        state, metrics = update(state, batch, root)
-        inflight.append((step, metrics.start_transfer(), batch))
-        finish(leave=AHEAD)
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+          state, metrics = update(state, batches[0], root) if len(batches) == 1 else updates(state, batches, root)
+        intake.put(together, metrics, batches)
+        intake.finish(leave=AHEAD)
+        if profile.ends(together):
+          intake.finish()
+          profile.close()
 
         stopping = stop.agreed()
-        if not (stopping or any(due(step, every) for every in occasions)):
+        if not (stopping or looks_at_state(step, cadence)):
           continue
-        finish(leave=0)
+        intake.finish()
         progress.pause()
         if due(step, cadence.gradient_norms_every):
           norms = Meter()
-          norms.add(step, gradient_norms(state, batch, root).fetch())
+          norms.add(step, gradient_norms(state, batches[-1], root).fetch())
           log.write(step, norms.means())
         # Before the next batch is drawn: the position in the checkpoint is that of the batch just used.
         if stopping:  # whoever sent it may not wait for a validation
@@ -212,7 +192,7 @@ def train(
       raise UserError(f"no room is left on the disk of {workdir}: make some; the same command continues the run") from error
     raise
   finally:
-    close((watchdog, progress, feed, log, checkpoints), quietly=sys.exc_info()[1] is not None)
+    close((profile, watchdog, progress, feed, log, checkpoints), quietly=sys.exc_info()[1] is not None)
 
   # ---------------------------------------------------------------- what was learned
   if validated is None or validated["step"] != max(start, cadence.steps):
@@ -229,6 +209,8 @@ def train(
   }
   if primary:
     write_json(os.path.join(workdir, run_dir.SUMMARY), summary)
+    from pdr_jax.report import figures  # Matplotlib: slow to import
+
     figures.save(figures.training_curves(read_metrics(workdir)), os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
     report(summary, workdir, progress.say)
     progress.console.print(summary_table(summary))
@@ -251,6 +233,8 @@ def draw(workdir: str, method: Method, state: Any, images: Any, step: int) -> No
   """Saves what the method makes of the fixed validation pictures, as `figures/step_00001000.png` and `figures/latest.png`."""
   if method.decompose is None and method.pictures is None:
     return
+  from pdr_jax.report import figures  # Matplotlib: slow to import, and the first step need not wait for it
+
   params = state.params if getattr(state, "ema", None) is None else state.ema
   params = jax.tree.map(lambda leaf: leaf.addressable_data(0), params)  # one device is enough
   sheet = figures.decomposition_sheet(figures.decompose(method, params, images), title=f"step {step}")

@@ -7,7 +7,7 @@ The step's body is `Method.update`, a free function over one device's share of t
 
 import functools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.struct
@@ -22,7 +22,10 @@ Tree = Any
 
 
 class Metrics(flax.struct.PyTreeNode):
-  """Named (sum, count) pairs in one array, so that a step sends one small transfer and not dozens. `values` `[n, 2]` float32."""
+  """Named (sum, count) pairs in one array, so that a step sends one small transfer and not dozens.
+
+  `values` `[n, 2]` float32, of several steps `[steps, n, 2]`.
+  """
 
   values: jax.Array | np.ndarray
   names: tuple[str, ...] = flax.struct.field(pytree_node=False)
@@ -35,6 +38,11 @@ class Metrics(flax.struct.PyTreeNode):
   def fetch(self) -> dict[str, np.ndarray]:
     """Waits for the device; `{name: float64 [sum, count]}`."""
     return dict(zip(self.names, np.asarray(self.values, np.float64), strict=True))
+
+  def each(self) -> list[dict[str, np.ndarray]]:
+    """The same step by step, of one step or several."""
+    values = np.asarray(self.values, np.float64)
+    return [dict(zip(self.names, one, strict=True)) for one in (values if values.ndim == 3 else values[None])]
 
 
 def pack(metrics: Mapping[str, tuple[jax.Array, jax.Array]]) -> Metrics:
@@ -58,12 +66,26 @@ def device_count() -> int:
 @functools.lru_cache(maxsize=8)  # one program for a method, however often it is asked for
 def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
   """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded with `state.step`."""
+  return jax.pmap(functools.partial(_step, method), axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
 
-  def body(state, batch, root):
-    state, metrics = method.update(state, batch, jax.random.fold_in(root, state.step), AXIS)
-    return state, pack(metrics)
+
+@functools.lru_cache(maxsize=8)
+def updates_fn(method: Method) -> Callable[[Tree, Sequence[dict], jax.Array], tuple[Tree, Metrics]]:
+  """`(state, placed batches, root key) -> (state, Metrics of each step)`: a step for each batch, all in one dispatch.
+
+  It compiles anew for every number of batches.
+  """
+
+  def body(state, batches, root):
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *batches)
+    return jax.lax.scan(lambda state, batch: _step(method, state, batch, root), state, stacked)
 
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
+
+
+def _step(method: Method, state: Tree, batch: dict, root: jax.Array) -> tuple[Tree, Metrics]:
+  state, metrics = method.update(state, batch, jax.random.fold_in(root, state.step), AXIS)
+  return state, pack(metrics)
 
 
 @functools.lru_cache(maxsize=8)
