@@ -66,8 +66,8 @@ def compare(workdir, whole) -> None:
     np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=name)
 
 
-def until(true, process: subprocess.Popen | None = None, seconds: float = 400) -> None:
-  """Waits for something that a run does; fails when the run ends before."""
+def until(true, process: subprocess.Popen | None = None, seconds: float = 1800) -> None:
+  """Waits for something that a run does; fails when the run ends before. On a busy machine two processes have taken 400 s to start."""
   end = time.monotonic() + seconds
   while not true():
     assert time.monotonic() < end, "it did not happen"

@@ -39,12 +39,10 @@ def finish(children, lines):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-  """Two processes of which only the second gets a SIGTERM, after the first checkpoint; then both again, to the end."""
+  """Two processes of which only the second gets a SIGTERM, while batch 7 is read; then both again, to the end."""
   workdir = tmp_path_factory.mktemp("two")
   config = '--train={"log_every": 1}'
-  children, lines = pair(workdir, config, "--delay=0.1")
-  runs.until(lambda: runs.newest(workdir / "0") >= 4 or any(child.poll() is not None for child in children))
-  children[1].send_signal(signal.SIGTERM)
+  children, lines = pair(workdir, config, "--stop_at=7")
   codes = finish(children, lines)
   saved = runs.newest(workdir / "0")
   again, more = pair(workdir, config)
@@ -87,7 +85,7 @@ def test_a_run_of_two_processes_continues_on_one_device(stopped, whole, tmp_path
   workdir = tmp_path / "one"
   shutil.copytree(stopped[0] / "0", workdir)
   child = runs.start([*runs.TOY, str(workdir), '--train={"log_every": 1, "steps": 16}'], JAX_NUM_CPU_DEVICES="1")
-  output, _ = child.communicate(timeout=300)
+  output, _ = child.communicate(timeout=1800)
   assert child.returncode == 0 and "continuing from the checkpoint of step 12" in output and "pdr on 1 x cpu" in output, output
   longer = shutil.copytree(whole, tmp_path / "four")
   assert loop.train(toy.config(log_every=1, steps=16), str(longer), method=toy_run.method(), data=toy.data()).exit_code == 0

@@ -1,14 +1,16 @@
 """The toy run of tests/training in processes of its own, to be stopped, killed and starved:
 
-  python tests/faults/toy_run.py WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH] [--hang_at=BATCH]
+  python tests/faults/toy_run.py WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH] [--hang_at=BATCH] [--stop_at=BATCH]
 
-Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number of the process.
+Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number of the process. At its BATCH
+the run hangs in C, or the last process sends itself a SIGTERM.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 
@@ -64,11 +66,13 @@ def method() -> Method:
 class Share(toy.Stream):
   """This process's part of each batch, at its own pace."""
 
-  delay, hang_at = 0.0, None
+  delay, hang_at, stop_at = 0.0, None, None
 
   def __next__(self) -> dict:
     if self._next == self.hang_at:
       hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # for hours in C: as in XLA, the main thread runs no signal handler
+    if self._next == self.stop_at and jax.process_index() == jax.process_count() - 1:
+      os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(self.delay)
     return part(super().__next__())
 
@@ -84,6 +88,7 @@ def main(argv: list[str]) -> int:
   parser.add_argument("--train", type=json.loads, default={})
   parser.add_argument("--delay", type=float, default=0.0)
   parser.add_argument("--hang_at", type=int)
+  parser.add_argument("--stop_at", type=int)
   a = parser.parse_args(argv[1:])
   distributed.start()
   cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
@@ -92,7 +97,7 @@ def main(argv: list[str]) -> int:
   with distributed.failing_at_once():
     config = toy.config(**a.train)
     stream = Share(config.train.batch_size)
-    stream.delay, stream.hang_at = a.delay, a.hang_at
+    stream.delay, stream.hang_at, stream.stop_at = a.delay, a.hang_at, a.stop_at
     whole = toy.data(config.train.batch_size)
     data = loop.Data(stream, [part(batch) for batch in whole.validation], f"toy data, {len(part(whole.validation[0])['image'])} each")
     if jax.process_count() > 1:  # float64, which JAX itself would not keep
