@@ -1,8 +1,10 @@
 """A full disk, half a checkpoint, a checkpoint of another version, a run directory of an older program."""
 
 import contextlib
+import datetime
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import runs
+import setproctitle
 import toy
 
 from pdr_jax.errors import UserError
@@ -123,15 +126,38 @@ def edit_run(workdir, step, change):
   path.write_text(json.dumps(record))
 
 
-def test_a_checkpoint_of_a_later_version_is_refused_by_name_and_an_older_one_read(whole, tmp_path):
+def test_a_checkpoint_of_another_version_is_refused_by_name(whole, tmp_path, monkeypatch):
+  """A later one; an earlier one, told from it by its number or by having none; and nothing is moved."""
   workdir = shutil.copytree(whole, tmp_path / "run")
-  edit_run(workdir, 12, lambda record: record.update(format=checkpoints.FORMAT + 1))
-  with pytest.raises(UserError, match=r"checkpoint of step 12 .* was written by a later pdr_jax \(format 2, this one reads 1\)"):
-    train(workdir)
-  assert runs.newest(workdir) == 12
-  edit_run(workdir, 12, lambda record: record.pop("format"))  # as written before the number existed
-  data = toy.data()
+  for found, reads, age in ((2, 1, "a later"), (1, 2, "an earlier"), (None, 3, "an earlier")):
+    edit_run(workdir, 12, lambda record: record.update(format=found) if found else record.pop("format"))  # noqa: B023
+    monkeypatch.setattr(checkpoints, "FORMAT", reads)
+    line = rf"checkpoint of step 12 .* was written by {age} pdr_jax \(format {found or 1}, this one reads {reads}\)"
+    with pytest.raises(UserError, match=line):
+      train(workdir)
+    with pytest.raises(UserError, match=line):
+      checkpoints.load_params(str(workdir), "latest")
+    assert runs.newest(workdir) == 12
+  monkeypatch.setattr(checkpoints, "FORMAT", 1)
+  data = toy.data()  # the one without a number, as written before there was one, is of format 1
   assert train(workdir, data=data).exit_code == 0 and data.train.drawn == []
+
+
+def test_the_run_id_is_kept_and_the_process_is_called_by_it(tmp_path):
+  train(tmp_path, toy.config(steps=4))
+  record = json.loads((tmp_path / run_dir.VERSIONS).read_text())
+  assert re.fullmatch(r"\d{8}-\d{6}_([0-9a-f]{7}\+?|no-commit)_pdr-heads-32_[0-9a-f]{8}", record["run"])
+  assert datetime.datetime.strptime(record["run"][:15], "%Y%m%d-%H%M%S").isoformat() == record["starts"][0]["time"][:19]
+  git = record["starts"][0]["git"]
+  assert record["run"].split("_")[1] == (git["commit"][:7] + "+" * git["changed"] if git else "no-commit")
+  train(tmp_path, toy.config(steps=8))
+  again = json.loads((tmp_path / run_dir.VERSIONS).read_text())
+  assert again["run"] == record["run"] and len(again["starts"]) == 2
+  assert setproctitle.getproctitle() == f"pdr_jax.main {record['run']}"
+  other = toy.config(steps=4)
+  other.optim.learning_rate = 0.5
+  train(tmp_path / "other", other)
+  assert json.loads((tmp_path / "other" / run_dir.VERSIONS).read_text())["run"][-8:] != record["run"][-8:]
 
 
 def test_parameters_alone_are_restored(whole):
