@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from pdr_jax.errors import UserError
 
 ROUNDING = 1e-6  # a column whose deviation is below this share of its size is constant
+OUTLIER = 10.0  # deviations
 JOINED = ("depth", "albedo")  # the pair of blocks that the paper's smaller probe reads
 
 
@@ -64,10 +65,16 @@ def subsets(blocks: Collection[str]) -> dict[str, tuple[str, ...]]:
 
 
 def standardize(train: Float[np.ndarray, "N D"], *others: Float[np.ndarray, "_ D"]) -> tuple[Float[np.ndarray, "_ D"], ...]:
-  """All of them with the mean and deviation of `train` taken out; columns that are constant in `train` become zero in all."""
+  """All of them with the mean and deviation of `train` taken out; columns that say nothing in `train` become zero in all.
+
+  These are constant ones, and those of which a single example makes up a quarter of the variance (and is ten deviations off): units that
+  hardly ever fire. In these deviations a test example can be a thousand away, and would alone decide a probe's score.
+  """
   exact = np.asarray(train, np.float64)
   mean, deviation = exact.mean(axis=0), exact.std(axis=0)
   varies = deviation > ROUNDING * np.sqrt(np.mean(exact**2, axis=0))
+  farthest = np.abs(exact - mean).max(axis=0, initial=0.0)
+  varies &= farthest**2 < max(len(exact) / 4, OUTLIER**2) * deviation**2
   factor = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
   return tuple(((part - mean) * factor).astype(np.float32) for part in (train, *others))
 

@@ -50,6 +50,19 @@ def test_standardize_uses_train_only():
   assert not a[:, 2].any() and not b[:, 2].any() and a.dtype == b.dtype == np.float32
 
 
+def test_a_unit_that_hardly_ever_fires_decides_nothing():
+  random = np.random.default_rng(2)
+  train, test = random.normal(size=(500, 3)).astype(np.float32), random.normal(size=(20, 3)).astype(np.float32)
+  train[:, 0] = np.arange(500) == 7  # once
+  train[:, 1] = np.arange(500) % 50 == 7  # ten times
+  test[0, 0] = 1.0
+  a, b = lib.standardize(train, test)
+  assert not a[:, 0].any() and not b[:, 0].any()
+  assert a[:, 1:].std(axis=0) == pytest.approx(1, abs=1e-5)
+  few, = lib.standardize(np.float32([[0], [0], [0], [0], [1]]))  # of five examples one may be a fifth of all there is to know
+  assert few.std() == pytest.approx(1, abs=1e-5)
+
+
 def test_missing_labels_are_left_out():
   assert lib.size(lib.labelled(example(), ["emotion"])) == 5
   both = lib.labelled(example(), ["emotion", "age"])

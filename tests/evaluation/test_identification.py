@@ -35,6 +35,7 @@ def test_people_that_train_does_not_have_are_their_own_gallery():
   train, test = one_block(clumps("perfect", people(0, 3, 10, 0))), one_block(clumps("perfect", people(3, 6, 10, 1), 1))
   found = identification.closed_set(train, test, "who", seeds=[0])
   assert found["protocol"]["train"] == found["protocol"]["test"] == 15 and found["protocol"]["gallery"].startswith("every other")
+  assert found["protocol"]["classes"] == 3  # and not 6, of which three are empty
   gallery, probes = identification.halves(test, "who")
   for part in (gallery, probes):
     assert np.bincount(part.labels["who"])[3:].tolist() == [5, 5, 5]
