@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pdr_jax.config import base
-from pdr_jax.data import dataset, decode, image_folder, labels, splits
+from pdr_jax.data import dataset, decode, image_folder, labels, pipeline, splits
 from pdr_jax.errors import UserError
 
 
@@ -253,6 +253,29 @@ def test_large_sets_are_decoded_once_when_first_read(tmp_path, monkeypatch):
   assert len(calls) == 4
   np.testing.assert_array_equal(first, again(np.arange(5), False)["image"])
   assert len(calls) == 9 and len(pickle.dumps(again)) < 5_000
+
+
+def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeypatch):
+  files = {f"{i}.png": encoded(picture(i)) for i in range(12)} | {"cut.png": encoded(picture(50))[:-2000]}
+  write(str(tmp_path), files)
+  settings = config(tmp_path, val_examples=1)
+  settings.train.batch_size = 4
+  monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)
+  found, real = [], decode.decode_image
+  for limit in (0, dataset.CACHE_LIMIT):
+    monkeypatch.setattr(dataset, "CACHE_LIMIT", limit)
+    pipeline._open.cache_clear()
+    iterator = pipeline.train_iterator(settings)
+    images = [next(iterator)["image"] for _ in range(12)]  # four epochs of three batches
+    if limit:  # from here on nothing is decoded
+      monkeypatch.setattr(decode, "decode_image", None)
+    images += [next(iterator)["image"] for _ in range(12)]
+    monkeypatch.setattr(decode, "decode_image", real)
+    iterator.close()
+    found.append((np.stack(images), list(pipeline.open_dataset(settings).skipped)))
+  pipeline._open.cache_clear()
+  np.testing.assert_array_equal(found[0][0], found[1][0])
+  assert found[0][1] == found[1][1] and [name for name, _ in found[0][1]] == ["cut.png"]
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):
