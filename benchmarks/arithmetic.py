@@ -55,7 +55,7 @@ def convolutions(function: Callable, *args: Any) -> list[Convolution]:
     return run(*inputs, **keywords)
 
   with nn.intercept_methods(intercept):
-    jax.eval_shape(function, *args)
+    jax.eval_shape(lambda *inputs: function(*inputs), *args)  # a new function: JAX would not trace one again that it has seen
   return found
 
 
