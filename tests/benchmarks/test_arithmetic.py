@@ -48,7 +48,9 @@ def test_every_layer_of_the_networks_is_found_once():
   images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
   for module, layers in ((MapAutoencoder(3, 8, 16, 32), 4 + 2 + 4 + 3), (VectorEncoder(6, 4, 32), 5)):
     params = jax.eval_shape(module.init, jax.random.key(0), images)
-    found = arithmetic.convolutions(module.apply, params, images)
+    apply = module.apply
+    jax.eval_shape(apply, params, images)  # also where JAX has the function's trace already
+    found = arithmetic.convolutions(apply, params, images)
     kernels = [leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "kernel" in jax.tree_util.keystr(path)]
     assert len(found) == layers
     assert sorted(conv.kernel for conv in found) == sorted(kernels)
