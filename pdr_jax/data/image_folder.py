@@ -136,8 +136,8 @@ class _LazySplit:
       except decode.BadImage as error:
         reason = str(error)
         if self._bad.setdefault(i, reason) is reason:  # two reading threads may meet it at once: the first one names it
-          self._skipped.append((_printable(self._names[i]), reason))
           logging.warning("%s: %s; the next image takes its place", _printable(self._names[i]), reason)
+          self._skipped.append((_printable(self._names[i]), reason))
     raise UserError(f"not one image of {self._store.where} can be used; see the reasons above")
 
   def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
