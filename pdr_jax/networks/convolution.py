@@ -1,7 +1,7 @@
 """Stride-1 convolution whose kernel gradient is a matrix product on the CPU.
 
 XLA:CPU computes the gradient of a convolution's kernel as a convolution by a window as large as the image, several times slower than the
-forward pass (33 ms per image against 9, for 5x5 kernels from 64 to 64 channels at 64x64 on two cores; `benchmarks/convolutions.py`).
+forward pass (benchmarks/README.md has the figures).
 It is also one matrix product, of shifted copies of the input with shifted copies of the output's gradient, summed over pixels.
 """
 
