@@ -60,8 +60,8 @@ def wait(children: list[subprocess.Popen], show) -> list[int]:
 
 def together(codes: list[int]) -> int:
   """One exit code: a failure of its own before "another has stopped" before "run me again" before success."""
-  own = [code for code in codes if code not in (0, AGAIN, LOST)]
-  code = own[0] if own else next((code for code in (LOST, AGAIN) if code in codes), 0)
+  after = (-signal.SIGABRT, LOST, AGAIN)  # the first is how JAX ends a process that has lost another one
+  code = next((code for code in codes if code and code not in after), None) or next((code for code in after if code in codes), 0)
   return 128 - code if code < 0 else code  # as a shell says it of a signal
 
 
