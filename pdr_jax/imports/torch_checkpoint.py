@@ -79,9 +79,8 @@ def read(path: str) -> dict[str, dict[str, np.ndarray]]:
   try:
     with torch.serialization.safe_globals([(Ignored, name) for name in BESIDE]):
       content = torch.load(path, map_location="cpu", weights_only=True)
-  except Exception as error:  # torch raises whatever its unpickler meets
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    raise UserError(f"{path} is not a PyTorch file of tensors ({reason})") from None
+  except Exception:  # torch raises whatever its unpickler meets, with the advice to run the file's code
+    raise UserError(f"{path} is not a PyTorch file of tensors alone: it is damaged, of another kind, or holds objects of code") from None
   if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in NETWORKS if name != "netC"):
     names = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
     raise UserError(f"{path} is no checkpoint of Unsup3D or PDR: it holds {names}, and not netD, netA, netL and netV")

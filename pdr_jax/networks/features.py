@@ -36,9 +36,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
   try:
     state = torch.load(path, map_location="cpu", weights_only=True)
     return {k: v.numpy() for k, v in state.items() if isinstance(v, torch.Tensor) and k.startswith("features.")}
-  except Exception as error:  # torch raises whatever its unpickler meets
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise UserError(f"{path} is not a PyTorch file of tensors ({reason}); expected torchvision's VGG16 weights") from None
+  except Exception:  # torch raises whatever its unpickler meets, with the advice to run the file's code
+    raise UserError(f"{path} is not a PyTorch file of tensors alone; expected torchvision's VGG16 weights") from None
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import numpy as np
 import runs
 
-TOY_TRAIN = {"steps": 60, "log_every": 1, "validate_every": 10, "checkpoint_every": 3, "gradient_norms_every": 7}
+TOY_TRAIN = {"steps": 400, "log_every": 1, "validate_every": 25, "checkpoint_every": 8, "gradient_norms_every": 7}
 
 
 def run_once(command: list[str], log, kill_at: tuple[int, float] | None, workdir: str) -> tuple[bool, int]:
