@@ -1,4 +1,4 @@
-"""Stride-1 convolution whose kernel gradient is a matrix product on the CPU.
+"""Stride-1 convolution: on the CPU its kernel gradient is a matrix product, and 5x5 kernels take Winograd's scheme.
 
 XLA:CPU computes the gradient of a convolution's kernel as a convolution by a window as large as the image, several times slower than the
 forward pass (benchmarks/README.md has the figures).
@@ -12,13 +12,28 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from pdr_jax.networks import winograd
+
 CHUNK_BYTES = 32 * 2**20  # of shifted copies that exist at a time: large enough for a fast product, small enough to stay near the cache
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"], padding: int) -> Float[Array, "B H+2p-k+1 W+2p-k+1 O"]:
   """Cross-correlation of stride 1 with `padding` zeros on every side (0 <= padding < k). Differentiable once, in reverse mode."""
-  return _plain(x, kernel, padding)
+  return _correlate(x, kernel, padding)
+
+
+def _correlate(x, kernel, padding):
+  plain = functools.partial(_plain, padding=padding)
+  return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=plain) if winograd.suits(x, kernel, padding) else plain(x, kernel)
+
+
+def _of_input(gradient, x, kernel, padding):
+  """The input's gradient: again a convolution, by the kernel turned by half a circle."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  if winograd.suits(gradient, turned, padding):
+    return _correlate(gradient, turned, padding)
+  return jax.vjp(lambda x: _plain(x, kernel, padding), x)[1](gradient)[0]
 
 
 def _plain(x, kernel, padding):
@@ -26,18 +41,17 @@ def _plain(x, kernel, padding):
 
 
 def _forward(x, kernel, padding):
-  return _plain(x, kernel, padding), (x, kernel)
+  return _correlate(x, kernel, padding), (x, kernel)
 
 
 def _backward(padding, residuals, gradient):
   x, kernel = residuals
-  of_x, = jax.vjp(lambda x: _plain(x, kernel, padding), x)[1](gradient)
   of_kernel = lax.platform_dependent(
       x, gradient,
       cpu=functools.partial(kernel_gradient, size=kernel.shape[0], padding=padding),
       default=lambda x, gradient: jax.vjp(lambda kernel: _plain(x, kernel, padding), kernel)[1](gradient)[0],
   )
-  return of_x, of_kernel
+  return _of_input(gradient, x, kernel, padding), of_kernel
 
 
 convolve.defvjp(_forward, _backward)

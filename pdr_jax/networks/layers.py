@@ -24,14 +24,34 @@ def torch_uniform(fan_in: int):
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+def _few(height: int, width: int) -> bool:
+  """Whether a map has so few pixels that its wide kernels are the larger operand: then a product with patches, which takes a kernel as
+  it is stored, is faster than a convolution, for which XLA:CPU lays the kernel out anew in every step."""
+  return height * width <= 16
+
+
+def _patches(x: Float[Array, "B H W I"], size: int, stride: int) -> Float[Array, "B h w size*size*I"]:
+  """The windows of an input that is padded already, in the order of a kernel's rows, columns and channels."""
+  count = lambda length: stride * ((length - size) // stride) + 1
+  starts = [(i, j) for i in range(size) for j in range(size)]
+  return jnp.concatenate([x[:, i : i + count(x.shape[1]) : stride, j : j + count(x.shape[2]) : stride] for i, j in starts], axis=-1)
+
+
+def _over_patches(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+  patches = _patches(jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))), kernel.shape[0], stride)
+  return patches @ kernel.reshape(patches.shape[-1], -1)
+
+
 def conv_same(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B H W O"]:
   """Stride-1 convolution of odd kernel size k, zero padding k // 2."""
-  return convolve(x, kernel, kernel.shape[0] // 2)
+  return _over_patches(x, kernel, 1, kernel.shape[0] // 2) if _few(*x.shape[1:3]) else convolve(x, kernel, kernel.shape[0] // 2)
 
 
 def conv_down(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B H/2 W/2 O"]:
   """Convolution 4x4, stride 2, padding 1: a 2x2 convolution over 2x2 blocks of pixels. H and W are even."""
   batch, height, width, channels = x.shape
+  if _few(height // 2, width // 2):
+    return _over_patches(x, kernel, 2, 1)
   rows, columns = height // 2 + 1, width // 2 + 1
   blocks = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))).reshape(batch, rows, 2, columns, 2, channels)
   blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows, columns, 4 * channels)
@@ -48,8 +68,13 @@ def _four_phases(x: Array, taps: Array) -> Array:
   """
   batch, height, width, channels = x.shape
   out = taps.shape[-1]
-  taps = taps.reshape(2, 2, 2, 2, channels, out)[:, ::-1, :, ::-1]  # [tap row, row in block, tap column, column in block, I, O]
-  taps = taps.transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * out)
+  taps = taps.reshape(2, 2, 2, 2, channels, out)  # [tap row, phase of the row, tap column, phase of the column, I, O]
+  if _few(height, width):
+    patches = _patches(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 2, 1)
+    taps = taps.transpose(1, 3, 0, 2, 4, 5).reshape(2, 2, 4 * channels, out)
+    rows = [jnp.stack([patches[:, a : a + height, b : b + width] @ taps[a, b] for b in (0, 1)], axis=3) for a in (0, 1)]
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, out)
+  taps = taps[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5).reshape(2, 2, channels, 4 * out)
   # Padded by hand: XLA:CPU takes the gradient of an input that the convolution pads four times longer (64 channels at 32x32).
   blocks = convolve(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), taps, 0).reshape(batch, height + 1, width + 1, 2, 2, out)
   return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height + 2, 2 * width + 2, out)[:, 1:-1, 1:-1]

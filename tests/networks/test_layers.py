@@ -51,12 +51,13 @@ def compare_with_torch(ours, x, kernel, theirs, weight_of, kernel_axes):
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("outputs", [1, 3, 6])
-def test_conv_same(size, outputs):
-  compare_with_torch(layers.conv_same, draw(2, 6, 9, 5), draw(size, size, 5, outputs, seed=1),
+@pytest.mark.parametrize("pixels", [(6, 9), (4, 4)])  # a convolution, and a product with patches
+def test_conv_same(size, outputs, pixels):
+  compare_with_torch(layers.conv_same, draw(2, *pixels, 5), draw(size, size, 5, outputs, seed=1),
                      functools.partial(functional.conv2d, padding=size // 2), conv_weight, (2, 3, 1, 0))
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 6), (1, 2, 2), (3, 4, 10)])
+@pytest.mark.parametrize("shape", [(2, 10, 8), (2, 8, 6), (1, 2, 2)])
 def test_conv_down(shape):
   compare_with_torch(layers.conv_down, draw(*shape, 5), draw(4, 4, 5, 7, seed=1),
                      functools.partial(functional.conv2d, stride=2, padding=1), conv_weight, (2, 3, 1, 0))
@@ -81,8 +82,9 @@ def test_conv_to_and_from_a_point():
   np.testing.assert_allclose(layers.conv_from_point(z, kernel), expected, rtol=0, atol=1e-4)
 
 
-def test_conv_upsampled():
-  compare_with_torch(layers.conv_upsampled, draw(2, 4, 3, 5), draw(3, 3, 5, 6, seed=1),
+@pytest.mark.parametrize("pixels", [(5, 4), (4, 3)])
+def test_conv_upsampled(pixels):
+  compare_with_torch(layers.conv_upsampled, draw(2, *pixels, 5), draw(3, 3, 5, 6, seed=1),
                      lambda x, w: functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1),
                      conv_weight, (2, 3, 1, 0))
 
