@@ -6,7 +6,7 @@ First the machine's ceilings, measured: a large matrix product (float32 as JAX m
 copy (bytes read plus bytes written). Then every part of the step, jitted alone, forward and backward, and the whole step on one device,
 as a Markdown table: floating-point operations by hand (`arithmetic.py`) and by XLA (as written, and in the compiled program), bytes by
 hand and in the compiled program, the median of alternating repetitions [middle half], the share of the whole step, and the ratio to the
-floor, max(operations / rate, bytes / bandwidth), by hand where it is counted and by XLA where not. Parts are whole programs: what a step
+floor, max(operations / rate, bytes / bandwidth), by hand where it is counted and by the compiled program where not. Parts are whole programs: what a step
 shares between them (a fused reduction, an activation still in the cache) is paid twice, so the shares may add up to more than 100 %.
 
 The renderer's parts draw relief turned up to `--degrees` about each axis, as trained networks do; the whole step draws what untrained
@@ -238,7 +238,7 @@ def main() -> None:
   for name, part in found.items():
     lowered, compiled = (measure.counts(program) for program in programs[name])
     work = part.work
-    flops = lowered["flops"] if np.isnan(work.flops) else work.flops
+    flops = compiled["flops"] if np.isnan(work.flops) else work.flops
     floors[name] = sum(floors.values()) if name == "whole step" else max(flops / rate, work.bytes / bandwidth)
     middle = np.median(seconds[name])
     counted = [work.flops / 1e9, lowered["flops"] / 1e9, compiled["flops"] / 1e9, work.bytes / 1e6, compiled["bytes accessed"] / 1e6]
