@@ -6,8 +6,9 @@ First the machine's ceilings, measured: a large matrix product (float32 as JAX m
 copy (bytes read plus bytes written). Then every part of the step, jitted alone, forward and backward, and the whole step on one device,
 as a Markdown table: floating-point operations by hand (`arithmetic.py`) and by XLA (as written, and in the compiled program), bytes by
 hand and in the compiled program, the median of alternating repetitions [middle half], the share of the whole step, and the ratio to the
-floor, max(operations / rate, bytes / bandwidth), by hand where it is counted and by the compiled program where not. Parts are whole programs: what a step
-shares between them (a fused reduction, an activation still in the cache) is paid twice, so the shares may add up to more than 100 %.
+floor, max(operations / rate, bytes / bandwidth), by hand where it is counted and by the compiled program where not. Parts are whole
+programs: what a step shares between them (a fused reduction, an activation still in the cache) is paid twice, so the shares may add up to
+more than 100 %.
 
 The renderer's parts draw relief turned up to `--degrees` about each axis, as trained networks do; the whole step draws what untrained
 networks say, frontal views, which are cheaper. The renderer's share is therefore an upper bound.
