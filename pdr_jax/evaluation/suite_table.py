@@ -16,6 +16,8 @@ def headlines(name: str, result: dict, subset: str) -> dict[str, Score]:
   if task == "geometry":
     model = result["results"]["model"]
     found = {"depth, SIDE x 100": 100 * model["side"], "depth, MAD (degrees)": model["mad"]} if subset == "all" else {}
+    if found and "landmark_correlation" in model:
+      found["depth, correlation at landmarks"] = model["landmark_correlation"]
     return {title: {"mean": value, "std": None} for title, value in found.items()}
   if task == "segmentation":
     widest = max((row for row in result["results"]), key=lambda row: row.count("+")).split(" ")[0]

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import geometry
+from pdr_jax.evaluation import at_landmarks, geometry
 from pdr_jax.evaluation.descent import minimise, run_once
 from pdr_jax.evaluation.sources import Source
 from pdr_jax.methods import TrainState, optimizer
@@ -24,11 +24,14 @@ from pdr_jax.training.logging import Meter
 from pdr_jax.training.validation import Validator
 
 COLUMNS = ("side", "mad", "relief", "depth_correlation")
+LANDMARKS, WITH_LANDMARKS = "landmark_correlation", ("heads", "people")
 AVERAGE, BOUND = "average true depth", "supervised bound"
 
 
 def true_depth(run: ConfigDict, source: Source, split: str, settings: ConfigDict, say: Callable[[str], None] = print) -> dict:
   """SIDE, MAD, relief and depth correlation of the model, constant depth, the average true depth and the supervised bound.
+
+  On sculpted heads also `landmark_correlation` (`at_landmarks`), of all but the constant depth, which has none.
 
   Args:
     run: the encoders' configuration with the evaluation's data; the bound takes its network, optimiser and seed from there.
@@ -47,14 +50,21 @@ def true_depth(run: ConfigDict, source: Source, split: str, settings: ConfigDict
   validator = Validator(source.system, batches, run)
   scores = validator.scores(steps.replicate(TrainState(step=0, params=source.params, opt_state=(), ema=None)), 0)
   rows = {"model": scores, **validator.baselines()}
+  predictors = {"model": lambda batch: source.system.decompose(source.params, batch["image"])["depth_at_view"],
+                AVERAGE: lambda batch: jnp.broadcast_to(validator.average_depth, batch["image"].shape[:3])}
   if settings.bound_steps:
     say(f"  supervised bound, {settings.bound_steps} steps")
-    rows[BOUND] = score(run, train(run, settings.bound_steps, say), batches)
+    params = train(run, settings.bound_steps, say)
+    rows[BOUND] = score(run, params, batches)
+    predictors[BOUND] = lambda batch: predict(network(run), params, batch["image"], run)
   results = {name: {key: row[f"val/{key}"] for key in COLUMNS if f"val/{key}" in row} for name, row in rows.items()}
   found = {"task": "geometry: SIDE, MAD (degrees), relief and depth correlation at the input view",
            "protocol": {"test": validator.examples, "masks": "true and rendered, eroded by 3 x 3; bound: true",
                         BOUND: f"the run's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"},
            "results": results}
+  if run.data.name in WITH_LANDMARKS:
+    for name, value in at_landmarks.correlations(run.data.name, batches, predictors).items():
+      results[name][LANDMARKS] = value
   if BOUND in results:
     found["gap_closed"] = {key: gap_closed(*(results[name][key] for name in (AVERAGE, BOUND, "model"))) for key in ("side", "mad")}
   return found

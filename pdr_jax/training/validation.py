@@ -31,6 +31,7 @@ class Validator:
     self._validate, self._batches, self._config = steps.validate_fn(method), batches, config
     self._baselines: dict[str, dict[str, float]] | None = None
     self.examples = 0  # images of the split, known after the first pass
+    self.average_depth: np.ndarray | None = None  # [S, S], known after `baselines` where there is truth
 
   def check_best_metric(self, state: Any, name: str) -> None:
     """Raises `UserError` when validation does not give the metric that is to choose the best checkpoint. Nothing is computed."""
@@ -73,7 +74,8 @@ class Validator:
       return geometry.totals({name: scores[name] for name in ("side", "mad", "relief", "covered")}, batch["_mask"])
 
     totals = jax.jit(totals)
-    maps = {"constant depth": np.ones_like(total), "average true depth": np.asarray(geometry.average_depth(total, count))}
+    self.average_depth = np.asarray(geometry.average_depth(total, count))
+    maps = {"constant depth": np.ones_like(total), "average true depth": self.average_depth}
     meters = {name: Meter() for name in maps}
     for batch in self._batches:
       truth = {name: batch[name] for name in ("depth", "mask", "_mask")}

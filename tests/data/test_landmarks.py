@@ -1,0 +1,42 @@
+"""Landmarks against rendered depth: the surface seen at a landmark's pixel is as deep as the landmark, whatever the shape and viewpoint."""
+
+import jax
+import numpy as np
+import pytest
+
+from pdr_jax.data.scenes import builder, heads, landmarks, people, render_scene
+
+SIDE, COUNT = 32, 8
+WORLDS = {"heads": (heads, heads.Heads), "people": (people, people.People)}
+NAMES = list(landmarks.PLACES)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_landmarks_lie_on_the_surface_that_is_seen(world):
+  module, cls = WORLDS[world]
+  scenes = builder.stack([module.draw(3, "train", index)[0] for index in range(COUNT)])
+  maps = jax.device_get(builder.renderer(module.shape_model(), SIDE, cls.painter)(scenes))
+  depth = render_scene.NEAR + maps["depth"] * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+
+  def seen(view):
+    u, v, z = np.moveaxis(np.asarray(landmarks.locate(world, scenes["weights"], view, SIDE)), -1, 0)
+    row, column = (np.clip(np.rint(a).astype(int), 0, SIDE - 1) for a in (v, u))
+    return np.abs(depth[np.arange(COUNT)[:, None], row, column] - z) < 0.006  # a pixel is 0.0056 wide
+
+  assert seen(scenes["view"]).mean() > 0.8  # glasses, hair and noses hide some
+  assert seen(-scenes["view"]).mean() < 0.6
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_places_of_the_face(world):
+  weights = np.zeros((1, len(landmarks.MODELS[world]().names)), np.float32)
+  u, v, z = np.asarray(landmarks.locate(world, weights, np.zeros((1, 6), np.float32), SIDE))[0].T
+  at = NAMES.index
+  assert NAMES[z.argmin()] == "nose_tip" and len(set(zip(u, v, strict=True))) == len(NAMES)
+  down = [v[at(name)] for name in ("forehead", "brow_left", "eye_left", "cheek_left", "nostril_left", "upper_lip", "lower_lip", "chin")]
+  assert (np.diff(down) > 0).all(), down
+  for name in NAMES:
+    if name.endswith("_left"):
+      other = at(name.replace("_left", "_right"))
+      np.testing.assert_allclose([u[at(name)] + u[other], v[at(name)] - v[other]], [SIDE - 1, 0], atol=0.05)
+      assert u[at(name)] < u[other]
