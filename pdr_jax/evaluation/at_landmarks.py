@@ -34,8 +34,11 @@ def correlation(predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N 
 def correlations(
     world: str, batches: Iterable[dict], predictors: dict[str, Callable[[dict], Float[Array, "B S S"]]]
 ) -> dict[str, float]:
-  """`correlation` of each predictor (batch -> depth maps at the input view) over the pictures of an embedded world that has landmarks."""
+  """`correlation` of each predictor (batch -> depth maps at the input view) over the pictures of a world; empty if it has no landmarks."""
   from pdr_jax.data.scenes import landmarks  # brings in TFDS, slow to import
+
+  if world not in landmarks.MODELS:
+    return {}
 
   @jax.jit
   def measure(batch):

@@ -24,7 +24,6 @@ from pdr_jax.training.logging import Meter
 from pdr_jax.training.validation import Validator
 
 COLUMNS = ("side", "mad", "relief", "depth_correlation")
-LANDMARKS, WITH_LANDMARKS = "landmark_correlation", ("heads", "people")
 AVERAGE, BOUND = "average true depth", "supervised bound"
 
 
@@ -62,9 +61,8 @@ def true_depth(run: ConfigDict, source: Source, split: str, settings: ConfigDict
            "protocol": {"test": validator.examples, "masks": "true and rendered, eroded by 3 x 3; bound: true",
                         BOUND: f"the run's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"},
            "results": results}
-  if run.data.name in WITH_LANDMARKS:
-    for name, value in at_landmarks.correlations(run.data.name, batches, predictors).items():
-      results[name][LANDMARKS] = value
+  for name, value in at_landmarks.correlations(run.data.name, batches, predictors).items():
+    results[name]["landmark_correlation"] = value
   if BOUND in results:
     found["gap_closed"] = {key: gap_closed(*(results[name][key] for name in (AVERAGE, BOUND, "model"))) for key in ("side", "mad")}
   return found

@@ -34,6 +34,7 @@ FORMAT, VERSION = "pdr_jax export", 1
 MANIFEST, PARAMS, CONFIG, CARD = "export.json", "params.safetensors", "config.json", "README.md"
 # encode and decompose take (params, images); render_view (parts, view), and render_light (parts, light, view), which shades anew.
 PROGRAMS = ("encode", "decompose", "render_view", "render_light")
+FIELDS = {"method": str, "side": int, "programs": list, "largest_batch": int, "files": dict}  # of the manifest, that are read here
 PARTS = ("depth", "albedo", "canonical", "view")  # what `render` reads of what `decompose` gives
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained")
 
@@ -117,8 +118,11 @@ def load(folder: str | None = None) -> Model:
   manifest = read_manifest(folder)
   for name in (CONFIG, *(f"{program}.stablehlo" for program in manifest["programs"])):
     _check_file(folder, name, manifest)
-  with open(os.path.join(folder, CONFIG), encoding="utf-8") as file:
-    config = json.load(file)
+  try:
+    with open(os.path.join(folder, CONFIG), encoding="utf-8") as file:
+      config = dict(json.load(file))
+  except (TypeError, ValueError, RecursionError) as error:
+    raise UserError(f"{os.path.join(folder, CONFIG)} is no configuration ({type(error).__name__}): export the model again") from error
   return Model(folder, manifest, config, load_params(folder))
 
 
@@ -136,6 +140,9 @@ def load_params(folder: str | None = None) -> dict:
     flat = load_file(os.path.join(folder, PARAMS))
   except (SafetensorError, OSError) as error:
     raise UserError(f"{os.path.join(folder, PARAMS)} cannot be read ({error}): export the model again") from error
+  clash = [name for name in flat if any(other.startswith(f"{name}/") for other in flat)]
+  if clash:
+    raise UserError(f"{os.path.join(folder, PARAMS)}: {clash[0]!r} names both an array and a layer: export the model again")
   return unflatten(flat)
 
 
@@ -148,13 +155,18 @@ def read_manifest(folder: str) -> dict:
     kind, version = manifest["format"], manifest["version"]
   except (FileNotFoundError, NotADirectoryError):
     raise UserError(f"{folder} is not an export: it has no {MANIFEST}; python -m pdr_jax.export makes one of a run") from None
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f"{path} is not the {MANIFEST} of an export ({type(error).__name__}: {error})") from None
   if kind != FORMAT or not isinstance(version, int):
     raise UserError(f"{path} is not the {MANIFEST} of an export (format {kind!r}, version {version!r})")
   if version != VERSION:
     advice = "upgrade pdr_jax" if version > VERSION else "export the model again"
     raise UserError(f"{folder} is an export of version {version}, and this pdr_jax reads version {VERSION}: {advice}")
+  wrong = [key for key, kind in FIELDS.items() if not isinstance(manifest.get(key), kind)]
+  wrong = wrong or [key for key in ("side", "largest_batch") if manifest[key] < 1]
+  wrong = wrong or [f"program {name!r}" for name in manifest["programs"] if name not in PROGRAMS]  # a name is a file's: none outside
+  if wrong:
+    raise UserError(f"{path} is damaged ({', '.join(wrong)}): export the model again")
   return manifest
 
 
@@ -201,3 +213,5 @@ def _read_program(path: str):
       return export.deserialize(bytearray(file.read()))
   except ImportError as error:
     raise UserError(f"reading an export needs flatbuffers: pip install flatbuffers ({error})") from error
+  except Exception as error:  # flatbuffers checks nothing: whatever its offsets meet
+    raise UserError(f"{path} is no program of jax.export ({type(error).__name__}): export the model again") from error

@@ -30,13 +30,13 @@ from pdr_jax.training import distributed
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
-# Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and TensorStore 0.1.86 never frees
-# what it answers: 40 KB a save (tests/faults/soak.py shows it). So it is not asked; on an Orbax that works otherwise this does nothing.
-if _ASKING := sys.modules.get("orbax.checkpoint._src.serialization.tensorstore_utils"):
-  _ASKING.get_tensorstore_raw_bytes = lambda *_: 0
-
 FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1
 Tree = Any
+
+# Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and TensorStore 0.1.86 never frees
+# what it answers (tests/faults/soak.py saw it). So it is not asked; on an Orbax that works otherwise this does nothing.
+if _ASKING := sys.modules.get("orbax.checkpoint._src.serialization.tensorstore_utils"):
+  _ASKING.get_tensorstore_raw_bytes = lambda *_: 0
 
 
 class Restored(NamedTuple):

@@ -20,8 +20,9 @@ def test_both_sides_take_the_same_steps():
   theirs = step.torch_step(references, images, config)
   losses = np.array([[ours(), theirs()] for _ in range(4)])
   assert np.all(np.diff(losses[:, 1]) < -1e-3 * losses[:-1, 1])  # they move
-  # Adam makes whole steps of gradients that are rounding: two orders of summation part by up to 0.2 %, while each step takes 15 % and more.
-  np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=1e-2)
+  np.testing.assert_allclose(losses[:3, 0], losses[:3, 1], rtol=1e-3)
+  # Adam makes whole steps of gradients that are rounding, so that two orders of summation part: seen by 0.2 % at the fourth loss.
+  np.testing.assert_allclose(losses[3, 0], losses[3, 1], rtol=1e-2)
 
 
 def test_alternating_repetitions_and_their_spread():

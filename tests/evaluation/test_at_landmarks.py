@@ -53,3 +53,4 @@ def test_padding_is_left_out_and_each_predictor_gets_its_own_score(monkeypatch):
   monkeypatch.setattr(landmarks, "locate", lambda world, weights, view, side: located)
   found = at_landmarks.correlations("heads", [batch], {"right": lambda batch: maps, "hollow": lambda batch: -maps})
   assert found == {"right": pytest.approx(1, abs=1e-6), "hollow": pytest.approx(-1, abs=1e-6)}
+  assert at_landmarks.correlations("cars", [batch], {"right": lambda batch: maps}) == {}

@@ -1,7 +1,9 @@
-"""Fuzzing of what users hand over: images, zips, labels.csv and overrides of the configuration give a result or one clear error."""
+"""Fuzzing of what users hand over: images, zips, labels.csv, exports and overrides of the configuration: a result or one clear error."""
 
 import io
+import json
 import os
+import shutil
 import struct
 import zipfile
 
@@ -10,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.numpy import save_file
 
+import pdr_jax
 from pdr_jax import command_line, config
 from pdr_jax.config_checks import flatten, validate
 from pdr_jax.data import decode, image_folder, labels
 from pdr_jax.errors import UserError
+from pdr_jax.exports import reader
 
 QUICK = dict(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
@@ -109,6 +114,55 @@ def test_a_damaged_table_of_labels_is_read_or_one_line(data):
   for name, values in found.columns.items():
     assert values.shape == (3,) and values.dtype in (np.int32, np.float32)
     assert name not in found.classes or values.max() < len(found.classes[name])
+
+
+@pytest.fixture(scope="module")
+def small_export(tmp_path_factory):
+  """The shipped model's folder with a handful of parameters, to be damaged quickly."""
+  folder = str(tmp_path_factory.mktemp("export") / "small")
+  shutil.copytree(reader.SHIPPED, folder)
+  save_file({"depth/head/kernel": np.zeros((2, 3), np.float32), "depth/head/bias": np.zeros(3, np.float32)}, f"{folder}/{reader.PARAMS}")
+  write(folder, reader.MANIFEST, with_checksum(folder, reader.PARAMS, read(folder, reader.PARAMS)))
+  assert set(pdr_jax.load(folder).params["depth"]["head"]) == {"kernel", "bias"}
+  return folder
+
+
+def read(folder: str, name: str) -> bytes:
+  with open(f"{folder}/{name}", "rb") as file:
+    return file.read()
+
+
+def write(folder: str, name: str, content: bytes) -> None:
+  with open(f"{folder}/{name}", "wb") as file:
+    file.write(content)
+
+
+def with_checksum(folder: str, name: str, content: bytes) -> bytes:
+  """The manifest of an export in which a file has that content."""
+  manifest = json.loads(read(folder, reader.MANIFEST))
+  manifest["files"][name] = reader.digest(content)
+  return json.dumps(manifest).encode()
+
+
+@settings(max_examples=100, **QUICK)
+@given(st.data())
+def test_a_damaged_export_is_read_or_one_line(small_export, data):
+  """Checksums fit, as one who means harm would see to; so the readers behind them are met."""
+  whole = {name: read(small_export, name) for name in (reader.MANIFEST, reader.CONFIG, reader.PARAMS, "encode.stablehlo")}
+  name = data.draw(st.sampled_from(sorted(whole)))
+  harmed = data.draw(damaged(whole[name]))
+  write(small_export, reader.MANIFEST, with_checksum(small_export, name, harmed))
+  write(small_export, name, harmed)
+  try:
+    model = pdr_jax.load(small_export)
+    reader._read_program(f"{small_export}/encode.stablehlo")
+  except UserError as error:
+    assert str(error) and "\n" not in str(error)
+  else:
+    assert name == reader.PARAMS or set(model.params) == {"depth"}
+  finally:
+    for name, content in whole.items():
+      write(small_export, name, content)
 
 
 KEYS = flatten(config.base())

@@ -8,6 +8,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+import tensorstore
 import toy
 
 from pdr_jax.errors import UserError
@@ -217,6 +218,14 @@ def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
     np.testing.assert_allclose(np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5)
   with pytest.raises(UserError, match="no checkpoint of step 3"):
     checkpoints.load_params(str(tmp_path), 3)
+
+
+def test_a_save_asks_tensorstore_for_no_metrics(tmp_path, monkeypatch):
+  """What TensorStore 0.1.86 answers stays in memory for good: a long run would grow with every checkpoint."""
+  asked = []
+  monkeypatch.setattr(tensorstore, "experimental_collect_matching_metrics", lambda *arguments, **named: asked.append(arguments) or [])
+  assert run(tmp_path).exit_code == 0 and os.listdir(tmp_path / "checkpoints")
+  assert asked == []
 
 
 def test_wrong_best_metric_and_unwritable_folder(tmp_path):
