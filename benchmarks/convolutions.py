@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import measure
 from pdr_jax.networks.autoencoder import MapAutoencoder
 from pdr_jax.networks.confidence import ConfidenceNet
 from pdr_jax.networks.vector_encoder import VectorEncoder
@@ -89,7 +90,8 @@ def main() -> None:
     import torch
     references, torch_pixels = torch_networks(flags.width), torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
   total = dict(ours=0.0, torch=0.0)
-  print(f"{jax.devices()[0].device_kind}: batch {flags.batch}, side {flags.side}, width {flags.width}, {flags.dtype}; ms per image")
+  print(measure.machine())
+  print(f"batch {flags.batch}, side {flags.side}, width {flags.width}, {flags.dtype}; ms per image")
   for name in flags.only.split(",") if flags.only else modules:
     make = dict(ours=functools.partial(jax_step, modules[name], jnp.asarray(pixels)))
     if references:

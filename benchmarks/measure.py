@@ -17,8 +17,17 @@ from ml_collections import ConfigDict
 def machine() -> str:
   """Device, cores, load, versions and date: what stands beside every number."""
   count = jax.local_device_count()
-  return (f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}, "
-          f"jaxlib {jaxlib.__version__}, Python {platform.python_version()}, {datetime.date.today()}")
+  return (f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores of {processor()}, load {os.getloadavg()[0]:.1f}, "
+          f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, Python {platform.python_version()}, {datetime.date.today()}")
+
+
+def processor() -> str:
+  """The CPU's name, as far as Linux tells; which library is the faster one depends on it."""
+  try:
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+      return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+  except (OSError, StopIteration):
+    return platform.processor() or platform.machine()
 
 
 def load_config(name: str, *, width: int = 0, side: int = 0, dtype: str = "") -> ConfigDict:

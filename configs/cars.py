@@ -11,9 +11,7 @@ from pdr_jax.config import base, variant
 
 
 def get_config(variants: str = "") -> ConfigDict:
-  config = base()
+  config = variant(base(), "cars")
   config.data.update(name="image_folder", train_examples=0, val_examples=0)
-  config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
-  config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
   config.train.batch_size = 256
   return variant(config, variants)

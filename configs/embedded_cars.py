@@ -12,8 +12,6 @@ from pdr_jax.config import base, variant
 
 
 def get_config(variants: str = "") -> ConfigDict:
-  config = base()
+  config = variant(base(), "cars")
   config.data.update(name="embedded_cars")
-  config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
-  config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
   return variant(config, variants)

@@ -121,7 +121,8 @@ def variant(config: ConfigDict, names: str) -> ConfigDict:
   """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`.
 
   `small`: 32 x 32 and narrow networks, for two CPU cores, and what a short run needs to find shape and views. `unsup3d`: LOOCC off.
-  `parity`: every choice of the released PDR code (specification, section 6), without the convex start. Raises ValueError for another name.
+  `parity`: every choice of the released PDR code (specification, section 6), without the convex start. `cars`: the published car settings
+  (section 5). Raises ValueError for another name.
   """
   for name in filter(None, names.split(",")):
     if name not in VARIANTS:
@@ -149,4 +150,9 @@ def _parity(config: ConfigDict) -> None:
   config.loocc.update(choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01)
 
 
-VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity}
+def _cars(config: ConfigDict) -> None:
+  config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
+  config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
+
+
+VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity, "cars": _cars}

@@ -23,7 +23,7 @@ def test_shipped_configs_pass_with_every_variant(path):
   spec = importlib.util.spec_from_file_location("a_config", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  for variant in ("", "small", "unsup3d", "parity", "small,unsup3d,parity"):
+  for variant in ("", "small", "unsup3d", "parity", "cars", "cars,small,unsup3d,parity"):
     config = module.get_config(variant)
     config.data.path = "/"  # exists everywhere; the user's own belongs here
     validate(config, 1)

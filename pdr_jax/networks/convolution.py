@@ -1,4 +1,4 @@
-"""Stride-1 convolution: on the CPU its kernel gradient is a matrix product, and 5x5 kernels take Winograd's scheme.
+"""Stride-1 convolution: on the CPU its kernel gradient is made of matrix products, and 5x5 kernels take Winograd's scheme.
 
 XLA:CPU computes the gradient of a convolution's kernel as a convolution by a window as large as the image, several times slower than the
 forward pass (benchmarks/README.md has the figures).
@@ -25,13 +25,15 @@ def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"], paddin
 
 def _correlate(x, kernel, padding):
   plain = functools.partial(_plain, padding=padding)
-  return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=plain) if winograd.suits(x, kernel, padding) else plain(x, kernel)
+  if not winograd.suits(x, kernel, kernel.shape[0], padding):
+    return plain(x, kernel)
+  return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=plain)
 
 
 def _of_input(gradient, x, kernel, padding):
   """The input's gradient: again a convolution, by the kernel turned by half a circle."""
   turned = kernel[::-1, ::-1].swapaxes(2, 3)
-  if winograd.suits(gradient, turned, padding):
+  if winograd.suits(gradient, turned, kernel.shape[0], padding):
     return _correlate(gradient, turned, padding)
   return jax.vjp(lambda x: _plain(x, kernel, padding), x)[1](gradient)[0]
 
@@ -62,15 +64,19 @@ def kernel_gradient(
 ) -> Float[Array, "size size I O"]:
   """The kernel's gradient, `sum over b, p, q of x[b, p + i - padding, q + j - padding] gradient[b, p, q]`, in the dtype of `x`.
 
-  The `size` shifts of each axis go to either operand, whichever makes the copies smallest; sums are float32.
+  By Winograd's scheme where it suits; else the `size` shifts of each axis go to either operand, whichever makes the copies smallest.
+  Sums are float32.
   """
   batch, (inputs, outputs) = x.shape[0], (x.shape[-1], gradient.shape[-1])
-  widths = {(a, b): inputs * size**(a + b) + outputs * size**(2 - a - b) for a, b in ((1, 1), (0, 1), (0, 0))}
-  shifts_x = min(widths, key=widths.get)
+  if winograd.suits(x, gradient, size, padding):
+    product, width = winograd.kernel_gradient, winograd.copies(inputs, outputs)
+  else:
+    widths = {(a, b): inputs * size**(a + b) + outputs * size**(2 - a - b) for a, b in ((1, 1), (0, 1), (0, 0))}
+    shifts_x, width = min(widths.items(), key=lambda item: item[1])
+    product = functools.partial(_shifted_product, size=size, padding=padding, shifts_x=shifts_x)
   chunks = 1
-  while batch % (2 * chunks) == 0 and 4 * widths[shifts_x] * gradient[0, :, :, 0].size * batch > chunks * CHUNK_BYTES:
+  while batch % (2 * chunks) == 0 and 4 * width * gradient[0, :, :, 0].size * batch > chunks * CHUNK_BYTES:
     chunks *= 2
-  product = functools.partial(_shifted_product, size=size, padding=padding, shifts_x=shifts_x)
   if chunks == 1:
     return product(x, gradient).astype(x.dtype)
   parts = [array.reshape(chunks, batch // chunks, *array.shape[1:]) for array in (x, gradient)]

@@ -1,4 +1,4 @@
-"""5x5 convolution of stride 1 with fewer products, for XLA on the CPU (benchmarks/README.md has the figures).
+"""5x5 convolution of stride 1, and its kernel's gradient, with fewer products, for XLA on the CPU (benchmarks/README.md has the figures).
 
 Four output rows of it are sums of 20 one-row convolutions. By the scheme of Toom and Cook, F(4, 5) in Winograd's notation (Lavin and Gray,
 "Fast algorithms for convolutional neural networks", CVPR 2016), 8 suffice, of sums of eight input rows. Rows alone: with the columns
@@ -28,10 +28,11 @@ def _toom_cook() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 OUT, OF_TAPS, OF_ROWS = _toom_cook()
 
 
-def suits(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"], padding: int) -> bool:
-  """Whether `convolve` takes these operands, and is the faster way."""
-  single = x.dtype == kernel.dtype == jnp.float32
-  return single and kernel.shape[0] == TAPS and padding == TAPS // 2 and x.shape[1] % ROWS == 0 and min(kernel.shape[2:]) >= LEAST_CHANNELS
+def suits(x: Float[Array, "B H W I"], other: Float[Array, "... O"], size: int, padding: int) -> bool:
+  """Whether `convolve` and `kernel_gradient` take an input and its kernel or gradient, and are the faster way."""
+  single = x.dtype == other.dtype == jnp.float32
+  return (single and size == TAPS and padding == TAPS // 2 and x.shape[1] % ROWS == 0
+          and min(x.shape[-1], other.shape[-1]) >= LEAST_CHANNELS)
 
 
 def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "5 5 I O"]) -> Float[Array, "B H W O"]:
@@ -43,14 +44,44 @@ def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "5 5 I O"]) -> Flo
   return lax.map(lambda part: _rows(part, kernels), x.reshape(-1, CHUNK, *x.shape[1:])).reshape(*x.shape[:3], -1)
 
 
+def kernel_gradient(x: Float[Array, "B H W I"], gradient: Float[Array, "B H W O"]) -> Float[Array, "5 5 I O"]:
+  """The gradient of `convolve`'s kernel, that of the output given: the same eight products with the parts of kernel and output exchanged.
+
+  Each is one matrix product, over all pixels, with the output's gradient shifted by five columns, side by side in the channels.
+  """
+  height, width, inputs, outputs = *x.shape[1:], gradient.shape[-1]
+  gradient = jnp.pad(gradient, ((0, 0), (0, 0), (TAPS - 1, TAPS - 1), (0, 0)))
+  shifted = [gradient[:, :, start : start + width + TAPS - 1] for start in reversed(range(TAPS))]
+  shifted = lax.optimization_barrier(jnp.concatenate(shifted, axis=-1))  # or XLA shifts again for every sum
+  rows = [shifted[:, i : i + height - ROWS + 1 : ROWS] for i in range(ROWS)]
+  x = jnp.pad(x, ((0, 0), (0, 0), (TAPS // 2, TAPS // 2), (0, 0)))
+  flat = lambda array: array.reshape(-1, array.shape[-1])
+  products = [flat(_sum(of_x, _tiles(x))).T @ flat(_sum(of_gradient, rows)) for of_x, of_gradient in zip(OF_ROWS, OUT.T, strict=True)]
+  kernel = jnp.einsum("pt,pio->tio", OF_TAPS.astype(np.float32), jnp.stack(products), precision="highest")
+  return kernel.reshape(TAPS, inputs, TAPS, outputs).swapaxes(1, 2)
+
+
+def copies(inputs: int, outputs: int) -> int:
+  """Numbers that `kernel_gradient` makes for every pixel: the shifted gradient, and eight sums, one row of four."""
+  return TAPS * outputs + len(OF_ROWS) * (TAPS * outputs + inputs) // ROWS
+
+
+def _tiles(x: Float[Array, "B H W C"]) -> list[Float[Array, "B H/4 W C"]]:
+  """The first input row that each four output rows need, the second, and so on to the eighth; rows outside of the image are zeros."""
+  height = x.shape[1]
+  x = jnp.pad(x, ((0, 0), (TAPS // 2, TAPS // 2), (0, 0), (0, 0)))
+  return [x[:, i : i + height - ROWS + 1 : ROWS] for i in range(len(OF_ROWS))]
+
+
 def _rows(x, kernels):
   batch, height, width, _ = x.shape
-  x = jnp.pad(x, ((0, 0), (TAPS // 2, TAPS // 2), (0, 0), (0, 0)))
-  inputs = [x[:, i : i + height - ROWS + 1 : ROWS] for i in range(len(OF_ROWS))]
-  along_rows = dict(window_strides=(1, 1), padding=((0, 0), (TAPS // 2, TAPS // 2)), dimension_numbers=("NHWC", "HWIO", "NHWC"))
-  products = [lax.conv_general_dilated(_sum(weights, inputs), kernel[None], **along_rows)
+  inputs = _tiles(x)
+  # Of one dimension, which XLA:CPU computes on all cores; two-dimensional ones with so few channels it leaves to one.
+  along_rows = dict(window_strides=(1,), padding=((TAPS // 2, TAPS // 2),), dimension_numbers=("NWC", "WIO", "NWC"))
+  products = [lax.conv_general_dilated(_sum(weights, inputs).reshape(-1, *x.shape[2:]), kernel, **along_rows)
               for weights, kernel in zip(OF_ROWS, kernels, strict=True)]
-  return jnp.stack([_sum(weights, products) for weights in OUT], axis=2).reshape(batch, height, width, -1)
+  rows = jnp.stack([_sum(weights, products) for weights in OUT], axis=1)  # [B H/4, 4, W, O]
+  return rows.reshape(batch, height, width, -1)
 
 
 def _sum(weights, terms):

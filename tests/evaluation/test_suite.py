@@ -174,7 +174,7 @@ def test_features_of_one_block_stand_for_all():
 def test_the_suite_files_are_configurations():
   from pdr_jax import command_line
 
-  for name, data in (("", "people"), (":celeb_a", "image_folder"), (":folder", "image_folder")):
+  for name, data in (("", "people"), (":cars", "embedded_cars"), (":celeb_a", "image_folder"), (":folder", "image_folder")):
     overrides = ["--config.run.train.steps=5", "--config.evaluation.seeds=2"]
     read = command_line.parse(["evaluate", f"--config=configs/eval/suite.py{name}", "--workdir=x", *overrides]).config
     assert read.run.data.name == data and read.run.train.steps == 5 and read.evaluation.seeds == 2

@@ -39,15 +39,26 @@ def test_values(shape):
   np.testing.assert_allclose(winograd.convolve(x, kernel), correlate(x, kernel), rtol=0, atol=5e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 1), (2, 12, 7), (3, 8, 6)])
+def test_kernel_gradient(shape):
+  """Against the definition: each tap is the sum of shifted pictures times gradients."""
+  generator = np.random.default_rng(0)
+  x, gradient = (generator.normal(size=(*shape, channels)).astype(np.float32) for channels in (3, 2))
+  padded = np.pad(x.astype(np.float64), ((0, 0), (2, 2), (2, 2), (0, 0)))
+  tap = lambda i, j: np.einsum("bhwi,bhwo->io", padded[:, i : i + shape[1], j : j + shape[2]], gradient.astype(np.float64))
+  expected = np.array([[tap(i, j) for j in range(5)] for i in range(5)])
+  np.testing.assert_allclose(winograd.kernel_gradient(x, gradient), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_convolve_takes_it_on_the_cpu_alone():
   channels = winograd.LEAST_CHANNELS
   x, kernel = operands(2, 8, 6, channels, channels)
   convolve = jax.jit(lambda x, kernel: convolution.convolve(x, kernel, 2))
   count = lambda platform: jax.export.export(convolve, platforms=[platform])(x, kernel).mlir_module().count("stablehlo.convolution")
   assert count("cpu") == len(winograd.OF_ROWS) and count("cuda") == 1
-  assert not winograd.suits(x[:, :6], kernel, 2) and not winograd.suits(x, kernel, 1) and not winograd.suits(x, kernel[1:4, 1:4], 1)
-  assert not winograd.suits(x, kernel[..., :1], 2)
-  assert not winograd.suits(jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16), 2)
+  assert winograd.suits(x, kernel, 5, 2) and not winograd.suits(x[:, :6], kernel, 5, 2) and not winograd.suits(x, kernel, 5, 1)
+  assert not winograd.suits(x, kernel[1:4, 1:4], 3, 1) and not winograd.suits(x, kernel[..., :1], 5, 2)
+  assert not winograd.suits(jnp.asarray(x, jnp.bfloat16), jnp.asarray(kernel, jnp.bfloat16), 5, 2)
 
 
 @pytest.mark.parametrize("batch", [2, 8])
