@@ -54,9 +54,9 @@ def kernel_gradient(x: Float[Array, "B H W I"], gradient: Float[Array, "B H W O"
   shifted = [gradient[:, :, start : start + width + TAPS - 1] for start in reversed(range(TAPS))]
   shifted = lax.optimization_barrier(jnp.concatenate(shifted, axis=-1))  # or XLA shifts again for every sum
   rows = [shifted[:, i : i + height - ROWS + 1 : ROWS] for i in range(ROWS)]
-  x = jnp.pad(x, ((0, 0), (0, 0), (TAPS // 2, TAPS // 2), (0, 0)))
+  inputs_of_rows = _tiles(jnp.pad(x, ((0, 0), (0, 0), (TAPS // 2, TAPS // 2), (0, 0))))
   flat = lambda array: array.reshape(-1, array.shape[-1])
-  products = [flat(_sum(of_x, _tiles(x))).T @ flat(_sum(of_gradient, rows)) for of_x, of_gradient in zip(OF_ROWS, OUT.T, strict=True)]
+  products = [flat(_sum(of_x, inputs_of_rows)).T @ flat(_sum(of_gradient, rows)) for of_x, of_gradient in zip(OF_ROWS, OUT.T, strict=True)]
   kernel = jnp.einsum("pt,pio->tio", OF_TAPS.astype(np.float32), jnp.stack(products), precision="highest")
   return kernel.reshape(TAPS, inputs, TAPS, outputs).swapaxes(1, 2)
 
