@@ -265,7 +265,7 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
   for limit in (0, dataset.CACHE_LIMIT):
     monkeypatch.setattr(dataset, "CACHE_LIMIT", limit)
     pipeline._open.cache_clear()
-    iterator = pipeline.train_iterator(settings)
+    iterator = pipeline.train_iterator(settings, {"image": pipeline.published(settings)["image"]})
     images = [next(iterator)["image"] for _ in range(12)]  # four epochs of three batches
     if limit:  # from here on nothing is decoded
       monkeypatch.setattr(decode, "decode_image", None)
