@@ -5,9 +5,7 @@ import os
 import fsspec
 import numpy as np
 import pytest
-import runs
 import tensorboardX.record_writer
-import toy
 from etils import epath
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
@@ -16,6 +14,7 @@ from orbax.checkpoint._src.serialization import tensorstore_utils
 from pdr_jax import command_line
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
+from support import runs, toy
 
 WORKDIR = "gs://bucket/some/run"
 CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "quickstart.py")
