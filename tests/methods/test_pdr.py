@@ -11,6 +11,7 @@ from pdr_jax import methods
 from pdr_jax.config import base
 from pdr_jax.methods.pdr import loocc
 from pdr_jax.methods.pdr import system as pdr
+from pdr_jax.methods.shared import gradient_step
 from pdr_jax.methods.pdr import scene as scenes
 
 B, S = 8, 32
@@ -107,7 +108,7 @@ def test_gradients_reach_all_five_networks(images):
   @jax.jit
   def grads(params):
     terms = partial(pdr.loss_terms, batch={"image": images}, rng=jax.random.key(1), axis_name=None, nets=nets, phi=phi, config=config)
-    return jax.grad(lambda p: pdr.weighted(terms(p)[0], config))(params)
+    return gradient_step.gradients(params, terms, pdr.term_weights(config), None)[0]
 
   for name, tree in grads(state.params).items():
     norms = [float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree)]
@@ -181,7 +182,7 @@ def test_four_devices_equal_one(images):
   # Adam's first moment is a tenth of the clipped gradient: a direct comparison of gradients. Compared as whole vectors, because rounding
   # differs between batches of 2 and of 8, and a pixel that rounding moves across a mesh edge changes single entries by percents.
   alone = jax.jit(partial(method.update, axis_name=None))(state, {"image": images[:2]}, rng)[0]
-  moments = lambda state, name: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.opt_state[2].mu[name])])
+  moments = lambda state, name: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.opt_state["main"][2].mu[name])])
   many = jax.tree.map(lambda leaf: leaf[0], many)
   for name in state.params:
     expected = moments(one, name)

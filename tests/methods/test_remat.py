@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from baseline_checks import images, tiny
 
 from pdr_jax import methods
 from pdr_jax.methods.shared import gradient_step
+from support.baseline_checks import images, tiny
 
 DEPTH, WIDTH, COUNT = 6, 16, 32
 

@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from baseline_checks import (
+
+from pdr_jax import methods
+from pdr_jax.config_checks import validate
+from pdr_jax.errors import UserError
+from pdr_jax.methods import simclr
+from pdr_jax.methods.shared import augment
+from support.baseline_checks import (
     B,
     S,
     compiled,
@@ -18,12 +24,6 @@ from baseline_checks import (
     trains_and_resumes,
     validation_ignores_padding,
 )
-
-from pdr_jax import methods
-from pdr_jax.config_checks import validate
-from pdr_jax.errors import UserError
-from pdr_jax.methods import simclr
-from pdr_jax.methods.shared import augment
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_loss_falls(method):
 
 def test_one_image_has_nothing_to_be_contrasted_with():
   config = tiny("simclr")
-  config.train.batch_size, config.loocc.weight = 1, 0.0
+  config.train.batch_size = 1
   with pytest.raises(UserError, match="SimCLR"):
     validate(config, 1)
 

@@ -12,21 +12,22 @@ from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
 
 B, S, D = 8, 32, 32
+SMALL = {
+    "vae": {"baseline__zdim": D},
+    "beta_vae": {"baseline__zdim": D},
+    "vq_vae": {"baseline__zdim": D, "vq_vae__codes": 12, "vq_vae__code_dim": 8},
+    "simclr": {"baseline__zdim": D, "simclr__projection": 16},
+}
 
 
 def tiny(method, **changes):
-  config = base()
-  config.method = method
+  """A small configuration of a method; `changes` are named `section__key`."""
+  config = base(method)
   config.data.side = S
-  config.networks.width_map = 8
-  config.baseline.zdim = D
-  config.vq_vae.update(codes=12, code_dim=8)
-  config.simclr.projection = 16
   config.optim.update(learning_rate=3e-3, ema=0.9)
-  best = "val/nt_xent" if method == "simclr" else "val/reconstruction"
-  config.train.update(batch_size=B, steps=4, log_every=2, validate_every=2, figure_every=2, checkpoint_every=2, gradient_norms_every=0,
-                      best_metric=best)
-  for key, value in changes.items():
+  config.train.update(batch_size=B, steps=4, log_every=2, gradient_norms_every=0)
+  config.train.update(validate_every=2, figure_every=2, checkpoint_every=2)
+  for key, value in (SMALL.get(method, {}) | {"networks__width_map": 8} | changes).items():
     section, name = key.split("__")
     config[section][name] = value
   validate(config, 4)
@@ -64,8 +65,7 @@ def relative(value, expected):
 
 def first_moment(state):
   """Adam's, a tenth of the clipped gradient."""
-  chain = getattr(state.opt_state, "inner_state", state.opt_state)
-  return {name: tree for name, tree in chain[2].mu.items() if jax.tree.leaves(tree)}
+  return state.opt_state["main"][2].mu
 
 
 def four_devices_equal_one(method, at_step=0):
