@@ -1,4 +1,5 @@
-"""Every key has a rule, every shipped configuration passes, every impossible value is one line that names the key.
+"""Every key has a rule, every shipped configuration passes, every impossible value is one line that names the
+key.
 
 And a configuration becomes that of another method.
 """
@@ -78,7 +79,11 @@ def test_impossible_value_is_one_line_that_names_the_key(key, value, said):
   with pytest.raises(UserError) as error:
     validate(config, 4)
   message = str(error.value)
-  assert said in message and "\n" not in message and (f"config.{key}" in message or key == "scene.max_depth" or said.startswith("config."))
+  assert (
+    said in message
+    and "\n" not in message
+    and (f"config.{key}" in message or key == "scene.max_depth" or said.startswith("config."))
+  )
 
 
 def test_unknown_missing_and_mistyped_keys_of_a_config_file():
@@ -129,7 +134,7 @@ def test_another_method_takes_over_what_was_changed_where_it_has_the_key():
   back = config_lib.for_method(simclr, "pdr")
   assert back.data.to_dict() == config.data.to_dict() and back.train.best_metric == "val/reconstruction"
   assert config_lib.for_method(config, "pdr").to_dict() == config.to_dict()
-  with pytest.raises(UserError, match="config.method = 'gan'"):
+  with pytest.raises(UserError, match=r"config.method = 'gan'"):
     config_lib.for_method(config, "gan")
 
 

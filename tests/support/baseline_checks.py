@@ -1,11 +1,12 @@
-"""What holds for every baseline: devices do not matter, padding does not count, losses fall, and the training loop runs and resumes."""
+"""What holds for every baseline: devices do not matter, padding does not count, losses fall, and the training
+loop runs and resumes.
+"""
 
 from functools import lru_cache, partial
 
 import jax
 import numpy as np
 
-from pdr_jax import methods
 from pdr_jax.config import base
 from pdr_jax.config_checks import validate
 from pdr_jax.training import checkpoints, loop
@@ -52,7 +53,9 @@ def compiled(function):
 @lru_cache
 def fresh(method):
   """The state of step 0, and the compiled update of one device."""
-  return compiled(method.init)(steps.stream(0, "init"), {"image": images()}), compiled(partial(method.update, axis_name=None))
+  return compiled(method.init)(steps.stream(0, "init"), {"image": images()}), compiled(
+    partial(method.update, axis_name=None)
+  )
 
 
 def vector(tree):
@@ -75,7 +78,8 @@ def four_devices_equal_one(method, at_step=0):
   start, update = fresh(method)
   start, rng = start.replace(step=jax.numpy.int32(at_step)), jax.random.fold_in(root, at_step)
   one, one_metrics = update(start, batch, rng)
-  pairs = {"image": np.tile(batch["image"][:2], (4, 1, 1, 1))}  # what gradients that were not averaged would see
+  # What gradients that were not averaged would see.
+  pairs = {"image": np.tile(batch["image"][:2], (4, 1, 1, 1))}
   unaveraged, _ = update(start, pairs, rng)
   many, many_metrics = steps.update_fn(method)(steps.replicate(start), steps.place(batch), root)
   many_metrics = many_metrics.fetch()
@@ -95,7 +99,9 @@ def validation_ignores_padding(method):
   batch = {"image": images(), "_mask": (np.arange(B) < 3).astype(np.float32)}
   state, _ = fresh(method)
   run = compiled(partial(method.validate, axis_name=None))
-  padded_otherwise = batch | {"image": np.where(batch["_mask"][:, None, None, None] > 0, batch["image"], images(seed=9))}
+  padded_otherwise = batch | {
+    "image": np.where(batch["_mask"][:, None, None, None] > 0, batch["image"], images(seed=9))
+  }
   first, second = run(state, batch), run(state, padded_otherwise)
   for name, (total, count) in first.items():
     assert float(count) == 3 and np.isfinite(total)
@@ -135,17 +141,24 @@ class Stream:
     pass
 
 
-def trains_and_resumes(config, tmp_path):
-  """Four steps in one go, and two and two: the same checkpoint, bit for bit, moving averages and figures included."""
-  method = methods.create(config)
-  norms = jax.eval_shape(partial(method.gradient_norms, axis_name=None), fresh(method)[0], {"image": images()}, jax.random.key(0))
+def trains_and_resumes(config, method, tmp_path):
+  """Four steps in one go, and two and two: the same checkpoint, bit for bit, averages, model state and
+  figures included.
+
+  `method`: made from `config`; one that a test has trained on four devices already does not compile again.
+  """
+  norms = jax.eval_shape(
+    partial(method.gradient_norms, axis_name=None), fresh(method)[0], {"image": images()}, jax.random.key(0)
+  )
   assert norms  # their values: test_gradient_step.py
   validation = [{"image": images(10**6), "_mask": (np.arange(B) < 5).astype(np.float32)}]
   states = []
   for name, stops in (("whole", (4,)), ("halves", (2, 4))):
     for stop in stops:
       config.train.steps = stop
-      result = loop.train(config, str(tmp_path / name), method=method, data=loop.Data(Stream(), validation, "blobs"))
+      result = loop.train(
+        config, str(tmp_path / name), method=method, data=loop.Data(Stream(), validation, "blobs")
+      )
       assert result.exit_code == 0 and result.summary["validation"][config.train.best_metric] > 0
     manager = checkpoints.Checkpoints(str(tmp_path / name), keep=2, best_metric=config.train.best_metric)
     read = manager.restore_latest(steps.abstract_state(method, config.seed, validation[0]))
