@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
 
   writer.check_target(flags.out, flags.force)
   config = run_dir.read_config(flags.workdir)
-  params, step = checkpoints.load_params(flags.workdir, flags.checkpoint)
+  params, step = checkpoints.load_variables(flags.workdir, flags.checkpoint)
   facts = model_card.of_run(flags.workdir, config, step) | ({"licence": flags.licence} if flags.licence else {})
   writer.write(flags.out, config, params, facts)
   print(f"exported step {step} of {flags.workdir} to {flags.out}")
