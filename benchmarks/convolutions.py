@@ -31,7 +31,7 @@ def networks(width: int, side: int, dtype):
 
 def torch_networks(width: int):
   """The same in PyTorch, side 64."""
-  from tests.networks.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
+  from tests.support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
   half = max(width // 8 * 4, 4)
   return dict(depth=TorchAutoencoder(1, width, 4 * width, False), albedo=TorchAutoencoder(3, width, 4 * width, True),
               light=TorchVectorEncoder(4, half), view=TorchVectorEncoder(6, half), confidence=TorchConfidence(width, 2 * width))

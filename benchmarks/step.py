@@ -36,7 +36,7 @@ from pdr_jax.training import step as training
 
 def networks_step(references: dict, width: int, images: np.ndarray, config: ConfigDict) -> Callable[[], float]:
   """One step of our five networks, from the weights of the PyTorch `references` as they are now. Returns the loss before the step."""
-  from tests.networks.torch_reference import convert
+  from tests.support.torch_reference import convert
 
   modules = convolutions.networks(width, 64, jnp.float32)
   params = {name: convert(reference)["params"] for name, reference in references.items()}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
+from support import render_oracles as oracle
 
 from pdr_jax.evaluation import geometry
 from pdr_jax.render import camera, depth_mesh, lighting, reproject, warp

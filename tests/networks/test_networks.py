@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder, convert
+from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder, convert
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.autoencoder import MapAutoencoder

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
+from support import render_oracles as oracle
 
 from pdr_jax.render import lighting
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
+from support import render_oracles as oracle
 
 from pdr_jax.render import reproject
 from pdr_jax.render.camera import pinhole
