@@ -1,4 +1,5 @@
-"""Strict environment for all tests: several CPU devices, annotated shapes checked, no silent broadcasting of ranks.
+"""Strict environment for all tests: several CPU devices, annotated shapes checked, no silent broadcasting of
+ranks.
 
 Compiled programs are kept on disk, so that the next run of the same test does not compile again.
 """
@@ -11,8 +12,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import jax
 import jaxtyping
 
-# Before the first import of the package: every annotated argument, result and dataclass field is checked from here on. A jitted
-# function is checked while it is traced. Processes that tests start are not checked: the same code has been, here.
+# Before the first import of the package: every annotated argument, result and dataclass field is checked from
+# here on. A jitted function is checked while it is traced. Processes that tests start are not checked: the
+# same code has been, here.
 jaxtyping.install_import_hook("pdr_jax", "beartype.beartype")
 
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))

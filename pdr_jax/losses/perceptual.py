@@ -8,7 +8,8 @@ EPSILON = 1e-7
 
 def perceptual(predicted: Float[Array, "B h w D"], target: Float[Array, "B h w D"],
                confidence: Float[Array, "B h w"] | None = None) -> Float[Array, "B h w D"]:
-  """Squared difference, or with `confidence` s > 0 the Gaussian negative log-likelihood (a-b)^2/(2 s^2+eps) + log(s+eps).
+  """Squared difference, or with `confidence` s > 0 the Gaussian negative log-likelihood (a-b)^2/(2 s^2+eps) +
+  log(s+eps).
 
   Unreduced, constant left out as in Unsup3D.
   """
@@ -20,7 +21,10 @@ def perceptual(predicted: Float[Array, "B h w D"], target: Float[Array, "B h w D
 
 
 def pool_mask(mask: Float[Array, "B H W"], side: int) -> Float[Array, "B h w"]:
-  """Average-pools a mask to `side` rows and columns, the size of a feature map. H and W are multiples of `side`."""
+  """Average-pools a mask to `side` rows and columns, the size of a feature map.
+
+  H and W are multiples of `side`.
+  """
   batch, height, width = mask.shape
   if height % side or width % side:
     raise ValueError(f"a mask of {height} x {width} does not pool to {side} x {side}")

@@ -1,4 +1,6 @@
-"""The light and view networks: an image to a few bounded numbers (Unsup3D's `Encoder`; specification, section 1)."""
+"""The light and view networks: an image to a few bounded numbers (Unsup3D's `Encoder`; specification,
+section 1).
+"""
 
 from typing import Any
 
@@ -27,10 +29,11 @@ class VectorTrunk(nn.Module):
 
 
 class VectorEncoder(nn.Module):
-  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise).
+  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4
+  (UserError otherwise).
 
-  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR code, whose outputs have no
-  bound.
+  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR
+  code, whose outputs have no bound.
   """
   outputs: int
   width: int
@@ -42,7 +45,8 @@ class VectorEncoder(nn.Module):
     if self.tanh_on not in ("output", "features"):
       raise UserError(f"tanh_on {self.tanh_on!r} is unknown; choose output or features")
     self.encoder = VectorTrunk(self.width, self.side, self.dtype)
-    self.head = Conv(self.outputs, "to_point", 1)  # float32 at any compute dtype: angles and light coefficients come from it
+    # float32 at any compute dtype: angles and light coefficients come from it
+    self.head = Conv(self.outputs, "to_point", 1)
 
   def __call__(self, images: Float[Array, "B S S 3"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
     """Images in [-1, 1] to (vector, bottleneck), both float32; the bottleneck is >= 0."""
