@@ -18,9 +18,7 @@ from pdr_jax.networks import features, layers
 
 
 class Convolution(NamedTuple):
-  """One application of a convolution to a batch: multiply-adds, and elements of its input, its output and
-  its kernel.
-  """
+  """One application of a convolution to a batch: multiply-adds; elements of input, output and kernel."""
 
   products: int
   inputs: int

@@ -23,8 +23,9 @@ from pdr_jax.networks.vector_encoder import VectorEncoder
 
 
 def networks(width: int, side: int, dtype):
-  """Our five networks at map width `width`; vectors at half of it, bottlenecks four and two times it, as
-  at parity.
+  """Our five networks at map width `width`.
+
+  Vectors are half as wide, bottlenecks four and two times, as at parity.
   """
   half = max(width // 8 * 4, 4)
   return dict(
@@ -70,8 +71,9 @@ def torch_step(module, images):
 
 
 def interleaved(steps: dict, repetitions: int) -> dict[str, float]:
-  """Median seconds of each step; repetitions alternate between steps, so that a busy machine slows all of
-  them alike.
+  """Median seconds of each step.
+
+  Repetitions alternate between steps, so that a busy machine slows all of them alike.
   """
   for step in steps.values():
     step()

@@ -1,5 +1,6 @@
-"""What the benchmarks share: the line that names the machine, configurations, alternating repetitions,
-XLA's own counts.
+"""What the benchmarks share.
+
+The line that names the machine, configurations, alternating repetitions, XLA's own counts.
 """
 
 import datetime
@@ -20,8 +21,9 @@ def machine() -> str:
   """Device, cores, load, versions and date: what stands beside every number."""
   count = jax.local_device_count()
   return (
-    f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores of {processor()}, load {os.getloadavg()[0]:.1f}, "
-    f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, Python {platform.python_version()}, {datetime.date.today()}"
+    f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores of {processor()}, "
+    f"load {os.getloadavg()[0]:.1f}, jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
+    f"Python {platform.python_version()}, {datetime.date.today()}"
   )
 
 
@@ -55,8 +57,9 @@ def load_config(name: str, *, width: int = 0, side: int = 0, dtype: str = "") ->
 
 
 def images(batch: int, side: int) -> np.ndarray:
-  """Random images `[batch, side, side, 3]` in [-1, 1]: never constant, because a product of zeros may run
-  faster.
+  """Random images `[batch, side, side, 3]` in [-1, 1].
+
+  They are never constant, because a product of zeros may run faster.
   """
   return np.random.default_rng(0).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
 

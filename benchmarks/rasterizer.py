@@ -84,8 +84,9 @@ def main():
   side, repeats = args.side, args.repeats
   vertices, faces = screen_mesh(side, args.batch, args.degrees)
   print(
-    f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, jax {jax.__version__}; "
-    f"{side} x {side}, {len(faces)} faces, batch {args.batch}, up to {args.degrees:g} degrees",
+    f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+    f"jax {jax.__version__}; {side} x {side}, {len(faces)} faces, batch {args.batch}, "
+    f"up to {args.degrees:g} degrees",
     flush=True,
   )
   rng = np.random.RandomState(1)

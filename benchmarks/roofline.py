@@ -61,74 +61,105 @@ class Part(NamedTuple):
 
 def parts(config: ConfigDict, batch: int, degrees: float) -> dict[str, Part]:
   """The parts of a step of `method=pdr` and the `whole step`, on random pictures."""
-  method, nets, phi = create(config), pdr.networks(config), pdr.perceptual_features(config)
+  method = create(config)
   images = jnp.asarray(measure.images(batch, config.data.side))
-  # on one device
-  state = jax.tree.map(jnp.asarray, jax.device_get(training.initial_state(method, 0, {"image": images})))
-  params = state.params
-  encoders = {name: {"encoder": state.params[name]["encoder"]} for name in loocc.FACTORS}
-  encode, decode = partial(pdr.encode, nets=nets), partial(decoded, nets=nets)
-  blocks = jax.jit(encode)(encoders, images)
+  initial = training.initial_state(method, 0, {"image": images})
+  state = jax.tree.map(jnp.asarray, jax.device_get(initial))  # on one device
+  found, blocks, (pixel, feature) = network_parts(config, state.params, images)
   scene = turned_scene(config, batch, degrees)
-  rendering = jax.jit(partial(scenes.render, config=config))(scenes.mirrored(scene))
-  itemsize = jnp.dtype(config.networks.dtype).itemsize
-  def by_hand(function, *args, **options):
-    return arithmetic.training(arithmetic.convolutions(function, *args), itemsize, **options)
-  def moved(*trees):
-    # every array and its gradient, once
-    return arithmetic.Work(np.nan, 2.0 * sum(map(measure.tree_bytes, trees)))
+  found |= picture_parts(config, scene, images, pixel, feature)
+  if config.loocc.weight:
+    found |= loocc_parts(config, state.params, scene, images, blocks)
+  tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
 
+  def descend(state, grads):
+    return gradient_step.descend(state, grads, tx=tx, config=config), optax.tree.norm(grads)
+
+  def step(state, images, key):
+    return method.update(state, {"image": images}, key, None)
+
+  grads = jax.tree.map(lambda leaf: 1e-3 * jnp.ones_like(leaf), state.params)
+  # Read gradient, parameter and both moments, write all but the gradient.
+  traffic = arithmetic.Work(np.nan, 2.0 * measure.tree_bytes(state) + measure.tree_bytes(grads))
+  copied = partial(jax.tree.map, jnp.copy)  # what is carried is updated in place
+  found["optimiser"] = Part(descend, (copied(state), grads), traffic, carried=True)
+  total = arithmetic.Work(*np.nansum([part.work for part in found.values()], axis=0))
+  found["whole step"] = Part(step, (copied(state), images, jax.random.key(2)), total, carried=True)
+  return found
+
+
+def network_parts(config: ConfigDict, params: dict, images: jax.Array):
+  """Encoders, decoders and confidence; the features by block; the confidence (pixel, feature), or Nones."""
+  nets = pdr.networks(config)
+  encode, decode = partial(pdr.encode, nets=nets), partial(decoded, nets=nets)
+  encoders = {name: {"encoder": params[name]["encoder"]} for name in loocc.FACTORS}
   decoders = {name: {"decoder": params[name]["decoder"]} for name in ("depth", "albedo")}
+  blocks = jax.jit(encode)(encoders, images)
   bottlenecks = {name: blocks[name] for name in decoders}
+
+  def by_hand(function, *args):
+    return arithmetic.training(arithmetic.convolutions(function, *args), itemsize(config))
+
+  def confidence(params, images):
+    return nets["confidence"].apply({"params": params}, images)
+
   found = {
     "encoders": Part(gradient(encode), (encoders, images), by_hand(encode, encoders, images)),
     "decoders": Part(
       gradient(decode, (0, 1)), (decoders, bottlenecks), by_hand(decode, decoders, bottlenecks)
     ),
   }
-  pixel = feature = None
-  if config.loss.confidence:
-    def confidence(params, images):
-      return nets["confidence"].apply({"params": params}, images)
-    pixel, feature = jax.jit(confidence)(params["confidence"], images)
-    found["confidence"] = Part(
-      gradient(confidence), (params["confidence"], images), by_hand(confidence, params["confidence"], images)
-    )
+  if not config.loss.confidence:
+    return found, blocks, (None, None)
+  args = params["confidence"], images
+  found["confidence"] = Part(gradient(confidence), args, by_hand(confidence, *args))
+  return found, blocks, jax.jit(confidence)(*args)
+
+
+def picture_parts(config: ConfigDict, scene: scenes.Scene, images, pixel, feature) -> dict[str, Part]:
+  """The renderer, and the losses on what it draws."""
+  rendering = jax.jit(partial(scenes.render, config=config))(scenes.mirrored(scene))
 
   def picture(scene):
     return scenes.render(scenes.mirrored(scene), config).image
-  found["renderer"] = Part(gradient(picture), (scene,), moved(scene, rendering.image))
+
   inputs = rendering.image, pixel, scene.depth
-  found["pixel losses"] = Part(
-    jax.grad(partial(pixel_loss, config=config), (0, 1, 2)), (*inputs, images, rendering.mask), moved(*inputs)
-  )
+  by_pixels = jax.grad(partial(pixel_loss, config=config), (0, 1, 2))
+  found = {
+    "renderer": Part(gradient(picture), (scene,), moved(scene, rendering.image)),
+    "pixel losses": Part(by_pixels, (*inputs, images, rendering.mask), moved(*inputs)),
+  }
+  phi = pdr.perceptual_features(config)
   if phi is not None:
-    found["perceptual"] = Part(
-      jax.grad(partial(perceptual_loss, phi=phi, config=config), (0, 1)),
-      (rendering.image, feature, images, rendering.mask),
-      perceptual_work(config, batch),
-    )
-  if config.loocc.weight:
-    drawn = jax.jit(partial(loocc.draw, config=config))(jax.random.key(1), jnp.arange(batch))
-    found["LOOCC render"] = Part(
-      gradient(partial(loocc.re_render, config=config)), (scene, drawn), moved(scene, images)
-    )
-    contrast = partial(contrast_loss, encode=encode, config=config)
-    found["LOOCC encode, contrast"] = Part(jax.grad(contrast, (0, 1, 2)), (encoders, images, blocks, drawn),
-                                           by_hand(encode, encoders, images, picture_gradient=True))
-  tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
-  def descend(state, grads):
-    return (gradient_step.descend(state, grads, tx=tx, config=config), optax.tree.norm(grads))
-  grads = jax.tree.map(lambda leaf: 1e-3 * jnp.ones_like(leaf), params)
-  # Read gradient, parameter and both moments, write all but the gradient.
-  traffic = arithmetic.Work(np.nan, 2.0 * measure.tree_bytes(state) + measure.tree_bytes(grads))
-  copied = partial(jax.tree.map, jnp.copy)  # what is carried is updated in place
-  found["optimiser"] = Part(descend, (copied(state), grads), traffic, carried=True)
-  def step(state, images, key):
-    return method.update(state, {"image": images}, key, None)
-  total = arithmetic.Work(*np.nansum([part.work for part in found.values()], axis=0))
-  found["whole step"] = Part(step, (copied(state), images, jax.random.key(2)), total, carried=True)
+    by_features = jax.grad(partial(perceptual_loss, phi=phi, config=config), (0, 1))
+    args = (rendering.image, feature, images, rendering.mask)
+    found["perceptual"] = Part(by_features, args, perceptual_work(config, len(images)))
   return found
+
+
+def loocc_parts(config: ConfigDict, params: dict, scene: scenes.Scene, images, blocks) -> dict[str, Part]:
+  """LOOCC's render, and the encoding of what it draws with the contrast."""
+  encode = partial(pdr.encode, nets=pdr.networks(config))
+  encoders = {name: {"encoder": params[name]["encoder"]} for name in loocc.FACTORS}
+  drawn = jax.jit(partial(loocc.draw, config=config))(jax.random.key(1), jnp.arange(len(images)))
+  contrast = jax.grad(partial(contrast_loss, encode=encode, config=config), (0, 1, 2))
+  products = arithmetic.convolutions(encode, encoders, images)
+  work = arithmetic.training(products, itemsize(config), picture_gradient=True)
+  re_render = gradient(partial(loocc.re_render, config=config))
+  return {
+    "LOOCC render": Part(re_render, (scene, drawn), moved(scene, images)),
+    "LOOCC encode, contrast": Part(contrast, (encoders, images, blocks, drawn), work),
+  }
+
+
+def itemsize(config: ConfigDict) -> int:
+  """Bytes of one activation."""
+  return jnp.dtype(config.networks.dtype).itemsize
+
+
+def moved(*trees: Any) -> arithmetic.Work:
+  """The bytes of every array and its gradient, once; operations are not counted."""
+  return arithmetic.Work(np.nan, 2.0 * sum(map(measure.tree_bytes, trees)))
 
 
 def turned_scene(config: ConfigDict, batch: int, degrees: float) -> scenes.Scene:
@@ -149,8 +180,9 @@ def turned_scene(config: ConfigDict, batch: int, degrees: float) -> scenes.Scene
 
 
 def gradient(function: Callable, argnums: Any = 0) -> Callable:
-  """The gradient of a mean square of everything the function returns, so that nothing can be left out of
-  the backward pass.
+  """The gradient of a mean square of everything the function returns.
+
+  So nothing can be left out of the backward pass.
   """
   return jax.grad(
     lambda *args: sum(jnp.square(leaf).mean() for leaf in jax.tree.leaves(function(*args))), argnums
@@ -200,9 +232,7 @@ def perceptual_work(config: ConfigDict, batch: int) -> arithmetic.Work:
 
 
 def contrast_loss(params, picture, blocks, drawn, *, encode, config):
-  """The re-render's encoding and the contrast with the image's own features (`loocc.loss` after the
-  render).
-  """
+  """The re-render's encoding and its contrast with the image's features: `loocc.loss` after the render."""
   anchors, positives = (loocc.features(found, drawn, config) for found in (blocks, encode(params, picture)))
   return contrastive.nt_xent(anchors, positives, temperature=config.loocc.temperature).mean()
 
@@ -250,97 +280,86 @@ def ready(part: Part) -> tuple[Callable[[], None], jax.stages.Lowered, jax.stage
   return run, lowered, compiled
 
 
-def main() -> None:
-  """Parses the command line, measures and prints."""
+def arguments() -> argparse.Namespace:
+  """The command line."""
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  instead = "instead of the configuration's"
   parser.add_argument("--config", default="configs/heads.py", help="FILE[:variant]")
   parser.add_argument("--batch", type=int, default=16)
-  parser.add_argument(
-    "--dtype", default="", choices=("", "float32", "bfloat16"), help="instead of the configuration's"
-  )
-  parser.add_argument(
-    "--width",
-    type=int,
-    default=0,
-    help="instead of the configuration's networks.width_map; the others follow",
-  )
-  parser.add_argument("--side", type=int, default=0, help="instead of the configuration's data.side")
+  parser.add_argument("--dtype", default="", choices=("", "float32", "bfloat16"), help=instead)
+  width = f"{instead} networks.width_map; the others follow"
+  parser.add_argument("--width", type=int, default=0, help=width)
+  parser.add_argument("--side", type=int, default=0, help=f"{instead} data.side")
   parser.add_argument("--degrees", type=float, default=30.0)
   parser.add_argument("--repetitions", type=int, default=11)
   parser.add_argument("--quick", action="store_true", help="small ceilings and two repetitions: does it run?")
-  flags = parser.parse_args()
-  cache_compilations(jax)
-  config = measure.load_config(flags.config, width=flags.width, side=flags.side, dtype=flags.dtype)
+  return parser.parse_args()
+
+
+def ceilings(quick: bool) -> tuple[dict[str, float], float]:
+  """Operations a second of a matrix product by type, and bytes a second of a copy; prints them."""
   accelerator = jax.default_backend() != "cpu"
-  side, mebibytes = (512, 16) if flags.quick else (8192, 2048) if accelerator else (3072, 256)
-  rates = {
-    dtype: matrix_rate(dtype, side) for dtype in (["float32", "bfloat16"] if accelerator else ["float32"])
-  }
+  side, mebibytes = (512, 16) if quick else (8192, 2048) if accelerator else (3072, 256)
+  dtypes = ["float32", "bfloat16"] if accelerator else ["float32"]
+  rates = {dtype: matrix_rate(dtype, side) for dtype in dtypes}
   bandwidth = copy_bandwidth(mebibytes)
-  rate = rates.get(config.networks.dtype, rates["float32"])
-  print(measure.machine())
-  print(
-    f"{flags.config}, side {config.data.side}, width {config.networks.width_map}, {config.networks.dtype}, batch {flags.batch}"
-  )
   print(
     f"ceilings: matrix product [{side}, {side}] "
     + ", ".join(f"{name} {value / 1e12:.3f} TFLOP/s" for name, value in rates.items())
     + f"; copy of {mebibytes} MiB {bandwidth / 1e9:.1f} GB/s, read plus written\n",
     flush=True,
   )
+  return rates, bandwidth
 
-  found = parts(config, flags.batch, flags.degrees)
-  runs, programs = {}, {}
-  for name, part in found.items():
-    runs[name], *programs[name] = ready(part)
-  seconds = measure.alternating(runs, 2 if flags.quick else flags.repetitions)
-  whole = np.median(seconds["whole step"])
-  rows, floors = [], {}
+
+HEADER = ["part", "GFLOP by hand", "GFLOP as written (XLA)", "GFLOP compiled (XLA)", "MB by hand"]
+HEADER += ["MB compiled (XLA)", "ms [middle half]", "of the step", "floor, ms", "time / floor"]
+
+
+def rows(found: dict[str, Part], programs: dict, seconds: dict, rate: float, bandwidth: float) -> list:
+  """A row of the table for each part; the floor of the whole step is the sum of the parts' floors."""
+  whole, floors, lines = np.median(seconds["whole step"]), {}, []
   for name, part in found.items():
     lowered, compiled = (measure.counts(program) for program in programs[name])
     work = part.work
     flops = compiled["flops"] if np.isnan(work.flops) else work.flops
     floors[name] = sum(floors.values()) if name == "whole step" else max(flops / rate, work.bytes / bandwidth)
     middle = np.median(seconds[name])
-    counted = [
-      work.flops / 1e9,
-      lowered["flops"] / 1e9,
-      compiled["flops"] / 1e9,
-      work.bytes / 1e6,
-      compiled["bytes accessed"] / 1e6,
-    ]
-    rows.append(
-      [
-        name,
-        *("" if np.isnan(value) else f"{value:.3g}" for value in counted),
-        measure.spread(seconds[name] * 1e3),
-        f"{100 * middle / whole:.1f} %",
-        f"{floors[name] * 1e3:.2f}",
-        f"{middle / floors[name]:.1f} x",
-      ]
-    )
+    operations = (work.flops / 1e9, lowered["flops"] / 1e9, compiled["flops"] / 1e9)
+    counted = [*operations, work.bytes / 1e6, compiled["bytes accessed"] / 1e6]
+    measured = [measure.spread(seconds[name] * 1e3), f"{100 * middle / whole:.1f} %"]
+    relative = [f"{floors[name] * 1e3:.2f}", f"{middle / floors[name]:.1f} x"]
+    shown = ("" if np.isnan(value) else f"{value:.3g}" for value in counted)
+    lines.append([name, *shown, *measured, *relative])
+  return lines
+
+
+def main() -> None:
+  """Measures and prints."""
+  flags = arguments()
+  cache_compilations(jax)
+  config = measure.load_config(flags.config, width=flags.width, side=flags.side, dtype=flags.dtype)
+  print(measure.machine())
   print(
-    measure.table(
-      [
-        "part",
-        "GFLOP by hand",
-        "GFLOP as written (XLA)",
-        "GFLOP compiled (XLA)",
-        "MB by hand",
-        "MB compiled (XLA)",
-        "ms [middle half]",
-        "of the step",
-        "floor, ms",
-        "time / floor",
-      ],
-      rows,
-    )
+    f"{flags.config}, side {config.data.side}, width {config.networks.width_map}, {config.networks.dtype}, "
+    f"batch {flags.batch}"
   )
-  drawing = sum(np.median(seconds[name]) for name in RENDERER if name in seconds)
+  rates, bandwidth = ceilings(flags.quick)
+  found = parts(config, flags.batch, flags.degrees)
+  runs, programs = {}, {}
+  for name, part in found.items():
+    runs[name], *programs[name] = ready(part)
+  seconds = measure.alternating(runs, 2 if flags.quick else flags.repetitions)
+  rate = rates.get(config.networks.dtype, rates["float32"])
+  print(measure.table(HEADER, rows(found, programs, seconds, rate, bandwidth)))
+  whole = np.median(seconds["whole step"])
+  drawn = [name for name in RENDERER if name in seconds]
+  drawing = sum(np.median(seconds[name]) for name in drawn)
   alone = sum(np.median(values) for name, values in seconds.items() if name != "whole step")
   print(
-    f"\nrenderer in all ({' and '.join(name for name in RENDERER if name in seconds)}): {100 * drawing / whole:.1f} % of the step, "
-    f"{100 * drawing / alone:.1f} % of the parts' sum ({alone * 1e3:.1f} ms); {flags.batch / whole:.1f} images per second"
+    f"\nrenderer in all ({' and '.join(drawn)}): {100 * drawing / whole:.1f} % of the step, "
+    f"{100 * drawing / alone:.1f} % of the parts' sum ({alone * 1e3:.1f} ms); "
+    f"{flags.batch / whole:.1f} images per second"
   )
   calls = Counter(re.findall(r'custom_call_target="([^"]+)"', programs["whole step"][1].as_text()))
   print(

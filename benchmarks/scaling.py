@@ -96,8 +96,9 @@ def _itemsize(dtype: str) -> int:
 
 
 def contrast_flops(batch: int, devices: int, features: int) -> int:
-  """Operations per image of NT-Xent's similarities and their two gradients: `2 batch` anchors against all
-  devices' `2 batch` features.
+  """Operations per image of NT-Xent's similarities and their two gradients.
+
+  `2 batch` anchors meet all devices' `2 batch` features.
   """
   return 3 * 2 * 2 * (2 * batch * devices) * features
 
@@ -154,8 +155,9 @@ def communication_seconds(
 
 
 def efficiency(seconds: dict[str, float], step: float, hidden: float = 0.0) -> float:
-  """Share of linear scaling: `step` seconds on one device; the gradients' bytes, and nothing else, hide
-  behind `hidden` of the step.
+  """Share of linear scaling, of `step` seconds on one device.
+
+  The gradients' bytes, and nothing else, hide behind `hidden` of the step.
   """
   exposed = max(0.0, seconds["gradients"] - hidden * step) + seconds["negatives"] + seconds["latency"]
   return step / (step + exposed)
@@ -206,37 +208,33 @@ def main() -> None:
     )
     return
   words = [f"--{name}={getattr(flags, name)}" for name in ("config", "batch", "width", "side")]
+  print_counts(flags, [simulate(devices, words) for devices in ((1, 2) if flags.quick else (1, 2, 4, 8))])
+
+
+def print_counts(flags: argparse.Namespace, programs: list[dict]) -> None:
+  """A row for each number of devices, and the expected efficiency of the published machines."""
   rows = []
-  for devices in (1, 2) if flags.quick else (1, 2, 4, 8):
-    counted = simulate(devices, words)
+  for counted in programs:
     bytes_of = totals(counted["collectives"])
-    contrast = contrast_flops(flags.batch, devices, counted["features"])
-    rows.append(
-      [
-        str(devices),
-        f"{counted['as written'] / 1e9:.5f}",
-        f"{counted['compiled'] / 1e9:.5f}",
-        f"{contrast / 1e9:.5f}",
-        *(f"{number}: {size:,}" for number, size in bytes_of.values()),
-      ]
-    )
+    contrast = contrast_flops(flags.batch, counted["devices"], counted["features"])
+    operations = (counted["as written"], counted["compiled"], contrast)
+    sent = (f"{number}: {size:,}" for number, size in bytes_of.values())
+    rows.append([str(counted["devices"]), *(f"{value / 1e9:.5f}" for value in operations), *sent])
   print(measure.machine())
   print(
-    f"{flags.config}, batch {flags.batch} a device, parameters {counted['parameters']:,} bytes, {counted['features']} features\n"
+    f"{flags.config}, batch {flags.batch} a device, parameters {counted['parameters']:,} bytes, "
+    f"{counted['features']} features\n"
   )
-  print(
-    measure.table(
-      [
-        "devices",
-        "GFLOP per image as written (XLA)",
-        "compiled (XLA)",
-        "of which contrast, by hand",
-        *(f"{name}: number, bytes" for name in bytes_of),
-      ],
-      rows,
-    )
-  )
+  header = ["devices", "GFLOP per image as written (XLA)", "compiled (XLA)", "of which contrast, by hand"]
+  print(measure.table([*header, *(f"{name}: number, bytes" for name in bytes_of)], rows))
+  print(f"\nexpected at {flags.scale_batch} images a device (bandwidth as published, latency assumed)\n")
+  header = ["machine", "gradients, ms", "negatives, ms", "reductions' latency, ms", "step on one device, ms"]
+  header += ["efficiency, nothing overlaps", "gradients behind half the step"]
+  print(measure.table(header, expected(flags, counted)))
 
+
+def expected(flags: argparse.Namespace, counted: dict) -> list[list[str]]:
+  """A row for each published machine and step time: the collectives' milliseconds, and the efficiency."""
   reductions = sum(c.kind == "all-reduce" for c in counted["collectives"])
   rows = []
   for machine in MACHINES:
@@ -245,21 +243,7 @@ def main() -> None:
     for step in flags.step_ms.split(","):
       shares = (f"{100 * efficiency(seconds, float(step) / 1e3, hidden):.1f} %" for hidden in (0.0, 0.5))
       rows.append([machine.name, *(f"{1e3 * value:.3f}" for value in seconds.values()), step, *shares])
-  print(f"\nexpected at {flags.scale_batch} images a device (bandwidth as published, latency assumed)\n")
-  print(
-    measure.table(
-      [
-        "machine",
-        "gradients, ms",
-        "negatives, ms",
-        "reductions' latency, ms",
-        "step on one device, ms",
-        "efficiency, nothing overlaps",
-        "gradients behind half the step",
-      ],
-      rows,
-    )
-  )
+  return rows
 
 
 if __name__ == "__main__":

@@ -167,8 +167,8 @@ def throughput(
 ) -> None:
   """Prints a row for each type and batch, and with `until_full` the largest batch that fits."""
   print(
-    f"\nside {config.data.side}, width {config.networks.width_map}, LOOCC {config.loocc.weight:g}, {jax.local_device_count()} devices, "
-    f"{count} steps a repetition\n"
+    f"\nside {config.data.side}, width {config.networks.width_map}, LOOCC {config.loocc.weight:g}, "
+    f"{jax.local_device_count()} devices, {count} steps a repetition\n"
   )
   header = [
     "type",

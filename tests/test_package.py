@@ -51,10 +51,12 @@ def test_imports_touch_no_device_and_change_no_flag():
     [
       "import jax, importlib",
       "before = {k: v for k, v in jax.config.values.items()}",
-      f"for name in {[name for name in MODULES if not name.startswith('pdr_jax.data')]}: importlib.import_module(name)",
+      f"for name in {[name for name in MODULES if not name.startswith('pdr_jax.data')]}:",
+      "  importlib.import_module(name)",
       "import jax._src.xla_bridge as bridge",
       "assert not bridge._backends, 'a backend was started at import'",
-      "assert before == {k: v for k, v in jax.config.values.items() if k in before}, 'a jax flag was changed at import'",
+      "after = {k: v for k, v in jax.config.values.items() if k in before}",
+      "assert before == after, 'a jax flag was changed at import'",
       "import sys; assert 'tensorflow' not in sys.modules",
     ]
   )

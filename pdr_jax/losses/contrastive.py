@@ -1,5 +1,6 @@
-"""Contrastive losses of LOOCC (specification, section 6): NT-Xent, and SupCon as the released code calls
-it.
+"""Contrastive losses of LOOCC (specification, section 6).
+
+NT-Xent, and SupCon as the released code calls it.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ def l2_normalize(features: Float[Array, "B D"], epsilon: float = 1e-6) -> Float[
 
 
 def join_blocks(blocks: Sequence[Float[Array, "B D"]]) -> Float[Array, "B D"]:
-  """L2-normalises each block of features, concatenates, and normalises again: every block has the same
-  say, the result unit length.
+  """L2-normalises each block of features, concatenates, and normalises again.
+
+  Every block has the same say, and the result has unit length.
   """
   return l2_normalize(jnp.concatenate([l2_normalize(block) for block in blocks], axis=-1))
 
@@ -57,9 +59,9 @@ def supcon(
   base_temperature: float = 0.07,
   axis_name: str | None = None,
 ) -> Float[Array, "2B"]:
-  """SupCon (Khosla et al. 2020, their code) with two views and no labels: NT-Xent times temperature /
-  base_temperature.
+  """SupCon (Khosla et al. 2020, their code) with two views and no labels.
 
+  It is NT-Xent times temperature / base_temperature.
   The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight 0.01
   hides. Entries as `nt_xent`.
   """

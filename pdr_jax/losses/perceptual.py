@@ -8,9 +8,9 @@ EPSILON = 1e-7
 
 def perceptual(predicted: Float[Array, "B h w D"], target: Float[Array, "B h w D"],
                confidence: Float[Array, "B h w"] | None = None) -> Float[Array, "B h w D"]:
-  """Squared difference, or with `confidence` s > 0 the Gaussian negative log-likelihood (a-b)^2/(2 s^2+eps) +
-  log(s+eps).
+  """Squared difference, or with `confidence` the Gaussian negative log-likelihood.
 
+  The latter is (a-b)^2/(2 s^2+eps) + log(s+eps) at confidence s > 0.
   Unreduced, constant left out as in Unsup3D.
   """
   difference = jnp.square(predicted - target)

@@ -5,9 +5,9 @@ from jaxtyping import Array, Float
 
 
 def smoothness(depth: Float[Array, "B H W"], span: float) -> Float[Array, "B H W"]:
-  """Map whose mean over pixels is mean |ddepth/dy| + mean |ddepth/dx|, divided by `span` = max - min depth
-  (model units).
+  """Map whose mean over pixels is (mean |ddepth/dy| + mean |ddepth/dx|) / span.
 
+  `span` is max - min depth, in model units.
   Differences are forward and per pixel; the last row (column) has none, and the others are scaled up so that
   the mean of the map is the sum of the two means over existing differences.
   """

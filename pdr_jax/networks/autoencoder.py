@@ -1,5 +1,6 @@
-"""The depth and albedo networks: an encoder to one vector and a decoder to maps (Unsup3D's `EDDeconv`;
-specification, section 1).
+"""The depth and albedo networks: an encoder to one vector and a decoder to maps.
+
+They are Unsup3D's `EDDeconv` (specification, section 1).
 """
 
 from typing import Any
@@ -25,7 +26,8 @@ def stage_widths(width: int, side: int) -> tuple[int, ...]:
     )
   if width < 4 or width % 4:
     raise UserError(
-      f"network width {width} must be a positive multiple of 4 (group normalisation works on groups of 4 channels)"
+      f"network width {width} must be a positive multiple of 4 "
+      "(group normalisation works on groups of 4 channels)"
     )
   return tuple(width * min(2**i, 8) for i in range(side.bit_length() - 3))
 
@@ -39,8 +41,9 @@ def check_images(images: Float[Array, "B S S 3"], side: int) -> None:
 
 
 class MapEncoder(nn.Module):
-  """Images `[B,S,S,3]` to a ReLU bottleneck `[B,zdim]` in `dtype`; group normalisation on all stages but
-  the last, LeakyReLU 0.2.
+  """Images `[B,S,S,3]` to a ReLU bottleneck `[B,zdim]` in `dtype`.
+
+  All stages but the last have group normalisation; LeakyReLU has slope 0.2.
   """
   width: int
   zdim: int
@@ -109,8 +112,9 @@ class MapAutoencoder(nn.Module):
   def __call__(
     self, images: Float[Array, "B S S 3"]
   ) -> tuple[Float[Array, "B S S C"], Float[Array, "B zdim"]]:
-    """Images in [-1, 1] to (maps, bottleneck), both float32; maps in (-1, 1) with tanh, unbounded without;
-    bottleneck >= 0.
+    """Images in [-1, 1] to (maps, bottleneck), both float32.
+
+    Maps are in (-1, 1) with tanh and unbounded without; the bottleneck is >= 0.
     """
     z = self.encoder(images)
     maps = self.decoder(z)

@@ -1,5 +1,6 @@
-"""The confidence network: how far each pixel, and each perceptual feature, is expected to be off
-(Unsup3D's `ConfNet`).
+"""The confidence network: how far each pixel, and each perceptual feature, is expected to be off.
+
+It is Unsup3D's `ConfNet`.
 """
 
 from typing import Any

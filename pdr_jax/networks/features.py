@@ -117,8 +117,9 @@ def convert_vgg16(source: str | Path, destination: str | Path) -> None:
 
 def vgg16_relu3_3(params: list[dict[str, Array]], images: Float[Array, "B S S 3"], dtype: Any = jnp.float32
                   ) -> Float[Array, "B S/4 S/4 256"]:
-  """VGG16's third-stage activations of RGB images in [-1, 1] (ImageNet normalisation is applied here);
-  float32, >= 0.
+  """VGG16's third-stage activations of RGB images in [-1, 1], float32, >= 0.
+
+  ImageNet's normalisation is applied here.
   """
   mean, std = np.asarray(IMAGENET_MEAN, np.float32), np.asarray(IMAGENET_STD, np.float32)
   x = ((images / 2 + 0.5 - mean[None, None, None]) / std[None, None, None]).astype(dtype)
@@ -133,8 +134,9 @@ def vgg16_relu3_3(params: list[dict[str, Array]], images: Float[Array, "B S S 3"
 
 
 def random_features_init(seed: int) -> list[dict[str, Float[np.ndarray, "..."]]]:
-  """Kernels of `random_features`: He-normal, drawn with NumPy's PCG64 so that a seed means the same
-  network on every JAX version.
+  """Kernels of `random_features`, He-normal.
+
+  They are drawn with NumPy's PCG64, so that a seed means the same network on every JAX version.
   """
   generator = np.random.Generator(np.random.PCG64(seed))
   params = []

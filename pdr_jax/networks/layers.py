@@ -20,8 +20,9 @@ from pdr_jax.networks.convolution import convolve
 
 
 def torch_uniform(fan_in: int):
-  """PyTorch's default initialiser for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), variance 1 / (3
-  fan_in).
+  """PyTorch's default initialiser for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+  Its variance is 1 / (3 fan_in).
   """
   bound = 1.0 / math.sqrt(fan_in)
   return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -1,5 +1,6 @@
-"""The light and view networks: an image to a few bounded numbers (Unsup3D's `Encoder`; specification,
-section 1).
+"""The light and view networks: an image to a few bounded numbers.
+
+They are Unsup3D's `Encoder` (specification, section 1).
 """
 
 from typing import Any

@@ -37,9 +37,7 @@ OUT, OF_TAPS, OF_ROWS = _toom_cook()
 
 
 def suits(x: Float[Array, "B H W I"], other: Float[Array, "... O"], size: int, padding: int) -> bool:
-  """Whether `convolve` and `kernel_gradient` take an input and its kernel or gradient, and are the faster
-  way.
-  """
+  """Whether `convolve` and `kernel_gradient` take an input and its kernel or gradient, and are faster."""
   single = x.dtype == other.dtype == jnp.float32
   return (single and size == TAPS and padding == TAPS // 2 and x.shape[1] % ROWS == 0
           and min(x.shape[-1], other.shape[-1]) >= LEAST_CHANNELS)
@@ -84,15 +82,17 @@ def kernel_gradient(x: Float[Array, "B H W I"], gradient: Float[Array, "B H W O"
 
 
 def copies(inputs: int, outputs: int) -> int:
-  """Numbers that `kernel_gradient` makes for every pixel: the shifted gradient, and eight sums, one row of
-  four.
+  """Numbers that `kernel_gradient` makes for every pixel.
+
+  They are the shifted gradient, and eight sums, one row of four.
   """
   return TAPS * outputs + len(OF_ROWS) * (TAPS * outputs + inputs) // ROWS
 
 
 def _tiles(x: Float[Array, "B H W C"]) -> list[Float[Array, "B H/4 W C"]]:
-  """The first input row that each four output rows need, the second, and so on to the eighth; rows outside
-  of the image are zeros.
+  """The first input row that each four output rows need, the second, and so on to the eighth.
+
+  Rows outside of the image are zeros.
   """
   height = x.shape[1]
   x = jnp.pad(x, ((0, 0), (TAPS // 2, TAPS // 2), (0, 0), (0, 0)))

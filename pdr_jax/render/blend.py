@@ -1,5 +1,6 @@
-"""Aggregation of fragments into one colour per pixel, differentiable also where a face does not quite
-reach a pixel (SoftRas).
+"""Aggregation of fragments into one colour per pixel (SoftRas).
+
+It is differentiable also where a face does not quite reach a pixel.
 """
 
 import jax
@@ -22,12 +23,12 @@ def soft_blend(fragments: Fragments, colors: Float[Array, "... H W K C"], *, sig
   For the fragments j of a pixel, with squared distance `d_j^2` to the face's outline in squared pixels and
   depth `z_j`:
 
-      D_j   = sigmoid(s_j d_j^2 / sigma)                              s_j = +1 inside the face, -1 outside
-      zeta_j = (1 / z_j - 1 / far) / (1 / near - 1 / far)             normalised inverse depth: 1 at `near`, 0 at `far`, clipped
-      w_j   = D_j exp(zeta_j / gamma) / (sum_k D_k exp(zeta_k / gamma) + exp(eps / gamma)),   eps = 1e-3
-      w_b   = exp(eps / gamma) / (the same sum)                       the background
-      rgb   = sum_j w_j color_j + w_b background
-      alpha = 1 - prod_j (1 - D_j)                                    the silhouette
+      D_j    = sigmoid(s_j d_j^2 / sigma)                    s_j = +1 inside the face, -1 outside
+      zeta_j = (1 / z_j - 1 / far) / (1 / near - 1 / far)    1 at `near`, 0 at `far`, clipped
+      w_j    = D_j exp(zeta_j / gamma) / (sum_k D_k exp(zeta_k / gamma) + exp(eps / gamma)),   eps = 1e-3
+      w_b    = exp(eps / gamma) / (the same sum)             the background
+      rgb    = sum_j w_j color_j + w_b background
+      alpha  = 1 - prod_j (1 - D_j)                          the silhouette
 
   Computed as a softmax of log D_j + zeta_j / gamma, which cannot overflow however small gamma and sigma are,
   and never divides by zero. As sigma -> 0 and then gamma -> 0 this is the hard z-buffer: the nearest face's

@@ -18,8 +18,9 @@ SMALLEST_DEPTH = 1e-6  # points nearer to the camera's plane than this, or behin
 
 
 class Camera(NamedTuple):
-  """A pinhole camera with square pixels: focal length and principal point, all in pixels (pixel centres at
-  integers).
+  """A pinhole camera with square pixels.
+
+  Focal length and principal point are in pixels; pixel centres are at integers.
   """
 
   focal: float
@@ -28,8 +29,9 @@ class Camera(NamedTuple):
 
 
 def pinhole(side: int, fov_degrees: float = 10.0) -> Camera:
-  """The camera of a square picture of `side` pixels; the field of view is measured between the centres of
-  the outermost pixels.
+  """The camera of a square picture of `side` pixels.
+
+  The field of view is measured between the centres of the outermost pixels.
   """
   centre = (side - 1) / 2
   return Camera(centre / math.tan(math.radians(fov_degrees) / 2), centre, centre)
@@ -58,8 +60,9 @@ def rotation_matrix(angles: Float[Array, "... 3"]) -> Float[Array, "... 3 3"]:
 
 
 def axis_angle_matrix(axis: Float[Array, "... 3"], angle: Float[Array, "..."]) -> Float[Array, "... 3 3"]:
-  """Right-handed rotation by `angle` (radians) about `axis`, by Rodrigues' formula; the axis may have any
-  length but zero.
+  """Right-handed rotation by `angle` (radians) about `axis`, by Rodrigues' formula.
+
+  The axis may have any length but zero.
   """
   axis = safe_ops.normalize(axis)
   x, y, z = axis[..., 0], axis[..., 1], axis[..., 2]
@@ -108,8 +111,9 @@ def back_project_components(depth: Float[Array, "... H W"], camera: Camera) -> t
 
 
 def pixel_grid(image: Float[Array, "... H W"]) -> tuple[Array, Array]:
-  """Column u and row v of every pixel, with the shape and dtype of `image` (iotas: XLA makes them inside
-  the loop that uses them).
+  """Column u and row v of every pixel, with the shape and dtype of `image`.
+
+  They are iotas, which XLA makes inside the loop that uses them.
   """
   return tuple(jax.lax.broadcasted_iota(image.dtype, image.shape, image.ndim - back) for back in (1, 2))
 

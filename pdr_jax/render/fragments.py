@@ -48,9 +48,7 @@ class _Outline(NamedTuple):
 
 
 def _plane_weights(x: Triple, y: Triple):
-  """Screen barycentrics of the origin, whether they are usable (area not zero), and one over twice the
-  area.
-  """
+  """Screen barycentrics of the origin, whether they are usable (area not zero), and 1 / (2 area)."""
   areas = [x[(i + 1) % 3] * y[(i + 2) % 3] - y[(i + 1) % 3] * x[(i + 2) % 3] for i in range(3)]
   total = areas[0] + areas[1] + areas[2]
   solid = jnp.abs(total) > MIN_AREA
@@ -97,8 +95,9 @@ def _nearest_on_outline(x: Triple, y: Triple) -> _Outline:
 
 
 def _weights(x: Triple, y: Triple, blurred: bool):
-  """Screen weights of the point of the face that stands for the pixel at the origin, and all that their
-  derivatives need.
+  """Screen weights of the point of the face that stands for the pixel at the origin.
+
+  Besides them, all that their derivatives need: inside or not, 1 / (2 area), the nearest outline point.
   """
   plane, solid, inverse_area = _plane_weights(x, y)
   outline = _nearest_on_outline(x, y)

@@ -24,8 +24,9 @@ COSINE_GAIN = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 
 
 def sh_basis(directions: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
-  """The nine real spherical harmonics at unit vectors (x, y, z), in the order (0,0) (1,-1) (1,0) (1,1)
-  (2,-2) (2,-1) (2,0) (2,1) (2,2).
+  """The nine real spherical harmonics at unit vectors (x, y, z).
+
+  Their order is (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2).
   """
   return jnp.stack(_basis(directions), axis=-1)
 
@@ -126,8 +127,9 @@ def rotate_sh(
 def shade(
   albedo: Float[Array, "... H W 3"], shading: Float[Array, "... H W"] | Float[Array, "... H W 3"]
 ) -> Float[Array, "... H W 3"]:
-  """The image `(albedo/2 + 1/2) * shading * 2 - 1`: albedo in [-1, 1], shading >= 0, image in [-1, ...)
-  (shading above 1 exceeds 1).
+  """The image `(albedo/2 + 1/2) * shading * 2 - 1`.
+
+  Albedo is in [-1, 1] and shading >= 0. The image is at least -1; shading above 1 may take it beyond 1.
   """
   if shading.ndim < albedo.ndim:
     shading = shading[..., None]

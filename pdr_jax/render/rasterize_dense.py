@@ -19,9 +19,7 @@ def select_dense(
   blur_radius: float,
   block: int = 64,
 ) -> Int[Array, "B H W K"]:
-  """The nearest faces of every pixel by testing every face there, `block` faces at a time; -1 where there
-  is none.
-  """
+  """The nearest faces of every pixel by testing every face there, `block` faces at a time; -1: none."""
   faces_total = corners.shape[1]
   padding = -faces_total % block
   corners = jnp.pad(corners, ((0, 0), (0, padding), (0, 0), (0, 0)))  # padding has z = 0: culled

@@ -1,5 +1,6 @@
-"""From the canonical frame to the input view: depth by rasterizing the canonical depth's mesh, colours by
-warping back.
+"""From the canonical frame to the input view.
+
+Depth comes from rasterizing the canonical depth's mesh, colours from warping back.
 """
 
 import jax.numpy as jnp

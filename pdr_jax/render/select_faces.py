@@ -67,8 +67,9 @@ def _highest(x):
 
 
 def _margin(u, v):
-  """Pixels: more than what rounding can move an edge by, in the spans and in `cover` (some eps times the
-  coordinates).
+  """More pixels than what rounding can move an edge by, in the spans and in `cover`.
+
+  That is some eps times the coordinates.
   """
   return 1e-3 + 1e-5 * (_highest([jnp.abs(x) for x in u]) + _highest([jnp.abs(x) for x in v]))
 
@@ -102,8 +103,9 @@ def _columns(u, v, row, width: int, blur_radius: float):
 
 
 class _Nearest(NamedTuple):
-  """The K nearest faces of every pixel so far, nearest first: reciprocal depths (-1: none) and faces
-  (NOBODY: none).
+  """The K nearest faces of every pixel so far, nearest first.
+
+  Reciprocal depths (-1: none) and faces (NOBODY: none).
   """
   q: Float[Array, "K P"]
   face: Int[Array, "K P"]
@@ -133,8 +135,9 @@ def _insert(nearest: _Nearest, q, face) -> _Nearest:
 
 
 def _merge_many(nearest: _Nearest, pixel, q, face) -> _Nearest:
-  """Peels the candidates: the nearest of every pixel, the next nearest, ... at most K; then joins them
-  with the lists so far.
+  """Peels the candidates: the nearest of every pixel, the next nearest, ... at most K.
+
+  Then joins them with the lists so far.
   """
   count = nearest.q.shape[0]
 
@@ -169,8 +172,9 @@ def _select(
   numbers = corners.reshape(-1)
 
   def coordinates(face, which):
-    """The u, v or z of the three corners of some faces: read where they lie, no array of sorted faces is
-    ever written.
+    """The u, v or z of the three corners of some faces.
+
+    They are read where they lie: no array of sorted faces is ever written.
     """
     return [_take(numbers, 9 * face + 3 * i + which) for i in range(3)]
 
@@ -240,7 +244,8 @@ def select_faces(corners: Float[Array, "B F 3 3"], height: int, width: int, face
     group = INT32_ENTRIES // (per_image * height)
     if group == 0:
       raise ValueError(
-        f"rasterize: {per_image} faces at {height} rows are more than this rasterizer can count (faces x rows < 2^31)"
+        f"rasterize: {per_image} faces at {height} rows are more than this rasterizer can count "
+        "(faces x rows < 2^31)"
       )
     if batch <= group:
       return _select(corners, height, width, faces_per_pixel, blur_radius)

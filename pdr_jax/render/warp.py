@@ -42,8 +42,9 @@ def sample_bilinear_components(
 
 
 def _cell(position: Float[Array, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
-  """Index (in the padded image) of the pixel before each position, and the position within the cell, 0 to
-  1.
+  """Index (in the padded image) of the pixel before each position, and the position within the cell.
+
+  The latter is 0 to 1.
   """
   clipped = jnp.clip(position, -1.0, float(size))
   # The comparison is false for NaN: its index stays in bounds, which the gathers rely on, and the position
@@ -65,8 +66,9 @@ def _interpolate(
   along_u: Float[Array, "B N"],
   along_v: Float[Array, "B N"],
 ) -> Float[Array, "B N C"]:
-  """Bilinear mixture of the pixels at four corner indices (upper left, upper right, lower left, lower
-  right; all in bounds).
+  """Bilinear mixture of the pixels at four corner indices.
+
+  Upper left, upper right, lower left, lower right; all are in bounds.
   """
   upper_left, upper_right, lower_left, lower_right = _gather(pixels, corners)
   u, v = along_u[..., None], along_v[..., None]
