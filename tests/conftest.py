@@ -15,7 +15,9 @@ import jaxtyping
 # Before the first import of the package: every annotated argument, result and dataclass field is checked from
 # here on. A jitted function is checked while it is traced. Processes that tests start are not checked: the
 # same code has been, here.
-jaxtyping.install_import_hook("pdr_jax", "beartype.beartype")
+jaxtyping.install_import_hook(
+  "pdr_jax", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
 jax.config.update("jax_num_cpu_devices", 4)

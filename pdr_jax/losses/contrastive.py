@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
-def l2_normalize(features: Float[Array, "B D"], epsilon: float = 1e-6) -> Float[Array, "B D"]:
+def l2_normalize(features: Float[ArrayLike, "B D"], epsilon: float = 1e-6) -> Float[Array, "B D"]:
   """Rows at unit length; a row shorter than `epsilon` has no direction and gives zeros with zero gradient."""
   square = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
   valid = square > epsilon**2
   return jnp.where(valid, features * lax.rsqrt(jnp.where(valid, square, 1.0)), 0.0)
 
 
-def join_blocks(blocks: Sequence[Float[Array, "B D"]]) -> Float[Array, "B D"]:
+def join_blocks(blocks: Sequence[Float[ArrayLike, "B D"]]) -> Float[Array, "B D"]:
   """L2-normalises each block of features, concatenates, and normalises again.
 
   Every block has the same say, and the result has unit length.
@@ -26,8 +26,8 @@ def join_blocks(blocks: Sequence[Float[Array, "B D"]]) -> Float[Array, "B D"]:
   return l2_normalize(jnp.concatenate([l2_normalize(block) for block in blocks], axis=-1))
 
 
-def nt_xent(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, temperature: float,
-            axis_name: str | None = None) -> Float[Array, "2B"]:
+def nt_xent(anchors: Float[ArrayLike, "B D"], positives: Float[ArrayLike, "B D"], *, temperature: float,
+            axis_name: str | None = None) -> Float[Array, " 2*B"]:
   """NT-Xent per anchor: each of the 2B features against its counterpart, all others being negatives.
 
   -log(exp(a.p/T) / sum_{k != a} exp(a.k/T)), similarity = dot product of the features as they come (normalise
@@ -52,13 +52,13 @@ def nt_xent(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, tem
 
 
 def supcon(
-  anchors: Float[Array, "B D"],
-  positives: Float[Array, "B D"],
+  anchors: Float[ArrayLike, "B D"],
+  positives: Float[ArrayLike, "B D"],
   *,
   temperature: float,
   base_temperature: float = 0.07,
   axis_name: str | None = None,
-) -> Float[Array, "2B"]:
+) -> Float[Array, " 2*B"]:
   """SupCon (Khosla et al. 2020, their code) with two views and no labels.
 
   It is NT-Xent times temperature / base_temperature.

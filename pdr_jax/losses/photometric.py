@@ -3,13 +3,13 @@
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 EPSILON = 1e-7
 
 
-def photometric(predicted: Float[Array, "B H W C"], target: Float[Array, "B H W C"],
-                confidence: Float[Array, "B H W"] | None = None) -> Float[Array, "B H W C"]:
+def photometric(predicted: Float[ArrayLike, "B H W C"], target: Float[ArrayLike, "B H W C"],
+                confidence: Float[ArrayLike, "B H W"] | None = None) -> Float[Array, "B H W C"]:
   """Absolute difference, or with `confidence` the Laplace negative log-likelihood.
 
   The latter is |R - I| sqrt2/(s+eps) + log(s+eps) at confidence s > 0.

@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
 def masked_mean(
-  values: Float[Array, "..."], mask: Float[Array, "..."] | None = None, axis_name: str | None = None
+  values: Float[ArrayLike, "..."], mask: Float[ArrayLike, "..."] | None = None, axis_name: str | None = None
 ) -> Float[Array, ""]:
   """Mean of `values` weighted by `mask`, whose axes are the leading axes of `values` (an axis of length 1
   broadcasts).

@@ -1,10 +1,10 @@
 """Smoothness of a depth map (specification, section 2, used for cars)."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
-def smoothness(depth: Float[Array, "B H W"], span: float) -> Float[Array, "B H W"]:
+def smoothness(depth: Float[ArrayLike, "B H W"], span: float) -> Float[Array, "B H W"]:
   """Map whose mean over pixels is (mean |ddepth/dy| + mean |ddepth/dx|) / span.
 
   `span` is max - min depth, in model units.

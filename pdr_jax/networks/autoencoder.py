@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.layers import Conv, GroupNorm
@@ -32,7 +32,7 @@ def stage_widths(width: int, side: int) -> tuple[int, ...]:
   return tuple(width * min(2**i, 8) for i in range(side.bit_length() - 3))
 
 
-def check_images(images: Float[Array, "B S S 3"], side: int) -> None:
+def check_images(images: Float[ArrayLike, "B S S 3"], side: int) -> None:
   """UserError unless the images have the side that the network was built for."""
   if images.ndim != 4 or images.shape[1:] != (side, side, 3):
     raise UserError(
@@ -51,7 +51,7 @@ class MapEncoder(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
     check_images(images, self.side)
     widths = stage_widths(self.width, self.side)
     x = images
@@ -71,7 +71,7 @@ class MapDecoder(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, z: Float[Array, "B zdim"]) -> Float[Array, "B S S C"]:
+  def __call__(self, z: Float[ArrayLike, "B zdim"]) -> Float[Array, "B S S C"]:
     widths = stage_widths(self.width, self.side)[::-1]
 
     def block(x, name, features, kind, size):
@@ -110,7 +110,7 @@ class MapAutoencoder(nn.Module):
     self.decoder = MapDecoder(self.channels, self.width, self.side, self.dtype)
 
   def __call__(
-    self, images: Float[Array, "B S S 3"]
+    self, images: Float[ArrayLike, "B S S 3"]
   ) -> tuple[Float[Array, "B S S C"], Float[Array, "B zdim"]]:
     """Images in [-1, 1] to (maps, bottleneck), both float32.
 
@@ -120,6 +120,6 @@ class MapAutoencoder(nn.Module):
     maps = self.decoder(z)
     return (jnp.tanh(maps) if self.activation == "tanh" else maps), z.astype(jnp.float32)
 
-  def encode(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def encode(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
     """The bottleneck alone, float32."""
     return self.encoder(images).astype(jnp.float32)

@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.networks.autoencoder import MapEncoder, stage_widths
 from pdr_jax.networks.layers import Conv, GroupNorm
@@ -27,8 +27,8 @@ class ConfidenceNet(nn.Module):
 
   @nn.compact
   def __call__(
-    self, images: Float[Array, "B S S 3"]
-  ) -> tuple[Float[Array, "B S S 2"], Float[Array, "B S/4 S/4 2"]]:
+    self, images: Float[ArrayLike, "B S S 3"]
+  ) -> tuple[Float[Array, "B S S 2"], Float[Array, "B S//4 S//4 2"]]:
     widths = stage_widths(self.width, self.side)[::-1] + (self.width,)
     z = MapEncoder(self.width, self.zdim, self.side, self.dtype, name="encoder")(images)
     x = nn.relu(Conv(widths[0], "from_point", dtype=self.dtype, name="expand")(z))

@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.networks import winograd
 
@@ -21,8 +21,8 @@ CHUNK_BYTES = 32 * 2**20
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
-  x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"], padding: int
-) -> Float[Array, "B H+2p-k+1 W+2p-k+1 O"]:
+  x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "k k I O"], padding: int
+) -> Float[Array, "B H+2*{padding}-k+1 W+2*{padding}-k+1 O"]:
   """Cross-correlation of stride 1 with `padding` zeros on every side (0 <= padding < k).
 
   Differentiable once, in reverse mode.
@@ -69,8 +69,8 @@ convolve.defvjp(_forward, _backward)
 
 
 def kernel_gradient(
-    x: Float[Array, "B H W I"], gradient: Float[Array, "B P Q O"], *, size: int, padding: int
-) -> Float[Array, "size size I O"]:
+    x: Float[ArrayLike, "B H W I"], gradient: Float[ArrayLike, "B P Q O"], *, size: int, padding: int
+) -> Float[Array, "{size} {size} I O"]:
   """The kernel's gradient, `sum over b, p, q of x[b, p + i - padding, q + j - padding] gradient[b, p, q]`, in
   the dtype of `x`.
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.layers import conv_down, conv_same
@@ -115,8 +115,9 @@ def convert_vgg16(source: str | Path, destination: str | Path) -> None:
   save_file(read_vgg16(source), destination)
 
 
-def vgg16_relu3_3(params: list[dict[str, Array]], images: Float[Array, "B S S 3"], dtype: Any = jnp.float32
-                  ) -> Float[Array, "B S/4 S/4 256"]:
+def vgg16_relu3_3(
+  params: list[dict[str, ArrayLike]], images: Float[ArrayLike, "B S S 3"], dtype: Any = jnp.float32
+) -> Float[Array, "B S//4 S//4 256"]:
   """VGG16's third-stage activations of RGB images in [-1, 1], float32, >= 0.
 
   ImageNet's normalisation is applied here.
@@ -147,8 +148,9 @@ def random_features_init(seed: int) -> list[dict[str, Float[np.ndarray, "..."]]]
   return params
 
 
-def random_features(params: list[dict[str, Array]], images: Float[Array, "B S S 3"], dtype: Any = jnp.float32
-                    ) -> Float[Array, "B S/4 S/4 64"]:
+def random_features(
+  params: list[dict[str, ArrayLike]], images: Float[ArrayLike, "B S S 3"], dtype: Any = jnp.float32
+) -> Float[Array, "B S//4 S//4 64"]:
   """Activations of four fixed random convolutions with ReLU: nothing learned, local structure at a quarter of
   the resolution.
 

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.networks.convolution import convolve
 
@@ -36,7 +36,7 @@ def _few(height: int, width: int) -> bool:
   return height * width <= 16
 
 
-def _patches(x: Float[Array, "B H W I"], size: int, stride: int) -> Float[Array, "B h w size*size*I"]:
+def _patches(x: Float[ArrayLike, "B H W I"], size: int, stride: int) -> Float[Array, "B h w {size}*{size}*I"]:
   """The windows of an input that is padded already, in the order of a kernel's rows, columns and channels."""
   def count(length):
     return stride * ((length - size) // stride) + 1
@@ -46,14 +46,14 @@ def _patches(x: Float[Array, "B H W I"], size: int, stride: int) -> Float[Array,
   )
 
 
-def _over_patches(x: Array, kernel: Array, stride: int, padding: int) -> Array:
+def _over_patches(x: ArrayLike, kernel: ArrayLike, stride: int, padding: int) -> Array:
   patches = _patches(
     jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0))), kernel.shape[0], stride
   )
   return patches @ kernel.reshape(patches.shape[-1], -1)
 
 
-def conv_same(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B H W O"]:
+def conv_same(x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "k k I O"]) -> Float[Array, "B H W O"]:
   """Stride-1 convolution of odd kernel size k, zero padding k // 2."""
   return (
     _over_patches(x, kernel, 1, kernel.shape[0] // 2)
@@ -62,7 +62,9 @@ def conv_same(x: Float[Array, "B H W I"], kernel: Float[Array, "k k I O"]) -> Fl
   )
 
 
-def conv_down(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B H/2 W/2 O"]:
+def conv_down(
+  x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "4 4 I O"]
+) -> Float[Array, "B H//2 W//2 O"]:
   """Convolution 4x4, stride 2, padding 1: a 2x2 convolution over 2x2 blocks of pixels. H and W are even."""
   batch, height, width, channels = x.shape
   if _few(height // 2, width // 2):
@@ -74,7 +76,7 @@ def conv_down(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Fl
   return convolve(blocks, taps, 0)
 
 
-def _four_phases(x: Array, taps: Array) -> Array:
+def _four_phases(x: ArrayLike, taps: ArrayLike) -> Array:
   """`[B,H,W,I]` and `[4,4,I,O]` to `[B,2H,2W,O]`: output row 2m + a is the sum over t of input row m + a + t
   - 1 times tap row 2t + a.
 
@@ -104,7 +106,9 @@ def _four_phases(x: Array, taps: Array) -> Array:
   return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height + 2, 2 * width + 2, out)[:, 1:-1, 1:-1]
 
 
-def conv_up(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Float[Array, "B 2H 2W O"]:
+def conv_up(
+  x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "4 4 I O"]
+) -> Float[Array, "B 2*H 2*W O"]:
   """Transposed convolution 4x4, stride 2, padding 1 (PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`), in four
   phases.
 
@@ -113,7 +117,9 @@ def conv_up(x: Float[Array, "B H W I"], kernel: Float[Array, "4 4 I O"]) -> Floa
   return _four_phases(x, kernel[::-1, ::-1])
 
 
-def conv_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]) -> Float[Array, "B 2H 2W O"]:
+def conv_upsampled(
+  x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "3 3 I O"]
+) -> Float[Array, "B 2*H 2*W O"]:
   """Nearest-neighbour upsampling by 2, then a 3x3 convolution with padding 1, in four phases: 16 products per
   pixel of x, not 36.
 
@@ -126,21 +132,23 @@ def conv_upsampled(x: Float[Array, "B H W I"], kernel: Float[Array, "3 3 I O"]) 
   )
 
 
-def conv_to_point(x: Float[Array, "B k k I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B O"]:
+def conv_to_point(x: Float[ArrayLike, "B k k I"], kernel: Float[ArrayLike, "k k I O"]) -> Float[Array, "B O"]:
   """Convolution without padding whose kernel covers the whole input: a matrix product."""
   return x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def conv_from_point(x: Float[Array, "B I"], kernel: Float[Array, "k k I O"]) -> Float[Array, "B k k O"]:
+def conv_from_point(
+  x: Float[ArrayLike, "B I"], kernel: Float[ArrayLike, "k k I O"]
+) -> Float[Array, "B k k O"]:
   """Transposed convolution of a single pixel, `ConvTranspose2d(I, O, k, 1, 0)` on 1x1: a matrix product."""
   rows, columns, channels, out = kernel.shape
   return (x @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)).reshape(-1, rows, columns, out)
 
 
 def group_norm(
-  x: Float[Array, "B H W C"],
-  scale: Float[Array, " C"],
-  bias: Float[Array, " C"],
+  x: Float[ArrayLike, "B H W C"],
+  scale: Float[ArrayLike, " C"],
+  bias: Float[ArrayLike, " C"],
   group_size: int = 4,
   epsilon: float = 1e-5,
 ) -> Float[Array, "B H W C"]:
@@ -185,7 +193,7 @@ class Conv(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+  def __call__(self, x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
     channels = x.shape[-1]
     # PyTorch reads a transposed convolution's weight [in, out, k, k] as if it were [out, in, k, k], so its
     # "fan in" counts the outputs.
@@ -199,7 +207,7 @@ class GroupNorm(nn.Module):
   group_size: int = 4
 
   @nn.compact
-  def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+  def __call__(self, x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B H W C"]:
     channels = x.shape[-1]
     scale = self.param("scale", nn.initializers.ones, (channels,))
     bias = self.param("bias", nn.initializers.zeros, (channels,))

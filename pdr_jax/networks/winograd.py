@@ -10,7 +10,7 @@ products instead of 2.5, but then XLA:CPU spends more time on the sums than it s
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 TAPS, ROWS = 5, 4
 # 16 would still gain, but small configurations rather have one convolution to compile than eight
@@ -36,14 +36,14 @@ def _toom_cook() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 OUT, OF_TAPS, OF_ROWS = _toom_cook()
 
 
-def suits(x: Float[Array, "B H W I"], other: Float[Array, "... O"], size: int, padding: int) -> bool:
+def suits(x: Float[ArrayLike, "B H W I"], other: Float[ArrayLike, "... O"], size: int, padding: int) -> bool:
   """Whether `convolve` and `kernel_gradient` take an input and its kernel or gradient, and are faster."""
   single = x.dtype == other.dtype == jnp.float32
   return (single and size == TAPS and padding == TAPS // 2 and x.shape[1] % ROWS == 0
           and min(x.shape[-1], other.shape[-1]) >= LEAST_CHANNELS)
 
 
-def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "5 5 I O"]) -> Float[Array, "B H W O"]:
+def convolve(x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "5 5 I O"]) -> Float[Array, "B H W O"]:
   """Cross-correlation with two zeros on every side; H is a multiple of 4.
 
   Rounding errors are 2 to 5 times those of the plain sum.
@@ -57,7 +57,9 @@ def convolve(x: Float[Array, "B H W I"], kernel: Float[Array, "5 5 I O"]) -> Flo
   )
 
 
-def kernel_gradient(x: Float[Array, "B H W I"], gradient: Float[Array, "B H W O"]) -> Float[Array, "5 5 I O"]:
+def kernel_gradient(
+  x: Float[ArrayLike, "B H W I"], gradient: Float[ArrayLike, "B H W O"]
+) -> Float[Array, "5 5 I O"]:
   """The gradient of `convolve`'s kernel, that of the output given: the same eight products with the parts of
   kernel and output exchanged.
 
@@ -89,7 +91,7 @@ def copies(inputs: int, outputs: int) -> int:
   return TAPS * outputs + len(OF_ROWS) * (TAPS * outputs + inputs) // ROWS
 
 
-def _tiles(x: Float[Array, "B H W C"]) -> list[Float[Array, "B H/4 W C"]]:
+def _tiles(x: Float[ArrayLike, "B H W C"]) -> list[Float[Array, "B H//4 W C"]]:
   """The first input row that each four output rows need, the second, and so on to the eighth.
 
   Rows outside of the image are zeros.

@@ -6,7 +6,7 @@ It is differentiable also where a face does not quite reach a pixel.
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render.coverage import MAX_DEPTH, MIN_DEPTH
 from pdr_jax.render.rasterize import Fragments
@@ -14,8 +14,8 @@ from pdr_jax.render.rasterize import Fragments
 BACKGROUND_DEPTH = 1e-3  # SoftRas' epsilon: the normalised inverse depth at which the background stands
 
 
-def soft_blend(fragments: Fragments, colors: Float[Array, "... H W K C"], *, sigma: float, gamma: float,
-               background: Float[Array, "*B C"], near: float = 0.1,
+def soft_blend(fragments: Fragments, colors: Float[ArrayLike, "... H W K C"], *, sigma: float, gamma: float,
+               background: Float[ArrayLike, "*B C"], near: float = 0.1,
                far: float = 100.0) -> tuple[Float[Array, "... H W C"], Float[Array, "... H W"]]:
   """Blends the K fragments of every pixel with the SoftRas formula (Liu et al. 2019, arXiv 1904.01786,
   equations 3 to 6).

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render import safe_ops
 
@@ -37,7 +37,7 @@ def pinhole(side: int, fov_degrees: float = 10.0) -> Camera:
   return Camera(centre / math.tan(math.radians(fov_degrees) / 2), centre, centre)
 
 
-def project(points: Float[Array, "... 3"], camera: Camera) -> Float[Array, "... 3"]:
+def project(points: Float[ArrayLike, "... 3"], camera: Camera) -> Float[Array, "... 3"]:
   """Camera-frame points (model units) to screen space (u, v, z): pixels, pixels, depth in model units.
 
   Points with z <= 1e-6 have no picture: their z is kept (the rasterizer culls by it), and (u, v) are computed
@@ -46,12 +46,12 @@ def project(points: Float[Array, "... 3"], camera: Camera) -> Float[Array, "... 
   return jnp.stack(project_components(points[..., 0], points[..., 1], points[..., 2], camera), axis=-1)
 
 
-def back_project(depth: Float[Array, "... H W"], camera: Camera) -> Float[Array, "... H W 3"]:
+def back_project(depth: Float[ArrayLike, "... H W"], camera: Camera) -> Float[Array, "... H W 3"]:
   """The camera-frame point (model units) of every pixel's centre at its depth (z coordinate, model units)."""
   return jnp.stack(back_project_components(depth, camera), axis=-1)
 
 
-def rotation_matrix(angles: Float[Array, "... 3"]) -> Float[Array, "... 3 3"]:
+def rotation_matrix(angles: Float[ArrayLike, "... 3"]) -> Float[Array, "... 3 3"]:
   """`Rz Ry Rx` of the angles (rx, ry, rz) in radians; each a right-handed rotation about its axis, `p' = R
   p` for column vectors.
   """
@@ -59,7 +59,9 @@ def rotation_matrix(angles: Float[Array, "... 3"]) -> Float[Array, "... 3 3"]:
   return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def axis_angle_matrix(axis: Float[Array, "... 3"], angle: Float[Array, "..."]) -> Float[Array, "... 3 3"]:
+def axis_angle_matrix(
+  axis: Float[ArrayLike, "... 3"], angle: Float[ArrayLike, "..."]
+) -> Float[Array, "... 3 3"]:
   """Right-handed rotation by `angle` (radians) about `axis`, by Rodrigues' formula.
 
   The axis may have any length but zero.
@@ -76,7 +78,9 @@ def axis_angle_matrix(axis: Float[Array, "... 3"], angle: Float[Array, "..."]) -
   return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-def apply_view(points: Float[Array, "... N 3"], view: Float[Array, "... 6"]) -> Float[Array, "... N 3"]:
+def apply_view(
+  points: Float[ArrayLike, "... N 3"], view: Float[ArrayLike, "... 6"]
+) -> Float[Array, "... N 3"]:
   """Canonical points to the camera frame: `R (p - c) + c + t`, c = (0, 0, 1).
 
   View: (rx, ry, rz) radians, (tx, ty, tz) model units.
@@ -85,7 +89,9 @@ def apply_view(points: Float[Array, "... N 3"], view: Float[Array, "... 6"]) -> 
   return jnp.stack(moved, axis=-1)
 
 
-def undo_view(points: Float[Array, "... N 3"], view: Float[Array, "... 6"]) -> Float[Array, "... N 3"]:
+def undo_view(
+  points: Float[ArrayLike, "... N 3"], view: Float[ArrayLike, "... 6"]
+) -> Float[Array, "... N 3"]:
   """Camera-frame points to the canonical frame: the inverse of `apply_view`, `R^T (p - c - t) + c`."""
   moved = undo_view_components(points[..., 0], points[..., 1], points[..., 2], view[..., None, :])
   return jnp.stack(moved, axis=-1)
@@ -96,7 +102,7 @@ def undo_view(points: Float[Array, "... N 3"], view: Float[Array, "... 6"]) -> F
 
 
 def project_components(
-    x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], camera: Camera
+    x: Float[ArrayLike, "..."], y: Float[ArrayLike, "..."], z: Float[ArrayLike, "..."], camera: Camera
 ) -> tuple[Array, Array, Array]:
   """`project`, per component."""
   in_front = z > SMALLEST_DEPTH
@@ -104,13 +110,13 @@ def project_components(
   return scale * x + camera.centre_u, scale * y + camera.centre_v, z
 
 
-def back_project_components(depth: Float[Array, "... H W"], camera: Camera) -> tuple[Array, Array, Array]:
+def back_project_components(depth: Float[ArrayLike, "... H W"], camera: Camera) -> tuple[Array, Array, Array]:
   """`back_project`, per component."""
   u, v = pixel_grid(depth)
   return (u - camera.centre_u) / camera.focal * depth, (v - camera.centre_v) / camera.focal * depth, depth
 
 
-def pixel_grid(image: Float[Array, "... H W"]) -> tuple[Array, Array]:
+def pixel_grid(image: Float[ArrayLike, "... H W"]) -> tuple[Array, Array]:
   """Column u and row v of every pixel, with the shape and dtype of `image`.
 
   They are iotas, which XLA makes inside the loop that uses them.
@@ -119,7 +125,10 @@ def pixel_grid(image: Float[Array, "... H W"]) -> tuple[Array, Array]:
 
 
 def apply_view_components(
-    x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], view: Float[Array, "... 6"]
+    x: Float[ArrayLike, "..."],
+    y: Float[ArrayLike, "..."],
+    z: Float[ArrayLike, "..."],
+    view: Float[ArrayLike, "... 6"],
 ) -> tuple[Array, Array, Array]:
   """`apply_view`, per component; `view` without its last axis broadcasts against x, y, z (same rank)."""
   rows = _rotation_rows(view[..., 0], view[..., 1], view[..., 2])
@@ -129,7 +138,10 @@ def apply_view_components(
 
 
 def undo_view_components(
-    x: Float[Array, "..."], y: Float[Array, "..."], z: Float[Array, "..."], view: Float[Array, "... 6"]
+  x: Float[ArrayLike, "..."],
+  y: Float[ArrayLike, "..."],
+  z: Float[ArrayLike, "..."],
+  view: Float[ArrayLike, "... 6"],
 ) -> tuple[Array, Array, Array]:
   """`undo_view`, per component."""
   rows = _rotation_rows(view[..., 0], view[..., 1], view[..., 2])
@@ -139,7 +151,7 @@ def undo_view_components(
 
 
 def _rotation_rows(
-  rx: Float[Array, "..."], ry: Float[Array, "..."], rz: Float[Array, "..."]
+  rx: Float[ArrayLike, "..."], ry: Float[ArrayLike, "..."], rz: Float[ArrayLike, "..."]
 ) -> tuple[tuple[Array, ...], ...]:
   """The nine entries of Rz Ry Rx, multiplied out."""
   sx, cx, sy, cy, sz, cz = jnp.sin(rx), jnp.cos(rx), jnp.sin(ry), jnp.cos(ry), jnp.sin(rz), jnp.cos(rz)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 MIN_AREA = 1e-12  # squared pixels (twice the area): a face of at most this is a segment or a point
 MIN_EDGE_SQ = 1e-12  # squared pixels: an edge of at most this is a point
@@ -24,7 +24,7 @@ MIN_DEPTH, MAX_DEPTH = 1e-12, 1e12
 MAX_COORDINATE = 1e9
 
 
-Corners = Sequence[Float[Array, "..."]]  # one array for each of a face's three vertices
+Corners = Sequence[Float[ArrayLike, "..."]]  # one array for each of a face's three vertices
 
 
 class SortedFaces(NamedTuple):
@@ -45,7 +45,9 @@ class SortedFaces(NamedTuple):
   solid: Bool[Array, "..."]  # not culled, and of nonzero area
 
 
-def usable(u: Float[Array, "..."], v: Float[Array, "..."], z: Float[Array, "..."]) -> Bool[Array, "..."]:
+def usable(
+  u: Float[ArrayLike, "..."], v: Float[ArrayLike, "..."], z: Float[ArrayLike, "..."]
+) -> Bool[Array, "..."]:
   """Whether a vertex lets its faces be drawn: z > 0, finite, and not beyond `MAX_COORDINATE`."""
   # all false for NaN
   return (jnp.abs(u) <= MAX_COORDINATE) & (jnp.abs(v) <= MAX_COORDINATE) & (z > 0) & (z < jnp.inf)
@@ -86,7 +88,7 @@ def _edge(u0, v0, u1, v1, q0, q1):
 
 
 def cover(
-  faces: SortedFaces, u: Float[Array, "..."], v: Float[Array, "..."], blur_radius: float
+  faces: SortedFaces, u: Float[ArrayLike, "..."], v: Float[ArrayLike, "..."], blur_radius: float
 ) -> Float[Array, "..."]:
   """Reciprocal depth of the face at the pixel, or -1 where the face does not reach the pixel.
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render import safe_ops
 from pdr_jax.render.camera import Camera, pixel_grid
@@ -25,7 +25,7 @@ def grid_faces(height: int, width: int) -> Int[np.ndarray, "F 3"]:
   return np.stack([upper, lower], axis=2).reshape(-1, 3)
 
 
-def normals(depth: Float[Array, "... H W"], camera: Camera) -> Float[Array, "... H W 3"]:
+def normals(depth: Float[ArrayLike, "... H W"], camera: Camera) -> Float[Array, "... H W 3"]:
   """Unit normals `tu x tv` of a depth map by central differences of its back-projected points; the outer ring
   is (0, 0, 1).
 

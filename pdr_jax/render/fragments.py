@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.coverage import MAX_DEPTH, MIN_AREA, MIN_DEPTH, MIN_EDGE_SQ
 
-Triple = Sequence[Float[Array, "..."]]  # one array for each of a face's three vertices
+Triple = Sequence[Float[ArrayLike, "..."]]  # one array for each of a face's three vertices
 
 
 class Fragments(NamedTuple):
@@ -167,7 +167,12 @@ def _(blurred, primals, tangents):
 
 
 def describe(
-  u: Triple, v: Triple, z: Triple, pixel_u: Float[Array, "..."], pixel_v: Float[Array, "..."], blurred: bool
+  u: Triple,
+  v: Triple,
+  z: Triple,
+  pixel_u: Float[ArrayLike, "..."],
+  pixel_v: Float[ArrayLike, "..."],
+  blurred: bool,
 ):
   """Depth, three barycentrics and signed squared distance of faces at pixels.
 
@@ -184,7 +189,10 @@ def describe(
 
 
 def make_fragments(
-  vertices: Float[Array, "B V 3"], faces: Int[Array, "F 3"], face: Int[Array, "B H W K"], blur_radius: float
+  vertices: Float[ArrayLike, "B V 3"],
+  faces: Int[ArrayLike, "F 3"],
+  face: Int[ArrayLike, "B H W K"],
+  blur_radius: float,
 ) -> Fragments:
   """Fragments of the selected faces (-1: none); gradients reach `vertices`."""
   batch, count = vertices.shape[:2]

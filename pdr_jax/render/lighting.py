@@ -9,7 +9,7 @@ cosine matter).
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render import safe_ops
 
@@ -23,7 +23,7 @@ Y22 = Y2 / 2  # x^2 - y^2
 COSINE_GAIN = (math.pi, *[2 * math.pi / 3] * 3, *[math.pi / 4] * 5)
 
 
-def sh_basis(directions: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
+def sh_basis(directions: Float[ArrayLike, "... 3"]) -> Float[Array, "... 9"]:
   """The nine real spherical harmonics at unit vectors (x, y, z).
 
   Their order is (0,0) (1,-1) (1,0) (1,1) (2,-2) (2,-1) (2,0) (2,1) (2,2).
@@ -32,7 +32,8 @@ def sh_basis(directions: Float[Array, "... 3"]) -> Float[Array, "... 9"]:
 
 
 def sh_irradiance(
-    coefficients: Float[Array, "... 9"] | Float[Array, "... 9 3"], normals: Float[Array, "... H W 3"]
+    coefficients: Float[ArrayLike, "... 9"] | Float[ArrayLike, "... 9 3"],
+    normals: Float[ArrayLike, "... H W 3"],
 ) -> Float[Array, "... H W"] | Float[Array, "... H W 3"]:
   """Irradiance `E(n) = sum_lm A_l L_lm Y_lm(n)` at unit normals, from radiance coefficients; [..., 9, 3]
   (coloured) gives [..., H, W, 3].
@@ -50,7 +51,8 @@ def sh_irradiance(
 
 
 def sh_shading(
-    coefficients: Float[Array, "... 9"] | Float[Array, "... 9 3"], normals: Float[Array, "... H W 3"]
+  coefficients: Float[ArrayLike, "... 9"] | Float[ArrayLike, "... 9 3"],
+  normals: Float[ArrayLike, "... H W 3"],
 ) -> Float[Array, "... H W"] | Float[Array, "... H W 3"]:
   """Lambertian shading `max(E / pi, 0)`: the radiance that leaves a white surface.
 
@@ -60,10 +62,10 @@ def sh_shading(
 
 
 def directional_shading(
-  ambient: Float[Array, "..."],
-  diffuse: Float[Array, "..."],
-  direction: Float[Array, "... 3"],
-  normals: Float[Array, "... H W 3"],
+  ambient: Float[ArrayLike, "..."],
+  diffuse: Float[ArrayLike, "..."],
+  direction: Float[ArrayLike, "... 3"],
+  normals: Float[ArrayLike, "... H W 3"],
 ) -> Float[Array, "... H W"]:
   """Unsup3D's light: `ambient + diffuse * max(0, n . l)`.
 
@@ -75,7 +77,7 @@ def directional_shading(
 
 
 def directional_to_sh(
-    ambient: Float[Array, "..."], diffuse: Float[Array, "..."], direction: Float[Array, "... 3"]
+    ambient: Float[ArrayLike, "..."], diffuse: Float[ArrayLike, "..."], direction: Float[ArrayLike, "... 3"]
 ) -> Float[Array, "... 9"]:
   """Radiance coefficients of `directional_shading`'s light: ambient radiance everywhere, and a point source
   of irradiance pi * diffuse.
@@ -89,7 +91,7 @@ def directional_to_sh(
 
 
 def rotate_sh(
-    coefficients: Float[Array, "... 9"] | Float[Array, "... 9 3"], rotation: Float[Array, "... 3 3"]
+  coefficients: Float[ArrayLike, "... 9"] | Float[ArrayLike, "... 9 3"], rotation: Float[ArrayLike, "... 3 3"]
 ) -> Float[Array, "... 9"] | Float[Array, "... 9 3"]:
   """Turns a spherical function: `f'(n) = f(R^T n)`, so light that travels along d then travels along R d.
 
@@ -125,7 +127,7 @@ def rotate_sh(
 
 
 def shade(
-  albedo: Float[Array, "... H W 3"], shading: Float[Array, "... H W"] | Float[Array, "... H W 3"]
+  albedo: Float[ArrayLike, "... H W 3"], shading: Float[ArrayLike, "... H W"] | Float[ArrayLike, "... H W 3"]
 ) -> Float[Array, "... H W 3"]:
   """The image `(albedo/2 + 1/2) * shading * 2 - 1`.
 
@@ -136,7 +138,7 @@ def shade(
   return (albedo + 1.0) * shading - 1.0
 
 
-def _basis(directions: Float[Array, "... 3"]) -> list[Array]:
+def _basis(directions: Float[ArrayLike, "... 3"]) -> list[Array]:
   """The nine basis functions as separate arrays without the axis of three."""
   x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
   return [

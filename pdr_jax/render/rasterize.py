@@ -11,15 +11,15 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
 from pdr_jax.render.fragments import Fragments, make_fragments
 from pdr_jax.render.select_faces import select_faces
 
 
 def rasterize(
-  vertices: Float[Array, "... V 3"],
-  faces: Int[Array, "F 3"],
+  vertices: Float[ArrayLike, "... V 3"],
+  faces: Int[ArrayLike, "F 3"],
   *,
   height: int,
   width: int,

@@ -6,13 +6,13 @@ For tests and benchmarks.
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.coverage import cover, sort_faces
 
 
 def select_dense(
-  corners: Float[Array, "B F 3 3"],
+  corners: Float[ArrayLike, "B F 3 3"],
   height: int,
   width: int,
   faces_per_pixel: int,

@@ -4,7 +4,7 @@ Depth comes from rasterizing the canonical depth's mesh, colours from warping ba
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render import camera as cameras
 from pdr_jax.render.camera import Camera
@@ -21,7 +21,12 @@ BORDER_OVERLAP = 1e-3
 
 
 def depth_at_view(
-    depth: Float[Array, "... S S"], view: Float[Array, "... 6"], camera: Camera, *, near: float, far: float
+  depth: Float[ArrayLike, "... S S"],
+  view: Float[ArrayLike, "... 6"],
+  camera: Camera,
+  *,
+  near: float,
+  far: float,
 ) -> Float[Array, "... S S"]:
   """Depth map of the canonical depth's surface as seen in `view`, clamped to [near, far]; `far` where there
   is no surface.
@@ -47,9 +52,9 @@ def depth_at_view(
 
 
 def warp_to_view(
-  image: Float[Array, "... S S C"],
-  depth_at_view: Float[Array, "... S S"],
-  view: Float[Array, "... 6"],
+  image: Float[ArrayLike, "... S S C"],
+  depth_at_view: Float[ArrayLike, "... S S"],
+  view: Float[ArrayLike, "... 6"],
   camera: Camera,
 ) -> Float[Array, "... S S C"]:
   """The canonical image as seen in `view`: each pixel's surface point goes back to the canonical frame, where
@@ -64,7 +69,7 @@ def warp_to_view(
   return sample_bilinear_components(image, u, v)
 
 
-def _widen(coordinate: Float[Array, "..."], size: int) -> Float[Array, "..."]:
+def _widen(coordinate: Float[ArrayLike, "..."], size: int) -> Float[Array, "..."]:
   """Pixel coordinates with the first moved down and the last moved up by BORDER_OVERLAP."""
   return coordinate + BORDER_OVERLAP * (
     (coordinate == size - 1).astype(coordinate.dtype) - (coordinate == 0).astype(coordinate.dtype)

@@ -6,7 +6,7 @@ derivative of `f`.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 # Squared lengths below this count as zero: 1e-15 in length, far below anything in model units or pixels; its
 # reciprocal is still a float32.
@@ -14,7 +14,7 @@ SMALLEST_SQUARE = 1e-30
 
 
 def safe_divide(
-  numerator: Float[Array, "..."], denominator: Float[Array, "..."], otherwise: float = 0.0
+  numerator: Float[ArrayLike, "..."], denominator: Float[ArrayLike, "..."], otherwise: float = 0.0
 ) -> Float[Array, "..."]:
   """`numerator / denominator`, and `otherwise` (with zero gradient) where the denominator is within 1e-15
   of zero.
@@ -23,18 +23,18 @@ def safe_divide(
   return jnp.where(usable, numerator / jnp.where(usable, denominator, 1.0), otherwise)
 
 
-def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
+def safe_sqrt(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
   """`sqrt(max(x, 0))`, with zero gradient where x is below 1e-30 (there sqrt's slope is unbounded)."""
   usable = x > SMALLEST_SQUARE
   return jnp.where(usable, jnp.sqrt(jnp.where(usable, x, 1.0)), 0.0)
 
 
-def safe_norm(vectors: Float[Array, "... N"], keepdims: bool = False) -> Float[Array, "..."]:
+def safe_norm(vectors: Float[ArrayLike, "... N"], keepdims: bool = False) -> Float[Array, "..."]:
   """Euclidean length over the last axis; zero, with zero gradient, for vectors shorter than 1e-15."""
   return safe_sqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=keepdims))
 
 
-def normalize(vectors: Float[Array, "... N"]) -> Float[Array, "... N"]:
+def normalize(vectors: Float[ArrayLike, "... N"]) -> Float[Array, "... N"]:
   """Unit vectors over the last axis; vectors shorter than 1e-15 become zero, with zero gradient."""
   square = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
   usable = square > SMALLEST_SQUARE

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.coverage import cover, sort_faces, usable
 
@@ -165,7 +165,7 @@ def _merge_many(nearest: _Nearest, pixel, q, face) -> _Nearest:
 
 
 def _select(
-  corners: Float[Array, "B F 3 3"], height: int, width: int, faces_per_pixel: int, blur_radius: float
+  corners: Float[ArrayLike, "B F 3 3"], height: int, width: int, faces_per_pixel: int, blur_radius: float
 ):
   batch, per_image = corners.shape[:2]
   total_faces, pixels = batch * per_image, height * width
@@ -225,7 +225,7 @@ def _select(
   return jnp.moveaxis(face.reshape(faces_per_pixel, batch, height, width), 0, -1)
 
 
-def select_faces(corners: Float[Array, "B F 3 3"], height: int, width: int, faces_per_pixel: int,
+def select_faces(corners: Float[ArrayLike, "B F 3 3"], height: int, width: int, faces_per_pixel: int,
                  blur_radius: float) -> Int[Array, "B H W K"]:
   """The `faces_per_pixel` nearest faces of every pixel, nearest first, lowest index first among equals; -1
   where there is none.

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 
 def sample_bilinear(
-  image: Float[Array, "... H W C"], uv: Float[Array, "... h w 2"]
+  image: Float[ArrayLike, "... H W C"], uv: Float[ArrayLike, "... h w 2"]
 ) -> Float[Array, "... h w C"]:
   """Bilinear samples of `image` at pixel positions `uv` (column, row; pixel centres at integers), zero
   outside the image.
@@ -20,7 +20,7 @@ def sample_bilinear(
 
 
 def sample_bilinear_components(
-    image: Float[Array, "... H W C"], u: Float[Array, "... h w"], v: Float[Array, "... h w"]
+    image: Float[ArrayLike, "... H W C"], u: Float[ArrayLike, "... h w"], v: Float[ArrayLike, "... h w"]
 ) -> Float[Array, "... h w C"]:
   """`sample_bilinear` with the columns and rows in separate arrays (no axis of two to build and take
   apart).
@@ -41,7 +41,7 @@ def sample_bilinear_components(
   )
 
 
-def _cell(position: Float[Array, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+def _cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
   """Index (in the padded image) of the pixel before each position, and the position within the cell.
 
   The latter is 0 to 1.
@@ -61,10 +61,10 @@ def _cell(position: Float[Array, "..."], size: int) -> tuple[Int[Array, "..."], 
 
 @jax.custom_vjp
 def _interpolate(
-  pixels: Float[Array, "B P C"],
-  corners: tuple[Int[Array, "B N"], ...],
-  along_u: Float[Array, "B N"],
-  along_v: Float[Array, "B N"],
+  pixels: Float[ArrayLike, "B P C"],
+  corners: tuple[Int[ArrayLike, "B N"], ...],
+  along_u: Float[ArrayLike, "B N"],
+  along_v: Float[ArrayLike, "B N"],
 ) -> Float[Array, "B N C"]:
   """Bilinear mixture of the pixels at four corner indices.
 
@@ -100,7 +100,7 @@ _interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
 def _gather(
-  pixels: Float[Array, "B P C"], corners: tuple[Int[Array, "B N"], ...]
+  pixels: Float[ArrayLike, "B P C"], corners: tuple[Int[ArrayLike, "B N"], ...]
 ) -> list[Float[Array, "B N C"]]:
   take = jax.vmap(lambda image, index: image.at[index].get(mode="promise_in_bounds"))
   return [take(pixels, index) for index in corners]
