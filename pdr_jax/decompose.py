@@ -1,28 +1,37 @@
-"""Takes pictures apart with an exported model: albedo, shading, normals, depth, light and viewpoint, relit, turned, and as a mesh.
+"""Takes pictures apart with an exported model.
 
-python -m pdr_jax.decompose [--export DIR] --out DIR PICTURE_OR_FOLDER ... [--crop LEFT TOP RIGHT BOTTOM]
-    [--mesh glb|ply|obj] [--lit_mesh] [--force]
+Writes albedo, shading, normals, depth, light and viewpoint, the picture relit and turned, and a mesh.
 
-  --export    folder of an export (python -m pdr_jax.export makes one); without it, the model that is shipped with the package
-  --out       folder that takes one folder for each picture; a picture that cannot be used is named and left out
+python -m pdr_jax.decompose [--export DIR] --out DIR PICTURE_OR_FOLDER_OR_ZIP ...
+    [--crop LEFT TOP RIGHT BOTTOM] [--mesh glb|ply|obj] [--lit_mesh] [--force]
+
+  --export    folder of an export (python -m pdr_jax.export makes one); without it, the model that is shipped
+              with the package
+  --out       folder that takes one folder for each picture, and decomposed.json, which names them: results are
+              never taken for pictures. A picture that cannot be used is named and left out
   --crop      rectangle in pixels that is kept of every picture; without it, the centre square
   --mesh      format of the mesh (default glb)
   --lit_mesh  colour the mesh by the lit canonical picture instead of the albedo
   --force     write over what an earlier start has written
 """
 
+import collections
+import functools
 import io
+import itertools
+import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 import pdr_jax
 from pdr_jax import command_line
-from pdr_jax.data import decode
+from pdr_jax.data import decode, stores
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically, write_json
 
@@ -30,9 +39,21 @@ BATCH = 32
 FRAMES, FRAME_MS = 24, 70
 SHOWN_SIDE = 256  # animations are enlarged to about this many pixels; the PNGs keep the model's own
 TURN = math.radians(30.0)  # of the turning animation, to both sides
-AMBIENT, DIFFUSE, SLANT = 0.35, 0.75, 1.0  # of the light that goes around; SLANT: its tangent to the line of sight
+# Of the light that goes around; SLANT is its tangent to the line of sight.
+AMBIENT, DIFFUSE, SLANT = 0.35, 0.75, 1.0
 VIEW = ("rx", "ry", "rz", "tx", "ty", "tz")
 MESHES = ("glb", "ply", "obj")
+MANIFEST = "decomposed.json"  # in --out: which folders beside it, and which pictures in them, are results
+PNGS = ("input", "albedo", "normals", "shading", "canonical", "reconstruction", "depth")
+RESULTS = tuple(f"{name}.png" for name in PNGS) + ("relit.gif", "turned.gif")  # those that look like pictures
+
+
+class Picture(NamedTuple):
+  """A picture that was found: how it is called in messages, how to open it, and the folder of its results."""
+
+  title: str
+  open: Callable[[], BinaryIO]
+  target: str
 
 
 def main(argv: list[str]) -> int:
@@ -47,11 +68,13 @@ def main(argv: list[str]) -> int:
   parser.add_argument("--force", action="store_true")
   flags = parser.parse_args(argv[1:])
   crop = decode.check_crop(flags.crop)
-  targets = find(flags.pictures, os.path.expanduser(flags.out))
+  out = os.path.abspath(os.path.expanduser(flags.out))
+  pictures = find(flags.pictures, out)
   if not flags.force:
-    for folder in targets.values():
-      if os.path.exists(folder):
-        raise UserError(f"{folder} exists already: choose another --out, or pass --force to write over it")
+    for picture in pictures:
+      if os.path.exists(picture.target):
+        advice = "choose another --out, or pass --force to write over it"
+        raise UserError(f"{picture.target} exists already: {advice}")
 
   import jax
 
@@ -60,62 +83,124 @@ def main(argv: list[str]) -> int:
   cache_compilations(jax)
   model = pdr_jax.load(flags.export)
   done = 0
-  for names, images in batches(list(targets), model.side, crop):
+  for usable, images in batches(pictures, model.side, crop):
+    if not done:
+      write_manifest(out, [picture.target for picture in pictures])
     parts = {name: np.asarray(value) for name, value in model.decompose(images).items()}
-    for i, name in enumerate(names):
-      one = {key: value[i : i + 1] for key, value in parts.items()}
-      write(targets[name], name, images[i], one, model, flags.mesh, flags.lit_mesh)
-      print(f"{name} -> {targets[name]}")
-    done += len(names)
+    for i, picture in enumerate(usable):
+      own = {key: value[i : i + 1] for key, value in parts.items()}
+      write(picture.target, picture.title, images[i], own, model, flags.mesh, flags.lit_mesh)
+      print(f"{picture.title} -> {picture.target}")
+    done += len(usable)
   if not done:
-    raise UserError(f"none of the {len(targets)} pictures can be used; see the reasons above")
+    raise UserError(f"none of the {len(pictures)} pictures can be used; see the reasons above")
   return 0
 
 
-def find(places: list[str], out: str) -> dict[str, str]:
-  """Pictures in the files and folders named -> the folder in `out` that each gets: its name, with the suffix where two would share it."""
-  found = {}
+def find(places: Sequence[str], out: str) -> list[Picture]:
+  """The pictures in the files, folders and zips named, without those that an earlier start has written.
+
+  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files that
+  are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go to one
+  folder.
+  """
+  entries = []  # (title, how to open it, name relative to the place)
   for place in places:
     place = os.path.expanduser(place)
-    if os.path.isfile(place):
-      found[place] = os.path.basename(place)
-    elif os.path.isdir(place):
-      for folder, folders, files in os.walk(place):
-        shown = [name for name in folders if not name.startswith(".")]
-        folders[:] = sorted(name for name in shown if os.path.abspath(os.path.join(folder, name)) != os.path.abspath(out))
-        paths = [os.path.join(folder, name) for name in sorted(files) if not name.startswith(".")]
-        found |= {path: os.path.relpath(path, place) for path in paths if path.lower().endswith(decode.SUFFIXES)}
-    else:
-      raise UserError(f"{place} does not exist: name pictures or folders of pictures")
-  if not found:
+    if os.path.isfile(place) and not place.lower().endswith(".zip"):
+      entries.append((place, functools.partial(open, place, "rb"), os.path.basename(place)))
+      continue
+    if not os.path.exists(place):
+      raise UserError(f"{place} does not exist: name pictures, or folders or zips of pictures")
+    store = stores.Zip(place) if os.path.isfile(place) else stores.Folder(place, is_result())
+    left_out = stores.describe_left_out(store.left_out)
+    if left_out:
+      print(f"{place}: left out {left_out}", file=sys.stderr)
+    for name in store.names:
+      entries.append((os.path.join(place, name), functools.partial(store.open, name), name))
+  if not entries:
     raise UserError(f"no picture in {', '.join(places)} (pictures end in {' '.join(decode.SUFFIXES)})")
-  stems = [os.path.splitext(name)[0] for name in found.values()]
-  targets = {path: os.path.join(out, stem if stems.count(stem) == 1 else found[path]) for path, stem in zip(found, stems, strict=True)}
-  twice = [folder for folder in targets.values() if list(targets.values()).count(folder) > 1]
-  if twice:
-    raise UserError(f"two pictures would go to {twice[0]}: name their folders one at a time, each with its own --out")
-  return targets
+  # An entry of a zip may be called ../../x.png: nothing is written outside of `out`.
+  inner = lambda name: "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+  names = [inner(name) for _, _, name in entries]
+  stems = [os.path.splitext(name)[0] for name in names]
+  uses = collections.Counter(stems)
+  pictures = [
+      Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
+      for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
+  ]
+  target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
+  if count > 1:
+    raise UserError(f"two pictures would go to {target}: name their folders one at a time, each with its own --out")
+  return pictures
 
 
-def batches(paths: list[str], side: int, crop: tuple[int, ...]) -> Iterator[tuple[list[str], np.ndarray]]:
+def is_result() -> Callable[[str], bool]:
+  """A test of paths: was this file written by an earlier start, as the manifest of a folder above it says?"""
+
+  @functools.cache
+  def results_below(folder: str) -> frozenset[str]:
+    manifest = read_manifest(folder)
+    inside = itertools.product(manifest["folders"], manifest["files"])
+    return frozenset(os.path.join(folder, *names) for names in inside)
+
+  @functools.cache
+  def folders_above(folder: str) -> tuple[str, ...]:
+    above = os.path.dirname(folder)
+    return (folder,) if above == folder else (folder, *folders_above(above))
+
+  def test(path: str) -> bool:
+    path = os.path.abspath(path)
+    return any(path in results_below(folder) for folder in folders_above(os.path.dirname(path)))
+
+  return test
+
+
+def read_manifest(out: str) -> dict[str, list[str]]:
+  """`folders` with results in `out` and the names of the `files` in each; both empty where there is none."""
+  path = os.path.join(out, MANIFEST)
+  try:
+    with open(path, encoding="utf-8") as file:
+      manifest = json.load(file)
+    return {key: [str(name) for name in manifest[key]] for key in ("folders", "files")}
+  except OSError:
+    return {"folders": [], "files": []}
+  except (ValueError, KeyError, TypeError) as error:
+    reason = f"{path} is damaged ({type(error).__name__})"
+    raise UserError(f"{reason}: remove it, and the results beside it") from error
+
+
+def write_manifest(out: str, targets: Sequence[str]) -> None:
+  """Adds folders in `out` to its manifest, before anything is written into them."""
+  earlier = read_manifest(out)
+  new = (os.path.relpath(target, out).replace(os.sep, "/") for target in targets)
+  written = {"folders": sorted({*earlier["folders"], *new}), "files": sorted({*earlier["files"], *RESULTS})}
+  write_json(os.path.join(out, MANIFEST), written)
+
+
+def batches(
+    pictures: Sequence[Picture], side: int, crop: tuple[int, ...]
+) -> Iterator[tuple[list[Picture], np.ndarray]]:
   """Pictures that can be used, with their images `[B,S,S,3]` in [-1, 1]; the others are named on stderr.
 
-  Every batch has the same size, so that one program serves them all: the last is filled up with copies, which have no name.
+  Every batch has the same size, so that one program serves them all: the last is filled up with copies, which
+  belong to no picture.
   """
-  size = min(BATCH, len(paths))
-  names, images = [], []
-  for last, path in enumerate(paths, 1 - len(paths)):
+  size = min(BATCH, len(pictures))
+  usable, images = [], []
+  for number, picture in enumerate(pictures, 1):
     try:
-      with open(path, "rb") as file:
+      with picture.open() as file:
         decode.check_header(file, crop)  # before the whole of a huge file is read
-        file.seek(0)
+      with picture.open() as file:
         images.append(decode.decode_image(file.read(), side, crop).astype(np.float32) / 127.5 - 1)
-      names.append(path)
-    except (decode.BadImage, OSError) as error:
-      print(f"{path} is left out: {error}", file=sys.stderr)
-    if names and (len(names) == size or last == 0):
-      yield names, np.stack(images + images[:1] * (size - len(images)))
-      names, images = [], []
+      usable.append(picture)
+    except Exception as error:  # BadImage; that of a damaged zip or of a file that cannot be opened
+      reason = error if isinstance(error, decode.BadImage) else f"cannot be read ({error})"
+      print(f"{stores.printable(picture.title)} is left out: {reason}", file=sys.stderr)
+    if usable and (len(usable) == size or number == len(pictures)):
+      yield usable, np.stack(images + images[:1] * (size - len(images)))
+      usable, images = [], []
 
 
 def write(folder: str, source: str, image: np.ndarray, parts: dict[str, np.ndarray], model, mesh_format: str, lit_mesh: bool) -> None:

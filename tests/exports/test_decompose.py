@@ -5,6 +5,7 @@ The model is a stand-in, so that no renderer is compiled; `test_export` holds th
 
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_every_kind_of_picture_is_read_and_the_results_are_the_models(model, pho
   folder, picture = photos
   out = str(tmp_path / "out")
   assert run("--export=x", f"--out={out}", folder) == 0
-  assert sorted(os.listdir(out)) == ["more", "plain.png", "plain.webp", "turned"]  # the suffix only where it is needed
+  assert sorted(os.listdir(out)) == ["decomposed.json", "more", "plain.png", "plain.webp", "turned"]  # a suffix where needed
   names = ["albedo.png", "canonical.png", "depth.png", "factors.json", "input.png", "mesh.glb", "normals.png", "reconstruction.png",
            "relit.gif", "shading.png", "turned.gif"]
   assert all(sorted(os.listdir(f"{out}/{name}")) == names for name in ("more/grey", "plain.png", "plain.webp", "turned"))
@@ -149,10 +150,10 @@ def test_pictures_that_cannot_be_used_are_named_and_left_out(model, photos, tmp_
   Image.new("L", (20000, 20)).save(f"{folder}/wide.png")
   monkeypatch.setattr(decode, "LARGEST", 300_000)
   assert run("--export=x", f"--out={tmp_path}/out", folder) == 0
-  lines = capsys.readouterr().err.splitlines()
+  lines = [line for line in capsys.readouterr().err.splitlines() if "is left out" in line]
   assert sorted(line.split(":")[0] for line in lines) == [f"{folder}/{name} is left out" for name in ("cut.png", "text.jpg", "wide.png")]
   assert any("20000x20 pixels are too many" in line for line in lines) and any("not a readable image" in line for line in lines)
-  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 11
+  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 11 + 1  # and the manifest
 
   with pytest.raises(UserError, match="none of the 1 pictures can be used; see the reasons above"):
     run("--export=x", f"--out={tmp_path}/none", f"{folder}/text.jpg")
@@ -190,6 +191,41 @@ def test_results_inside_the_folder_are_no_pictures(model, photos, tmp_path):
   run("--export=x", f"--out={photos[0]}/out", photos[0])
   run("--export=x", f"--out={photos[0]}/out", photos[0], "--force")
   assert len(model.seen[1]) == 4
+  run("--export=x", f"--out={tmp_path}/another", photos[0])  # the results of any --out are known
+  assert len(model.seen[2]) == 4
+
+
+def test_results_beside_the_pictures_are_no_pictures(model, photos, tmp_path):
+  folder, picture = photos
+  os.makedirs(f"{folder}/mine")
+  Image.fromarray(picture).save(f"{folder}/mine/albedo.png")  # called as a result is, and none
+  for _ in range(2):
+    run("--export=x", f"--out={folder}", folder, "--force")
+  assert [len(images) for images in model.seen] == [5, 5]
+  with pytest.raises(UserError, match="no picture in"):
+    run("--export=x", f"--out={tmp_path}/x", f"{folder}/turned")  # nothing but results
+  with open(f"{folder}/decomposed.json", "w") as file:
+    file.write("{")
+  with pytest.raises(UserError, match=r"decomposed\.json is damaged"):
+    run("--export=x", f"--out={folder}", folder, "--force")
+
+
+def test_zips_and_other_formats_are_read(model, photos, tmp_path, capsys):
+  folder, picture = photos
+  other = Image.fromarray(picture[::-1].copy())
+  other.save(f"{tmp_path}/a.tiff")
+  Image.fromarray(picture).save(f"{tmp_path}/a.gif", save_all=True, append_images=[other])  # the first frame counts
+  with zipfile.ZipFile(f"{tmp_path}/photos.zip", "w") as file:
+    for name in ("a.tiff", "a.gif"):
+      file.write(f"{tmp_path}/{name}", f"../in/{name}")
+    file.writestr("phone.heic", b"x")
+    file.writestr("__MACOSX/._a.gif", b"x")
+  assert run("--export=x", f"--out={tmp_path}/out", f"{tmp_path}/photos.zip") == 0
+  assert sorted(os.listdir(f"{tmp_path}/out/in")) == ["a.gif", "a.tiff"] and not os.path.exists(f"{tmp_path}/in")
+  np.testing.assert_array_equal(read(f"{tmp_path}/out/in/a.tiff/input.png"), picture[::-1])
+  shown = read(f"{tmp_path}/out/in/a.gif/input.png").astype(int)
+  assert np.abs(shown - picture).mean() < 12 < np.abs(shown - picture[::-1]).mean()  # a palette of 256 colours
+  assert "left out 1 pictures of a format that is not read (.heic 1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words, message", [
