@@ -21,6 +21,8 @@ AMBIENT = 0.35  # of the light that goes around
 DIFFUSE = 0.75
 SLANT = 1.0  # tangent of the angle between that light and the line of sight
 VIEW = ("rx", "ry", "rz", "tx", "ty", "tz")
+PNGS = ("input", "albedo", "normals", "shading", "canonical", "reconstruction", "depth")
+PICTURES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif")  # the files that look like pictures
 PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", "mask", "light", "view")
 
 
