@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
 
   writer.check_target(values.out, values.force)
   config = run_dir.read_config(values.workdir)
-  params, step = checkpoints.load_params(values.workdir, values.checkpoint)
+  params, step = checkpoints.load_variables(values.workdir, values.checkpoint)
   facts = model_card.of_run(values.workdir, config, step)
   if values.licence:
     facts["licence"] = values.licence

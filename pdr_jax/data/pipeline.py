@@ -85,7 +85,7 @@ class _AnyConfig(NamedTuple):
 def open_dataset(config) -> dataset.Dataset:
   """The data set that `config.data` names, opened (and decoded into memory) once per process. Raises UserError, see the sources."""
   keys = [key for key in sorted(config.data) if key not in ("flip", "workers")]
-  return _open(repr([(key, config.data[key]) for key in keys] + [config.scene[key] for key in sorted(config.scene)]), _AnyConfig(config))
+  return _open(repr([(key, config.data[key]) for key in keys] + [config.scene[key] for key in sorted(config.get("scene", {}))]), _AnyConfig(config))
 
 
 def describe(config) -> DatasetInfo:

@@ -12,8 +12,8 @@ from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import extract
-from pdr_jax.methods import Method
-from pdr_jax.training.checkpoints import check_params, load_params
+from pdr_jax.methods import Method, inference_variables
+from pdr_jax.training.checkpoints import check_variables, load_variables
 
 NAMES = ("trained", "random", "pca", "pixels")
 
@@ -41,18 +41,19 @@ def of_run(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Source:
     return Source(name, extract.pixels)
   system, side = methods.create(run), run.data.side
   example = {"image": np.zeros((1, side, side, 3), np.float32)}
-  expected = jax.eval_shape(system.init, jax.random.key(run.seed), example).params
+  expected = inference_variables(jax.eval_shape(system.init, jax.random.key(run.seed), example))
   if name == "pca":
     blocks = jax.eval_shape(system.encode, expected, jax.ShapeDtypeStruct((1, side, side, 3), np.float32))
     batches = pipeline.validation_batches(run, split="train", image_only=True)
     return Source(name, extract.principal_components(batches, sum(block.shape[1] for block in blocks.values())))
   if name == "random":
-    params, step = jax.device_get(jax.jit(system.init)(jax.random.key(run.seed), example).params), 0
+    state = jax.jit(system.init)(jax.random.key(run.seed), example)
+    params, step = jax.device_get(inference_variables(state)), 0
   else:
     if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
       raise UserError(f"config.checkpoint = {checkpoint}: must be best, latest, or a step such as 1000")
-    params, step = load_params(workdir, checkpoint)
-    check_params(params, expected)
+    params, step = load_variables(workdir, checkpoint)
+    check_variables(params, expected)
   return Source(name, partial(system.encode, params), system, params, step)
 
 
@@ -63,5 +64,5 @@ def of_export(run: ConfigDict, folder: str) -> Source:
   system, side = methods.create(run), run.data.side
   params = reader.load_params(folder)
   example = {"image": np.zeros((1, side, side, 3), np.float32)}
-  check_params(params, jax.eval_shape(system.init, jax.random.key(run.seed), example).params)
+  check_variables(params, inference_variables(jax.eval_shape(system.init, jax.random.key(run.seed), example)))
   return Source("export", partial(system.encode, params), system, params, reader.read_manifest(folder).get("step"))

@@ -14,13 +14,17 @@ from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import at_landmarks, geometry
+from pdr_jax.evaluation import at_landmarks
 from pdr_jax.evaluation.descent import minimise, run_once
 from pdr_jax.evaluation.sources import Source
-from pdr_jax.methods import TrainState, optimizer
+from pdr_jax.methods import TrainState
+from pdr_jax.methods.pdr.baselines import average_depth
+from pdr_jax.methods.shared import optimizer
+from pdr_jax.metrics import geometry
 from pdr_jax.networks.autoencoder import MapAutoencoder
+from pdr_jax.training import distributed
 from pdr_jax.training import step as steps
-from pdr_jax.training.logging import Meter
+from pdr_jax.training.metric_log import Meter
 from pdr_jax.training.validation import Validator
 
 COLUMNS = ("side", "mad", "relief", "depth_correlation")
@@ -46,11 +50,12 @@ def true_depth(run: ConfigDict, source: Source, split: str, settings: ConfigDict
   if source.system is None or source.system.decompose is None:
     raise UserError("the method takes no image apart: it has no depth")
   batches = pipeline.validation_batches(run, split=split)
-  validator = Validator(source.system, batches, run)
-  scores = validator.scores(steps.replicate(TrainState(step=0, params=source.params, opt_state=(), ema=None)), 0)
+  validator = Validator(source.system, batches)
+  scores = validator.scores(steps.replicate(TrainState(step=0, params=source.params)), 0)
+  average = average_depth(batches, distributed.sums)
   rows = {"model": scores, **validator.baselines()}
   predictors = {"model": lambda batch: source.system.decompose(source.params, batch["image"])["depth_at_view"],
-                AVERAGE: lambda batch: jnp.broadcast_to(validator.average_depth, batch["image"].shape[:3])}
+                AVERAGE: lambda batch: jnp.broadcast_to(average, batch["image"].shape[:3])}
   if settings.bound_steps:
     say(f"  supervised bound, {settings.bound_steps} steps")
     params = train(run, settings.bound_steps, say)

@@ -112,7 +112,7 @@ def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket
   assert "moved to broken_checkpoints/, using the one before, of step 8" in capsys.readouterr().out
   assert (folder / "broken_checkpoints" / "12").is_dir()
   assert run_dir.read_config(WORKDIR).train.steps == 12
-  params, step = checkpoints.load_params(WORKDIR, "latest")
+  params, step = checkpoints.load_variables(WORKDIR, "latest")
   np.testing.assert_array_equal(params["w"], runs.arrays(folder, step)["params/w"])
   assert step == 12
 
