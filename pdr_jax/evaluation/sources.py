@@ -62,7 +62,7 @@ def of_export(run: ConfigDict, folder: str) -> Source:
   from pdr_jax.exports import reader
 
   system, side = methods.create(run), run.data.side
-  params = reader.load_params(folder)
+  params = reader.load_variables(folder)
   example = {"image": np.zeros((1, side, side, 3), np.float32)}
   check_variables(params, inference_variables(jax.eval_shape(system.init, jax.random.key(run.seed), example)))
   return Source("export", partial(system.encode, params), system, params, reader.read_manifest(folder).get("step"))
