@@ -4,10 +4,11 @@ Each problem minimises, over coefficients `w` and an intercept that is not penal
 
   mean over examples (weighted) of -log p(label | x)  +  l2 / 2 |w|^2,
 
-which is scikit-learn's `LogisticRegression` with `C = 1 / (l2 * sum of the example weights)`. All problems share the features, so that
-an iteration is two matrix products for all of them. L-BFGS (Liu and Nocedal 1989) runs in the eigenbasis of the features' second moments,
-where the Hessian at the start is diagonal but for the example weights; its first step is then nearly Newton's. The penalties are gone
-through from the strongest to the weakest, each from the solution before: weak ones, which take the most iterations, start near their end.
+which is scikit-learn's `LogisticRegression` with `C = 1 / (l2 * sum of the example weights)`. All problems share the
+features, so that an iteration is two matrix products for all of them. L-BFGS (Liu and Nocedal 1989) runs in the
+eigenbasis of the features' second moments, where the Hessian at the start is diagonal but for the example weights; its
+first step is then nearly Newton's. The penalties are gone through from the strongest to the weakest, each from the
+solution before: weak ones, which take the most iterations, start near their end.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -28,8 +30,8 @@ TOGETHER = 2**21  # logits held by the problems that are solved side by side: bo
 class Fit(NamedTuple):
   """Solutions for S rows of example weights and L penalties; T counts labels (binary) or classes (multinomial).
 
-  `gradient_norm` is the Euclidean norm of the objective's gradient where the solver stopped and `iterations` how many it took, both
-  `[S, L, T]`, for multinomial problems `[S, L]`.
+  `gradient_norm` is the Euclidean norm of the objective's gradient where the solver stopped and `iterations` how many
+  it took, both `[S, L, T]`, for multinomial problems `[S, L]`.
   """
   coefficients: Float[Array, "S L T D"]
   intercepts: Float[Array, "S L T"]
@@ -39,48 +41,57 @@ class Fit(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("tolerance", "max_iterations"))
 def fit_binary(
-    features: Float[Array, "N D"],
-    targets: Float[Array, "N T"],
-    weights: Float[Array, "S N"],
-    l2: Float[Array, "L ..."],
+    features: Float[Array | np.ndarray, "N D"],
+    targets: Float[Array | np.ndarray, "N T"],
+    weights: Float[Array | np.ndarray, "S N"],
+    l2: Float[Array | np.ndarray, "L ..."],
     *,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Fit:
-  """One problem for each row of example weights, penalty and label. Features should be standardised; targets are 0 or 1.
+  """One problem for each row of example weights, penalty and label.
 
-  A problem stops when its gradient's norm is at most `tolerance`, or after `max_iterations`. `l2` may give each label its own: `[L, T]`.
+  Features should be standardised; targets are 0 or 1. A problem stops when its gradient's norm is at most `tolerance`,
+  or after `max_iterations`. `l2` may give each label its own: `[L, T]`.
   """
   path, rows = _solver(features, tolerance, max_iterations), len(weights)
   strengths = jnp.broadcast_to(l2 if l2.ndim == 2 else l2[:, None], (len(l2), targets.shape[1]))
   seeds, labels = (index.ravel() for index in jnp.indices((rows, targets.shape[1])))
-  fit = jax.lax.map(
-      lambda at: path(targets[:, at[1]][None], weights[at[0]], strengths[:, at[1]], jax.nn.sigmoid),
-      (seeds, labels), batch_size=_together(len(seeds), len(features)))
+
+  def solve(at: tuple[Array, Array]) -> Fit:
+    seed, label = at
+    return path(targets[:, label][None], weights[seed], strengths[:, label], jax.nn.sigmoid)
+
+  fit = jax.lax.map(solve, (seeds, labels), batch_size=_together(len(seeds), len(features)))
   fit = jax.tree.map(lambda leaf: jnp.swapaxes(leaf.reshape(rows, -1, *leaf.shape[1:]), 1, 2), fit)
   return fit._replace(coefficients=fit.coefficients[..., 0, :], intercepts=fit.intercepts[..., 0])
 
 
 @functools.partial(jax.jit, static_argnames=("classes", "tolerance", "max_iterations"))
 def fit_multinomial(
-    features: Float[Array, "N D"],
-    labels: Int[Array, " N"],
-    weights: Float[Array, "S N"],
-    l2: Float[Array, " L"],
+    features: Float[Array | np.ndarray, "N D"],
+    labels: Int[Array | np.ndarray, " N"],
+    weights: Float[Array | np.ndarray, "S N"],
+    l2: Float[Array | np.ndarray, " L"],
     *,
     classes: int,
     tolerance: float = TOLERANCE,
     max_iterations: int = MAX_ITERATIONS,
 ) -> Fit:
-  """One softmax problem for each row of example weights and penalty; labels are 0 to `classes - 1`. Otherwise as `fit_binary`."""
+  """One softmax problem for each row of example weights and penalty; labels are 0 to `classes - 1`.
+
+  Otherwise as `fit_binary`.
+  """
   path, targets = _solver(features, tolerance, max_iterations), jax.nn.one_hot(labels, classes, axis=0)
-  return jax.lax.map(lambda row: path(targets, row, l2, functools.partial(jax.nn.softmax, axis=0)), weights,
-                     batch_size=_together(len(weights), len(features) * classes))
+  softmax = functools.partial(jax.nn.softmax, axis=0)
+  together = _together(len(weights), len(features) * classes)
+  return jax.lax.map(lambda row: path(targets, row, l2, softmax), weights, batch_size=together)
 
 
 def _together(problems: int, logits: int) -> int:
-  """How many problems of so many logits to solve side by side: a divisor, as the remainder would be compiled once more."""
-  return max(count for count in range(1, problems + 1) if problems % count == 0 and (count == 1 or count * logits <= TOGETHER))
+  """How many problems of so many logits are solved side by side: a divisor, as a remainder would be compiled again."""
+  divisors = (count for count in range(1, problems + 1) if problems % count == 0)
+  return max(count for count in divisors if count == 1 or count * logits <= TOGETHER)
 
 
 class Probe(NamedTuple):
@@ -91,8 +102,8 @@ class Probe(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("exclusive", "learning_rate", "epochs", "batch_size"))
 def adam_probe(
-    features: Float[Array, "N D"],
-    targets: Float[Array, "N T"],
+    features: Float[Array | np.ndarray, "N D"],
+    targets: Float[Array | np.ndarray, "N T"],
     seeds: Int[Array, " S"],
     *,
     exclusive: bool,
@@ -100,11 +111,11 @@ def adam_probe(
     epochs: int = 50,
     batch_size: int = 64,
 ) -> Probe:
-  """The published protocol: one linear layer, cross-entropy, Adam, a fixed number of epochs; nothing is selected, nothing has to converge.
+  """The published protocol: one linear layer, cross-entropy, Adam, a fixed number of epochs.
 
-  `targets` are 0 or 1; `exclusive` ones (one-hot) are trained through a softmax, others each through a sigmoid. The layer starts as
-  PyTorch's does, uniform within 1 / sqrt(D). An epoch is a fresh permutation, without what does not fill a batch. The paper does not give
-  the batch size.
+  Nothing is selected, nothing has to converge. `targets` are 0 or 1; `exclusive` ones (one-hot) are trained through a
+  softmax, others each through a sigmoid. The layer starts as PyTorch's does, uniform within 1 / sqrt(D). An epoch is a
+  fresh permutation, without what does not fill a batch. The paper does not give the batch size.
   """
   optimizer, (examples, width), labels = optax.adam(learning_rate), features.shape, targets.shape[1]
   batch_size = min(batch_size, examples)
@@ -134,7 +145,10 @@ def adam_probe(
 
 
 def _solver(features, tolerance: float, max_iterations: int):
-  """Prepares what all problems share. Returns `path(targets [T, N], weights [N], l2 [L], inverse link) -> Fit` of one, without S."""
+  """Prepares what all problems share.
+
+  Returns `path(targets [T, N], weights [N], l2 [L], inverse link) -> Fit` of one problem, without S.
+  """
   with jax.default_matmul_precision("highest"):
     examples, width = features.shape
     # With fewer examples than features, coefficients outside of the span of the examples are zero.
@@ -149,7 +163,8 @@ def _solver(features, tolerance: float, max_iterations: int):
     weights = (weights / weights.sum())[None]
     prior = jnp.clip(jnp.sum(targets * weights, axis=1, keepdims=True), 1 / examples, 1 - 1 / examples)
     penalty = jnp.append(jnp.full(spectrum.size - 1, l2), 0.0)[None]
-    unit = jax.lax.rsqrt(prior * (1 - prior) * spectrum[None] + penalty)  # of coefficients for which the Hessian is near the identity
+    # The unit of coefficients for which the Hessian is near the identity.
+    unit = jax.lax.rsqrt(prior * (1 - prior) * spectrum[None] + penalty)
 
     def start():
       logits = coefficients @ design.T
@@ -184,7 +199,11 @@ def _solver(features, tolerance: float, max_iterations: int):
     intercept = jnp.log(share) - (jnp.log1p(-share) if len(targets) == 1 else 0.0)
     start = jnp.zeros((len(targets), spectrum.size)).at[:, -1].set(intercept)
     order = jnp.argsort(-l2)
-    fits = jax.lax.scan(lambda before, strength: solve(targets, weights, strength, inverse_link, before), start, l2[order])[1]
+
+    def weaker(before: Array, strength: Array) -> tuple[Array, Fit]:
+      return solve(targets, weights, strength, inverse_link, before)
+
+    _, fits = jax.lax.scan(weaker, start, l2[order])
     return jax.tree.map(lambda leaf: leaf[jnp.argsort(order)], fits)
 
   return path
@@ -193,7 +212,8 @@ def _solver(features, tolerance: float, max_iterations: int):
 def _line_search(slope_at, slope_here):
   """A step size at which the slope is at most half of what it is here, by secants through both ends.
 
-  The objective is convex: its slope grows with the step. Slopes keep their digits where differences of the objective have lost theirs.
+  The objective is convex: its slope grows with the step. Slopes keep their digits where differences of the objective
+  have lost theirs.
   """
   def unfinished(state):
     _, slope, trials = state

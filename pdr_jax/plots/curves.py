@@ -1,23 +1,31 @@
-"""Scores over a quantity, such as degrees outside of the training range: one panel a label, one line a feature subset or method."""
+"""Scores over a quantity, such as degrees outside of the training range: one panel a label, one line a method."""
 
 from collections.abc import Mapping, Sequence
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from pdr_jax.plots import style
 
 Line = Sequence[tuple[float, float, float]]  # (place, mean, deviation)
 MARKERS = "os^vDPX*<>"
 
 
-def curves(panels: Mapping[str, Mapping[str, Line]], title: str = "", *, across: str, upwards: str) -> Figure:
-  """Panels `{title: {line: points}}` beside each other, with bars of one deviation, on one scale. `across`, `upwards`: the axes' names."""
-  figure = Figure(figsize=(1.4 + 3.6 * len(panels), 3.4), dpi=110, layout="constrained")
-  FigureCanvasAgg(figure)
+def curves(
+    panels: Mapping[str, Mapping[str, Line]], title: str = "", *, across: str, upwards: str
+) -> Figure:
+  """Panels `{title: {line: points}}` beside each other, with bars of one deviation, on one scale.
+
+  `across` and `upwards` are the axes' names.
+  """
+  figure = style.figure(1.4 + 3.6 * len(panels), 3.4, dpi=110, constrained=True)
   axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
   for axis, (name, lines) in zip(axes, panels.items(), strict=True):
     for i, (line, points) in enumerate(lines.items()):
       places, means, deviations = zip(*sorted(points), strict=True)
-      axis.errorbar(places, means, yerr=deviations, label=line, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.3, capsize=2)
+      marker = MARKERS[i % len(MARKERS)]
+      axis.errorbar(
+          places, means, yerr=deviations, label=line, marker=marker, markersize=4, linewidth=1.3, capsize=2
+      )
     axis.set_title(name, fontsize=9)
     axis.set_xlabel(across, fontsize=9)
     axis.tick_params(labelsize=8)
