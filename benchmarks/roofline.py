@@ -29,15 +29,18 @@ from ml_collections import ConfigDict
 
 from benchmarks import arithmetic, measure
 from benchmarks.rasterizer import relief
+from pdr_jax.cli.compilation_cache import cache_compilations
 from pdr_jax.losses import contrastive
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
-from pdr_jax.main import cache_compilations
-from pdr_jax.methods import create, gradient_step, loocc, optimizer, pdr
-from pdr_jax.methods import light as light_model
-from pdr_jax.methods import scene as scenes
+from pdr_jax.methods import create
+from pdr_jax.methods.pdr import light as light_model
+from pdr_jax.methods.pdr import loocc
+from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.pdr import system as pdr
+from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.training import step as training
 
 RENDERER = ("renderer", "LOOCC render")
@@ -217,7 +220,7 @@ def main() -> None:
   parser.add_argument("--repetitions", type=int, default=11)
   parser.add_argument("--quick", action="store_true", help="small ceilings and two repetitions: does it run?")
   flags = parser.parse_args()
-  cache_compilations(jax)
+  cache_compilations()
   config = measure.load_config(flags.config, width=flags.width, side=flags.side, dtype=flags.dtype)
   accelerator = jax.default_backend() != "cpu"
   side, mebibytes = (512, 16) if flags.quick else (8192, 2048) if accelerator else (3072, 256)

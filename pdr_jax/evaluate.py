@@ -1,16 +1,4 @@
-"""Evaluates the features of a run on every downstream task that its data has labels or truth for.
-
-python -m pdr_jax.evaluate --workdir RUN [--config configs/eval/X.py] [--method random|pca|pixels] [--config.key=value ...]
-python -m pdr_jax.evaluate --export DIR --workdir RESULTS [--config ...]
-python -m pdr_jax.evaluate --suite configs/eval/suite.py[:variant] --workdir DIR [--config.run.train.steps=N ...]
-
-  --workdir           folder of a trained run; results go to its evaluation/ folder; finished tasks are not repeated
-  --export            the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint
-  --method            instead of the trained encoders: random (untrained ones), pca, or pixels
-  --suite             trains and evaluates many methods and puts them into one table; the same command again continues
-  --config            another evaluation (default: pdr_jax/evaluation/config.py, with every key)
-  --config.key=value  overrides one value, such as --config.data.path=FOLDER or --config.tasks="('linear',)"
-"""
+"""`python -m pdr_jax.evaluate` evaluates a run; its flags: `pdr_jax.cli.evaluate`."""
 
 import functools
 import json
@@ -20,48 +8,11 @@ from collections.abc import Callable
 from etils import epath
 from ml_collections import ConfigDict
 
-from pdr_jax import command_line
+from pdr_jax.cli.evaluate import main
+from pdr_jax.cli.flags import start
 from pdr_jax.errors import UserError
-from pdr_jax.files import in_bucket
 
 FOLDER = "evaluation"
-
-
-def main(argv: list[str]) -> int:
-  """Flags -> features -> tasks -> tables; returns the exit code."""
-  options, argv = _take(argv, "method", "export", "suite")
-  if len(options) > 1:
-    raise UserError(f"--{' and --'.join(options)} exclude each other: give one of them")
-  if "suite" in options:
-    argv.insert(1, f"--config={options['suite']}")
-  arguments = command_line.parse(argv, default_config=os.path.join(os.path.dirname(__file__), "evaluation", "config.py"))
-  if "suite" in options and in_bucket(arguments.workdir):
-    raise UserError(f"--workdir {arguments.workdir}: a suite needs a folder; mount the bucket")
-
-  import jax
-
-  from pdr_jax.main import cache_compilations
-
-  cache_compilations(jax)
-  if "suite" in options:
-    from pdr_jax.evaluation import suite
-
-    return suite.run_suite(arguments.config, arguments.workdir, evaluate)
-  evaluate(arguments.config, arguments.workdir, options.get("method", "trained"), export=options.get("export"))
-  return 0
-
-
-def _take(argv: list[str], *names: str) -> tuple[dict[str, str], list[str]]:
-  """The values of this program's own flags, and the other words. `--name=value` or `--name value`."""
-  rest, found = [], {}
-  words = iter(argv)
-  for word in words:
-    name, _, value = word.partition("=")
-    if word.startswith("-") and name.lstrip("-") in names:
-      found[name.lstrip("-")] = value or next(words, "")
-    else:
-      rest.append(word)
-  return found, rest
 
 
 def evaluate(
@@ -200,4 +151,4 @@ def _finished(path: str, key: str) -> dict | None:
 
 
 if __name__ == "__main__":
-  command_line.run(main, __doc__)
+  start(main)

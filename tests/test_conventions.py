@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import render_oracles as oracle
 
-from pdr_jax.evaluation import geometry
+from pdr_jax.metrics import geometry
 from pdr_jax.render import camera, depth_mesh, lighting, reproject, warp
 from pdr_jax.render.rasterize import rasterize
 

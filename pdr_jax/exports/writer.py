@@ -20,7 +20,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.exports import model_card, reader
 from pdr_jax.files import write_atomically, write_json
 from pdr_jax.render.select_faces import INT32_ENTRIES
-from pdr_jax.training.checkpoints import check_params
+from pdr_jax.training.checkpoints import check_variables
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LARGEST_BATCH = 1024
@@ -42,15 +42,14 @@ def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
     params: nested dicts of arrays. Raises `UserError` where they are not those of the method.
     facts: for the model card and the manifest, see `model_card`.
   """
-  known, defaults = flatten(config), flatten(config_lib.base())
+  known, defaults = flatten(config), flatten(config_lib.base(config.method))
   if missing := [key for key in defaults if key not in known]:
     raise UserError(f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one")
   programs_config = ConfigDict(config.to_dict())
-  programs_config.loss.perceptual = 0.0  # no program computes a loss, and the perceptual one may need a file that is not here
   method = methods.create(programs_config)
   side = config.data.side
   example = {"image": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
-  check_params(params, jax.eval_shape(method.init, jax.random.key(0), example).params)
+  check_variables(params, methods.inference_variables(jax.eval_shape(method.init, jax.random.key(0), example)))
 
   contents = {reader.PARAMS: save(_flatten(params)), reader.CONFIG: (json.dumps(config.to_dict(), indent=1) + "\n").encode()}
   with _without_source_locations():

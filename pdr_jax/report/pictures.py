@@ -58,7 +58,7 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()})
   order = values[: len(worst)] if score else []
   return Pictures(source.step, gallery, swaps, failures, score, order, float(np.median(values)) if score else 0.0, shown,
-                  float(run.config.scene.fov))
+                  float(run.config.get("scene", {}).get("fov", 10.0)))
 
 
 def swap(method, parts: dict) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import render_oracles as oracle
 
-from pdr_jax.evaluation import geometry
+from pdr_jax.metrics import geometry
 
 SIDE, COUNT = 20, 3
 

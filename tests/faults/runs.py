@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from pdr_jax.training.logging import read_metrics
+from pdr_jax.training.metric_log import read_metrics
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STARTED: list[subprocess.Popen] = []  # what a test leaves running, conftest.py ends

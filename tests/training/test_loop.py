@@ -14,7 +14,7 @@ import toy
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, preemption, run_dir
 from pdr_jax.training import step as steps
-from pdr_jax.training.logging import read_metrics
+from pdr_jax.training.metric_log import read_metrics
 
 
 def run(workdir, config=None, *, method=None, data=None, **words):
@@ -209,15 +209,15 @@ def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
   scores = {record["step"]: record["val/error"] for record in records(tmp_path) if "val/error" in record}
   assert result.summary["best"] == {"step": 7, "value": 0.0, "metric": "val/distance", "checkpoint": 7}
   assert result.summary["checkpoints"] == [7, 12]
-  params, step = checkpoints.load_params(str(tmp_path))
-  latest, last = checkpoints.load_params(str(tmp_path), "latest")
+  params, step = checkpoints.load_variables(str(tmp_path))
+  latest, last = checkpoints.load_variables(str(tmp_path), "latest")
   assert (step, last) == (7, 12)
   every = toy.images(16, 10**6)[:12].astype(np.float64)
   for weights, at in ((params, 7), (latest, 12)):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(weights))
     np.testing.assert_allclose(np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5)
   with pytest.raises(UserError, match="no checkpoint of step 3"):
-    checkpoints.load_params(str(tmp_path), 3)
+    checkpoints.load_variables(str(tmp_path), 3)
 
 
 def test_a_save_asks_tensorstore_for_no_metrics(tmp_path, monkeypatch):

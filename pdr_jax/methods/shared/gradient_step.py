@@ -14,16 +14,20 @@ import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from pdr_jax.methods import TrainState
+from pdr_jax.methods.contract import TrainState
 
+MAIN = "main"  # the name of the one optimiser
 Terms = Callable[[Any], tuple[dict[str, Array], Any]]
 Metrics = dict[str, tuple[Array, Array]]
 
 
-def init(params: Any, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+def init(
+    params: Any, tx: optax.GradientTransformation, config: ConfigDict, model_state: dict | None = None
+) -> TrainState:
   """The state of step 0; the moving average, where `optim.ema` asks for one, starts at the parameters."""
   ema = jax.tree.map(jnp.array, params) if config.optim.ema else None
-  return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params), ema=ema)
+  step = jnp.zeros((), jnp.int32)
+  return TrainState(step, params, opt_state={MAIN: tx.init(params)}, model_state=model_state or {}, ema=ema)
 
 
 class Recomputed(NamedTuple):
@@ -50,22 +54,21 @@ def update(
 ) -> tuple[TrainState, Metrics]:
   """One step of a method whose `aux` is a dict of numbers for the log. `count`: images on this device.
 
-  The new state is the same on every device. Metrics: `loss`, the unweighted terms, the numbers, and the gradient's norm before clipping.
+  The new state is the same on every device. Metrics: `loss`, the unweighted terms, the numbers, and the norm of the
+  gradient before clipping.
   """
   grads, terms, shown = gradients(state.params, terms_of, weights, axis_name)
   return descend(state, grads, tx=tx, config=config), as_metrics(terms | shown, grads, count, axis_name)
 
 
-def weighted(terms: Mapping[str, Array], weights: Mapping[str, float]) -> Array:
-  """The total loss."""
-  return sum(weight * terms[name] for name, weight in weights.items())
-
-
-def gradients(params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None) -> tuple[Any, dict[str, Array], Any]:
+def gradients(
+    params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None
+) -> tuple[Any, dict[str, Array], Any]:
   """The gradient of the weighted sum over the global batch, this device's terms with the sum as `loss`, and `aux`."""
+
   def objective(params):
     terms, aux = terms_of(params)
-    return weighted(terms, weights), (terms, aux)
+    return sum(weight * terms[name] for name, weight in weights.items()), (terms, aux)
 
   (total, (terms, aux)), grads = jax.value_and_grad(objective, has_aux=True)(params)
   return mean_over(grads, axis_name), {"loss": total, **terms}, aux
@@ -73,12 +76,12 @@ def gradients(params: Any, terms_of: Terms, weights: Mapping[str, float], axis_n
 
 def descend(state: TrainState, grads: Any, *, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
   """The state after the optimiser's step, the parameters' moving average included."""
-  updates, opt_state = tx.update(grads, state.opt_state, state.params)
+  updates, opt_state = tx.update(grads, state.opt_state[MAIN], state.params)
   params = optax.apply_updates(state.params, updates)
   ema = state.ema
   if config.optim.ema:
     ema = optax.incremental_update(params, state.ema, 1 - config.optim.ema)
-  return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+  return state.replace(step=state.step + 1, params=params, opt_state={MAIN: opt_state}, ema=ema)
 
 
 def as_metrics(values: dict[str, Array], grads: Any, count: int, axis_name: str | None) -> Metrics:
@@ -89,8 +92,10 @@ def as_metrics(values: dict[str, Array], grads: Any, count: int, axis_name: str 
   return metrics | {"gradient_norm": (optax.tree.norm(grads), jnp.ones(()))}
 
 
-def gradient_norms(params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None) -> Metrics:
-  """The global norm of each weighted term's gradient: which term pulls how hard. One forward pass, one backward pass a term."""
+def gradient_norms(
+    params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None
+) -> Metrics:
+  """The global norm of each weighted term's gradient. One forward pass, and one backward pass for each term."""
   _, pull, _ = jax.vjp(terms_of, params, has_aux=True)
 
   def norm(one_hot):
@@ -107,17 +112,17 @@ def mean_over(tree: Any, axis_name: str | None) -> Any:
 
 
 def global_index(count: int, axis_name: str | None) -> Int[Array, " B"]:
-  """The places of this device's `count` images in the global batch: what random streams are folded with, so that devices do not matter."""
+  """The places of this device's `count` images in the global batch.
+
+  Random streams are folded with them, so that a draw does not depend on the number of devices.
+  """
   first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
   return first + jnp.arange(count)
 
 
-def evaluated(state: TrainState) -> Any:
-  """The parameters that are validated and exported: the moving average where there is one."""
-  return state.params if state.ema is None else state.ema
-
-
-def masked_totals(scores: Mapping[str, Float[Array, " B"]], valid: Float[Array, " B"], axis_name: str | None) -> Metrics:
+def masked_totals(
+    scores: Mapping[str, Float[Array, " B"]], valid: Float[Array, " B"], axis_name: str | None
+) -> Metrics:
   """Scores of single images to (sum, count) pairs over all devices, padding left out."""
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
   return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)

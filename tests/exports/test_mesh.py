@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pdr_jax.errors import UserError
-from pdr_jax.report import mesh
+from pdr_jax.exports import mesh
 
 SIDE, FOV, RIM = 16, 10.0, 2
 

@@ -1,8 +1,10 @@
-"""PDR: five networks take an image apart into depth, albedo, light and view; a renderer puts it together (specification, 1 to 6).
+"""PDR: five networks take an image apart into depth, albedo, light and view, and a renderer puts it together.
 
+Specification, sections 1 to 6.
 With `loocc.weight = 0` this is Unsup3D (Wu, Rupprecht, Vedaldi, CVPR 2020); with it, PDR (Klinghoffer et al. 2022).
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
 
@@ -12,37 +14,47 @@ import optax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.evaluation import geometry
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
-from pdr_jax.methods import Method, TrainState, gradient_step, loocc, optimizer
-from pdr_jax.methods import light as light_model
-from pdr_jax.methods import scene as scenes
-from pdr_jax.methods.scene import Scene
+from pdr_jax.methods.contract import Method, TrainState, inference_variables
+from pdr_jax.methods.pdr import light as light_model
+from pdr_jax.methods.pdr import loocc
+from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.pdr.baselines import baselines
+from pdr_jax.methods.pdr.pictures import pictures
+from pdr_jax.methods.pdr.scene import Scene
+from pdr_jax.methods.shared import feature_maps as shared_maps
+from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.metrics import geometry
 from pdr_jax.networks import features as feature_networks
-from pdr_jax.networks.autoencoder import MapAutoencoder
+from pdr_jax.networks.autoencoder import MapAutoencoder, MapEncoder
 from pdr_jax.networks.confidence import ConfidenceNet
 from pdr_jax.networks.vector_encoder import VectorEncoder
 
 FACTORS = loocc.FACTORS
+MAPS = ("depth", "albedo")  # the factors with a map encoder
 
 
 def create(config: ConfigDict) -> Method:
-  """The PDR method for a configuration (see `pdr_jax.config.base` for its keys)."""
+  """The PDR method for a configuration (see `settings.defaults` for its keys)."""
   nets = gradient_step.recomputed(networks(config), config)
   phi = perceptual_features(config)
   phi = jax.checkpoint(phi) if phi and config.train.remat else phi
   tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
+  taken_apart, rendered = partial(decompose, nets=nets, config=config), partial(render, config=config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),
       update=partial(update, nets=nets, phi=phi, tx=tx, config=config),
       validate=partial(validate, nets=nets, phi=phi, config=config),
       gradient_norms=partial(gradient_norms, nets=nets, phi=phi, config=config),
       encode=partial(encode, nets=nets),
-      decompose=partial(decompose, nets=nets, config=config),
-      render=partial(render, config=config),
+      decompose=taken_apart,
+      render=rendered,
+      feature_maps=partial(feature_maps, config=config),
+      pictures=partial(pictures, decompose=taken_apart, render=rendered),
+      baselines=partial(baselines, config=config),
   )
 
 
@@ -67,12 +79,18 @@ def networks(config: ConfigDict) -> dict[str, object]:
 
 
 def perceptual_features(config: ConfigDict) -> Callable | None:
-  """The fixed feature map of the perceptual loss, images `[B,S,S,3]` to `[B,S/4,S/4,D]`, or None when its weight is zero."""
-  if not config.loss.perceptual:
+  """The fixed feature map of the perceptual loss, `[B,S,S,3]` to `[B,S/4,S/4,D]`; None when its weight is zero.
+
+  Its parameters are read at the first use: a program that computes no loss does not need their file.
+  """
+  loss = config.loss
+  if not loss.perceptual:
     return None
-  if config.loss.perceptual_features == "vgg16":
-    return partial(feature_networks.vgg16_relu3_3, feature_networks.load_vgg16(config.loss.perceptual_weights))
-  return partial(feature_networks.random_features, feature_networks.random_features_init(0))
+  if loss.perceptual_features == "vgg16":
+    parameters = functools.cache(partial(feature_networks.load_vgg16, loss.perceptual_weights))
+    return lambda images: feature_networks.vgg16_relu3_3(parameters(), images)
+  parameters = functools.cache(partial(feature_networks.random_features_init, 0))
+  return lambda images: feature_networks.random_features(parameters(), images)
 
 
 def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
@@ -85,6 +103,14 @@ def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformatio
 def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
   """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`, all non-negative."""
   return {name: nets[name].apply({"params": params[name]}, images, method="encode") for name in FACTORS}
+
+
+def feature_maps(
+    variables: dict, images: Float[Array, "B S S 3"], *, config: ConfigDict
+) -> dict[str, list[Float[Array, "B ..."]]]:
+  """The stages of the depth and of the albedo encoder, see `shared.feature_maps`; float32."""
+  encoder = MapEncoder(config.networks.width_map, config.networks.zdim, config.data.side)
+  return {name: shared_maps.stages(encoder, variables[name]["encoder"], images) for name in MAPS}
 
 
 def explain(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> tuple[Scene, dict, Array]:
@@ -159,11 +185,6 @@ def loss_terms(
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
 
 
-def weighted(terms: dict, config: ConfigDict) -> Array:
-  """The total loss."""
-  return gradient_step.weighted(terms, term_weights(config))
-
-
 def update(
     state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None,
     tx: optax.GradientTransformation, config: ConfigDict
@@ -189,7 +210,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both are means
   over images.
   """
-  params = gradient_step.evaluated(state)
+  params = inference_variables(state)
   images, valid = batch["image"], batch["_mask"]
   scene, _, depth = explain(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)

@@ -15,7 +15,9 @@ def schedule(config: ConfigDict) -> optax.Schedule:
   return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup]) if warmup else main
 
 
-def create(config: ConfigDict, multiples: Mapping[str, float] | None = None) -> optax.GradientTransformation:
+def create(
+    config: ConfigDict, multiples: Mapping[str, float] | None = None
+) -> optax.GradientTransformation:
   """Clip the global norm, add L2 (`weight_decay * parameter`) to the gradient, Adam (specification, section 5).
 
   `multiples` of the learning rate for single networks: by the name of their branch of the parameters.

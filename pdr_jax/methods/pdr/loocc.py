@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.losses import contrastive
-from pdr_jax.methods import light as light_model
-from pdr_jax.methods import scene as scenes
-from pdr_jax.methods.scene import Scene
+from pdr_jax.methods.pdr import light as light_model
+from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.pdr.scene import Scene
 from pdr_jax.render import safe_ops
 
 FACTORS = ("depth", "albedo", "light", "view")

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.methods import light as light_model
+from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.render import camera, depth_mesh, lighting, reproject
 
 DOME_ASPECT = 3.0

@@ -8,7 +8,7 @@ import jax
 FOLDER = "profile"
 
 
-class Profile:
+class Trace:
   """A `jax.profiler` trace in `WORKDIR/profile`, for TensorBoard's profile plugin (`.xplane.pb`) and ui.perfetto.dev (`.trace.json.gz`).
 
   Args:
