@@ -1,6 +1,7 @@
 """The default configuration of an evaluation, put together from the tasks that exist.
 
-Files in `configs/eval/` start from it and override. Each task's section stands, with its comments, in the task's file.
+Files in `configs/eval/` start from it and override. Each task's section stands, with its comments, in the
+task's file.
 """
 
 from ml_collections import ConfigDict
@@ -17,7 +18,7 @@ def get_config() -> ConfigDict:
       tasks=tuple(name for name in names if task.find(name).by_default),  # names, or dotted paths of modules
       labels=(),          # labels to read; empty: all that the data has
       identity="identity",  # label of the person, for identification
-      light_angles=(),    # labels with the light's azimuth and elevation (degrees): exact light without a world
+      light_angles=(),    # labels with the light's azimuth and elevation in degrees: exact light
       seeds=3,            # random choices that each probe repeats
       data=dict(          # as in a training config; empty values: as in the run
           name="",

@@ -25,4 +25,5 @@ def of_curves(drawn: joined.Curves, title: str = "") -> Figure:
 
 def of_matrix(drawn: joined.Matrix, title: str | None = None) -> Figure:
   """Blocks by labels."""
-  return heat_map.heat_map(drawn.rows, drawn.figure.title if title is None else title, label=drawn.figure.upwards)
+  shown = drawn.figure.title if title is None else title
+  return heat_map.heat_map(drawn.rows, shown, label=drawn.figure.upwards)

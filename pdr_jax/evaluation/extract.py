@@ -37,9 +37,9 @@ def extract(
 
   Args:
     encode: a pure function; it runs on every local device, with the batch spread over them.
-    batches: with what `encode` takes under `key`, `_mask` `[B]`, labels `label/NAME` `[B]` and, where some are
-      missing, `missing/NAME` `[B]`; exact `light`, `view`, shape `weights` and the mean `albedo` colour become
-      numbered labels.
+    batches: with what `encode` takes under `key`, `_mask` `[B]`, labels `label/NAME` `[B]` and, where some
+      are missing, `missing/NAME` `[B]`; exact `light`, `view`, shape `weights` and the mean `albedo` colour
+      become numbered labels.
     classes: names of the classes by `label/NAME`.
   """
   devices = jax.local_device_count()

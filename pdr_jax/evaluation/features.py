@@ -1,4 +1,6 @@
-"""What every task reads: features by block and labels by name, and the checks and selections before any fit."""
+"""What every task reads: features by block and labels by name, and the checks and selections before any
+fit.
+"""
 
 import types
 from collections.abc import Collection, Mapping, Sequence
@@ -94,7 +96,9 @@ def select(features: Features, subset: Sequence[str]) -> Float[np.ndarray, "N D"
 
 
 def subsets(blocks: Collection[str]) -> dict[str, tuple[str, ...]]:
-  """The selections that are compared: each block, depth and albedo together where both exist, and all; none twice."""
+  """The selections that are compared: each block, depth and albedo together where both exist, and all; none
+  twice.
+  """
   blocks = tuple(blocks)
   chosen = {name: (name,) for name in blocks}
   for name, subset in (("+".join(JOINED), JOINED), ("all", blocks)):
@@ -110,8 +114,8 @@ def subsets(blocks: Collection[str]) -> dict[str, tuple[str, ...]]:
 def check(features: Features, split: str, labels: Sequence[str] = (), *, examples: int = 1) -> None:
   """Raises `UserError` for what no task can use; `split` is the name to show.
 
-  Nothing in the split; a feature that is NaN or infinite; a label that does not exist; a label without a value; a
-  number that is NaN or infinite; a class with fewer than `examples` examples, if it has one at all.
+  Nothing in the split; a feature that is NaN or infinite; a label that does not exist; a label without a
+  value; a number that is NaN or infinite; a class with fewer than `examples` examples, if it has one at all.
   """
   if not features.blocks or size(features) == 0:
     raise UserError(f"the {split} split has no example: choose another split or a dataset that has one")
@@ -119,7 +123,8 @@ def check(features: Features, split: str, labels: Sequence[str] = (), *, example
     bad = ~np.isfinite(block).all(axis=1)
     if bad.any():
       raise UserError(
-          f"the features of block {name!r} are NaN or infinite for {bad.sum()} of {len(block)} examples of the "
+          f"the features of block {name!r} are NaN or infinite for {bad.sum()} of {len(block)} examples of "
+          "the "
           f"{split} split: the encoder diverged or its checkpoint is damaged; evaluate another checkpoint"
       )
   for name in labels:
@@ -128,12 +133,15 @@ def check(features: Features, split: str, labels: Sequence[str] = (), *, example
       raise UserError(f"the {split} split has no label {name!r}: it has {names}")
     known = values(features, name)
     if len(known) == 0:
-      raise UserError(f"label {name!r} is missing for every example of the {split} split: choose another label")
+      raise UserError(
+          f"label {name!r} is missing for every example of the {split} split: choose another label"
+      )
     if is_class(features, name):
       _check_classes(features, split, name, known, examples)
     elif not np.isfinite(known).all():
       raise UserError(
-          f"label {name!r} is NaN or infinite for {(~np.isfinite(known)).sum()} examples of the {split} split that "
+          f"label {name!r} is NaN or infinite for {(~np.isfinite(known)).sum()} examples of the {split} "
+          "split that "
           "are not marked as missing: correct the data"
       )
 
@@ -147,14 +155,17 @@ def classified(train: Features, test: Features, labels: Sequence[str]) -> tuple[
     check(part, split, labels, examples=examples)
     for name in labels:
       if not is_class(part, name):
-        raise UserError(f"label {name!r} holds numbers, not classes: choose a label of classes, or regress on it")
+        raise UserError(
+            f"label {name!r} holds numbers, not classes: choose a label of classes, or regress on it"
+        )
   train, test = labelled(train, labels), labelled(test, labels)
   check(train, "train", labels, examples=2)  # again: of the examples that have all labels
   check(test, "test", labels)
   for name in labels:
     if len(np.unique(train.labels[name])) < 2:
       raise UserError(
-          f"label {name!r} has the same value in the whole train split: there is nothing to learn; choose another"
+          f"label {name!r} has the same value in the whole train split: there is nothing to learn; choose "
+          "another"
       )
   return train, test
 
@@ -170,6 +181,7 @@ def _check_classes(
     title = features.classes[name][few[0]] if name in features.classes else str(few[0])
     others = f" and {len(few) - 1} more classes" if len(few) > 1 else ""
     raise UserError(
-        f"label {name!r}: class {title!r}{others} has fewer than {examples} examples in the {split} split: add "
+        f"label {name!r}: class {title!r}{others} has fewer than {examples} examples in the {split} split: "
+        "add "
         "examples or remove the class"
     )

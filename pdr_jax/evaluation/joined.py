@@ -1,4 +1,5 @@
-"""Results of several evaluations side by side: one row a headline, one column a method; and what their figures show.
+"""Results of several evaluations side by side: one row a headline, one column a method; and what their
+figures show.
 
 Everything here is made of score records. Methods, tasks and labels are whatever the records name.
 """
@@ -84,7 +85,9 @@ def _cell(scores: Sequence[Score]) -> Cell:
 
 
 class Curves(NamedTuple):
-  """A figure of curves: `panels[label][line]` are points; lines are methods, or the blocks of one evaluation."""
+  """A figure of curves: `panels[label][line]` are points; lines are methods, or the blocks of one
+  evaluation.
+  """
 
   task: str
   figure: Figure
@@ -157,7 +160,8 @@ def _on_curves(result: Result) -> Iterable[Score]:
 def _lines(results: Sequence[Result], figure: Figure) -> dict[str, list[Point]]:
   """`{label: points}` of one method with all features; places are those of its first representation.
 
-  Representations are joined by what their metrics are called: the mean distance of a bin differs between them.
+  Representations are joined by what their metrics are called: the mean distance of a bin differs between
+  them.
   """
   found: dict[str, dict[str, list[Score]]] = {}
   for result in results:
@@ -177,5 +181,7 @@ def _point(scores: Sequence[Score]) -> Point:
 
 def to_plain(row: Row) -> dict[str, Any]:
   """For JSON."""
-  cells = [{"method": method, "block": block, **cell._asdict()} for (method, block), cell in row.cells.items()]
+  cells = [
+      {"method": method, "block": block, **cell._asdict()} for (method, block), cell in row.cells.items()
+  ]
   return {"title": row.title, "direction": row.direction, "cells": cells}

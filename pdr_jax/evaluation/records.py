@@ -2,9 +2,9 @@
 
 `evaluation/TASK.json` holds one of
 
-    {"format": 2, "task": "linear/emotion", "protocol": {...}, "scores": [...], "details": {...}, "figure": {...}}
-    {"format": 2, "task": "segmentation", "protocol": {...}, "skipped": "the data has no maps of classes"}
-    {"format": 2, "task": "linear/emotion", "protocol": {...}, "failed": "ValueError: ..."}
+    {"format": 2, "task": "linear/emotion", "protocol": {}, "scores": [], "details": {}, "figure": {}}
+    {"format": 2, "task": "segmentation", "protocol": {}, "skipped": "the data has no maps of classes"}
+    {"format": 2, "task": "linear/emotion", "protocol": {}, "failed": "ValueError: ..."}
 
 Tables, studies, figures and reports read the scores and know no task by name.
 """

@@ -53,7 +53,10 @@ class Representation(NamedTuple):
 
 
 class Model(NamedTuple):
-  """A method of a run without its parameters; see `Representation`. `expected` are the shapes of its variables."""
+  """A method of a run without its parameters; see `Representation`.
+
+  `expected` are the shapes of its variables.
+  """
 
   method: Method
   reads: ElementSpec
@@ -79,7 +82,8 @@ def names() -> tuple[str, ...]:
 
 
 def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Representation:
-  """The representation `name` for the run in `workdir`, whose resolved configuration `run` may name other data.
+  """The representation `name` for the run in `workdir`, whose resolved configuration `run` may name other
+  data.
 
   `checkpoint` is best, latest or a step. Raises `UserError`: no such checkpoint, or one that is not of the
   configuration's method.
@@ -93,7 +97,10 @@ def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Represe
 
 
 def of_export(run: ConfigDict, folder: str) -> Representation:
-  """The model that `pdr_jax.export` wrote to `folder`. Raises `UserError` where it is damaged or not as configured."""
+  """The model that `pdr_jax.export` wrote to `folder`.
+
+  Raises `UserError` where it is damaged or not as configured.
+  """
   from pdr_jax.exports import reader  # the package of exports is not needed otherwise
 
   variables = reader.load_params(folder)
@@ -119,7 +126,7 @@ def _of_model(name: str, found: Model, variables: dict, step: int | None) -> Rep
   return Representation(name, encode, found.reads, found.method, variables, found.fresh, step)
 
 
-# ---------------------------------------------------------------- representations that nothing was trained for
+# ---------------------------------------------------------------- what nothing was trained for
 
 
 def _random(run: ConfigDict, folder: str) -> Representation:

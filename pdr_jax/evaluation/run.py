@@ -1,4 +1,6 @@
-"""An evaluation: features of a run, an export or what nothing is trained for -> tasks -> results and tables."""
+"""An evaluation: features of a run, an export or what nothing is trained for -> tasks -> results and
+tables.
+"""
 
 import functools
 import json
@@ -50,12 +52,14 @@ def evaluate(
     export: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
-  """Runs the tasks of a configuration; their results are in `workdir/evaluation/`, with a table in `table.md`.
+  """Runs the tasks of a configuration; their results are in `workdir/evaluation/`, with a table in
+  `table.md`.
 
-  Probes learn from the training split and are tested on `test`, or on the validation split where the data has no
-  other. A task that its data cannot serve (no such label) is skipped with the reason; one that an exception ends is
-  reported as failed, its trace is beside its result, and the others go on. `export` is a folder that replaces the run's
-  checkpoint and configuration. Raises `UserError` for what the user can mend, and where there is nothing to evaluate.
+  Probes learn from the training split and are tested on `test`, or on the validation split where the data has
+  no other. A task that its data cannot serve (no such label) is skipped with the reason; one that an
+  exception ends is reported as failed, its trace is beside its result, and the others go on. `export` is a
+  folder that replaces the run's checkpoint and configuration. Raises `UserError` for what the user can mend,
+  and where there is nothing to evaluate.
   """
   _check(config, method)
   if export:
@@ -91,7 +95,9 @@ def folder_of(workdir: str, representation: str) -> str:
 
 
 def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
-  """The run's configuration with the data that the evaluation asks for, at the shape the encoders were built for."""
+  """The run's configuration with the data that the evaluation asks for, at the shape the encoders were built
+  for.
+  """
   run = ConfigDict(run.to_dict())
   for key in ("name", "path", "crop", "split_by"):
     if config.data[key]:
@@ -113,7 +119,8 @@ def _check(config: ConfigDict, method: str) -> None:
     raise UserError("evaluation runs in one process (on all of its devices): start it on one host")
   if config.batch_size % jax.local_device_count():
     raise UserError(
-        f"config.batch_size = {config.batch_size}: must be a multiple of the {jax.local_device_count()} devices"
+        f"config.batch_size = {config.batch_size}: must be a multiple of the {jax.local_device_count()} "
+        "devices"
     )
 
 
@@ -154,7 +161,8 @@ def _features(
 ) -> Features:
   """The features of a split, computed once for these parameters and this data."""
   info = pipeline.describe(run)
-  data = run.data.to_dict() | {"split": split, "found": info._replace(skipped=())}  # a folder may have changed
+  # The description of the data too: a folder may have changed.
+  data = run.data.to_dict() | {"split": split, "found": info._replace(skipped=())}
   key = extract.fingerprint({
       "format": records.FORMAT,
       "data": json.dumps(data, sort_keys=True, default=str),
@@ -194,8 +202,10 @@ def _raise(error: Exception) -> Result:
 def _nothing(config: ConfigDict, context: task.Context) -> str:
   asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
   return (
-      f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} what it "
-      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the representation is "
+      f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
+      "what it "
+      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      "representation is "
       f"{context.representation.name}"
   )
 
@@ -216,8 +226,10 @@ def _result(name: str, job: Callable[[], Result], context: task.Context, folder:
         "key": key,
     })
     records.write(path, result)
-  if result.skipped or result.failed:
-    context.say(f"{name}: not run, {result.skipped}" if result.skipped else f"{name}: failed, {result.failed}")
+  if result.skipped:
+    context.say(f"{name}: not run, {result.skipped}")
+  if result.failed:
+    context.say(f"{name}: failed, {result.failed}")
   return result
 
 
@@ -250,7 +262,8 @@ def _key(context: task.Context) -> str:
       split: {"blocks": part.blocks, "labels": part.labels, "missing": dict(part.missing)}
       for split, part in splits.items()
   }
-  return extract.fingerprint({**features, "format": records.FORMAT, "asked": json.dumps(asked, sort_keys=True)})
+  asked_for = json.dumps(asked, sort_keys=True)
+  return extract.fingerprint({**features, "format": records.FORMAT, "asked": asked_for})
 
 
 def _finished(path: str, key: str) -> Result | None:
@@ -267,6 +280,9 @@ def _finished(path: str, key: str) -> Result | None:
 
 
 def read_results(workdir: str, representation: str = "trained") -> dict[str, Result]:
-  """The results of an evaluation by task, in the order of the tasks' files. Raises `UserError`, see `records.read`."""
+  """The results of an evaluation by task, in the order of the tasks' files.
+
+  Raises `UserError`, see `records.read`.
+  """
   return records.read_folder(folder_of(workdir, representation))
 

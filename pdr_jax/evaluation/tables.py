@@ -15,8 +15,8 @@ SIZES = ("train", "test", "examples")
 def markdown(title: str, results: Mapping[str, Result]) -> str:
   """A document with one table a task.
 
-  Rows are what was read and how, one column a metric, with mean and deviation over seeds. A task that could not run,
-  or failed, says so.
+  Rows are what was read and how, one column a metric, with mean and deviation over seeds. A task that could
+  not run, or failed, says so.
   """
   parts = [f"# {title}", ""]
   for task, result in results.items():

@@ -1,7 +1,7 @@
 """What a downstream task is, how tasks are found, and what they read.
 
-A task is one module with a name `TASK`: a file in `evaluation/tasks/`, found by the module's name, or any module that
-`config.tasks` names by its dotted path (`support.toy_task`).
+A task is one module with a name `TASK`: a file in `evaluation/tasks/`, found by the module's name, or any
+module that `config.tasks` names by its dotted path (`support.toy_task`).
 """
 
 import functools
@@ -31,8 +31,8 @@ class Context(NamedTuple):
     run: configuration of the encoders, with the evaluation's data.
     representation: what is evaluated.
     train, test: features and labels; `test_split` is the name of `test`.
-    outside: gives the features of the splits beyond the training range (`test_light`, `test_view`), where there are
-      such.
+    outside: gives the features of the splits beyond the training range (`test_light`, `test_view`), where
+      there are such.
     say: takes a line for the user.
   """
 
@@ -59,8 +59,8 @@ class Task(NamedTuple):
   """A downstream task.
 
   Attributes:
-    jobs: `context -> jobs`: one for each label, or part of the data, that the task can say something about; none where
-      the data has nothing for it.
+    jobs: `context -> jobs`: one for each label, or part of the data, that the task can say something about;
+      none where the data has nothing for it.
     defaults: its section of the evaluation's configuration: keys with their values.
     order: its place among the tasks, in tables; the smaller, the earlier.
     by_default: whether an evaluation includes it that does not ask for tasks.
@@ -88,7 +88,8 @@ def find(name: str) -> Task:
     if error.name is None or not (path == error.name or path.startswith(f"{error.name}.")):
       raise  # the module is there, and something that it imports is not
     raise UserError(
-        f"config.tasks: {name!r} is unknown; choose from {', '.join(names())}, or give the dotted path of a module "
+        f"config.tasks: {name!r} is unknown; choose from {', '.join(names())}, or give the dotted path of a "
+        "module "
         "with a TASK"
     ) from None
   task = getattr(module, "TASK", None)
@@ -103,16 +104,19 @@ def section(name: str) -> str:
 
 
 def settings(config: ConfigDict, name: str) -> ConfigDict:
-  """A task's section; its defaults where the configuration does not have it, as for a task by a dotted path."""
+  """A task's section; its defaults where the configuration does not have it, as for a task by a dotted
+  path.
+  """
   key = section(name)
   return config[key] if key in config else ConfigDict(find(name).defaults())
 
 
 def attributes(context: Context) -> list[str]:
-  """The labels of classes 0 and 1 that are asked for, each of which is there or not. Unknown labels count as such.
+  """The labels of classes 0 and 1 that are asked for, each of which is there or not. Unknown labels count as
+  such.
 
-  Without any in the configuration all are, but for those whose rarer value train has fewer than twice (`bald`, in a
-  small set).
+  Without any in the configuration all are, but for those whose rarer value train has fewer than twice
+  (`bald`, in a small set).
   """
   return [name for name in _named(context) if _is_binary(context.train, name)]
 

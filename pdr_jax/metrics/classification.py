@@ -13,9 +13,9 @@ def classification(
 ) -> dict[str, float]:
   """Accuracy, balanced accuracy, macro F1 and average precision.
 
-  `scores` of K classes: larger is likelier; K = 1 for a binary label, then of class 1. Average precision is that of
-  class 1 for a binary label and otherwise the mean over one class against the rest. Means over classes go over those
-  that occur in `truth`.
+  `scores` of K classes: larger is likelier; K = 1 for a binary label, then of class 1. Average precision is
+  that of class 1 for a binary label and otherwise the mean over one class against the rest. Means over
+  classes go over those that occur in `truth`.
   """
   return decisions(truth, predicted) | {"average_precision": average_precision(truth, scores)}
 

@@ -9,11 +9,13 @@ from sklearn import metrics
 def clustering(truth: Int[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -> dict[str, float]:
   """Compares clusters, whose numbers mean nothing, with classes.
 
-  `accuracy`, `macro_f1` and `weighted_f1` follow the one-to-one assignment of clusters to classes that gets most
-  examples right (Hungarian algorithm); clusters left over are wrong. `purity` gives each cluster its most frequent
-  class. `nmi` is the mutual information over the arithmetic mean of the entropies. `adjusted_rand` is 0 for chance.
+  `accuracy`, `macro_f1` and `weighted_f1` follow the one-to-one assignment of clusters to classes that gets
+  most examples right (Hungarian algorithm); clusters left over are wrong. `purity` gives each cluster its
+  most frequent class. `nmi` is the mutual information over the arithmetic mean of the entropies.
+  `adjusted_rand` is 0 for chance.
   """
-  counts = metrics.cluster.contingency_matrix(truth, clusters)  # rows: classes that occur, sorted; columns: clusters
+  # Rows are the classes that occur, sorted, and columns the clusters.
+  counts = metrics.cluster.contingency_matrix(truth, clusters)
   classes, names = np.unique(truth), np.unique(clusters)
   rows, columns = linear_sum_assignment(counts, maximize=True)
   assigned = np.full(len(names), classes.max() + 1)  # no class of its own

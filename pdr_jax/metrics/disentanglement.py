@@ -1,7 +1,7 @@
 """How one-to-one the numbers of a representation are with the factors: DCI, MIG and SAP.
 
-These look at single numbers of the features, where the task `factors` looks at whole blocks: a rotated block keeps its
-readout and loses its DCI.
+These look at single numbers of the features, where the task `factors` looks at whole blocks: a rotated block
+keeps its readout and loses its DCI.
 """
 
 import warnings
@@ -27,12 +27,14 @@ def dci(
     *,
     seed: int = 0,
 ) -> dict[str, float]:
-  """Disentanglement, completeness and informativeness (Eastwood and Williams 2018), with the lasso of their paper.
+  """Disentanglement, completeness and informativeness (Eastwood and Williams 2018), with the lasso of their
+  paper.
 
-  The importance of number d for factor k is the lasso's |coefficient| on standardised numbers; its penalty is the one
-  with the best R2 on a part of train. Disentanglement is 1 minus the entropy (base K) of a number's importances over
-  factors, weighted by its share of all importance; completeness 1 minus the entropy (base D) of a factor's over
-  numbers; both are 0 where nothing is important. Informativeness is the mean R2 on test, at least 0.
+  The importance of number d for factor k is the lasso's |coefficient| on standardised numbers; its penalty is
+  the one with the best R2 on a part of train. Disentanglement is 1 minus the entropy (base K) of a number's
+  importances over factors, weighted by its share of all importance; completeness 1 minus the entropy (base D)
+  of a factor's over numbers; both are 0 where nothing is important. Informativeness is the mean R2 on test,
+  at least 0.
   """
   inputs, held = standardize(train, test)
   fitted, chosen = split_off(len(inputs), HELD_OUT, seed)
@@ -57,7 +59,9 @@ def _lasso(
     fitted: Int[np.ndarray, " F"],
     chosen: Int[np.ndarray, " H"],
 ) -> tuple[Float[np.ndarray, " D"], float]:
-  """The lasso's coefficients on the rows `fitted`, with the penalty of the best R2 on `chosen`, and the intercept."""
+  """The lasso's coefficients on the rows `fitted`, with the penalty of the best R2 on `chosen`, and the
+  intercept.
+  """
   centre = target[fitted].mean()
   largest = np.abs(inputs[fitted].T @ (target[fitted] - centre)).max() / len(fitted)  # beyond it all are zero
   penalties = max(largest, 1e-12) * np.geomspace(1, 1e-3, PENALTIES)
@@ -70,7 +74,8 @@ def _lasso(
 
 
 def mig(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:
-  """Mutual information gap (Chen et al. 2018): between each factor's two most informative numbers, over its entropy.
+  """Mutual information gap (Chen et al. 2018): between each factor's two most informative numbers, over its
+  entropy.
 
   The mean over factors. Numbers and factors are cut into 20 bins of equal width.
   """

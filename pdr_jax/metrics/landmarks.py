@@ -1,8 +1,8 @@
 """Depth at facial landmarks: for each of them the correlation, over pictures, of predicted with true depth.
 
-The score of Moniz et al. 2018 ("Unsupervised depth estimation, 3D face rotation and replacement"), which Unsup3D
-reports on 3DFAW as the sum over 66 landmarks; here it is the mean over them, so that 1 is perfect whatever their
-number.
+The score of Moniz et al. 2018 ("Unsupervised depth estimation, 3D face rotation and replacement"), which
+Unsup3D reports on 3DFAW as the sum over 66 landmarks; here it is the mean over them, so that 1 is perfect
+whatever their number.
 """
 
 import jax
@@ -24,8 +24,8 @@ def read(
 def correlation(predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N L"]) -> float:
   """Mean over landmarks of Pearson's correlation over pictures.
 
-  Each depth is relative to the mean over its picture's landmarks. -1 to 1, the same for a depth that is shifted or
-  scaled; a landmark at which either does not vary counts 0.
+  Each depth is relative to the mean over its picture's landmarks. -1 to 1, the same for a depth that is
+  shifted or scaled; a landmark at which either does not vary counts 0.
   """
   a, b = (np.asarray(depth, np.float64) for depth in (predicted, true))
   a, b = (depth - depth.mean(axis=1, keepdims=True) for depth in (a, b))

@@ -9,8 +9,8 @@ from sklearn.metrics import r2_score
 def regression(truth: Float[np.ndarray, " N"], predicted: Float[np.ndarray, " N"]) -> dict[str, float]:
   """Mean absolute error, R2 and Spearman's rank correlation.
 
-  R2 is 1 for a perfect prediction and 0 for the mean of these truths. The rank correlation is -1 to 1, ties have
-  their mean rank, and it is 0 where either side is constant.
+  R2 is 1 for a perfect prediction and 0 for the mean of these truths. The rank correlation is -1 to 1, ties
+  have their mean rank, and it is 0 where either side is constant.
   """
   constant = len(np.unique(truth)) < 2 or len(np.unique(predicted)) < 2
   return {

@@ -1,4 +1,6 @@
-"""What is done with examples before they are measured or fitted: standardisation, and a part that is held out."""
+"""What is done with examples before they are measured or fitted: standardisation, and a part that is held
+out.
+"""
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
@@ -27,7 +29,9 @@ def standardize(
 
 
 def split_off(count: int, share: float, seed: int) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
-  """Sorted indices of what stays and of the share that is held out (at least one each), chosen by the seed."""
+  """Sorted indices of what stays and of the share that is held out (at least one each), chosen by the
+  seed.
+  """
   order = np.random.default_rng(seed).permutation(count)
   held_out = min(max(round(share * count), 1), count - 1)
   return np.sort(order[held_out:]), np.sort(order[:held_out])

@@ -1,4 +1,6 @@
-"""Scores over a quantity, such as degrees outside of the training range: one panel a label, one line a method."""
+"""Scores over a quantity, such as degrees outside of the training range: one panel a label, one line a
+method.
+"""
 
 from collections.abc import Mapping, Sequence
 

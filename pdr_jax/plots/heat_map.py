@@ -1,4 +1,6 @@
-"""Which row tells which column, such as feature blocks and factors: a matrix as a picture, with its numbers."""
+"""Which row tells which column, such as feature blocks and factors: a matrix as a picture, with its
+numbers.
+"""
 
 from collections.abc import Mapping
 
@@ -19,8 +21,8 @@ def heat_map(
 ) -> Figure:
   """A matrix `{row: {column: value}}` from white (`low`) to dark (`high`).
 
-  A frame marks where row and column have the same name. `label` says what the values are. Columns are those of the
-  first row; a value that a row lacks stays blank.
+  A frame marks where row and column have the same name. `label` says what the values are. Columns are those
+  of the first row; a value that a row lacks stays blank.
   """
   names, columns = list(rows), list(rows[next(iter(rows))])
   values = np.array([[rows[name].get(column, np.nan) for column in columns] for name in names], float)

@@ -1,4 +1,6 @@
-"""What a model makes of a few pictures, as a sheet: one row for each picture, one column for each thing shown."""
+"""What a model makes of a few pictures, as a sheet: one row for each picture, one column for each thing
+shown.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -51,8 +53,8 @@ def decomposition_sheet(columns: Mapping[str, np.ndarray], title: str = "") -> F
   """One row for each picture, one labelled column for each entry of `columns`.
 
   Args:
-    columns: `{name: [B,S,S,C] pictures in [-1, 1], grey or RGB}`; `[B,S,S]` are maps, such as `depth`, `shading` and
-      `confidence` (shading may be coloured); `normal` has unit vectors.
+    columns: `{name: [B,S,S,C] pictures in [-1, 1], grey or RGB}`; `[B,S,S]` are maps, such as `depth`,
+      `shading` and `confidence` (shading may be coloured); `normal` has unit vectors.
     title: above the sheet.
   """
   columns = in_order(columns)
@@ -74,7 +76,9 @@ def decomposition_sheet(columns: Mapping[str, np.ndarray], title: str = "") -> F
 
 
 def coloured(name: str, values: np.ndarray) -> np.ndarray:
-  """Pictures or maps of one column as RGB `[B,S,S,3]` in [0, 1], all on one scale so that they can be compared."""
+  """Pictures or maps of one column as RGB `[B,S,S,3]` in [0, 1], all on one scale so that they can be
+  compared.
+  """
   values = np.asarray(values, np.float32)
   if values.ndim == 4 and values.shape[-1] == 1:
     values = np.repeat(values, 3, axis=-1)

@@ -20,14 +20,15 @@ PAPER_INK = "#222222"
 # Seen on white and on black.
 COLOURS = ("#3b82c4", "#e07b39", "#3f9d5a", "#c2527c", "#8b6fc9", "#a08a3c", "#3aa6a6", "#888888")
 INKED = (
-    "text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color", "grid.color",
+    "text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor", "xtick.color", "ytick.color",
+    "grid.color",
 )
 STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS), "axes.spines.top": False, "axes.spines.right": False,
-    "axes.grid": False, "axes.titlesize": 9, "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7,
-    "ytick.labelsize": 7, "legend.fontsize": 8, "legend.frameon": False, "lines.linewidth": 1.4,
-    "lines.markersize": 4, "grid.alpha": 0.2, "axes.linewidth": 0.6, "svg.fonttype": "none", "pdf.fonttype": 42,
-    "font.family": "sans-serif", "text.parse_math": False,
+    "axes.grid": False, "axes.titlesize": 9, "axes.labelsize": 8, "axes.linewidth": 0.6, "font.size": 8,
+    "font.family": "sans-serif", "xtick.labelsize": 7, "ytick.labelsize": 7, "grid.alpha": 0.2,
+    "legend.fontsize": 8, "legend.frameon": False, "lines.linewidth": 1.4, "lines.markersize": 4,
+    "svg.fonttype": "none", "pdf.fonttype": 42, "text.parse_math": False,
 }
 
 

@@ -34,14 +34,18 @@ def training_curves(records: Records) -> Figure:
   for axis in axes[len(names) :]:
     axis.set_axis_off()
   figure.subplots_adjust(
-      left=0.16 / across, right=1 - 0.04 / across, bottom=0.13 / down, top=1 - 0.13 / down, wspace=0.25, hspace=0.35
+      left=0.16 / across, right=1 - 0.04 / across, bottom=0.13 / down, top=1 - 0.13 / down, wspace=0.25,
+      hspace=0.35,
   )
   return figure
 
 
 def comparison(runs: Mapping[str, Records], group: str, baselines: Baselines | None = None) -> Figure:
-  """One panel for each metric of a group (`val/`), one line for each run; dashed where a baseline needs no model."""
-  names = sorted({key for records in runs.values() for record in records for key in record if key.startswith(group)})
+  """One panel for each metric of a group (`val/`), one line for each run; dashed where a baseline needs no
+  model.
+  """
+  keys = {key for records in runs.values() for record in records for key in record}
+  names = sorted(key for key in keys if key.startswith(group))
   down = -(-len(names) // ACROSS)
   figure = style.figure(3.3 * ACROSS, 2.2 * down + 0.4, constrained=True)
   axes = figure.subplots(down, ACROSS, squeeze=False).ravel()

@@ -1,13 +1,15 @@
-"""Methods by tasks in one table: trains or loads every method over several seeds, evaluates each, and continues where it stopped.
+"""Methods by tasks in one table: trains or loads every method over several seeds, evaluates each, and
+continues.
 
-A method is a name of `pdr_jax.methods`, with variants of its configuration behind a colon (`pdr:unsup3d`), or one of the sources that
-nothing is trained for (`random`, `pca`, `pixels`). Every run is a run directory of its own, `METHOD/seed_N`, every finished task a file in
-it.
+A method is a name of `pdr_jax.methods` or a dotted path, with variants of its configuration behind a colon
+(`pdr:unsup3d`), or a representation that nothing is trained for (`random`, `pca`, `pixels`). Every run is a
+run directory of its own, `METHOD/seed_N`, every finished task a file in it.
 """
 
 import json
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -15,80 +17,113 @@ from ml_collections import ConfigDict
 from pdr_jax import config as config_lib
 from pdr_jax import config_checks
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import suite_table
-from pdr_jax.files import write_atomically, write_json
-from pdr_jax.report import curves, figures, heat_map
+from pdr_jax.evaluation import drawing, joined, study_file
+from pdr_jax.evaluation.records import Result, file_name
+from pdr_jax.evaluation.representations import UNTRAINED
+from pdr_jax.evaluation.run import evaluate
+from pdr_jax.evaluation.study_file import Study
+from pdr_jax.files import write_atomically
+from pdr_jax.plots import style
+from pdr_jax.study import table
 from pdr_jax.training import run_dir
 from pdr_jax.training.loop import train
 
-UNTRAINED = ("random", "pca", "pixels")
-WITHOUT_SEED = ("pca", "pixels")  # the same for every seed
-BEST_METRICS = {"simclr": "val/nt_xent"}  # where it is not that of the configuration
+
+class Entry(NamedTuple):
+  """One run of a study: which method, which seed, its configuration and its folder."""
+
+  method: str
+  seed: int
+  run: ConfigDict
+  folder: str
+
+  @property
+  def name(self) -> str:
+    """For messages."""
+    return f"{self.method}, seed {self.seed}"
 
 
-def run_suite(config: ConfigDict, workdir: str, evaluate: Callable[..., dict], say: Callable[[str], None] = print) -> int:
-  """Everything that `config` asks for and `workdir` does not hold yet; `suite.md` and `suite.json` after each run, figures at the end.
+def run_suite(config: ConfigDict, workdir: str, say: Callable[[str], None] = print) -> int:
+  """Everything that `config` asks for and `workdir` does not hold yet.
 
-  Args:
-    config: `methods`, `seeds` (how many representations of each), `run` (a training configuration), `evaluation` (see `evaluation.config`).
-    evaluate: `pdr_jax.evaluate.evaluate`.
+  `suite.md` and `suite.json` are written after each run, figures at the end. `config` has `methods`, `seeds`
+  (how many representations of each), `run` (a training configuration) and `evaluation` (see
+  `evaluation.config`).
 
-  Returns the exit code: 0, or that of a training that a signal stopped. A run that fails (a loss that is not finite) is named in the table
-  and the others go on. Raises `UserError` for a configuration that cannot be, or where every run failed.
+  Returns the exit code: 0, 1 where a task of an evaluation failed, or that of a training that a signal
+  stopped. A run that fails (a loss that is not finite) is named in the table and the others go on. Raises
+  `UserError` for a configuration that cannot be, or where every run failed.
   """
-  configs = {method: configuration(config.run, method) for method in config.methods}
-  for one in configs.values():
-    config_checks.validate(one, jax.device_count())
-  results, failed = {}, {}
-  plan = [(method, seed) for seed in range(config.seeds) for method in config.methods if seed == 0 or method not in WITHOUT_SEED]
-  for number, (method, seed) in enumerate(plan, 1):
-    say(f"[{number} of {len(plan)}] {method}, seed {seed}")
-    folder = os.path.join(workdir, method.replace(":", "_"), f"seed_{seed}")
-    run = configs[method].copy_and_resolve_references()
-    run.seed = seed
+  entries = plan(config, workdir)
+  study, results = Study({}, {}), {}
+  broken = False
+  for number, entry in enumerate(entries, 1):
+    say(f"[{number} of {len(entries)}] {entry.name}")
     try:
-      code = _train(run, folder, method, say)
+      code = _train(entry, say)
       if code:
         say("the suite is stopped: the same command continues from there")
         return code
-      found = evaluate(config.evaluation, folder, method if method in UNTRAINED else "trained", say=say)
-      results.setdefault(method, []).append(found)
+      method = entry.method if entry.method in UNTRAINED else "trained"
+      outcome = evaluate(config.evaluation, entry.folder, method, say=say)
     except UserError as error:
-      say(f"{method}, seed {seed}, failed: {error}")
-      failed[f"{method}, seed {seed}"] = str(error)
+      say(f"{entry.name}, failed: {error}")
+      study.failed[entry.name] = str(error)
+    else:
+      broken |= bool(outcome.failed)
+      study.methods.setdefault(entry.method, []).append(entry.folder)
+      results.setdefault(entry.method, []).append(outcome.results)
+      study.failed.update({f"{entry.name}, {task}": outcome.results[task].failed for task in outcome.failed})
     if results:
-      write(config, workdir, results, failed)
+      write(config, workdir, study, results)
   if not results:
-    raise UserError(f"every run of the suite failed; the first, {next(iter(failed))}: {next(iter(failed.values()))}")
+    name, reason = next(iter(study.failed.items()))
+    raise UserError(f"every run of the suite failed; the first, {name}: {reason}")
   draw(workdir, results)
   say(f"results in {workdir}: suite.md, suite.json and figures/")
-  return 0
+  return 1 if broken else 0
+
+
+def plan(config: ConfigDict, workdir: str) -> list[Entry]:
+  """The runs in their order. Raises `UserError` for a configuration that cannot be."""
+  runs = {method: configuration(config.run, method) for method in config.methods}
+  for run in runs.values():
+    config_checks.validate(run, jax.device_count())
+  entries = []
+  for seed in range(config.seeds):
+    for method, run in runs.items():
+      if seed and method in UNTRAINED and not UNTRAINED[method].seeded:
+        continue  # the same for every seed
+      run = run.copy_and_resolve_references()
+      run.seed = seed
+      folder = os.path.join(workdir, method.replace(":", "_"), f"seed_{seed}")
+      entries.append(Entry(method, seed, run, folder))
+  return entries
 
 
 def configuration(run: ConfigDict, method: str) -> ConfigDict:
-  """The training configuration of a method of the suite."""
-  name, _, variants = method.partition(":")
+  """The training configuration of a method of the study."""
   run = run.copy_and_resolve_references()
-  if name not in UNTRAINED:
-    run.method = name
-  run.train.best_metric = BEST_METRICS.get(name, run.train.best_metric)
+  if method in UNTRAINED:
+    return run
+  name, _, variants = method.partition(":")
   try:
-    return config_lib.variant(run, variants)
-  except ValueError as error:
+    return config_lib.variant(config_lib.for_method(run, name), variants)
+  except (UserError, ValueError) as error:
     raise UserError(f"config.methods: {method}: {error}") from error
 
 
-def _train(run: ConfigDict, folder: str, method: str, say: Callable[[str], None]) -> int:
+def _train(entry: Entry, say: Callable[[str], None]) -> int:
   """Trains where that is not done yet; the exit code."""
-  if method in UNTRAINED:
-    run_dir.check_run(folder, run, say=say)
-    run_dir.record_start(folder, run)
+  if entry.method in UNTRAINED:
+    run_dir.check_run(entry.folder, entry.run, say=say)
+    run_dir.record_start(entry.folder, entry.run)
     return 0
-  if _steps(folder) == run.train.steps:
-    run_dir.check_run(folder, run, say=say)  # of another configuration?
-    say(f"{folder} is trained")
+  if _steps(entry.folder) == entry.run.train.steps:
+    run_dir.check_run(entry.folder, entry.run, say=say)  # of another configuration?
+    say(f"{entry.folder} is trained")
     return 0
-  return train(run, folder).exit_code
+  return train(entry.run, entry.folder).exit_code
 
 
 def _steps(folder: str) -> int | None:
@@ -100,33 +135,31 @@ def _steps(folder: str) -> int | None:
     return None
 
 
-def write(config: ConfigDict, workdir: str, results: dict[str, list[dict]], failed: dict[str, str]) -> None:
-  """The table of what is there so far; `results[method]` has what `evaluate` returned, one for each seed."""
-  rows = suite_table.rows(results)
-  write_json(os.path.join(workdir, "suite.json"), {"rows": rows, "failed": failed, "methods": list(results), "config": _plain(config)})
-  document = suite_table.markdown(rows, list(results), failed, _sizes(config))
-  write_atomically(os.path.join(workdir, "suite.md"), lambda file: file.write(document.encode()))
+def write(config: ConfigDict, workdir: str, study: Study, results: joined.Results) -> None:
+  """The table of what is there so far; `results` are those of the evaluations by method, one for each
+  seed.
+  """
+  rows = joined.rows(results)
+  study_file.write(workdir, study, rows, config.copy_and_resolve_references().to_dict())
+  document = table.markdown(rows, list(results), study.failed, _sizes(config))
+  write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(document.encode()))
 
 
-def draw(workdir: str, results: dict[str, list[dict]]) -> None:
-  """Robustness curves of all methods, and each method's factor matrix, into `figures/`."""
+def draw(workdir: str, results: dict[str, list[dict[str, Result]]]) -> None:
+  """Curves of all methods, and each method's matrices, into `figures/`."""
   folder = os.path.join(workdir, "figures")
-  for kind in ("light", "view"):
-    panels = suite_table.robustness_lines(results, f"robustness/{kind}")
-    if panels:
-      figure = curves.curves(panels, f"probes outside of the training range of {kind}, all features",
-                             across="degrees outside of the training range", upwards="balanced accuracy")
-      figures.save(figure, os.path.join(folder, f"robustness_{kind}.png"))
-  for method, matrix in suite_table.factor_matrices(results).items():
-    figure = heat_map.heat_map(matrix, f"{method}: features (rows) that tell a factor (columns)", label="held-out R2 of a ridge")
-    figures.save(figure, os.path.join(folder, f"factors_{method.replace(':', '_')}.png"))
-
-
-def _plain(config: ConfigDict) -> dict:
-  return config.copy_and_resolve_references().to_dict()
+  for drawn in joined.curves(results):
+    figure = drawing.of_curves(drawn, f"{drawn.figure.title}, all features")
+    style.save(figure, os.path.join(folder, f"{file_name(drawn.task)}.png"))
+  for drawn in joined.matrices(results):
+    figure = drawing.of_matrix(drawn, f"{drawn.method}: {drawn.figure.title}")
+    name = f"{file_name(drawn.task)}_{drawn.method.replace(':', '_')}"
+    style.save(figure, os.path.join(folder, f"{name}.png"))
 
 
 def _sizes(config: ConfigDict) -> str:
   data, training = config.run.data, config.run.train
-  return (f"{data.name}, {data.side} x {data.side}, {training.steps:,} steps of batch {training.batch_size}, "
-          f"{config.seeds} representations, {config.evaluation.seeds} probes of each")
+  return (
+      f"{data.name}, {data.side} x {data.side}, {training.steps:,} steps of batch {training.batch_size}, "
+      f"{config.seeds} representations, {config.evaluation.seeds} probes of each"
+  )

@@ -1,4 +1,6 @@
-"""Gradient descent for the tasks that train a network: segmentation, the supervised bound of depth, fine-tuning."""
+"""Gradient descent for the tasks that train a network: segmentation, the supervised bound of depth,
+fine-tuning.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +28,8 @@ def minimise(
   """The parameters after `count` steps, on all local devices with each batch spread over them; host arrays.
 
   Args:
-    objective: `(params, batch) -> (sum, count)` of a device's share; the loss is the sum over the count of all
-      devices.
+    objective: `(params, batch) -> (sum, count)` of a device's share; the loss is the sum over the count of
+      all devices.
     params: a tree of arrays; those that `tx` gives no update stay.
     batches: of the training split; closed at the end.
     say: gets a line with the loss every 15 seconds.
@@ -51,7 +53,9 @@ def minimise(
       state, loss = run(state, steps.place(next(batches)))
       if step == count or time.monotonic() - said > SAY_EVERY:
         if not float(loss) < float("inf"):
-          raise UserError(f"the loss is no longer finite at step {step}: lower the learning rate of this task")
+          raise UserError(
+              f"the loss is no longer finite at step {step}: lower the learning rate of this task"
+          )
         say(f"  step {step} of {count}, loss {float(loss):.4g}")
         said = time.monotonic()
   finally:
@@ -60,7 +64,9 @@ def minimise(
 
 
 def trained(params: Mapping[str, Any], label: str = "trained") -> dict[str, str]:
-  """Labels for `optax.partition` of a method's variables: its state (batch statistics, codebooks) is always kept."""
+  """Labels for `optax.partition` of a method's variables: its state (batch statistics, codebooks) is always
+  kept.
+  """
   return {name: "kept" if name == "model_state" else label for name in params}
 
 

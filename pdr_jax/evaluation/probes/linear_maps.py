@@ -1,7 +1,8 @@
 """Linear maps from features to logits: converged logistic regression, ridge, and the published Adam probe.
 
-The penalty is chosen on a part of train that the seed holds out, the chosen one is fitted to all of train, and test is
-scored once with it. Seeds therefore differ in the part held out (Adam: in the start and the order of the examples).
+The penalty is chosen on a part of train that the seed holds out, the chosen one is fitted to all of train,
+and test is scored once with it. Seeds therefore differ in the part held out (Adam: in the start and the order
+of the examples).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from pdr_jax.evaluation.probes import logistic, ridge
 from pdr_jax.metrics.samples import split_off
 
-LOGISTIC_L2 = tuple(10 ** (0.5 * i - 5) for i in range(12))  # 1e-5 to 3; of the mean loss on standardised features
+# 1e-5 to 3; of the mean loss on standardised features.
+LOGISTIC_L2 = tuple(10 ** (0.5 * i - 5) for i in range(12))
 # The gradient's norm at which penalties are compared: decisions no longer change. What is kept is solved to
 # `logistic.TOLERANCE`.
 ROUGHLY = 1e-3
@@ -115,7 +117,8 @@ class Solver(NamedTuple):
 
 
 _SELECTION = (
-    "accuracy on the share of train that the seed holds out, of equals the middle one; refitted to all of train; test "
+    "accuracy on the share of train that the seed holds out, of equals the middle one; refitted to all of "
+    "train; test "
     "scored once"
 )
 _STANDARD = "standardised with the mean and deviation of train"

@@ -1,14 +1,15 @@
-"""Logistic regression, binary and multinomial: a whole grid of penalties, example weights and labels in one compiled program.
+"""Logistic regression, binary and multinomial: a whole grid of penalties, example weights and labels in one
+compiled program.
 
 Each problem minimises, over coefficients `w` and an intercept that is not penalised,
 
   mean over examples (weighted) of -log p(label | x)  +  l2 / 2 |w|^2,
 
-which is scikit-learn's `LogisticRegression` with `C = 1 / (l2 * sum of the example weights)`. All problems share the
-features, so that an iteration is two matrix products for all of them. L-BFGS (Liu and Nocedal 1989) runs in the
-eigenbasis of the features' second moments, where the Hessian at the start is diagonal but for the example weights; its
-first step is then nearly Newton's. The penalties are gone through from the strongest to the weakest, each from the
-solution before: weak ones, which take the most iterations, start near their end.
+which is scikit-learn's `LogisticRegression` with `C = 1 / (l2 * sum of the example weights)`. All problems
+share the features, so that an iteration is two matrix products for all of them. L-BFGS (Liu and Nocedal 1989)
+runs in the eigenbasis of the features' second moments, where the Hessian at the start is diagonal but for the
+example weights; its first step is then nearly Newton's. The penalties are gone through from the strongest to
+the weakest, each from the solution before: weak ones, which take the most iterations, start near their end.
 """
 
 import functools
@@ -28,10 +29,11 @@ TOGETHER = 2**21  # logits held by the problems that are solved side by side: bo
 
 
 class Fit(NamedTuple):
-  """Solutions for S rows of example weights and L penalties; T counts labels (binary) or classes (multinomial).
+  """Solutions for S rows of example weights and L penalties; T counts labels (binary) or classes
+  (multinomial).
 
-  `gradient_norm` is the Euclidean norm of the objective's gradient where the solver stopped and `iterations` how many
-  it took, both `[S, L, T]`, for multinomial problems `[S, L]`.
+  `gradient_norm` is the Euclidean norm of the objective's gradient where the solver stopped and `iterations`
+  how many it took, both `[S, L, T]`, for multinomial problems `[S, L]`.
   """
   coefficients: Float[Array, "S L T D"]
   intercepts: Float[Array, "S L T"]
@@ -51,8 +53,8 @@ def fit_binary(
 ) -> Fit:
   """One problem for each row of example weights, penalty and label.
 
-  Features should be standardised; targets are 0 or 1. A problem stops when its gradient's norm is at most `tolerance`,
-  or after `max_iterations`. `l2` may give each label its own: `[L, T]`.
+  Features should be standardised; targets are 0 or 1. A problem stops when its gradient's norm is at most
+  `tolerance`, or after `max_iterations`. `l2` may give each label its own: `[L, T]`.
   """
   path, rows = _solver(features, tolerance, max_iterations), len(weights)
   strengths = jnp.broadcast_to(l2 if l2.ndim == 2 else l2[:, None], (len(l2), targets.shape[1]))
@@ -89,7 +91,9 @@ def fit_multinomial(
 
 
 def _together(problems: int, logits: int) -> int:
-  """How many problems of so many logits are solved side by side: a divisor, as a remainder would be compiled again."""
+  """How many problems of so many logits are solved side by side: a divisor, as a remainder would be compiled
+  again.
+  """
   divisors = (count for count in range(1, problems + 1) if problems % count == 0)
   return max(count for count in divisors if count == 1 or count * logits <= TOGETHER)
 
@@ -113,9 +117,10 @@ def adam_probe(
 ) -> Probe:
   """The published protocol: one linear layer, cross-entropy, Adam, a fixed number of epochs.
 
-  Nothing is selected, nothing has to converge. `targets` are 0 or 1; `exclusive` ones (one-hot) are trained through a
-  softmax, others each through a sigmoid. The layer starts as PyTorch's does, uniform within 1 / sqrt(D). An epoch is a
-  fresh permutation, without what does not fill a batch. The paper does not give the batch size.
+  Nothing is selected, nothing has to converge. `targets` are 0 or 1; `exclusive` ones (one-hot) are trained
+  through a softmax, others each through a sigmoid. The layer starts as PyTorch's does, uniform within 1 /
+  sqrt(D). An epoch is a fresh permutation, without what does not fill a batch. The paper does not give the
+  batch size.
   """
   optimizer, (examples, width), labels = optax.adam(learning_rate), features.shape, targets.shape[1]
   batch_size = min(batch_size, examples)
@@ -192,7 +197,8 @@ def _solver(features, tolerance: float, max_iterations: int):
 
     with jax.default_matmul_precision("highest"):
       coefficients, _, slope, _, count = jax.lax.while_loop(unfinished, step, start())
-      return coefficients, Fit(coefficients[:, :-1] @ basis.T, coefficients[:, -1], jnp.linalg.norm(slope), count)
+      norm = jnp.linalg.norm(slope)
+      return coefficients, Fit(coefficients[:, :-1] @ basis.T, coefficients[:, -1], norm, count)
 
   def path(targets, weights, l2, inverse_link) -> Fit:
     share = jnp.clip((targets * weights[None]).sum(axis=1) / weights.sum(), 1 / examples, 1 - 1 / examples)
@@ -212,8 +218,8 @@ def _solver(features, tolerance: float, max_iterations: int):
 def _line_search(slope_at, slope_here):
   """A step size at which the slope is at most half of what it is here, by secants through both ends.
 
-  The objective is convex: its slope grows with the step. Slopes keep their digits where differences of the objective
-  have lost theirs.
+  The objective is convex: its slope grows with the step. Slopes keep their digits where differences of the
+  objective have lost theirs.
   """
   def unfinished(state):
     _, slope, trials = state

@@ -1,9 +1,8 @@
 """Ridge regression in closed form: one eigendecomposition gives the solutions for a whole grid of penalties.
 
-Each problem minimises, over coefficients `w` and an intercept that is not penalised,
-`mean (y - x w - b)^2 + l2 |w|^2` over the examples, which is scikit-learn's `Ridge` with
-`alpha = l2 * number of examples`. In NumPy's float64: there is no iteration to speed up, and small penalties need the
-digits.
+Each problem minimises, over coefficients `w` and an intercept that is not penalised, `mean (y - x w - b)^2 +
+l2 |w|^2` over the examples, which is scikit-learn's `Ridge` with `alpha = l2 * number of examples`. In
+NumPy's float64: there is no iteration to speed up, and small penalties need the digits.
 """
 
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pdr_jax.metrics.samples import split_off, standardize
 
 L2 = tuple(10 ** (0.5 * i - 3) for i in range(12))  # 1e-3 to 300: what probes choose from
 HELD_OUT = 0.2
+SELECTION = "R2 on the share of train that the seed holds out; refitted to all of train; test scored once"
 
 
 class Fit(NamedTuple):
@@ -58,8 +58,8 @@ def predict(
 ) -> Prediction:
   """Predictions for test of ridge regressions on standardised features.
 
-  The penalty of each target is the one with the best R2 on a share `held_out` of train that the seed chooses; the
-  solution with it is then fitted to all of train.
+  The penalty of each target is the one with the best R2 on a share `held_out` of train that the seed chooses;
+  the solution with it is then fitted to all of train.
   """
   train, test = standardize(train, test)
   fitted, chosen = split_off(len(train), held_out, seed)

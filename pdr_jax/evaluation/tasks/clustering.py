@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.cluster import AgglomerativeClustering, KMeans
 
-
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
 from pdr_jax.evaluation.features import Features, check, labelled, select, size, subsets
@@ -21,9 +20,9 @@ STARTS = 10  # of k-means, of which the best fit counts
 def clustering(features: Features, label: str, *, seeds: Sequence[int] = range(5)) -> Result:
   """Clusters one split and compares with the classes of a label.
 
-  Nothing is learned from the label but the number of classes. Of more than 6,000 examples the seed draws as many.
-  Ward's method has no randomness otherwise: where nothing is drawn it has one value, without a deviation. Scores are
-  `ward/METRIC` and `kmeans/METRIC` of `metrics.clustering`.
+  Nothing is learned from the label but the number of classes. Of more than 6,000 examples the seed draws as
+  many. Ward's method has no randomness otherwise: where nothing is drawn it has one value, without a
+  deviation. Scores are `ward/METRIC` and `kmeans/METRIC` of `metrics.clustering`.
   """
   check(features, "given", [label])
   features = labelled(features, [label])
@@ -31,7 +30,8 @@ def clustering(features: Features, label: str, *, seeds: Sequence[int] = range(5
   number = len(np.unique(truth))
   if not 1 < number < count:
     raise UserError(
-        f"label {label!r}: {count} examples of {number} class{'es' if number > 1 else ''} cannot be clustered: "
+        f"label {label!r}: {count} examples of {number} class{'es' if number > 1 else ''} cannot be "
+        "clustered: "
         "two classes or more and more examples than classes are needed"
     )
   scores = []

@@ -28,15 +28,16 @@ def groups(features: Features) -> dict[str, list[str]]:
 
 
 def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
-  """Ridge from every subset of blocks to every number of every factor; the penalty is chosen on a part of train.
+  """Ridge from every subset of blocks to every number of every factor; the penalty is chosen on a part of
+  train.
 
   Scores:
-    r2: of a block and a factor, the mean R2 on test over the factor's numbers, each at least 0 (worse than the mean
-      tells nothing). Numbers that do not vary in train are left out.
-    leakage/r2: how much of a factor is readable from the blocks that it does not belong to: the mean of their R2,
-      where a block has the factor's name.
-    disentanglement, completeness, informativeness, mig, sap: of all blocks' single numbers, for factors of at most 16
-      numbers and representations of at most 1,024.
+    r2: of a block and a factor, the mean R2 on test over the factor's numbers, each at least 0 (worse than
+      the mean tells nothing). Numbers that do not vary in train are left out.
+    leakage/r2: how much of a factor is readable from the blocks that it does not belong to: the mean of their
+      R2, where a block has the factor's name.
+    disentanglement, completeness, informativeness, mig, sap: of all blocks' single numbers, for factors of at
+      most 16 numbers and representations of at most 1,024.
 
   Raises `UserError` without a numbered factor.
   """
@@ -72,7 +73,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
       "subsets": {name: list(subset) for name, subset in subsets(train.blocks).items()},
       "solver": "ridge, closed form",
       "l2": list(ridge.L2),
-      "selection": "R2 on the share of train that the seed holds out; refitted to all of train; test scored once",
+      "selection": ridge.SELECTION,
   }
   return Result("factors", protocol, tuple(scores), figure=FIGURE)
 
@@ -88,7 +89,8 @@ def _known(train: Features) -> dict[str, list[str]]:
   known = {name: varying[name] for name in order if varying[name]}
   if not known:
     raise UserError(
-        "the data has no factor of known value (light, view): only embedded worlds and sets with such labels have"
+        "the data has no factor of known value (light, view): only embedded worlds and sets with such labels "
+        "have"
     )
   return known
 

@@ -1,4 +1,6 @@
-"""Few labels: classification from n examples of each class, by logistic regression and by nearest neighbours."""
+"""Few labels: classification from n examples of each class, by logistic regression and by nearest
+neighbours.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,9 +34,9 @@ def few_shot(
 ) -> Result:
   """Curves over the number of labels of each class, and nearest neighbours with all of train ("all").
 
-  A draw's n examples are the first n of a random order of each class, so that larger ones contain the smaller. Numbers
-  that the smallest class does not reach are left out and named in the protocol. Features are standardised with all of
-  train, which needs no labels. Scores are `logistic/N/METRIC` and `knn/N/METRIC`.
+  A draw's n examples are the first n of a random order of each class, so that larger ones contain the
+  smaller. Numbers that the smallest class does not reach are left out and named in the protocol. Features are
+  standardised with all of train, which needs no labels. Scores are `logistic/N/METRIC` and `knn/N/METRIC`.
   """
   train, test = classified(train, test, [label])
   labels = train.labels[label]
@@ -110,7 +112,8 @@ def _protocol(
       "selection": "none",
       "solvers": {
           "logistic": f"L-BFGS, mean loss + l2/2 |w|^2 with l2 = {L2}",
-          "knn": f"cosine similarity, min(shots, {NEIGHBOURS}) neighbours, votes weighted by 1 / (1 - similarity)",
+          "knn": f"cosine similarity, min(shots, {NEIGHBOURS}) neighbours, votes weighted by "
+                 "1 / (1 - similarity)",
       },
   }
 
@@ -134,7 +137,9 @@ def nearest_neighbours(
     truth: Int[np.ndarray, " M"],
     neighbours: int,
 ) -> dict[str, float]:
-  """`metrics.classification` of votes of the most similar examples by cosine, weighted by the inverse distance."""
+  """`metrics.classification` of votes of the most similar examples by cosine, weighted by the inverse
+  distance.
+  """
   voters = KNeighborsClassifier(neighbours, weights="distance", metric="cosine").fit(inputs, labels)
   votes = np.zeros((len(held), max(labels.max(), truth.max()) + 1))
   votes[:, voters.classes_] = voters.predict_proba(held)

@@ -1,7 +1,8 @@
-"""Classification with encoders that are trained on: one linear layer on all feature blocks, and the encoders below it.
+"""Classification with encoders that are trained on: one linear layer on all feature blocks, and the encoders
+below it.
 
-As the published probe (cross-entropy, Adam at 2e-4), but nothing is frozen. What `linear` reports for the same labels
-is the frozen half of the comparison.
+As the published probe (cross-entropy, Adam at 2e-4), but nothing is frozen. What `linear` reports for the
+same labels is the frozen half of the comparison.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,13 +52,11 @@ def finetune(
   """One label of several classes through a softmax, or attributes of 0 and 1 each through a sigmoid.
 
   Args:
-    run: the data, and the batch size.
-    train, test: features and labels of the splits; of them the labels are read, and how wide the features are.
-    split: the name of the test split.
-    settings: `steps` of training.
+    run: the data, and the batch size. train, test: features and labels of the splits; of them the labels are
+    read, and how wide the features are. split: the name of the test split. settings: `steps` of training.
 
-  Scores are `finetuned/METRIC` of `metrics.classification`, for attributes the mean over them. Raises `UserError` as
-  `linear` does.
+  Scores are `finetuned/METRIC` of `metrics.classification`, for attributes the mean over them. Raises
+  `UserError` as `linear` does.
   """
   known, tested = classified(train, test, labels)
   counts = [class_count(name, known, tested) for name in labels]
@@ -80,8 +79,9 @@ def finetune(
   titles = {"accuracy": f"{title}, fine-tuned, accuracy"}
   scores = records.of_runs("finetune", title, "all", runs, prefix="finetuned/", headlines=titles)
   scores += records.of_runs("finetune", title, MAJORITY, [{"accuracy": majority}], direction="")
+  kind = "multi-class" if exclusive else "multi-label"
   protocol = {
-      "description": f"classification with encoders trained on, {'multi-class' if exclusive else 'multi-label'}",
+      "description": f"classification with encoders trained on, {kind}",
       "labels": list(labels),
       "train": size(known),
       "test": int(usable.sum()),

@@ -1,8 +1,9 @@
-"""A model's depth against the true one, beside what needs no model and a bound: a network taught with true depth.
+"""A model's depth against the true one, beside what needs no model and a bound: a network taught with true
+depth.
 
-`metrics.geometry` has the measures. The bound is Unsup3D's supervised baseline (Wu et al. 2020, table 2): the depth
-network regresses the true depth at the input view, which it gives directly, without a canonical frame, by the mean
-absolute difference inside the true mask.
+`metrics.geometry` has the measures. The bound is Unsup3D's supervised baseline (Wu et al. 2020, table 2): the
+depth network regresses the true depth at the input view, which it gives directly, without a canonical frame,
+by the mean absolute difference inside the true mask.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +37,8 @@ TITLES = {
     LANDMARKS: "depth, correlation at landmarks",
 }
 KEYS = ("depth", "mask", "weights", "view")  # of the truth, as far as the data has it
-Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]  # a batch to depth at the input view, and its mask
+# A batch to depth at the input view, and its mask.
+Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]
 
 
 def defaults() -> dict[str, Any]:
@@ -55,18 +57,18 @@ def true_depth(
 ) -> Result:
   """SIDE, MAD, relief and depth correlation at the input view, of several predictors.
 
-  These are the model, constant depth, the average true depth and the supervised bound. On sculpted heads also the
-  correlation at landmarks, of all but the constant depth, which has none.
+  These are the model, constant depth, the average true depth and the supervised bound. On sculpted heads also
+  the correlation at landmarks, of all but the constant depth, which has none.
 
   Args:
-    run: the encoders' configuration with the evaluation's data; the bound takes its network, optimiser and seed from
-      there, where it has depth networks.
+    run: the encoders' configuration with the evaluation's data; the bound takes its network, optimiser and
+      seed from there, where it has depth networks.
     split: what is scored.
     settings: `bound_steps` of training for the bound; 0 leaves it out.
 
-  Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true depth and
-  the bound that the model closes: 1 is as good as the bound, negative worse than the average. Raises `UserError`
-  without truth, or for a method without depth.
+  Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true
+  depth and the bound that the model closes: 1 is as good as the bound, negative worse than the average.
+  Raises `UserError` without truth, or for a method without depth.
   """
   spec = pipeline.published(run, representation.reads)
   if "depth" not in spec or "mask" not in spec:
@@ -124,7 +126,9 @@ def _gap(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
 
 
 def gap_closed(average: float, bound: float, model: float) -> float | None:
-  """`(average - model) / (average - bound)` of an error; None where the bound is no better than the average."""
+  """`(average - model) / (average - bound)` of an error; None where the bound is no better than the
+  average.
+  """
   return (average - model) / (average - bound) if average > bound else None
 
 
@@ -201,7 +205,9 @@ def at_landmarks(
     predictors: Mapping[str, Predict],
     key: str = "image",
 ) -> dict[str, float]:
-  """`metrics.landmarks.correlation` of each predictor over the pictures of a world; empty if it has no landmarks."""
+  """`metrics.landmarks.correlation` of each predictor over the pictures of a world; empty if it has no
+  landmarks.
+  """
   from pdr_jax.data.scenes import landmarks as places  # brings in TFDS, slow to import
 
   if world not in places.MODELS:

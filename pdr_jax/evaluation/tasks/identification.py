@@ -33,11 +33,13 @@ CLOSED_SET, VERIFICATION = "identification/closed_set", "identification/verifica
 def closed_set(
     train: Features, test: Features, label: str = "identity", *, seeds: Sequence[int] = range(5)
 ) -> Result:
-  """Names the person in a test picture among those of train, by the nearest class mean and by logistic regression.
+  """Names the person in a test picture among those of train, by the nearest class mean and by logistic
+  regression.
 
-  The nearest mean is that of the largest cosine. Test pictures of people that train does not have are left out. Where
-  train has none of them (people are kept apart), half of each person's test pictures takes the place of train, and the
-  other half is tested. Scores are as in `linear.multi_class`; the nearest mean has no seed and one value.
+  The nearest mean is that of the largest cosine. Test pictures of people that train does not have are left
+  out. Where train has none of them (people are kept apart), half of each person's test pictures takes the
+  place of train, and the other half is tested. Scores are as in `linear.multi_class`; the nearest mean has no
+  seed and one value.
   """
   check(train, "train", [label])
   check(test, "test", [label])
@@ -100,7 +102,8 @@ def halves(features: Features, label: str) -> tuple[Features, Features]:
   many = np.bincount(people)[people] >= 4
   if not many.any():
     raise UserError(
-        f"label {label!r}: no class of the test split is in the train split, and none has four examples to be split "
+        f"label {label!r}: no class of the test split is in the train split, and none has four examples to "
+        "be split "
         "in halves"
     )
   return take(features, many & (turn % 2 == 0)), take(features, many & (turn % 2 == 1))
@@ -112,7 +115,9 @@ def nearest_mean(
     held: Float[np.ndarray, "M D"],
     classes: int,
 ) -> Float[np.ndarray, "M {classes}"]:
-  """Cosine similarity of each example with the mean of each class's unit features; -2 for a class without examples."""
+  """Cosine similarity of each example with the mean of each class's unit features; -2 for a class without
+  examples.
+  """
   unit, cosines = normalize(inputs), np.full((len(held), classes), -2.0)
   present = np.unique(labels)
   means = np.stack([unit[labels == k].mean(axis=0) for k in present])
@@ -131,8 +136,8 @@ def verification(
 ) -> Result:
   """Cosine similarity of pairs of test pictures, of people that train does not have.
 
-  Train only standardises the features. Each seed draws up to 20,000 pairs of the same and as many of different people.
-  Scores are those of `metrics.verification`. Raises `UserError` where no such pair exists.
+  Train only standardises the features. Each seed draws up to 20,000 pairs of the same and as many of
+  different people. Scores are those of `metrics.verification`. Raises `UserError` where no such pair exists.
   """
   check(train, "train", [label])
   check(test, "test", [label])
@@ -142,7 +147,8 @@ def verification(
   people, pictures = np.unique(unseen.labels[label], return_counts=True)
   if len(people) < 2 or pictures.max() < 2:
     raise UserError(
-        f"label {label!r}: verification needs two people that the train split does not have, one of them in two test "
+        f"label {label!r}: verification needs two people that the train split does not have, one of them in "
+        "two test "
         f"pictures; there {'is' if len(people) == 1 else 'are'} {len(people)}: split by person"
     )
   drawn = [pairs(unseen.labels[label], PAIRS, seed) for seed in seeds]
@@ -184,7 +190,8 @@ def pairs(
   order = np.argsort(people, kind="stable")
   starts, sizes = np.unique(people[order], return_index=True, return_counts=True)[1:]
   for same in (True, False):
-    # The i-th picture, in the order of people, pairs with those after it: inside its person's run, or beyond it.
+    # The i-th picture, in the order of people, pairs with those after it: inside its person's run, or beyond
+    # it.
     ends = np.repeat(starts + sizes, sizes)
     after = ends - np.arange(len(people)) - 1 if same else len(people) - ends
     total = int(after.sum())

@@ -1,4 +1,6 @@
-"""Linear classification on frozen features: converged logistic regression, ridge, and the published Adam probe."""
+"""Linear classification on frozen features: converged logistic regression, ridge, and the published Adam
+probe.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -15,7 +17,8 @@ from pdr_jax.metrics.classification import classification
 from pdr_jax.metrics.samples import standardize
 
 MAJORITY = "most frequent class"  # the block of what needs no features
-# Of logits: {group: {metric: value}}; "" is the group of what the task is about, others are single attributes.
+# Of logits: {group: {metric: value}}; "" is the group of what the task is about, others are single
+# attributes.
 Scorer = Callable[[Float[np.ndarray, "M T"]], dict[str, dict[str, float]]]
 
 
@@ -31,8 +34,9 @@ def multi_class(
 ) -> Result:
   """Classes that exclude one another (emotion, identity, make of a car), by softmax.
 
-  The penalty is the one with the best held-out accuracy. Scores are `SOLVER/METRIC` of `metrics.classification`.
-  `task` is what the records are called, `headlines` names the metrics of the logistic regression that studies show.
+  The penalty is the one with the best held-out accuracy. Scores are `SOLVER/METRIC` of
+  `metrics.classification`. `task` is what the records are called, `headlines` names the metrics of the
+  logistic regression that studies show.
   """
   shown = _headlines(label) if headlines is None else headlines
   train, test = classified(train, test, [label])
@@ -40,7 +44,8 @@ def multi_class(
   truth = test.labels[label]
 
   def score(logits: np.ndarray) -> dict[str, dict[str, float]]:
-    # Average precision ranks examples by one class: their probabilities can be compared, logits only within one.
+    # Average precision ranks examples by one class: their probabilities can be compared, logits only within
+    # one.
     return {"": classification(truth, logits.argmax(axis=1), softmax(logits))}
 
   majority = float(np.mean(truth == targets.sum(axis=0).argmax()))
@@ -63,8 +68,8 @@ def multi_label(
 ) -> Result:
   """Attributes that are there or not (0 or 1), each by a sigmoid.
 
-  Each has the penalty with its own best held-out accuracy. Scores are means over the attributes; each attribute's own
-  are in `details["labels"]`.
+  Each has the penalty with its own best held-out accuracy. Scores are means over the attributes; each
+  attribute's own are in `details["labels"]`.
   """
   train, test = classified(train, test, labels)
   for name in labels:
@@ -105,7 +110,9 @@ def _scores(
     label: str,
     headlines: Mapping[str, str],
 ) -> tuple[list[Score], dict, dict]:
-  """The records of every subset and solver; by both, how it was fitted, and the scores of single attributes."""
+  """The records of every subset and solver; by both, how it was fitted, and the scores of single
+  attributes.
+  """
   scores, fits, parts = [], {}, {}
   for block, subset in subsets(train.blocks).items():
     raw = select(train, subset), select(test, subset)
@@ -127,7 +134,10 @@ def _scores(
 
 
 def _headlines(label: str) -> dict[str, str]:
-  return {"accuracy": f"{label}, linear, accuracy", "balanced_accuracy": f"{label}, linear, balanced accuracy"}
+  return {
+      "accuracy": f"{label}, linear, accuracy",
+      "balanced_accuracy": f"{label}, linear, balanced accuracy",
+  }
 
 
 def _lists(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
@@ -136,7 +146,12 @@ def _lists(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
 
 
 def _protocol(
-    train: Features, test: Features, labels: list[str], count: int, seeds: Sequence[int], solvers: Sequence[str]
+    train: Features,
+    test: Features,
+    labels: list[str],
+    count: int,
+    seeds: Sequence[int],
+    solvers: Sequence[str],
 ) -> dict:
   return {
       "labels": labels,

@@ -16,10 +16,11 @@ MEAN = "mean of train"  # the block of what needs no features
 
 
 def regression(train: Features, test: Features, label: str, *, seeds: Sequence[int] = range(5)) -> Result:
-  """Ridge on standardised features; the penalty is the one with the best R2 on a part of train that the seed holds out.
+  """Ridge on standardised features; the penalty is the one with the best R2 on a part of train that the seed
+  holds out.
 
-  Scores are those of `metrics.regression`, in units of the label; the block "mean of train" is what guessing the mean
-  would get. Raises `UserError` where a split has nothing to learn from or to test on.
+  Scores are those of `metrics.regression`, in units of the label; the block "mean of train" is what guessing
+  the mean would get. Raises `UserError` where a split has nothing to learn from or to test on.
   """
   for split, part in (("train", train), ("test", test)):
     check(part, split, [label])
@@ -28,11 +29,14 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
   train, test = labelled(train, [label]), labelled(test, [label])
   for split, part, fewest in (("train", train, 5), ("test", test, 2)):
     if size(part) < fewest:
-      raise UserError(f"label {label!r}: the {split} split has {size(part)} examples of it, and {fewest} are needed")
+      raise UserError(
+          f"label {label!r}: the {split} split has {size(part)} examples of it, and {fewest} are needed"
+      )
   targets, truth = (np.asarray(part.labels[label], np.float64) for part in (train, test))
   if np.ptp(targets) == 0:
     raise UserError(
-        f"label {label!r} has the same value in the whole train split: there is nothing to learn; choose another"
+        f"label {label!r} has the same value in the whole train split: there is nothing to learn; choose "
+        "another"
     )
   guess = regression_metrics.regression(truth, np.full_like(truth, targets.mean()))
   scores, penalties = _of_block(label, MEAN, [guess], {}), {}
@@ -57,7 +61,7 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
       "held_out": ridge.HELD_OUT,
       "solver": "ridge, closed form",
       "l2": list(ridge.L2),
-      "selection": "R2 on the share of train that the seed holds out; refitted to all of train; test scored once",
+      "selection": ridge.SELECTION,
       "standardised": "with the mean and deviation of train",
   }
   return Result(f"regression/{label}", protocol, tuple(scores), {"l2": penalties})
@@ -67,9 +71,8 @@ def _of_block(
     label: str, block: str, runs: Sequence[dict[str, float]], titles: dict[str, str]
 ) -> list[records.Score]:
   scores = records.of_runs("regression", label, block, runs, headlines=titles)
-  return [
-      score._replace(direction="lower") if score.metric == "mean_absolute_error" else score for score in scores
-  ]
+  lower = ("mean_absolute_error",)
+  return [score._replace(direction="lower") if score.metric in lower else score for score in scores]
 
 
 def jobs(context: Context) -> Iterator[Job]:

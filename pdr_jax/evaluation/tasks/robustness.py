@@ -1,4 +1,6 @@
-"""Robustness: probes that learn inside a range of light or viewpoint, tested by how far an image lies outside of it."""
+"""Robustness: probes that learn inside a range of light or viewpoint, tested by how far an image lies outside
+of it.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -53,16 +55,16 @@ def robustness(
   """Logistic regression on train, scored inside the range, and outside of it in bins of `width` degrees.
 
   Args:
-    train, inside: images within the range; `inside` is tested on as the point at 0 degrees.
-    outside, degrees: images beyond it, and by how many degrees; those of 0 or less, or of unknown distance (NaN), do
+    train, inside: images within the range; `inside` is tested on as the point at 0 degrees. outside, degrees:
+    images beyond it, and by how many degrees; those of 0 or less, or of unknown distance (NaN), do
       not count.
     kind: what the range is of, light or view.
     single: attributes (labels of 0 or 1), whose scores are averaged.
     several: labels of several classes, each for itself.
 
-  Scores are `BIN/accuracy` and `BIN/balanced_accuracy`, such as `10-20/accuracy`, placed at the mean distance of the
-  bin's images, and `outside/balanced_accuracy`, the mean over the bins. Bins of fewer than 10 images are left out.
-  Raises `UserError` where no bin is left.
+  Scores are `BIN/accuracy` and `BIN/balanced_accuracy`, such as `10-20/accuracy`, placed at the mean distance
+  of the bin's images, and `outside/balanced_accuracy`, the mean over the bins. Bins of fewer than 10 images
+  are left out. Raises `UserError` where no bin is left.
   """
   bins = _bins(degrees, width)
   if not bins:
@@ -169,7 +171,8 @@ def with_light(features: Features, angles: Sequence[str]) -> Features:
   """The labels `angles`, azimuth and elevation of the light, as the factor light and as `LIGHT_ANGLE`.
 
   Angles are in degrees, 0 is from the camera. The light travels along `light/0` to `light/2`, of length 1
-  (CONVENTIONS.md); `LIGHT_ANGLE`, degrees, is between it and the camera's axis. Missing angles are missing in all.
+  (CONVENTIONS.md); `LIGHT_ANGLE`, degrees, is between it and the camera's axis. Missing angles are missing in
+  all.
   """
   unknown = [name for name in angles if name not in features.labels]
   if unknown or len(angles) != 2:
@@ -206,7 +209,8 @@ def by_light_angle(
   within, outside = take(both, beyond <= 0), take(both, beyond > 0)
   if size(within) < 2 * FEWEST:
     raise UserError(
-        f"config.robustness.inside = {limit:g}: only {size(within)} images have their light within so many degrees"
+        f"config.robustness.inside = {limit:g}: only {size(within)} images have their light within so many "
+        "degrees"
     )
   learned, held_out = split_off(size(within), linear_maps.HELD_OUT, 0)
   return take(within, learned), take(within, held_out), outside, beyond[beyond > 0]

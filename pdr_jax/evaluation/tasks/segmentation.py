@@ -1,7 +1,7 @@
 """Segmentation: a U-Net on a method's feature maps, its encoders from scratch, frozen, fine-tuned.
 
-It reads images and not features: cross-entropy over pixels, Adam at 2e-4 (the published protocol), and scores over the
-whole test split from one summed confusion matrix.
+It reads images and not features: cross-entropy over pixels, Adam at 2e-4 (the published protocol), and scores
+over the whole test split from one summed confusion matrix.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
-
 
 from pdr_jax.data import pipeline
 from pdr_jax.elements import zeros
@@ -58,8 +57,9 @@ def segmentation(
     split: what is tested on.
     settings: `steps` of training, and which of `STARTS`.
 
-  Scores are `START/miou` (over the classes that occur in the test split) and `START/pixel_accuracy`; the IoU of each
-  class is in `details["iou"]`. Raises `UserError` without maps, or for a representation that a U-Net cannot start from.
+  Scores are `START/miou` (over the classes that occur in the test split) and `START/pixel_accuracy`; the IoU
+  of each class is in `details["iou"]`. Raises `UserError` without maps, or for a representation that a U-Net
+  cannot start from.
   """
   encoders = _encoders(representation)
   unknown = [start for start in settings.starts if start not in STARTS]
@@ -96,8 +96,8 @@ def segmentation(
       "batch_size": run.train.batch_size,
       "ignored": IGNORED,
       "selection": "none: the last step",
-      "solvers": f"U-Net, cross-entropy, Adam {LEARNING_RATE:g}; encoders fresh (scratch), kept (frozen) or trained "
-                 "on (finetuned)",
+      "solvers": f"U-Net, cross-entropy, Adam {LEARNING_RATE:g}; encoders fresh (scratch), kept (frozen) or "
+                 "trained on (finetuned)",
   }
   return Result(MAPS, protocol, tuple(scores), {"iou": ious})
 
@@ -118,7 +118,10 @@ def subsets(encoders: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def class_names(run: ConfigDict, representation: Representation) -> tuple[int, tuple[str, ...]]:
-  """How many classes the training maps have, and their names. Raises `UserError` where the data has no maps."""
+  """How many classes the training maps have, and their names.
+
+  Raises `UserError` where the data has no maps.
+  """
   if MAPS not in pipeline.published(run, representation.reads):
     raise UserError("the data has no maps of classes (segmentation)")
   names = tuple(pipeline.describe(run).classes.get(MAPS, ()))
