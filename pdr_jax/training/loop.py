@@ -178,10 +178,10 @@ def take_steps(run: Run, config: ConfigDict) -> bool:
 
 def draw_curves(workdir: str) -> None:
   """Saves the course of every metric as `figures/training_curves.png`."""
-  from pdr_jax.report import figures  # Matplotlib: slow to import
+  from pdr_jax.plots import style, training  # Matplotlib: slow to import
 
-  curves = figures.training_curves(read_metrics(workdir))
-  figures.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
+  curves = training.training_curves(read_metrics(workdir))
+  style.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
 
 
 def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -> None:
