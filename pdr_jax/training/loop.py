@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
@@ -124,7 +125,10 @@ def open_data(config: ConfigDict) -> Data:
   description = pipeline.describe(config).summary()
   if jax.process_index() == 0:
     distributed.meet()
-  return Data(pipeline.train_iterator(config, **place), pipeline.validation_batches(config, **place), description)
+  reads = methods.describe(config.method).reads(config)
+  train = pipeline.train_iterator(config, reads, **place)
+  validation = pipeline.validation_batches(config, reads=reads, **place)
+  return Data(train, validation, description, pipeline.published(config, reads))
 
 
 def open_checkpoints(config: ConfigDict, workdir: str, say: Callable[[str], None]) -> Checkpoints:
@@ -178,10 +182,10 @@ def take_steps(run: Run, config: ConfigDict) -> bool:
 
 def draw_curves(workdir: str) -> None:
   """Saves the course of every metric as `figures/training_curves.png`."""
-  from pdr_jax.report import figures  # Matplotlib: slow to import
+  from pdr_jax.plots import style, training  # Matplotlib: slow to import
 
-  curves = figures.training_curves(read_metrics(workdir))
-  figures.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
+  curves = training.training_curves(read_metrics(workdir))
+  style.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
 
 
 def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -> None:
