@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
@@ -124,9 +125,10 @@ def open_data(config: ConfigDict) -> Data:
   description = pipeline.describe(config).summary()
   if jax.process_index() == 0:
     distributed.meet()
-  return Data(
-    pipeline.train_iterator(config, **place), pipeline.validation_batches(config, **place), description
-  )
+  reads = methods.describe(config.method).reads(config)
+  train = pipeline.train_iterator(config, reads, **place)
+  validation = pipeline.validation_batches(config, reads=reads, **place)
+  return Data(train, validation, description, pipeline.published(config, reads))
 
 
 def open_checkpoints(config: ConfigDict, workdir: str, say: Callable[[str], None]) -> Checkpoints:
@@ -183,11 +185,11 @@ def take_steps(run: Run, config: ConfigDict) -> bool:
 def conclude(summary: dict, config: ConfigDict, workdir: str, run: Run) -> None:
   """Writes `summary.json` and `figures/training_curves.png`, and tells what was learned and where it is."""
   # Matplotlib is slow to import.
-  from pdr_jax.report import figures
+  from pdr_jax.plots import style, training
 
   write_json(os.path.join(workdir, run_dir.SUMMARY), summary)
-  curves = figures.training_curves(read_metrics(workdir))
-  figures.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
+  curves = training.training_curves(read_metrics(workdir))
+  style.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
   report(summary, config.train.best_mode, workdir, run.progress.say)
   run.progress.console.print(summary_table(summary))
 

@@ -208,13 +208,13 @@ def close(resources: Iterable[Any], *, quietly: bool) -> None:
 
 def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> None:
   """Saves what the method shows of some inputs, as `figures/step_00001000.png` and `figures/latest.png`."""
-  from pdr_jax.report import figures  # Matplotlib: slow to import, and the first step need not wait for it
+  from pdr_jax.plots import sheets, style  # Matplotlib: slow to import, and the first step need not wait for it
 
   # One device is enough.
   variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
   columns = jax.device_get(steps.pictures_fn(method)(variables, inputs))
   # A clip is no picture: its method says what there is to see.
   columns = ({"input": inputs} if inputs.ndim == 4 else {}) | columns
-  sheet = figures.decomposition_sheet(columns, title=f"step {step}")
+  sheet = sheets.decomposition_sheet(columns, title=f"step {step}")
   for name in (f"step_{step:08d}.png", "latest.png"):
-    figures.save(sheet, os.path.join(workdir, run_dir.FIGURES, name))
+    style.save(sheet, os.path.join(workdir, run_dir.FIGURES, name))

@@ -13,7 +13,8 @@ from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from support import runs, toy
 
-from pdr_jax import command_line
+from pdr_jax.cli import flags
+from pdr_jax.cli.train import COMMAND
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
 
@@ -128,8 +129,9 @@ def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket
 
 
 def test_the_command_line_takes_buckets_of_google_and_no_others(tmp_path):
+
   def parse(workdir):
-    return command_line.parse(["main", f"--config={CONFIG}", f"--workdir={workdir}"])
+    return flags.parse(COMMAND, ["main", f"--config={CONFIG}", f"--workdir={workdir}"])
 
   assert parse(WORKDIR).workdir == WORKDIR
   assert parse("~/run").workdir == os.path.expanduser("~/run")

@@ -107,7 +107,7 @@ console.log(JSON.stringify([...turns, [...found.position], [...found.indices]]))
 
 
 def stage_rim():
-  from pdr_jax.report import mesh
+  from pdr_jax.exports import mesh
 
   assert f"const RIM = {mesh.RIM};" in page.asset("stage.js")
   return mesh.RIM

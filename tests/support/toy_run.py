@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pdr_jax import command_line
+from pdr_jax.cli import flags
 from pdr_jax.losses import contrastive
 from pdr_jax.methods import Method
 from pdr_jax.training import distributed, loop
@@ -119,4 +119,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  command_line.run(main, __doc__)
+  flags.start(main)
