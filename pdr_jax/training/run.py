@@ -208,7 +208,10 @@ def close(resources: Iterable[Any], *, quietly: bool) -> None:
 
 def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> None:
   """Saves what the method shows of some inputs, as `figures/step_00001000.png` and `figures/latest.png`."""
-  from pdr_jax.plots import sheets, style  # Matplotlib: slow to import, and the first step need not wait for it
+  from pdr_jax.plots import (  # Matplotlib: slow to import, and the first step need not wait for it
+    sheets,
+    style,
+  )
 
   # One device is enough.
   variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
