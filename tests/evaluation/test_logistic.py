@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from pdr_jax.evaluation import logistic
+from pdr_jax.evaluation.probes import logistic
 
 L2 = np.float32([1e-4, 1e-2, 1.0])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from pdr_jax.evaluation import ridge
+from pdr_jax.evaluation.probes import ridge
 
 L2 = (1e-6, 1e-2, 1.0, 100.0)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pdr_jax.evaluation import disentanglement
+from pdr_jax.metrics import disentanglement
 
 
 def world(kind, seed, count=1500):
