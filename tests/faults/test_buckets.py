@@ -5,9 +5,7 @@ import os
 import fsspec
 import numpy as np
 import pytest
-import runs
 import tensorboardX.record_writer
-import toy
 from etils import epath
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
@@ -17,6 +15,7 @@ from pdr_jax.cli import flags
 from pdr_jax.cli.train import COMMAND
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
+from support import runs, toy
 
 WORKDIR = "gs://bucket/some/run"
 CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "quickstart.py")

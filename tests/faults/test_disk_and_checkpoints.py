@@ -13,13 +13,12 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-import runs
 import setproctitle
-import toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
 from pdr_jax.training import step as steps
+from support import runs, toy
 
 
 def train(workdir, config=None, data=None):

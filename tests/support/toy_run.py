@@ -1,6 +1,7 @@
-"""The toy run of tests/training in processes of its own, to be stopped, killed and starved:
+"""The toy run in processes of its own, to be stopped, killed and starved:
 
-  python tests/faults/toy_run.py WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH] [--hang_at=BATCH] [--stop_at=BATCH]
+  PYTHONPATH=tests python -m support.toy_run WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH]
+      [--hang_at=BATCH] [--stop_at=BATCH]
 
 Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number of the process. At its BATCH
 the run hangs in C, or the last process sends itself a SIGTERM.
@@ -14,7 +15,6 @@ import signal
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "training"))
 if __name__ == "__main__":
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   sys.modules["torch"] = None  # TensorBoard's writer would import it, which takes seconds
@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import toy
 
 from pdr_jax.cli import flags
 from pdr_jax.losses import contrastive
 from pdr_jax.methods import Method
 from pdr_jax.training import distributed, loop
+from support import toy
 
 
 def method() -> Method:
@@ -46,7 +46,7 @@ def method() -> Method:
   def init(rng, batch):
     state = plain.init(rng, batch)
     v = jnp.square(state.params["w"])
-    return state.replace(params=state.params | {"v": v}, opt_state={"plain": state.opt_state, "contrast": tx.init(v)})
+    return state.replace(params=state.params | {"v": v}, opt_state=state.opt_state | {"contrast": tx.init(v)})
 
   def update(state, batch, rng, axis_name):
     value, gradient = jax.value_and_grad(contrast)(state.params, batch["image"], axis_name)
@@ -54,9 +54,9 @@ def method() -> Method:
       value, gradient = jax.lax.pmean((value, gradient), axis_name)
     norm = jnp.sqrt(jnp.square(gradient["w"]).sum() + jnp.square(gradient["v"]).sum())
     rest = {name: value for name, value in state.params.items() if name != "v"}
-    new, metrics = plain.update(state.replace(params=rest, opt_state=state.opt_state["plain"]), batch, rng, axis_name)
+    new, metrics = plain.update(state.replace(params=rest, opt_state={"main": state.opt_state["main"]}), batch, rng, axis_name)
     change, moments = tx.update(gradient["v"], state.opt_state["contrast"])
-    params, opt_state = new.params | {"v": state.params["v"] + change}, {"plain": new.opt_state, "contrast": moments}
+    params, opt_state = new.params | {"v": state.params["v"] + change}, new.opt_state | {"contrast": moments}
     metrics = metrics | {"contrast": (value, jnp.ones(())), "contrast_gradient": (norm, jnp.ones(()))}
     return new.replace(params=params, opt_state=opt_state), metrics
 

@@ -1,9 +1,15 @@
-"""Starts toy runs as processes, and reads what they leave behind."""
+"""Toy runs as processes of their own, and what they leave behind.
 
+`local_processes` is the launcher of launch/, which is no package.
+"""
+
+import importlib.util
 import os
 import subprocess
 import sys
 import time
+
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -11,15 +17,31 @@ import orbax.checkpoint as ocp
 
 from pdr_jax.training.metric_log import read_metrics
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-STARTED: list[subprocess.Popen] = []  # what a test leaves running, conftest.py ends
-TOY = [sys.executable, os.path.join(HERE, "toy_run.py")]
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STARTED: list[subprocess.Popen] = []  # what a test leaves running, `no_process_is_left` of faults/conftest.py ends
+TOY = [sys.executable, "-m", "support.toy_run"]
 
 
-def start(command: list[str], output=subprocess.PIPE, **environment: str) -> subprocess.Popen:
-  """One process of its own, stdout and stderr together."""
-  environment = os.environ | environment | {"PYTHONUNBUFFERED": "1"}
-  child = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace")
+def environment(**more: str) -> dict[str, str]:
+  """That of a process which finds `support`, as this one does."""
+  paths = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
+  return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | more
+
+
+def _load(path: str) -> ModuleType:
+  spec = importlib.util.spec_from_file_location("local_processes", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+local_processes = _load(os.path.join(os.path.dirname(TESTS), "launch", "local_processes.py"))
+
+
+def start(command: list[str], output=subprocess.PIPE, **more: str) -> subprocess.Popen:
+  """One process of its own, stdout and stderr together; `more` are variables of its environment."""
+  pipes = dict(stdout=output, stderr=subprocess.STDOUT, text=True, errors="replace")
+  child = subprocess.Popen(command, env=environment(**more), **pipes)
   STARTED.append(child)
   return child
 
@@ -39,13 +61,14 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
   """Every array of a checkpoint by its path, read without any code of ours."""
   found = {}
   with ocp.PyTreeCheckpointer() as reader:
-    for item in ("params", "ema", "rest"):
+    for item in ("params", "ema", "model_state", "rest"):
       folder = os.path.join(os.path.abspath(workdir), "checkpoints", str(step), item)
       if os.path.isdir(folder):
         tree = reader.metadata(folder).item_metadata.tree
         tree = reader.restore(folder, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
         leaves = jax.tree_util.tree_leaves_with_path(tree)
-        found |= {f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}": np.asarray(leaf) for path, leaf in leaves}
+        for path, leaf in leaves:
+          found[f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = np.asarray(leaf)
   return found
 
 

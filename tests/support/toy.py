@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 
 from pdr_jax import config as config_lib
 from pdr_jax.methods import Method, TrainState
+from pdr_jax.training import checkpoints, loop
+from pdr_jax.training import step as steps
 from pdr_jax.training.loop import Data
+from support import runs
 
 SIDE = 4
 
@@ -42,17 +45,17 @@ def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width:
 
   def init(rng, batch):
     params = {"w": jax.random.normal(rng, (batch["image"].shape[-1], width)), "b": jnp.zeros(width)}
-    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state=tx.init(params))
+    return TrainState(step=jnp.zeros((), jnp.int32), params=params, opt_state={"main": tx.init(params)})
 
   def update(state, batch, rng, axis_name):
     loss, grads = loss_and_gradient(state.params, batch, rng, axis_name)
     broken = lambda at: jnp.where(state.step == (-1 if at is None else at), jnp.nan, 0.0)  # the same program, whatever `at` is
     loss = loss + broken(nan_at)
     grads = jax.tree.map(lambda g: g + broken(nan_at) + broken(nan_gradient_at), grads)
-    updates, opt_state = tx.update(grads, state.opt_state)
+    updates, opt_state = tx.update(grads, state.opt_state["main"])
     size = jnp.float32(batch["image"].shape[0])
     size = size if axis_name is None else jax.lax.psum(size, axis_name)
-    state = TrainState(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state)
+    state = TrainState(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state={"main": opt_state})
     return state, {"loss": (loss * size, size), "photometric": (loss * size, size)}
 
   def gradient_norms(state, batch, rng, axis_name):
@@ -67,7 +70,7 @@ def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width:
     metrics = {"val/error": ((error * batch["_mask"]).sum(), valid), "val/distance": (jnp.abs(state.step - 7.0) * valid, valid)}
     return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
-  return Method(init=init, update=update, validate=validate, gradient_norms=gradient_norms, encode=None, decompose=None, render=None)
+  return Method(init=init, update=update, validate=validate, gradient_norms=gradient_norms, encode=None)
 
 
 class Stream:
@@ -101,3 +104,47 @@ def data(batch_size: int = 8) -> Data:
   mask = (np.arange(16) < 12).astype(np.float32)
   batches = [{"image": every[i : i + batch_size], "_mask": mask[i : i + batch_size]} for i in range(0, 16, batch_size)]
   return Data(Stream(batch_size), batches, "toy data")
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def run(workdir, settings: ConfigDict | None = None, **words) -> loop.Result:
+  """Trains in `workdir`; `words` replace the toy's own method and data, or go to `loop.train`."""
+  settings = settings or config()
+  words = dict(method=method(), data=data(settings.train.batch_size)) | words
+  return loop.train(settings, str(workdir), **words)
+
+
+def records(workdir) -> list[dict]:
+  """The lines of metrics.jsonl without speeds."""
+  return runs.records(workdir)
+
+
+def saved_state(workdir):
+  """Everything in the newest checkpoint, arrays as NumPy: its step, the state, what it says of the run."""
+  manager = checkpoints.Checkpoints(str(workdir), keep=2, best_metric="val/error")
+  read = manager.restore_latest(steps.abstract_state(method(), 0, data().validation[0]))
+  manager.close()
+  return read.step, jax.device_get(read.state), read.run
+
+
+class Interrupted(Stream):
+  """Calls `act` while batch `at` (from zero) is drawn.
+
+  That is before step `at`, which uses batch `at - 1`: one batch is read ahead.
+  """
+
+  def __init__(self, batch_size: int, at: int, act):
+    super().__init__(batch_size)
+    self._at, self._act = at, act
+
+  def __next__(self):
+    if self._next == self._at:
+      self._act()
+    return super().__next__()
+
+
+def interrupted(at: int, act) -> Data:
+  """The toy's data, whose training batches call `act` while batch `at` is drawn."""
+  return data()._replace(train=Interrupted(8, at, act))
