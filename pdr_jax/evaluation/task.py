@@ -164,5 +164,5 @@ def _is_binary(train: Features, name: str) -> bool:
 
 def _rare(known: np.ndarray) -> bool:
   """Whether they are those of an attribute with a single example of its rarer value, or none."""
-  return known.max(initial=-1) <= 1 and min(np.sum(known == 0), np.sum(known == 1)) < 2
+  return bool(known.max(initial=-1) <= 1 and min(np.sum(known == 0), np.sum(known == 1)) < 2)
 

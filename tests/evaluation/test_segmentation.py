@@ -111,7 +111,7 @@ def test_from_scratch_means_other_encoders(run):
 def test_maps_of_any_side_and_width_lead_back_to_the_picture(side):
   """Halving, one that does not, and odd widths."""
   def maps(variables, images):
-    fine = images[:, ::2, ::2] * variables["a"]
+    fine = images[:, ::2, ::2] * variables["a"][None, None, None]
     return {"a": [jnp.repeat(fine, 5, axis=-1), fine[:, ::3, ::3], fine.mean(axis=(1, 2))]}
 
   representation = toy_encoder.representation(None, {"a": np.ones(3, np.float32)}, side, feature_maps=maps)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import task
@@ -10,10 +11,10 @@ from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.task import Context
 
 
-def context(labels, missing=None, **asked):
+def context(known, missing=None, **asked):
   config = get_config()
   config.update(asked)
-  labels = {name: np.array(values) for name, values in labels.items()}
+  labels = {name: np.array(values) for name, values in known.items()}
   train = Features({"depth": np.zeros((6, 2), np.float32)}, labels, {}, missing or {})
   return Context(config, config, None, None, train, train, "test", {}, print)
 
@@ -48,7 +49,7 @@ def test_the_default_configuration_has_every_task_and_each_of_its_sections():
   assert set(config.tasks) == {name for name in names if task.find(name).by_default}
   assert list(config.tasks)[0] == "linear" and "finetune" in names and "finetune" not in config.tasks
   for name in names:
-    assert config.get(name, {}) == task.find(name).defaults()
+    assert ConfigDict(config.get(name, {})).to_dict() == task.find(name).defaults()
 
 
 def test_a_task_by_its_dotted_path_is_found_with_its_defaults():

@@ -177,7 +177,7 @@ def average_depth(batches: Iterable[Mapping[str, np.ndarray]]) -> Float[np.ndarr
   for batch in batches:
     depths, counts = more(batch["depth"], batch["mask"] * batch["_mask"][:, None, None])
     depth, count = depth + np.asarray(depths), count + np.asarray(counts)
-  return np.asarray(geometry.average_depth(depth, count))
+  return np.asarray(geometry.average_depth(jnp.asarray(depth), jnp.asarray(count)))
 
 
 def scores_of(predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov: float) -> dict[str, float]:
@@ -215,7 +215,7 @@ def at_landmarks(
 
   @jax.jit
   def measure(batch: dict) -> tuple[Array, dict[str, Array]]:
-    where = locate(batch["weights"], batch["view"], batch[key].shape[1])
+    where = jnp.asarray(locate(batch["weights"], batch["view"], batch[key].shape[1]))
     read = {name: landmarks.read(predict(batch)[0], where[..., :2]) for name, predict in predictors.items()}
     return where[..., 2], read
 
