@@ -1,4 +1,6 @@
-"""The evaluation program: from a run directory and labelled images to tables; errors; what is not done twice."""
+"""The evaluation program: from a run directory and labelled images to tables; errors; what is not done
+twice.
+"""
 
 import os
 import shutil
@@ -40,7 +42,12 @@ def result(run, task, representation=""):
 
 
 def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatch):
-  words = [*WORDS, f"--workdir={run}", "--method=pixels", "--config.tasks=('linear', 'clustering', 'factors')"]
+  words = [
+    *WORDS,
+    f"--workdir={run}",
+    "--method=pixels",
+    "--config.tasks=('linear', 'clustering', 'factors')",
+  ]
   assert program.main(words) == 0
   found = result(run, "linear_colour", "pixels")
   accuracy = score(found, "pixels", "logistic/accuracy")
@@ -52,7 +59,10 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
   capsys.readouterr()
 
   from pdr_jax.evaluation.tasks import linear
-  monkeypatch.setattr(linear, "multi_class", lambda *a, **k: pytest.fail("a finished task was computed again"))
+
+  monkeypatch.setattr(
+    linear, "multi_class", lambda *a, **k: pytest.fail("a finished task was computed again")
+  )
   assert program.main(words) == 0
   assert "linear/colour ..." not in capsys.readouterr().out
   assert open(f"{run}/evaluation/pixels/table.md").read() == table
@@ -60,13 +70,22 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
 
 def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
   """Blocks come from `encode`, depth from `decompose`; nothing asks for the method's name."""
-  words = [*WORDS, f"--workdir={run}", "--config.tasks=('linear', 'geometry', 'segmentation', 'support.toy_task')"]
+  words = [
+    *WORDS,
+    f"--workdir={run}",
+    "--config.tasks=('linear', 'geometry', 'segmentation', 'support.toy_task')",
+  ]
   assert program.main(words) == 0
   found = result(run, "linear_colour")
   assert found.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(found, "depth")
-  assert "true depth" in result(run, "geometry").skipped and "no feature maps" in result(run, "segmentation").skipped
+  assert (
+    "true depth" in result(run, "geometry").skipped
+    and "no feature maps" in result(run, "segmentation").skipped
+  )
   toy = result(run, "toy_task")
-  assert score(toy, "light", "mean").values[0] > 0 and os.path.getsize(f"{run}/evaluation/toy_task.png") > 5000
+  assert (
+    score(toy, "light", "mean").values[0] > 0 and os.path.getsize(f"{run}/evaluation/toy_task.png") > 5000
+  )
   assert "## toy_task" in open(f"{run}/evaluation/table.md").read()
 
 
@@ -75,18 +94,28 @@ def test_what_nothing_is_trained_for(run, name):
   words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
   assert program.main(words) == 0
   found = result(run, "clustering_colour", name)
-  assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {entry.block for entry in found.scores}
+  assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {
+    entry.block for entry in found.scores
+  }
   assert name == "random" or mean(found, "pca", "ward/accuracy") == 1.0
 
 
 def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tmp_path):
   """Brightness tells how far the light is from the camera; inside 25 degrees it is read, beyond it is not."""
-  labelled_folder.write(tmp_path / "lit", columns=lambda i: {
-      "reddish": int(i % 3 == 0), "azimuth": 20 * (i % 4) - 10, "elevation": 5})
+  labelled_folder.write(
+    tmp_path / "lit",
+    columns=lambda i: {"reddish": int(i % 3 == 0), "azimuth": 20 * (i % 4) - 10, "elevation": 5},
+  )
   words = [
-      "evaluate", f"--workdir={run}", "--method=pixels", "--config.seeds=1", "--config.batch_size=8",
-      "--config.robustness.width=20", f"--config.data.path={tmp_path / 'lit'}",
-      "--config.tasks=('factors', 'robustness')", "--config.light_angles=('azimuth', 'elevation')",
+    "evaluate",
+    f"--workdir={run}",
+    "--method=pixels",
+    "--config.seeds=1",
+    "--config.batch_size=8",
+    "--config.robustness.width=20",
+    f"--config.data.path={tmp_path / 'lit'}",
+    "--config.tasks=('factors', 'robustness')",
+    "--config.light_angles=('azimuth', 'elevation')",
   ]
   assert program.main(words) == 0
   for name in ("factors", "robustness_light"):
@@ -97,18 +126,27 @@ def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tm
   assert mean(found, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
 
 
-@pytest.mark.parametrize(("words", "message"), [
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
     (["--method=resnet"], "--method=resnet: must be one of trained, random, pca, pixels"),
     (["--config.tasks=('linaer',)"], "'linaer' is unknown"),
     (["--config.batch_size=3"], "batch_size = 3: must be a multiple"),
     (["--config.checkpoint=9"], "no checkpoint of step 9 in"),
     (["--export=nowhere"], "nowhere is not an export"),
-    (["--export=nowhere", "--method=pca"], "--export and --method exclude each other|--method and --export exclude"),
+    (
+      ["--export=nowhere", "--method=pca"],
+      "--export and --method exclude each other|--method and --export exclude",
+    ),
     (["--config.checkpoint=newest"], "config.checkpoint = newest: must be best, latest"),
-    (["--config.tasks=('regression', 'factors')"],
-     r"nothing to evaluate: none of the tasks regression, factors found .*the train split has colour \(classes\), "
-     r"identity \(classes\), reddish \(classes\)"),
-])
+    (
+      ["--config.tasks=('regression', 'factors')"],
+      r"nothing to evaluate: none of the tasks regression, factors found .*the train split has colour "
+      r"\(classes\), "
+      r"identity \(classes\), reddish \(classes\)",
+    ),
+  ],
+)
 def test_errors_are_one_line(run, words, message):
   with pytest.raises(UserError, match=message) as error:
     program.main(["evaluate", f"--workdir={run}", "--config.batch_size=8", *words])
@@ -119,7 +157,7 @@ def test_a_checkpoint_of_another_model_is_named_by_its_keys():
   have = {"depth": {"kernel": np.zeros((2, 3), np.float32)}, "extra": np.zeros(1, np.float32)}
   want = {"depth": {"kernel": jax.ShapeDtypeStruct((2, 4), np.float32)}}
   with pytest.raises(
-      UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"
+    UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"
   ):
     check_variables(have, want)
 
@@ -139,7 +177,9 @@ def test_a_task_that_fails_leaves_its_trace_and_the_others_go_on(run, capsys):
   assert failed.failed.startswith("ZeroDivisionError: a mistake of two lines (its trace is in ")
   trace = open(f"{run}/evaluation/failing.trace.txt").read()
   assert "in compute" in trace and "ZeroDivisionError" in trace
-  assert not result(run, "toy_task").failed and "failing: failed, ZeroDivisionError" in capsys.readouterr().out
+  assert (
+    not result(run, "toy_task").failed and "failing: failed, ZeroDivisionError" in capsys.readouterr().out
+  )
   assert "Failed: ZeroDivisionError" in open(f"{run}/evaluation/table.md").read()
 
 
@@ -156,9 +196,7 @@ def test_an_older_result_is_computed_again(run):
 def test_untrained_representations_say_what_they_depend_on(run):
   config = run_dir.read_config(run)
   for name, untrained in representations.UNTRAINED.items():
-    first, second = (
-        untrained.create(_seeded(config, seed), run) for seed in (0, 1)
-    )
+    first, second = (untrained.create(_seeded(config, seed), run) for seed in (0, 1))
     images = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
     blocks = [jax.tree.leaves(source.encode(images)) for source in (first, second)]
     same = all(np.array_equal(a, b) for a, b in zip(*blocks, strict=True))

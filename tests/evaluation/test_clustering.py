@@ -17,9 +17,13 @@ WHO = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 30))
 @pytest.mark.parametrize("kind", KINDS)
 def test_sentinels(kind, tmp_path):
   found = through_json(clustering.clustering(clumps(kind, WHO), "who", seeds=range(3)), tmp_path)
-  assert {entry.block for entry in found.scores} == {"depth", "light", "all"} and found.protocol["clusters"] == 3
+  assert {entry.block for entry in found.scores} == {"depth", "light", "all"} and found.protocol[
+    "clusters"
+  ] == 3
   for block in ("depth", "light", "all"):
-    assert len(score(found, block, "kmeans/nmi").values) == 3 and len(score(found, block, "ward/nmi").values) == 1
+    assert (
+      len(score(found, block, "kmeans/nmi").values) == 3 and len(score(found, block, "ward/nmi").values) == 1
+    )
     for solver in ("ward", "kmeans"):
       low, high = (0.99, 1.0) if kind == "perfect" else (-0.05, 0.1)
       assert low <= mean(found, block, f"{solver}/adjusted_rand") <= high
@@ -30,12 +34,14 @@ def test_sentinels(kind, tmp_path):
 
 
 def test_ward_and_what_is_drawn_of_many(monkeypatch):
-  """With more examples than Ward can take each seed draws some: the same for both methods, others for each seed."""
+  """With more examples than Ward can take each seed draws some: the same for both methods, others for each
+  seed.
+  """
   features = one_block(clumps("perfect", WHO))
   features.blocks["depth"] += 4 * np.random.default_rng(1).normal(size=(90, 6)).astype(np.float32)
   monkeypatch.setattr(clustering, "LARGEST", 40)
   found = clustering.clustering(features, "who", seeds=(3, 4))
-  inputs, = standardize(features.blocks["depth"])
+  (inputs,) = standardize(features.blocks["depth"])
   for i, seed in enumerate((3, 4)):
     rows = np.sort(np.random.default_rng(seed).permutation(90)[:40])
     expected = clustering_metrics.clustering(WHO[rows], AgglomerativeClustering(3).fit_predict(inputs[rows]))

@@ -1,4 +1,6 @@
-"""Extraction: every example once, in order, whatever batches and devices; the cache gives back what was computed."""
+"""Extraction: every example once, in order, whatever batches and devices; the cache gives back what was
+computed.
+"""
 
 import numpy as np
 import pytest
@@ -90,6 +92,6 @@ def test_principal_components_against_the_singular_value_decomposition(images):
   found = np.asarray(encode(images)["pca"])
   rows = images.reshape(10, -1).astype(np.float64)
   left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
-  # The sign of a component is free; sums of 48 float32 products of at most 2, and directions that a randomised
-  # solver in float32 finds to a few 1e-6.
+  # The sign of a component is free; sums of 48 float32 products of at most 2, and directions that a
+  # randomised solver in float32 finds to a few 1e-6.
   np.testing.assert_allclose(np.abs(found), np.abs(left[:, :3] * values[:3]), atol=1e-4)

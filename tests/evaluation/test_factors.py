@@ -1,4 +1,6 @@
-"""The factor matrix: a block that holds a factor tells it, one that does not tells nothing, and a duplicate leaks."""
+"""The factor matrix: a block that holds a factor tells it, one that does not tells nothing, and a duplicate
+leaks.
+"""
 
 import numpy as np
 import pytest
@@ -16,22 +18,31 @@ def split(kind, seed, count=400):
   mixing = np.random.default_rng(7).normal(size=(3, 5)), np.random.default_rng(8).normal(size=(2, 5))
   own = light @ mixing[0], view @ mixing[1]
   blocks = {
-      "perfect": {"light": own[0], "view": own[1]},
-      "constant": {"light": np.ones((count, 5)), "view": np.ones((count, 5))},
-      "duplicated": {"light": np.concatenate(own, 1), "view": np.concatenate(own, 1)},
-      "noise": {"light": random.normal(size=(count, 5)), "view": random.normal(size=(count, 5))},
+    "perfect": {"light": own[0], "view": own[1]},
+    "constant": {"light": np.ones((count, 5)), "view": np.ones((count, 5))},
+    "duplicated": {"light": np.concatenate(own, 1), "view": np.concatenate(own, 1)},
+    "noise": {"light": random.normal(size=(count, 5)), "view": random.normal(size=(count, 5))},
   }[kind]
   labels = {f"light/{i}": light[:, i] for i in range(3)} | {f"view/{i}": view[:, i] for i in range(2)}
-  return Features({name: block.astype(np.float32) for name, block in blocks.items()},
-                  labels | {"view/2": np.zeros(count)}, {})
+  return Features(
+    {name: block.astype(np.float32) for name, block in blocks.items()},
+    labels | {"view/2": np.zeros(count)},
+    {},
+  )
 
 
-@pytest.mark.parametrize(("kind", "own", "other"), [
-    ("perfect", (0.99, 1), (0, 0.1)), ("constant", (0, 0.1), (0, 0.1)), ("duplicated", (0.99, 1), (0.99, 1)),
-    ("noise", (0, 0.1), (0, 0.1))])
+@pytest.mark.parametrize(
+  ("kind", "own", "other"),
+  [
+    ("perfect", (0.99, 1), (0, 0.1)),
+    ("constant", (0, 0.1), (0, 0.1)),
+    ("duplicated", (0.99, 1), (0.99, 1)),
+    ("noise", (0, 0.1), (0, 0.1)),
+  ],
+)
 def test_sentinels(kind, own, other, tmp_path):
   found = through_json(factors.factors(split(kind, 0), split(kind, 1)), tmp_path)
-  drawn, = joined.matrices({"": [{"factors": found}]})
+  (drawn,) = joined.matrices({"": [{"factors": found}]})
   assert list(drawn.rows) == ["light", "view", "all"] and list(drawn.rows["all"]) == ["light", "view"]
   for factor, stranger in (("light", "view"), ("view", "light")):
     assert own[0] <= drawn.rows[factor][factor] <= own[1]

@@ -13,10 +13,13 @@ from pdr_jax.evaluation.features import Features
 def example(**changes):
   random = np.random.default_rng(0)
   blocks = {
-      "depth": random.normal(size=(6, 2)).astype(np.float32),
-      "light": random.normal(size=(6, 3)).astype(np.float32),
+    "depth": random.normal(size=(6, 2)).astype(np.float32),
+    "light": random.normal(size=(6, 3)).astype(np.float32),
   }
-  labels = {"emotion": np.array([0, 1, 0, 1, 9, 0], np.int32), "age": np.array([1, 2, 7, 3, 4, 5], np.float64)}
+  labels = {
+    "emotion": np.array([0, 1, 0, 1, 9, 0], np.int32),
+    "age": np.array([1, 2, 7, 3, 4, 5], np.float64),
+  }
   missing = {"emotion": np.arange(6) == 4, "age": np.arange(6) == 2}  # whatever the values there
   return Features(blocks, labels, {"emotion": ("sad", "glad")}, missing)._replace(**changes)
 
@@ -34,13 +37,16 @@ def test_select_is_concatenation_in_the_order_of_the_names():
   np.testing.assert_array_equal(found[:, 3:], features.blocks["depth"])
 
 
-@pytest.mark.parametrize("blocks, expected", [
+@pytest.mark.parametrize(
+  "blocks, expected",
+  [
     (["depth", "albedo", "light"], {"depth": 1, "albedo": 1, "light": 1, "depth+albedo": 2, "all": 3}),
     (["depth", "albedo"], {"depth": 1, "albedo": 1, "depth+albedo": 2}),  # all would be the same again
     (["albedo", "depth"], {"depth": 1, "albedo": 1, "depth+albedo": 2}),
     (["depth", "light"], {"depth": 1, "light": 1, "all": 2}),
     (["latent"], {"latent": 1}),
-])
+  ],
+)
 def test_subsets(blocks, expected):
   found = lib.subsets(dict.fromkeys(blocks))
   assert {name: len(subset) for name, subset in found.items()} == expected
@@ -61,7 +67,9 @@ def test_minus_one_and_nan_are_values_like_others():
   part = example(labels={"age": np.array([-1.0, 2, 3, -1, 5, 6])}, missing={})
   lib.check(part, "val", ["age"])
   assert lib.size(lib.labelled(part, ["age"])) == 6
-  with pytest.raises(UserError, match="label 'emotion' has the class -1 in the val split: classes count from 0"):
+  with pytest.raises(
+    UserError, match="label 'emotion' has the class -1 in the val split: classes count from 0"
+  ):
     lib.check(only(emotion=[0, 1, 0, 1, -1, 0]), "val", ["emotion"])
 
 
@@ -87,19 +95,30 @@ def broken(block, value):
 NOTHING = Features({"depth": np.zeros((0, 4), np.float32)}, {}, {})
 
 
-@pytest.mark.parametrize("features, labels, message", [
+@pytest.mark.parametrize(
+  "features, labels, message",
+  [
     (broken("light", np.nan), [], "block 'light' are NaN or infinite for 1 of 6 examples of the val split"),
     (broken("depth", -np.inf), [], "block 'depth' are NaN or infinite"),
     (NOTHING, [], "the val split has no example"),
     (Features({}, {}, {}), [], "the val split has no example"),
     (example(), ["beard"], "the val split has no label 'beard': it has age, emotion"),
     (example(labels={}, missing={}), ["beard"], "no label 'beard': it has none"),
-    (example(missing={"emotion": np.ones(6, bool)}), ["emotion"],
-     "label 'emotion' is missing for every example of the val split"),
-    (example(labels={"emotion": np.array([0, 0, 1, 1, 0, 0], np.int32)}, missing={"emotion": np.arange(6) == 3}),
-     ["emotion"], "class 'glad' has fewer than 2 examples in"),
+    (
+      example(missing={"emotion": np.ones(6, bool)}),
+      ["emotion"],
+      "label 'emotion' is missing for every example of the val split",
+    ),
+    (
+      example(
+        labels={"emotion": np.array([0, 0, 1, 1, 0, 0], np.int32)}, missing={"emotion": np.arange(6) == 3}
+      ),
+      ["emotion"],
+      "class 'glad' has fewer than 2 examples in",
+    ),
     (only(make=[0, 7, 7, 0, 0, 3]), ["make"], "class '3' has fewer than 2 examples"),
-])
+  ],
+)
 def test_one_clear_line(features, labels, message):
   with pytest.raises(UserError, match=re.escape(message)) as error:
     lib.check(features, "val", labels, examples=2)

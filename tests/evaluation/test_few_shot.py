@@ -50,7 +50,9 @@ def test_draw():
   rows, rank = few_shot.draw(labels, 10, seed=3)
   assert len(set(rows)) == 30
   for n in (1, 4, 10):
-    np.testing.assert_array_equal(np.unique(labels[rows[rank < n]], return_counts=True), [[0, 2, 5], [n, n, n]])
+    np.testing.assert_array_equal(
+      np.unique(labels[rows[rank < n]], return_counts=True), [[0, 2, 5], [n, n, n]]
+    )
   assert set(rows) != set(few_shot.draw(labels, 10, seed=4)[0])
   np.testing.assert_array_equal(rows, few_shot.draw(labels, 10, seed=3)[0])
 
@@ -85,5 +87,7 @@ def test_nearest_neighbours_against_a_loop():
 
 
 def test_too_few_examples_of_a_class():
-  with pytest.raises(UserError, match="smallest class has 30 training examples, fewer than each of the shots 50, 100"):
+  with pytest.raises(
+    UserError, match="smallest class has 30 training examples, fewer than each of the shots 50, 100"
+  ):
     few_shot.few_shot(split("perfect", 0), split("perfect", 1), "who", shots=(50, 100))

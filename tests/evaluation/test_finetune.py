@@ -1,4 +1,6 @@
-"""Fine-tuning: encoders move and learn what the frozen ones could not; labels of the test split meet their pictures."""
+"""Fine-tuning: encoders move and learn what the frozen ones could not; labels of the test split meet their
+pictures.
+"""
 
 import numpy as np
 import pytest
@@ -24,11 +26,11 @@ def colours(count: int, seed: int) -> dict[str, np.ndarray]:
   image[np.arange(count), :, :, who] += 120
   absent = np.arange(count) % 10 == 0
   return {
-      "image": image,
-      "label/who": np.where(absent, (who + 1) % 3, who).astype(np.int32),
-      "missing/who": absent,
-      "label/first": (who == 0).astype(np.int32),
-      "label/last": (who == 2).astype(np.int32),
+    "image": image,
+    "label/who": np.where(absent, (who + 1) % 3, who).astype(np.int32),
+    "missing/who": absent,
+    "label/first": (who == 0).astype(np.int32),
+    "label/last": (who == 2).astype(np.int32),
   }
 
 
@@ -59,7 +61,7 @@ def test_encoders_learn_what_frozen_ones_do_not_show(run, labels):
   settings = get_config().finetune
   settings.steps = 60
   found = finetune.finetune(
-      run, representation, train, test, "validation", labels, settings, seeds=[0], say=lambda line: None
+    run, representation, train, test, "validation", labels, settings, seeds=[0], say=lambda line: None
   )
   accuracy = mean(found, "all", "finetuned/accuracy")
   assert accuracy > 0.95 > mean(found, linear.MAJORITY, "accuracy") + 0.2, found

@@ -1,4 +1,6 @@
-"""The depth of a model beside flat ones and a bound that learns; the share of the gap; what has no depth is said."""
+"""The depth of a model beside flat ones and a bound that learns; the share of the gap; what has no depth is
+said.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,9 @@ SIDE = 32
 
 
 def bowls(count: int, seed: int) -> dict[str, np.ndarray]:
-  """Pictures whose brightness is the depth of a bowl about a drawn centre; beyond a disc there is no truth."""
+  """Pictures whose brightness is the depth of a bowl about a drawn centre; beyond a disc there is no
+  truth.
+  """
   random = np.random.default_rng(seed)
   v, u = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
   centre = random.uniform(-0.4, 0.4, (2, count, 1, 1))
@@ -42,6 +46,7 @@ def run(monkeypatch):
 
 def reading():
   """A method that reads the brightness as it is: its depth is true but for the steps of eight bits."""
+
   def decompose(variables, images):
     depth = (images[..., 0] + 1) * 127.5 / 1000 + 0.9
     return {"depth_at_view": depth, "mask": jnp.ones_like(depth)}
@@ -110,7 +115,10 @@ def test_landmarks_without_padding_and_each_predictor_with_its_own_score():
   true = np.stack([maps[k, places[k, :, 1], places[k, :, 0]] for k in range(6)])
   true[5] = 1e6 * random.normal(size=4)
   located = np.concatenate([places, true[..., None]], axis=-1, dtype=np.float32)
-  predictors = {"right": lambda batch: (jnp.asarray(maps), None), "hollow": lambda batch: (jnp.asarray(-maps), None)}
+  predictors = {
+    "right": lambda batch: (jnp.asarray(maps), None),
+    "hollow": lambda batch: (jnp.asarray(-maps), None),
+  }
   found = task.at_landmarks(lambda weights, view, side: located, [batch], predictors)
   # Correlations of five float32 numbers.
   assert found == {"right": pytest.approx(1, abs=1e-6), "hollow": pytest.approx(-1, abs=1e-6)}

@@ -1,4 +1,6 @@
-"""Identification and verification: sentinels, all pairs that there are, and people who must not be compared."""
+"""Identification and verification: sentinels, all pairs that there are, and people who must not be
+compared.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ def test_closed_set_sentinels(kind, tmp_path):
 
 
 def test_strangers_are_left_out_of_the_closed_set():
-  train, test = (one_block(clumps("perfect", people(*who), who[-1])) for who in ((0, 5, 20, 0), (1, 9, 20, 1)))
+  train, test = (
+    one_block(clumps("perfect", people(*who), who[-1])) for who in ((0, 5, 20, 0), (1, 9, 20, 1))
+  )
   found = identification.closed_set(train, test, "who", seeds=(0, 1))
   assert found.protocol["test"] == 80 and found.protocol["unknown_left_out"] == 80
 
@@ -49,7 +53,11 @@ def test_people_that_train_does_not_have_are_their_own_gallery():
 
 def test_nearest_mean_against_a_loop():
   random = np.random.default_rng(0)
-  inputs, labels, held = random.normal(size=(30, 4)), random.choice([0, 2, 3], 30), random.normal(size=(10, 4))
+  inputs, labels, held = (
+    random.normal(size=(30, 4)),
+    random.choice([0, 2, 3], 30),
+    random.normal(size=(10, 4)),
+  )
   found = identification.nearest_mean(inputs, labels, held, 4)
   for i, example in enumerate(held):
     for k in (0, 2, 3):

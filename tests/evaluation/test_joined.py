@@ -12,20 +12,21 @@ CURVES = Figure("curves", "accuracy", "over degrees", "degrees", "accuracy")
 def evaluation(level: float, shift: float = 0.0, blocks=("depth", "all")):
   """Two tasks: a score a block with a headline, and a curve of two places."""
   plain = [
-      Score("t", "who", block, "s/accuracy", (level, level + 0.2), "higher", headline="who, accuracy")
-      for block in blocks
+    Score("t", "who", block, "s/accuracy", (level, level + 0.2), "higher", headline="who, accuracy")
+    for block in blocks
   ]
   error = Score("t", "who", "model", "error", (level,), "lower", headline="error")
   points = [
-      Score("c", "who", block, f"{name}/accuracy", (level - place / 100,), "higher", place=place + shift)
-      for block in blocks for name, place in (("0", 0.0), ("0-10", 5.0))
+    Score("c", "who", block, f"{name}/accuracy", (level - place / 100,), "higher", place=place + shift)
+    for block in blocks
+    for name, place in (("0", 0.0), ("0-10", 5.0))
   ]
   return {"t": Result("t", {}, (*plain, error)), "c": Result("c/light", {}, tuple(points), figure=CURVES)}
 
 
 RESULTS = {
-    "pdr": [evaluation(0.5), evaluation(0.7, shift=1.0)],
-    "pixels": [evaluation(0.3, blocks=("pixels",))],
+  "pdr": [evaluation(0.5), evaluation(0.7, shift=1.0)],
+  "pixels": [evaluation(0.3, blocks=("pixels",))],
 }
 
 
@@ -45,7 +46,7 @@ def test_rows_have_means_over_representations_and_the_better_side():
 
 def test_curves_join_places_by_name_and_keep_those_of_the_first():
   results = {method: [{"c/light": one["c"]} for one in runs] for method, runs in RESULTS.items()}
-  drawn, = joined.curves(results)
+  (drawn,) = joined.curves(results)
   assert drawn.task == "c/light" and drawn.figure == CURVES
   spread = np.std([0.5, 0.7], ddof=1)
   expected = [(0.0, 0.6, spread), (5.0, 0.55, spread)]
@@ -57,10 +58,12 @@ def test_curves_join_places_by_name_and_keep_those_of_the_first():
 
 def test_matrices_are_means_over_representations():
   def matrix(value):
-    scores = [Score("f", label, block, "r2", (value + i,), "higher")
-              for i, (block, label) in enumerate((("a", "x"), ("a", "y"), ("b", "x")))]
+    scores = [
+      Score("f", label, block, "r2", (value + i,), "higher")
+      for i, (block, label) in enumerate((("a", "x"), ("a", "y"), ("b", "x")))
+    ]
     scores.append(Score("f", "x", "", "leakage/r2", (9.0,), "lower"))
     return {"f": Result("f", {}, tuple(scores), figure=Figure("matrix", "r2", "title"))}
 
-  drawn, = joined.matrices({"pdr": [matrix(0.0), matrix(1.0)]})
+  (drawn,) = joined.matrices({"pdr": [matrix(0.0), matrix(1.0)]})
   assert drawn.method == "pdr" and drawn.rows == {"a": {"x": 0.5, "y": 1.5}, "b": {"x": 2.5}}

@@ -1,4 +1,6 @@
-"""Linear classification: perfect, shuffled and constant features; the choice of the penalty; what is reported."""
+"""Linear classification: perfect, shuffled and constant features; the choice of the penalty; what is
+reported.
+"""
 
 import numpy as np
 import pytest
@@ -73,7 +75,9 @@ def noisy(seed: int):
 
 @pytest.mark.parametrize("solver", ["logistic", "ridge"])
 def test_the_protocol_against_scikit_learn(solver):
-  """Held-out choice, refit on all of train, one look at test: the whole procedure again with scikit-learn's solvers."""
+  """Held-out choice, refit on all of train, one look at test: the whole procedure again with scikit-learn's
+  solvers.
+  """
   train, test = noisy(0), noisy(1)
   found = linear.multi_label(train, test, ["who"], seeds=SEEDS, solvers=[solver])
   penalties = found.details["fit"]["depth"][solver]["l2"]

@@ -40,18 +40,22 @@ def test_the_protocol_against_scikit_learn_and_scipy(tmp_path):
     predicted = model(best, np.arange(120)).predict(held.astype(np.float64))
     # Two closed forms of the same problem in float64: sums of 120 terms of at most 100.
     for metric, expected in (
-        ("mean_absolute_error", mean_absolute_error(truth, predicted)),
-        ("r2", r2_score(truth, predicted)),
-        ("spearman", stats.spearmanr(truth, predicted).statistic),
+      ("mean_absolute_error", mean_absolute_error(truth, predicted)),
+      ("r2", r2_score(truth, predicted)),
+      ("spearman", stats.spearmanr(truth, predicted).statistic),
     ):
       assert score(found, "depth", metric).values[i] == pytest.approx(expected, abs=1e-8)
   guess = np.full(120, target.mean())
-  assert mean(found, regression.MEAN, "mean_absolute_error") == pytest.approx(mean_absolute_error(truth, guess))
+  assert mean(found, regression.MEAN, "mean_absolute_error") == pytest.approx(
+    mean_absolute_error(truth, guess)
+  )
   directions = {entry.metric: entry.direction for entry in found.scores}
   assert directions == {"mean_absolute_error": "lower", "r2": "higher", "spearman": "higher"}
 
 
-@pytest.mark.parametrize("kind, low, high", [("perfect", 0.999, 1.0), ("shuffled", -0.3, 0.2), ("constant", -0.1, 0.0)])
+@pytest.mark.parametrize(
+  "kind, low, high", [("perfect", 0.999, 1.0), ("shuffled", -0.3, 0.2), ("constant", -0.1, 0.0)]
+)
 def test_sentinels(kind, low, high):
   found = regression.regression(ages(kind, 0), ages(kind, 1), "age", seeds=[0])
   assert low <= mean(found, "depth", "r2") <= high
@@ -76,7 +80,9 @@ def test_what_cannot_be_predicted_is_said():
   same = part._replace(labels={"age": np.ones(120)})
   with pytest.raises(UserError, match="same value in the whole train split"):
     regression.regression(same, part, "age")
-  with pytest.raises(UserError, match="NaN or infinite for 1 examples of the test split that are not marked as missing"):
+  with pytest.raises(
+    UserError, match="NaN or infinite for 1 examples of the test split that are not marked as missing"
+  ):
     broken = part._replace(labels={"age": np.where(np.arange(120) == 3, np.nan, 1.0)})
     regression.regression(part, broken, "age")
   few = part._replace(missing={"age": np.arange(120) > 2})

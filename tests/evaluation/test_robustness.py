@@ -1,4 +1,6 @@
-"""Robustness: a probe that is right inside its range and wrong beyond a known angle; bins; light of labelled angles."""
+"""Robustness: a probe that is right inside its range and wrong beyond a known angle; bins; light of labelled
+angles.
+"""
 
 import numpy as np
 import pytest
@@ -25,10 +27,10 @@ def pictures(degrees: np.ndarray, seed: int) -> Features:
 def test_the_curve_falls_where_the_features_turn(tmp_path):
   degrees = np.concatenate([np.random.default_rng(2).uniform(1, 39, 400), [55.0, 56.0, np.nan, 0.0]])
   train, inside, outside = (
-      pictures(np.nan_to_num(each), seed) for seed, each in enumerate((np.zeros(200), np.zeros(60), degrees))
+    pictures(np.nan_to_num(each), seed) for seed, each in enumerate((np.zeros(200), np.zeros(60), degrees))
   )
   found = robustness.robustness(
-      train, inside, outside, degrees, single=["high", "odd"], several=["who"], width=10, seeds=[0, 1]
+    train, inside, outside, degrees, single=["high", "odd"], several=["who"], width=10, seeds=[0, 1]
   )
   found = through_json(found, tmp_path)
   examples = found.protocol["examples"]
@@ -53,7 +55,9 @@ def test_nothing_outside_is_one_line():
 
 
 def test_light_of_labelled_angles_against_rotations():
-  """Azimuth turns the headlight about the vertical (y down), elevation tips it: positive light the left and the top."""
+  """Azimuth turns the headlight about the vertical (y down), elevation tips it: positive light the left and
+  the top.
+  """
   azimuth, elevation = np.array([0, 90, -35, 20, 130]), np.array([0, 0, 20, -40, 10])
   labels = {"a": azimuth.astype(np.int32), "e": elevation.astype(np.int32), "who": np.arange(5)}
   features = Features({}, labels, {}, {"a": np.arange(5) == 2, "who": np.arange(5) == 1})
@@ -76,8 +80,8 @@ def test_pictures_within_the_limit_are_learned_from_or_held_out_and_all_others_l
   number = np.arange(161, dtype=np.int32)
   block = number[:, None].astype(np.float32)
   whole = [
-      Features({"depth": block[rows]}, {LIGHT_ANGLE: angles[rows], "n": number[rows]}, {})
-      for rows in (slice(0, 100), slice(100, 161))
+    Features({"depth": block[rows]}, {LIGHT_ANGLE: angles[rows], "n": number[rows]}, {})
+    for rows in (slice(0, 100), slice(100, 161))
   ]
   learned, inside, outside, degrees = robustness.by_light_angle(*whole, 30.0)
   numbers = [set(part.labels["n"].tolist()) for part in (learned, inside, outside)]

@@ -1,4 +1,6 @@
-"""Segmentation: a U-Net on whatever maps a method gives learns what it can see, and is frozen where it must be."""
+"""Segmentation: a U-Net on whatever maps a method gives learns what it can see, and is frozen where it must
+be.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -45,12 +47,13 @@ def run(monkeypatch):
 
 def source():
   """Grey pictures, two encoders with maps of six channels at sides 8 and 4."""
+
   def fresh(rng):
     return toy_encoder.map_variables(rng, 1)
 
   variables = jax.device_get(fresh(jax.random.key(3)))
   return toy_encoder.representation(
-      None, variables, SIDE, feature_maps=toy_encoder.maps, fresh=fresh, channels=1
+    None, variables, SIDE, feature_maps=toy_encoder.maps, fresh=fresh, channels=1
   )
 
 
@@ -65,12 +68,12 @@ def test_it_learns_what_it_sees(run, monkeypatch):
   monkeypatch.setattr(segmentation, "subsets", lambda encoders: [tuple(encoders)])
   learned, train = [], segmentation.train
   monkeypatch.setattr(
-      segmentation, "train", lambda *arguments: learned.append(train(*arguments)) or learned[-1]
+    segmentation, "train", lambda *arguments: learned.append(train(*arguments)) or learned[-1]
   )
   representation = source()
   asked = settings(120, "finetuned")
   found = segmentation.segmentation(
-      run, representation, "validation", asked, seeds=[0], say=lambda line: None
+    run, representation, "validation", asked, seeds=[0], say=lambda line: None
   )
   miou, iou = mean(found, "a+b", "finetuned/miou"), found.details["iou"]["a+b finetuned"]
   assert miou > 0.6, found
@@ -110,6 +113,7 @@ def test_from_scratch_means_other_encoders(run):
 @pytest.mark.parametrize("side", [12, 14, 28])
 def test_maps_of_any_side_and_width_lead_back_to_the_picture(side):
   """Halving, one that does not, and odd widths."""
+
   def maps(variables, images):
     fine = images[:, ::2, ::2] * variables["a"][None, None, None]
     return {"a": [jnp.repeat(fine, 5, axis=-1), fine[:, ::3, ::3], fine.mean(axis=(1, 2))]}
@@ -136,7 +140,9 @@ def test_what_cannot_be_segmented_is_said(run, monkeypatch):
 
 
 def test_descent_over_devices_is_descent_over_the_whole_batch(run):
-  """Four devices: the mean of a device's share must not count more than another's where their counts differ."""
+  """Four devices: the mean of a device's share must not count more than another's where their counts
+  differ.
+  """
 
   def objective(params, batch):
     weight = (batch["segmentation"] > 0).astype(jnp.float32)
@@ -149,4 +155,6 @@ def test_descent_over_devices_is_descent_over_the_whole_batch(run):
   batch = next(shuffled())
   weight = batch["segmentation"] > 0
   expected = 0.1 * 2 * batch["image"][..., 0][weight].mean(dtype=np.float64)
-  assert float(found["a"]) == pytest.approx(expected, rel=1e-4, abs=1e-5)  # float32 sums of 2,000 terms of at most 1
+  assert float(found["a"]) == pytest.approx(
+    expected, rel=1e-4, abs=1e-5
+  )  # float32 sums of 2,000 terms of at most 1

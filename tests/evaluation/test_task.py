@@ -20,8 +20,14 @@ def context(known, missing=None, **asked):
 
 
 LABELS = {
-    "smiling": [0, 1, 0, 1, 7, 1], "bald": [0, 0, 0, 0, 1, 7], "always": [1] * 6, "emotion": [0, 1, 2, 0, 1, 1],
-    "identity": [0, 0, 1, 1, 2, 2], "age": np.linspace(0, 1, 6), "light/0": np.linspace(0, 1, 6), "zero": np.zeros(6),
+  "smiling": [0, 1, 0, 1, 7, 1],
+  "bald": [0, 0, 0, 0, 1, 7],
+  "always": [1] * 6,
+  "emotion": [0, 1, 2, 0, 1, 1],
+  "identity": [0, 0, 1, 1, 2, 2],
+  "age": np.linspace(0, 1, 6),
+  "light/0": np.linspace(0, 1, 6),
+  "zero": np.zeros(6),
 }
 MISSING = {"smiling": np.arange(6) == 4, "bald": np.arange(6) == 5}
 
@@ -47,7 +53,7 @@ def test_labels_that_were_asked_for_stay():
 def test_the_default_configuration_has_every_task_and_each_of_its_sections():
   config, names = get_config(), task.names()
   assert set(config.tasks) == {name for name in names if task.find(name).by_default}
-  assert list(config.tasks)[0] == "linear" and "finetune" in names and "finetune" not in config.tasks
+  assert config.tasks[0] == "linear" and "finetune" in names and "finetune" not in config.tasks
   for name in names:
     assert ConfigDict(config.get(name, {})).to_dict() == task.find(name).defaults()
 
@@ -58,11 +64,14 @@ def test_a_task_by_its_dotted_path_is_found_with_its_defaults():
   assert task.section("support.toy_task") == "toy_task"
 
 
-@pytest.mark.parametrize(("name", "message"), [
+@pytest.mark.parametrize(
+  ("name", "message"),
+  [
     ("linaer", "config.tasks: 'linaer' is unknown; choose from linear, regression, few_shot"),
     ("support.nowhere", "'support.nowhere' is unknown"),
     ("support.results", "the module support.results has no TASK"),
-])
+  ],
+)
 def test_what_is_no_task_is_named(name, message):
   with pytest.raises(UserError, match=message):
     task.find(name)

@@ -11,8 +11,12 @@ def test_classification_by_hand():
   found = metrics.classification(truth, predicted, np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.4])[:, None])
   assert found["accuracy"] == pytest.approx(4 / 6)
   assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-  assert found["macro_f1"] == pytest.approx((3 / 4 + 1 / 2) / 2)  # class 0: precision 3/4, recall 3/4; class 1: 1/2, 1/2
-  assert found["average_precision"] == pytest.approx((1 / 1 + 2 / 3) / 2)  # positives are first and third of the ranking
+  assert found["macro_f1"] == pytest.approx(
+    (3 / 4 + 1 / 2) / 2
+  )  # class 0: precision 3/4, recall 3/4; class 1: 1/2, 1/2
+  assert found["average_precision"] == pytest.approx(
+    (1 / 1 + 2 / 3) / 2
+  )  # positives are first and third of the ranking
 
 
 def test_classification_of_several_classes_against_a_loop():
@@ -27,7 +31,7 @@ def test_classification_of_several_classes_against_a_loop():
     recalls.append(right / sum(truth == k))
     f1s.append(2 * right / (sum(truth == k) + sum(predicted == k)))
     ranked = truth[np.argsort(-scores[:, k])] == k
-    precisions.append(np.mean([ranked[:i + 1].mean() for i in np.flatnonzero(ranked)]))
+    precisions.append(np.mean([ranked[: i + 1].mean() for i in np.flatnonzero(ranked)]))
   found = metrics.classification(truth, predicted, scores)
   assert found["accuracy"] == pytest.approx(np.mean(truth == predicted))
   assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
@@ -44,5 +48,10 @@ def test_perfect_and_constant_predictions():
   perfect = metrics.classification(truth, truth, np.eye(3)[truth])
   assert set(perfect.values()) == {1.0}
   constant = metrics.classification(truth, np.zeros_like(truth), np.ones((30, 3)))
-  assert constant["accuracy"] == constant["balanced_accuracy"] == constant["average_precision"] == pytest.approx(1 / 3)
+  assert (
+    constant["accuracy"]
+    == constant["balanced_accuracy"]
+    == constant["average_precision"]
+    == pytest.approx(1 / 3)
+  )
   assert constant["macro_f1"] == pytest.approx(0.5 / 3)

@@ -17,7 +17,9 @@ def test_correlation_is_that_of_scipy():
   predicted, true = depths()
   relative = [depth - depth.mean(axis=1, keepdims=True) for depth in (predicted, true)]
   expected = np.mean([stats.pearsonr(a, b)[0] for a, b in zip(relative[0].T, relative[1].T, strict=True)])
-  assert landmarks.correlation(predicted, true) == pytest.approx(expected, abs=1e-12) and 0.5 < expected < 0.95
+  assert (
+    landmarks.correlation(predicted, true) == pytest.approx(expected, abs=1e-12) and 0.5 < expected < 0.95
+  )
 
 
 def test_sentinels():
@@ -36,5 +38,7 @@ def test_read_is_bilinear():
   pixels = random.uniform(0, 5, (2, 7, 2)).astype(np.float32)
   pixels[0, 0] = -3, 9  # beyond the picture
   for k in range(2):
-    expected = ndimage.map_coordinates(depth[k].astype(np.float64), pixels[k, :, ::-1].T, order=1, mode="nearest")
+    expected = ndimage.map_coordinates(
+      depth[k].astype(np.float64), pixels[k, :, ::-1].T, order=1, mode="nearest"
+    )
     np.testing.assert_allclose(landmarks.read(depth, pixels)[k], expected, atol=1e-5)

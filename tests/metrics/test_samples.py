@@ -30,7 +30,9 @@ def test_a_unit_that_hardly_ever_fires_decides_nothing():
   a, b = standardize(train, test)
   assert not a[:, 0].any() and not b[:, 0].any()
   assert a[:, 1:].std(axis=0) == pytest.approx(1, abs=1e-5)  # sums of 500 float32 squares
-  few, = standardize(np.float32([[0], [0], [0], [0], [1]]))  # of five, one may be a fifth of all there is to know
+  (few,) = standardize(
+    np.float32([[0], [0], [0], [0], [1]])
+  )  # of five, one may be a fifth of all there is to know
   assert few.std() == pytest.approx(1, abs=1e-5)
 
 

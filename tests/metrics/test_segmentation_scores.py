@@ -10,8 +10,12 @@ from pdr_jax.metrics.segmentation import segmentation
 
 def test_segmentation_against_a_loop_over_pixels():
   random = np.random.default_rng(3)
-  truth = random.choice([-1, 0, 1, 3], (4, 6, 6), p=[0.1, 0.5, 0.3, 0.1])  # class 2 does not occur; -1 is unlabelled
-  predicted = np.where(random.uniform(size=truth.shape) < 0.6, np.maximum(truth, 0), random.integers(0, 4, truth.shape))
+  truth = random.choice(
+    [-1, 0, 1, 3], (4, 6, 6), p=[0.1, 0.5, 0.3, 0.1]
+  )  # class 2 does not occur; -1 is unlabelled
+  predicted = np.where(
+    random.uniform(size=truth.shape) < 0.6, np.maximum(truth, 0), random.integers(0, 4, truth.shape)
+  )
   counts = confusion(truth[:2], predicted[:2], 4) + confusion(truth[2:], predicted[2:], 4)
   expected = np.zeros((4, 4), int)
   for t, p in zip(truth.ravel(), predicted.ravel(), strict=True):
@@ -19,7 +23,10 @@ def test_segmentation_against_a_loop_over_pixels():
       expected[t, p] += 1
   np.testing.assert_array_equal(counts, expected)
   known = truth >= 0
-  iou = {k: np.sum(known & (truth == k) & (predicted == k)) / np.sum(known & ((truth == k) | (predicted == k))) for k in (0, 1, 3)}
+  iou = {
+    k: np.sum(known & (truth == k) & (predicted == k)) / np.sum(known & ((truth == k) | (predicted == k)))
+    for k in (0, 1, 3)
+  }
   found = segmentation(counts)
   assert found["iou"] == [pytest.approx(iou[0]), pytest.approx(iou[1]), None, pytest.approx(iou[3])]
   assert found["miou"] == pytest.approx(np.mean(list(iou.values())))
@@ -35,6 +42,8 @@ def test_scores_of_summed_batches_against_scikit_learn():
   np.testing.assert_array_equal(counts, confusion_matrix(truth[known], found[known], labels=range(5)))
   scores = segmentation(counts)
   expected = jaccard_score(truth[known], found[known], labels=[0, 1, 2, 4], average=None)
-  np.testing.assert_allclose([scores["iou"][k] for k in (0, 1, 2, 4)], expected, rtol=1e-12)  # ratios of counts
+  np.testing.assert_allclose(
+    [scores["iou"][k] for k in (0, 1, 2, 4)], expected, rtol=1e-12
+  )  # ratios of counts
   assert scores["iou"][3] is None and scores["miou"] == pytest.approx(expected.mean())
   assert scores["pixel_accuracy"] == pytest.approx(np.mean(truth[known] == found[known]))

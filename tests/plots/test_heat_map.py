@@ -5,7 +5,11 @@ import pytest
 
 from pdr_jax.plots import curves, heat_map
 
-MATRIX = {"depth": {"depth": 0.91, "light": 0.12}, "light": {"depth": 0.23, "light": 0.84}, "all": {"depth": 0.95}}
+MATRIX = {
+  "depth": {"depth": 0.91, "light": 0.12},
+  "light": {"depth": 0.23, "light": 0.84},
+  "all": {"depth": 0.95},
+}
 
 
 def test_numbers_and_frames_stand_in_their_cells():
@@ -16,8 +20,8 @@ def test_numbers_and_frames_stand_in_their_cells():
   assert found == {(0, 0): "0.91", (1, 0): "0.12", (0, 1): "0.23", (1, 1): "0.84", (0, 2): "0.95"}
   assert [label.get_text() for label in axis.get_xticklabels()] == ["depth", "light"]
   frames = [
-      (round(patch.get_x() + patch.get_width() / 2), round(patch.get_y() + patch.get_height() / 2))
-      for patch in axis.patches
+    (round(patch.get_x() + patch.get_width() / 2), round(patch.get_y() + patch.get_height() / 2))
+    for patch in axis.patches
   ]
   assert sorted(frames) == [(0, 0), (1, 1)]
   shown = np.ma.filled(axis.images[0].get_array().astype(float), np.nan)

@@ -43,7 +43,11 @@ def test_sheet_is_a_labelled_grid_of_the_pictures(tmp_path):
 
 
 def test_sheet_takes_what_the_method_has_grey_and_its_own_too():
-  shown = {"sample": np.zeros((2, 4, 4, 1)), "reconstruction": np.zeros((2, 4, 4, 3)), "attention": np.ones((2, 4, 4))}
+  shown = {
+    "sample": np.zeros((2, 4, 4, 1)),
+    "reconstruction": np.zeros((2, 4, 4, 3)),
+    "attention": np.ones((2, 4, 4)),
+  }
   sheet = sheets.decomposition_sheet(shown)
   assert [axis.get_title() for axis in sheet.axes[:3]] == ["reconstruction", "sample", "attention"]
   assert len(sheet.axes) == 6
@@ -54,13 +58,16 @@ def test_maps_share_one_scale_and_pictures_keep_theirs():
   shown = sheets.coloured("depth", depth)
   assert shown.shape == (2, 4, 4, 3) and not np.allclose(shown[0], shown[1], atol=0.1)
   grey = sheets.coloured("input", np.linspace(-1, 1, 16).reshape(1, 4, 4, 1))
-  np.testing.assert_allclose(grey[0, ..., 0].ravel(), np.linspace(0, 1, 16), atol=1e-6)  # float32 of at most 1
+  np.testing.assert_allclose(
+    grey[0, ..., 0].ravel(), np.linspace(0, 1, 16), atol=1e-6
+  )  # float32 of at most 1
 
 
 def test_training_curves_have_a_panel_for_each_metric():
   records = [
-      {"step": 5, "train/loss": 2.0}, {"step": 10, "train/loss": 1.0, "speed/images_per_second": 9.0},
-      {"step": 10, "val/side": 0.1},
+    {"step": 5, "train/loss": 2.0},
+    {"step": 10, "train/loss": 1.0, "speed/images_per_second": 9.0},
+    {"step": 10, "val/side": 0.1},
   ]
   figure = training.training_curves(records)
   panels = {axis.get_title(): axis.lines[0].get_xydata().tolist() for axis in figure.axes if axis.get_title()}
@@ -70,7 +77,10 @@ def test_training_curves_have_a_panel_for_each_metric():
 
 
 def test_a_comparison_has_a_line_for_each_run_and_baseline():
-  runs = {"a": [{"step": 1, "val/side": 2.0, "train/loss": 9.0}], "b": [{"step": 1, "val/side": 3.0}, {"step": 2, "val/side": 1.0}]}
+  runs = {
+    "a": [{"step": 1, "val/side": 2.0, "train/loss": 9.0}],
+    "b": [{"step": 1, "val/side": 3.0}, {"step": 2, "val/side": 1.0}],
+  }
   figure = training.comparison(runs, "val/", {"flat": {"val/side": 2.5}})
   axis = figure.axes[0]
   assert axis.get_title() == "side" and [line.get_ydata()[0] for line in axis.lines] == [2.0, 3.0, 2.5]

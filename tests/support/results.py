@@ -21,8 +21,9 @@ def through_json(result: Result, folder) -> Result:
 def score(result: Result, block: str, metric: str, label: str | None = None) -> Score:
   """The one record of a block and a metric (and a label, where there are several)."""
   matching = [
-      entry for entry in result.scores
-      if (entry.block, entry.metric) == (block, metric) and label in (None, entry.label)
+    entry
+    for entry in result.scores
+    if (entry.block, entry.metric) == (block, metric) and label in (None, entry.label)
   ]
   assert len(matching) == 1, (block, metric, label, len(matching))
   return matching[0]

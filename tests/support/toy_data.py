@@ -8,7 +8,7 @@ from pdr_jax.data import dataset, pipeline
 
 
 def install(
-    monkeypatch, train: dict[str, np.ndarray], validation: dict[str, np.ndarray], classes: Mapping | None = None
+  monkeypatch, train: dict[str, np.ndarray], validation: dict[str, np.ndarray], classes: Mapping | None = None
 ) -> None:
   """Makes `pipeline` open these arrays `[N, ...]`; pictures are uint8 in them and float32 in batches."""
   splits = [dataset.memory_split(arrays) for arrays in (train, validation)]

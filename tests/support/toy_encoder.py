@@ -14,18 +14,23 @@ def reads(side: int, channels: int = 3) -> dict[str, Element]:
   return {"image": Element((side, side, channels), "float32", "image", (-1.0, 1.0))}
 
 
-def representation(encode, variables, side: int, *, feature_maps=None, fresh=None, channels: int = 3) -> Representation:
+def representation(
+  encode, variables, side: int, *, feature_maps=None, fresh=None, channels: int = 3
+) -> Representation:
   """What is evaluated, of functions of `(variables, images)`."""
   method = Method(None, None, None, encode, feature_maps=feature_maps)
   return Representation(
-      "trained", lambda images: encode(variables, images), reads(side, channels), method, variables, fresh, 7
+    "trained", lambda images: encode(variables, images), reads(side, channels), method, variables, fresh, 7
   )
 
 
 def colour_variables(random: np.random.Generator) -> dict:
   """Of `colour`: weights of zero, so that all pictures have the same features."""
   bias = random.uniform(0.1, 1, 4).astype(np.float32)
-  return {"net": {"w": np.zeros((3, 4), np.float32), "b": bias}, "model_state": {"seen": np.zeros(2, np.float32)}}
+  return {
+    "net": {"w": np.zeros((3, 4), np.float32), "b": bias},
+    "model_state": {"seen": np.zeros(2, np.float32)},
+  }
 
 
 def colour(variables: dict, images: jax.Array) -> dict[str, jax.Array]:

@@ -1,4 +1,5 @@
-"""A method of a hundred numbers for pictures of any side, which says what PDR says: depth, albedo, light, view.
+"""A method of a hundred numbers for pictures of any side, which says what PDR says: depth, albedo, light,
+view.
 
 Its name in a configuration is `support.toy_scene`. Nothing of it is right; all of it is cheap.
 """
@@ -22,9 +23,11 @@ BLOCKS = ("depth", "light")
 
 
 def defaults() -> dict:
-  return dict(toy_scene=dict(
+  return dict(
+    toy_scene=dict(
       width=3,  # numbers of a block
-  ))
+    )
+  )
 
 
 def reads(config: ConfigDict) -> dict[str, Element]:
@@ -35,16 +38,17 @@ def reads(config: ConfigDict) -> dict[str, Element]:
 def create(config: ConfigDict) -> Method:
   decompose = partial(_decompose, config=config)
   return Method(
-      init=partial(_init, config=config),
-      update=_update,
-      validate=_validate,
-      encode=partial(_encode, config=config),
-      decompose=decompose,
-      render=_render,
-      pictures=lambda variables, images: {
-          name: value for name, value in decompose(variables, images).items()
-          if name in ("albedo", "depth", "normal", "shading", "reconstruction")
-      },
+    init=partial(_init, config=config),
+    update=_update,
+    validate=_validate,
+    encode=partial(_encode, config=config),
+    decompose=decompose,
+    render=_render,
+    pictures=lambda variables, images: {
+      name: value
+      for name, value in decompose(variables, images).items()
+      if name in ("albedo", "depth", "normal", "shading", "reconstruction")
+    },
   )
 
 
@@ -78,25 +82,40 @@ def _decompose(variables: dict, images: jax.Array, *, config: ConfigDict) -> dic
   v, u = jnp.meshgrid(*[jnp.linspace(-1, 1, side)] * 2, indexing="ij")
   depth = jnp.broadcast_to((1 + 0.05 * (u**2 + v**2))[None], (count, side, side))
   slope = jnp.stack([-0.5 * u, -0.5 * v, jnp.ones_like(u)], axis=-1)
-  normal = jnp.broadcast_to((slope / jnp.linalg.norm(slope, axis=-1, keepdims=True))[None], (count, side, side, 3))
+  normal = jnp.broadcast_to(
+    (slope / jnp.linalg.norm(slope, axis=-1, keepdims=True))[None], (count, side, side, 3)
+  )
   light = jnp.zeros((count, 9)).at[:, 0].set(3.0).at[:, 1].set(features["light"][:, 0])
   shading = jnp.broadcast_to(normal[..., 2], (count, side, side))
   albedo = jnp.broadcast_to(images, (count, side, side, 3))
   return {
-      "depth": depth, "depth_at_view": depth, "albedo": albedo, "light": light, "view": jnp.zeros((count, 6)),
-      "normal": normal, "shading": shading, "canonical": albedo, "reconstruction": albedo,
-      "mask": jnp.ones((count, side, side)),
+    "depth": depth,
+    "depth_at_view": depth,
+    "albedo": albedo,
+    "light": light,
+    "view": jnp.zeros((count, 6)),
+    "normal": normal,
+    "shading": shading,
+    "canonical": albedo,
+    "reconstruction": albedo,
+    "mask": jnp.ones((count, side, side)),
   }
 
 
-def _render(parts: dict, light: jax.Array | None = None, view: jax.Array | None = None) -> dict[str, jax.Array]:
+def _render(
+  parts: dict, light: jax.Array | None = None, view: jax.Array | None = None
+) -> dict[str, jax.Array]:
   image = parts["canonical"] * (1.0 if light is None else 0.5)
   return {"image": image, "mask": jnp.ones(image.shape[:3]), "depth_at_view": parts["depth"]}
 
 
 METHOD = Description(
-    defaults=defaults, rules={"toy_scene.width": at_least(1)}, variants={"narrow": lambda config: None},
-    check=lambda config, devices: None, reads=reads, create=create,
+  defaults=defaults,
+  rules={"toy_scene.width": at_least(1)},
+  variants={"narrow": lambda config: None},
+  check=lambda config, devices: None,
+  reads=reads,
+  create=create,
 )
 
 

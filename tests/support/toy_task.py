@@ -1,4 +1,7 @@
-"""A task in one file: how far the features lie from the origin. No other file knows it; its dotted path finds it."""
+"""A task in one file: how far the features lie from the origin.
+
+No other file knows it; its dotted path finds it.
+"""
 
 from collections.abc import Iterator
 
@@ -12,7 +15,7 @@ from pdr_jax.evaluation.task import Context, Job, Task
 def defaults() -> dict[str, float]:
   """The section of the evaluation's configuration."""
   return dict(
-      scale=2.0,  # what lengths are multiplied by
+    scale=2.0,  # what lengths are multiplied by
   )
 
 
@@ -21,9 +24,13 @@ def lengths(context: Context) -> Result:
   scores = []
   for block, subset in subsets(context.test.blocks).items():
     length = np.linalg.norm(select(context.test, subset), axis=1).mean() * context.settings.scale
-    scores.append(Score("toy_task", "length", block, "mean", (float(length),), "lower", headline="toy, length"))
+    scores.append(
+      Score("toy_task", "length", block, "mean", (float(length),), "lower", headline="toy, length")
+    )
   protocol = {"description": "lengths of features", "test": size(context.test)}
-  return Result("toy_task", protocol, tuple(scores), figure=Figure("matrix", "mean", "lengths", upwards="length"))
+  return Result(
+    "toy_task", protocol, tuple(scores), figure=Figure("matrix", "mean", "lengths", upwards="length")
+  )
 
 
 def jobs(context: Context) -> Iterator[Job]:
