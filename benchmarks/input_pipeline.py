@@ -59,9 +59,10 @@ def step(config, seconds: float) -> float:
   """The quickstart's training step on a batch that is on the device already."""
   import jax
 
-  from pdr_jax import main, methods
+  from pdr_jax import methods
+  from pdr_jax.cli.compilation_cache import cache_compilations
   from pdr_jax.training import step as steps
-  main.cache_compilations(jax)
+  cache_compilations()
   method, batch = methods.create(config), next(pipeline.train_iterator(config))
   state, placed = steps.initial_state(method, 0, batch), steps.place(batch)
   update, root = steps.update_fn(method), steps.stream(0, "update")

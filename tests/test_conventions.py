@@ -12,7 +12,7 @@ import pytest
 from support import render_oracles as oracle
 from support.tolerances import rounding
 
-from pdr_jax.evaluation import geometry
+from pdr_jax.metrics import geometry
 from pdr_jax.render import camera, depth_mesh, lighting, reproject, warp
 from pdr_jax.render.rasterize import rasterize
 

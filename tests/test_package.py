@@ -12,7 +12,7 @@ import sys
 import pytest
 
 import pdr_jax
-from pdr_jax.config import VARIANTS, base
+from pdr_jax.config import base, variants
 from pdr_jax.config_checks import flatten, validate
 
 ROOT = pathlib.Path(pdr_jax.__file__).parents[1]

@@ -172,12 +172,11 @@ def test_features_of_one_block_stand_for_all():
 
 
 def test_the_suite_files_are_configurations():
-  from pdr_jax import command_line
+  from pdr_jax.cli import configurations
 
   for name, data in (("", "people"), (":cars", "embedded_cars"), (":celeb_a", "image_folder"), (":folder", "image_folder")):
     overrides = ["--config.run.train.steps=5", "--config.evaluation.seeds=2"]
-    read = command_line.parse(["evaluate", f"--config=configs/eval/suite.py{name}", "--workdir=x", *overrides]).config
+    _, words = configurations.split_words(overrides)
+    read = configurations.resolve(f"configs/eval/suite.py{name}", words)
     assert read.run.data.name == data and read.run.train.steps == 5 and read.evaluation.seeds == 2
-  assert command_line.parse(["evaluate", "--config=configs/eval/yale_b.py", "--workdir=x"]).config.identity == "subject"
-  options, rest = program._take(["evaluate", "--suite", "a.py", "--workdir=b", "--config.suite=1"], "suite", "method")
-  assert options == {"suite": "a.py"} and rest == ["evaluate", "--workdir=b", "--config.suite=1"]
+  assert configurations.load("configs/eval/yale_b.py").identity == "subject"

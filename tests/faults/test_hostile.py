@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 import pdr_jax
-from pdr_jax import command_line, config
+from pdr_jax import config
+from pdr_jax.cli import configurations
 from pdr_jax.config_checks import flatten, validate
 from pdr_jax.data import decode, image_folder, labels
 from pdr_jax.errors import UserError
@@ -179,7 +180,7 @@ def test_an_override_is_taken_or_one_line(tmp_path, key, value):
   if not file.exists():
     file.write_text("from pdr_jax.config import base\ndef get_config(variant=''):\n  return base()\n")
   try:
-    parsed = command_line.parse(["main", "--config", str(file), "--workdir", "w", f"--config.{key}={value}"]).config
+    parsed = configurations.resolve(str(file), [configurations.Override(key, value)])
     validate(parsed, 4)
   except UserError as error:
     assert str(error)

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from pdr_jax.report import mesh
+from pdr_jax.exports import mesh
 
 SIDE, FOV, RIM = 16, 10.0, 2
 IMPORTERS = {  # of Blender 3.4; in parentheses later ones
