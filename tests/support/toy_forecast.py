@@ -13,7 +13,12 @@ from ml_collections import ConfigDict
 from pdr_jax.elements import Element, ElementSpec
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.methods.contract import (
-    MODEL_STATE, Description, FirstStage, Method, TrainState, inference_variables,
+  MODEL_STATE,
+  Description,
+  FirstStage,
+  Method,
+  TrainState,
+  inference_variables,
 )  # fmt: skip
 from pdr_jax.methods.shared import gradient_step, optimizer
 
