@@ -1,4 +1,5 @@
-"""The pictures that `decompose` is given: files, folders and zips, without what an earlier start has written."""
+"""The pictures that `decompose` is given: files, folders and zips, without what an earlier start has written.
+"""
 
 import collections
 import functools
@@ -30,9 +31,9 @@ class Picture(NamedTuple):
 def find(places: Sequence[str], out: str) -> list[Picture]:
   """The pictures in the files, folders and zips named, without those that an earlier start has written.
 
-  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files that
-  are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go to one
-  folder.
+  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files
+  that are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go
+  to one folder.
   """
   entries = []  # (title, how to open it, name relative to the place)
   for place in places:
@@ -54,12 +55,14 @@ def find(places: Sequence[str], out: str) -> list[Picture]:
   stems = [os.path.splitext(name)[0] for name in names]
   uses = collections.Counter(stems)
   pictures = [
-      Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
-      for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
+    Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
+    for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
   ]
   target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
   if count > 1:
-    raise UserError(f"two pictures would go to {target}: name their folders one at a time, each with its own --out")
+    raise UserError(
+      f"two pictures would go to {target}: name their folders one at a time, each with its own --out"
+    )
   return pictures
 
 
@@ -112,7 +115,7 @@ def write_manifest(out: str, targets: Sequence[str], files: Sequence[str]) -> No
 
 
 def batches(
-    pictures: Sequence[Picture], side: int, crop: tuple[int, ...]
+  pictures: Sequence[Picture], side: int, crop: tuple[int, ...]
 ) -> Iterator[tuple[list[Picture], np.ndarray]]:
   """Pictures that can be used, with their images `[B,S,S,3]` in [-1, 1]; the others are named on stderr.
 

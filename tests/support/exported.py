@@ -33,11 +33,15 @@ def random_variables(config: ConfigDict) -> dict:
     return methods.inference_variables(method.init(key, example))
 
   once = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
-  return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), once(jax.random.key(3)))
+  return jax.tree.map(
+    lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), once(jax.random.key(3))
+  )
 
 
 def write_run(workdir: str, config: ConfigDict, variables: dict) -> None:
-  """A run directory with one checkpoint of step 7, whose scores are 0.5 for the model and 0.8 for constant depth."""
+  """A run directory with one checkpoint of step 7, whose scores are 0.5 for the model and 0.8 for constant
+  depth.
+  """
   run_dir.record_start(workdir, config)
   checkpoints = Checkpoints(workdir, keep=1, best_metric=config.train.best_metric)
   state = TrainState(step=jax.numpy.int32(STEP), params=jax.tree.map(jax.numpy.asarray, variables))
