@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
+from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
 
 import pdr_jax
 from pdr_jax.config import base

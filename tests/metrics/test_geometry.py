@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
+from support import render_oracles as oracle
 
 from pdr_jax.metrics import geometry
 

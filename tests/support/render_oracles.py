@@ -1,4 +1,6 @@
-"""Slow, obvious renderers in NumPy float64, written from CONVENTIONS.md and sharing no code with the package."""
+"""Slow, obvious renderers in NumPy float64, written from CONVENTIONS.md and sharing no code with the
+package.
+"""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -12,7 +14,8 @@ def focal_length(side, fov=10.0):
 
 
 def rotation(view):
-  return Rotation.from_euler("xyz", np.asarray(view, np.float64)[:3]).as_matrix()  # extrinsic: about x, then y, then z
+  # extrinsic: about x, then y, then z
+  return Rotation.from_euler("xyz", np.asarray(view, np.float64)[:3]).as_matrix()
 
 
 def to_camera(points, view):
@@ -28,7 +31,12 @@ def surface(depth, fov=10.0, widen=0.0):
   side = depth.shape[0]
   f, c = focal_length(side, fov), (side - 1) / 2
   at = [-widen, *range(1, side - 1), side - 1 + widen]
-  return np.array([[[(at[u] - c) / f * depth[v, u], (at[v] - c) / f * depth[v, u], depth[v, u]] for u in range(side)] for v in range(side)])
+  return np.array(
+    [
+      [[(at[u] - c) / f * depth[v, u], (at[v] - c) / f * depth[v, u], depth[v, u]] for u in range(side)]
+      for v in range(side)
+    ]
+  )
 
 
 def triangles(points):
@@ -43,10 +51,13 @@ def triangles(points):
 
 
 def cast_rays(corners, side, fov=10.0, slack=0.0):
-  """Depth [S,S] of the nearest triangle that each pixel's ray meets, infinity where there is none, and the smallest barycentric there."""
+  """Depth [S,S] of the nearest triangle that each pixel's ray meets, infinity where there is none, and the
+  smallest barycentric there.
+  """
   f, c = focal_length(side, fov), (side - 1) / 2
   depth, clearance = np.full((side, side), np.inf), np.full((side, side), np.inf)
-  normal_system = np.linalg.inv(np.swapaxes(corners, 1, 2))  # ray * z = sum of corner * weight, weights sum to one
+  # ray * z = sum of corner * weight, weights sum to one
+  normal_system = np.linalg.inv(np.swapaxes(corners, 1, 2))
   for v in range(side):
     for u in range(side):
       ray = np.array([(u - c) / f, (v - c) / f, 1.0])
@@ -98,7 +109,9 @@ def warp(image, depth_at_view, view, fov=10.0):
 
 
 def real_harmonics(directions):
-  """[N,9] real spherical harmonics without Condon-Shortley phase, from SciPy's complex ones (which have it)."""
+  """[N,9] real spherical harmonics without Condon-Shortley phase, from SciPy's complex ones (which have
+  it).
+  """
   x, y, z = np.moveaxis(np.asarray(directions, np.float64), -1, 0)
   theta, phi = np.arccos(np.clip(z, -1, 1)), np.arctan2(y, x)
   columns = []

@@ -1,4 +1,6 @@
-"""The five networks in PyTorch, written out as Unsup3D's (side 64), and the mapping of their weights onto ours: an independent oracle."""
+"""The five networks in PyTorch, written out as Unsup3D's (side 64), and the mapping of their weights onto
+ours: an independent oracle.
+"""
 
 import numpy as np
 import torch
@@ -49,9 +51,17 @@ class TorchVectorEncoder(nn.Module):
   def __init__(self, outputs, nf):
     super().__init__()
     self.trunk = nn.Sequential(
-        nn.Conv2d(3, nf, 4, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(nf, nf * 2, 4, 2, 1, bias=False), nn.ReLU(),
-        nn.Conv2d(nf * 2, nf * 4, 4, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(nf * 4, nf * 8, 4, 2, 1, bias=False), nn.ReLU(),
-        nn.Conv2d(nf * 8, nf * 8, 4, 1, 0, bias=False), nn.ReLU())
+      nn.Conv2d(3, nf, 4, 2, 1, bias=False),
+      nn.ReLU(),
+      nn.Conv2d(nf, nf * 2, 4, 2, 1, bias=False),
+      nn.ReLU(),
+      nn.Conv2d(nf * 2, nf * 4, 4, 2, 1, bias=False),
+      nn.ReLU(),
+      nn.Conv2d(nf * 4, nf * 8, 4, 2, 1, bias=False),
+      nn.ReLU(),
+      nn.Conv2d(nf * 8, nf * 8, 4, 1, 0, bias=False),
+      nn.ReLU(),
+    )
     self.head = nn.Conv2d(nf * 8, outputs, 1, bias=False)
 
   def forward(self, images):
@@ -80,15 +90,52 @@ class TorchConfidence(nn.Module):
     return self.pixel(x), self.feature(x)
 
 
-_ENCODER = [f"encoder/{n}" for n in ("down0", "down0_norm", "down1", "down1_norm", "down2", "down2_norm", "down3", "bottleneck")]
+_ENCODER = [
+  f"encoder/{n}"
+  for n in ("down0", "down0_norm", "down1", "down1_norm", "down2", "down2_norm", "down3", "bottleneck")
+]
 # Our layers in the order in which PyTorch's modules() lists theirs.
 ORDER = {
-    TorchAutoencoder: _ENCODER + [f"decoder/{n}" for n in (
-        "expand", "expand_conv", "up0", "up0_norm", "up0_conv", "up0_conv_norm", "up1", "up1_norm", "up1_conv", "up1_conv_norm",
-        "up2", "up2_norm", "up2_conv", "up2_conv_norm", "final0", "final0_norm", "final1", "final1_norm", "head")],
-    TorchVectorEncoder: [f"encoder/{n}" for n in ("down0", "down1", "down2", "down3", "bottleneck")] + ["head"],
-    TorchConfidence: _ENCODER + ["expand", "up0", "up0_norm", "up1", "up1_norm", "feature_head", "up2", "up2_norm", "up3", "up3_norm",
-                                 "pixel_head"],
+  TorchAutoencoder: _ENCODER
+  + [
+    f"decoder/{n}"
+    for n in (
+      "expand",
+      "expand_conv",
+      "up0",
+      "up0_norm",
+      "up0_conv",
+      "up0_conv_norm",
+      "up1",
+      "up1_norm",
+      "up1_conv",
+      "up1_conv_norm",
+      "up2",
+      "up2_norm",
+      "up2_conv",
+      "up2_conv_norm",
+      "final0",
+      "final0_norm",
+      "final1",
+      "final1_norm",
+      "head",
+    )
+  ],
+  TorchVectorEncoder: [f"encoder/{n}" for n in ("down0", "down1", "down2", "down3", "bottleneck")] + ["head"],
+  TorchConfidence: _ENCODER
+  + [
+    "expand",
+    "up0",
+    "up0_norm",
+    "up1",
+    "up1_norm",
+    "feature_head",
+    "up2",
+    "up2_norm",
+    "up3",
+    "up3_norm",
+    "pixel_head",
+  ],
 }
 
 
@@ -109,7 +156,9 @@ def _nest(flat):
 
 
 def convert(module, read=lambda parameter: parameter):
-  """Flax parameters `{"params": ...}` of a PyTorch network; `read=lambda p: p.grad` converts its gradients instead."""
+  """Flax parameters `{"params": ...}` of a PyTorch network; `read=lambda p: p.grad` converts its gradients
+  instead.
+  """
   flat = {}
   for path, layer in layers(module).items():
     weight = read(layer.weight).detach().numpy()
