@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import exported_clips
 from support.exported import SIDE, STEP, small_config
+from support.programs import compiled
 
 import pdr_jax
 from pdr_jax import config as config_lib
@@ -75,11 +76,6 @@ def images(count, seed=0):
 def clips(count):
   shape = (count, exported_clips.FRAMES, exported_clips.SIDE, exported_clips.SIDE, 1)
   return np.random.default_rng(2).uniform(0, 1, shape).astype(np.float32)
-
-
-def once(function):
-  """A program that runs once: compiled without optimisation."""
-  return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def initial_variables(method):
@@ -151,7 +147,7 @@ def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(
     one = {name: jnp.broadcast_to(value[:1], value.shape) for name, value in parts.items()}
     return method.encode(variables, images), parts, method.render(one, light=lights, view=views)
 
-  blocks, parts, turned = once(here)(variables, images(3), lights, views)
+  blocks, parts, turned = compiled(here)(variables, images(3), lights, views)
   expected = {f"encode/{name}": value for name, value in blocks.items()}
   expected |= {f"decompose/{name}": value for name, value in parts.items()}
   expected |= {"as_is/image": parts["reconstruction"]}

@@ -12,6 +12,7 @@ from pdr_jax.files import write_json
 from pdr_jax.methods import TrainState
 from pdr_jax.training import run_dir
 from pdr_jax.training.checkpoints import Checkpoints
+from support.programs import compiled
 
 SIDE, STEP = 32, 7
 WIDTHS = dict(width_map=4, width_vector=4, zdim=6, zdim_confidence=4)
@@ -32,10 +33,8 @@ def random_variables(config: ConfigDict) -> dict:
   def init(key):
     return methods.inference_variables(method.init(key, example))
 
-  once = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
-  return jax.tree.map(
-    lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), once(jax.random.key(3))
-  )
+  variables = compiled(init)(jax.random.key(3))
+  return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), variables)
 
 
 def write_run(workdir: str, config: ConfigDict, variables: dict) -> None:
