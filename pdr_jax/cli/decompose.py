@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
   cache_compilations()
   model = pdr_jax.load(values.export)
   done = 0
-  for usable, images in pictures.batches(given, model.side, crop):
+  for usable, images in pictures.batches(given, model.element, crop):
     parts = {name: np.asarray(value) for name, value in model.decompose(images).items()}
     decomposition.check_parts(parts, model.manifest["method"])
     if not done:

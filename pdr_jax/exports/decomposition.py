@@ -78,6 +78,7 @@ def write(
   _animate(path("relit.gif"), model.render(parts, light=circling_lights(parts["light"].shape[2:])))
   _animate(path("turned.gif"), model.render(parts, view=turning_views()))
   colours = parts["canonical" if lit_mesh else "albedo"][0]
+  colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
   mesh.save(path(f"mesh.{mesh_format}"), depth, colours, scene["fov"], lit=lit_mesh)
   write_json(
     path("factors.json"),
@@ -134,8 +135,9 @@ def _over_white(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
-  """[-1, 1] to 0 ... 255, clipped."""
-  return np.rint(np.clip(values / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+  """[-1, 1] to 0 ... 255, clipped; a single channel as Pillow takes it, without its axis."""
+  pixels = np.rint(np.clip(values / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+  return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def _save(path: str, image: Image.Image, **how) -> None:

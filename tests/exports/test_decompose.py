@@ -15,6 +15,7 @@ from PIL import Image
 import pdr_jax
 from pdr_jax.cli import decompose, pictures
 from pdr_jax.data import decode
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.exports import decomposition, reader
 
@@ -32,6 +33,7 @@ class StandIn:
 
   def __init__(self):
     self.seen, self.lights, self.views = [], [], []
+    self.element = Element((SIDE, SIDE, 3), "float32", "image", (-1.0, 1.0))
 
   def decompose(self, images):
     self.seen.append(np.asarray(images))
@@ -235,6 +237,17 @@ def test_long_picture_is_cut_to_its_centre_or_to_the_crop(model, tmp_path):
   assert (read(tmp_path / "centre/wide/input.png") == [0, 255, 0]).all() and (
     read(tmp_path / "left/wide/input.png") == [255, 0, 0]
   ).all()
+
+
+def test_a_grey_model_gets_luminance_and_one_of_clips_is_refused(model, photos, tmp_path):
+  model.element = Element((SIDE, SIDE, 1), "float32", "image", (-1.0, 1.0))
+  run("--export=x", f"--out={tmp_path}/out", f"{photos[0]}/plain.png")
+  luminance = np.asarray(Image.fromarray(photos[1]).convert("L"))
+  np.testing.assert_array_equal(read(f"{tmp_path}/out/plain/input.png"), luminance)
+  assert model.seen[0].shape == (1, SIDE, SIDE, 1)
+  model.element = Element((4, SIDE, SIDE, 3), "float32", "clip", (-1.0, 1.0))
+  with pytest.raises(UserError, match=r"takes float32 \[4, 16, 16, 3\], and decompose gives it single pictures"):
+    run("--export=x", f"--out={tmp_path}/clips", f"{photos[0]}/plain.png")
 
 
 def test_batches_have_one_size(model, photos, tmp_path, monkeypatch):
