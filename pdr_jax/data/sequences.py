@@ -20,7 +20,7 @@ SEQUENCE, FRAME, PERSON = "sequence", "frame", "person"  # columns of labels.csv
 PER_FRAME = ("image", "albedo", "depth", "mask", "normal", "segmentation", "view")
 
 
-# ------------------------------------------------------------------------------------------ frames of a data set
+# ---------------------------------------------------------------------------- frames of a data set
 class _ClipSplit:
   """`Split.load` of clips, from a split whose examples are frames: `frames` in a row are one clip."""
 

@@ -19,7 +19,8 @@ from pdr_jax.training.metric_log import read_metrics
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STARTED: list[subprocess.Popen] = []  # what a test leaves running, `no_process_is_left` of faults/conftest.py ends
-TOY = [sys.executable, "-m", "support.toy_run"]
+MODULE = [sys.executable, "-m"]
+TOY = [*MODULE, "support.toy_run"]
 
 
 def environment(**more: str) -> dict[str, str]:
