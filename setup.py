@@ -15,7 +15,7 @@ version = re.search(r'__version__ = "(.+?)"', (root / "pdr_jax/__init__.py").rea
 setup(
     name="pdr_jax",
     version=version,
-    description="Disentangled representations of scenes in JAX: depth, albedo, light and viewpoint from images",
+    description="Disentangled representations of scenes in JAX: depth, albedo, light, viewpoint from images",
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -66,6 +66,6 @@ setup(
         "gcs": ["gcsfs>=2025.3"],
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
-        "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard in a browser; nothing here imports it
+        "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard; nothing here imports it
     },
 )

@@ -1,5 +1,4 @@
-"""The examples of docs/extending.md, taken out of the page and run through its own commands at a tiny size.
-"""
+"""The examples of docs/extending.md, taken out of the page and run through its own commands at a tiny size."""
 
 import json
 import os
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import yaml
 
 import pdr_jax
 from pdr_jax import evaluate, export, main
@@ -28,6 +28,30 @@ COMMANDS = {
   "pdr_jax.export": (export, []),
   "pdr_jax.evaluate": (evaluate, ["--config.batch_size=8"]),
 }
+
+
+def test_citation_and_readme_are_of_this_version():
+  with open(os.path.join(ROOT, "CITATION.cff"), encoding="utf-8") as file:
+    citation = yaml.safe_load(file)
+  assert citation["version"] == pdr_jax.__version__ and citation["license"] == "Apache-2.0"
+  assert len(citation["references"]) >= 4 and all(entry["authors"] for entry in citation["references"])
+  assert os.path.getsize(os.path.join(ROOT, "README.md")) <= 8192
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{name}" for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md")),
+  ],
+)
+def test_links_of_a_page_lead_to_files(name):
+  folder = os.path.dirname(os.path.join(ROOT, name))
+  with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read())
+  missing = [link for link in links if "://" not in link and not os.path.exists(os.path.join(folder, link))]
+  assert not missing
 
 
 @pytest.fixture

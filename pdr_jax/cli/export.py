@@ -26,7 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = flags.Command(
   module="pdr_jax.export",
-  summary="Exports a trained run: parameters, configuration, model card, and programs that run with JAX alone.",
+  summary="Exports a trained run: parameters, configuration, model card, programs that run with JAX alone.",
   examples=("python -m pdr_jax.export --workdir runs/quickstart --out exported/quickstart",),
   declare=declare,
 )

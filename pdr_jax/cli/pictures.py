@@ -129,7 +129,8 @@ def batches(
   belong to no picture.
   """
   if len(element.shape) != 3 or element.range != RANGE:
-    raise UserError(f"the model takes {elements.describe(element)}, and decompose gives it single pictures in [-1, 1]")
+    takes = elements.describe(element)
+    raise UserError(f"the model takes {takes}, and decompose gives it single pictures in [-1, 1]")
   side, _, channels = element.shape
   size = min(BATCH, len(pictures))
   usable, images = [], []

@@ -28,7 +28,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = flags.Command(
   module="pdr_jax.report",
-  summary="One HTML file about runs, without network: curves, tables, pictures, failures, a face to turn and relight.",
+  summary="One HTML file about runs: curves, tables, pictures, failures, and a face to turn and relight.",
   examples=(
     "python -m pdr_jax.report --workdir runs/quickstart --out report.html",
     "python -m pdr_jax.report --workdir runs/a --workdir runs/b --out report.html --figures figures",

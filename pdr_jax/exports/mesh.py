@@ -22,7 +22,7 @@ from pdr_jax.files import write_atomically
 from pdr_jax.render import camera
 from pdr_jax.render.depth_mesh import grid_faces
 
-RIM = 2  # columns at the left and at the right that are no surface: `clamp_border` of PDR holds them at one depth
+RIM = 2  # columns at the left and at the right that are no surface: PDR holds them at one depth
 FRAMES = {  # columns: camera x, y, z - 1
   ".glb": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
   ".obj": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),

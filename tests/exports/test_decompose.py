@@ -246,7 +246,7 @@ def test_a_grey_model_gets_luminance_and_one_of_clips_is_refused(model, photos, 
   np.testing.assert_array_equal(read(f"{tmp_path}/out/plain/input.png"), luminance)
   assert model.seen[0].shape == (1, SIDE, SIDE, 1)
   model.element = Element((4, SIDE, SIDE, 3), "float32", "clip", (-1.0, 1.0))
-  with pytest.raises(UserError, match=r"takes float32 \[4, 16, 16, 3\], and decompose gives it single pictures"):
+  with pytest.raises(UserError, match=r"takes float32 \[4, 16, 16, 3\], and decompose gives"):
     run("--export=x", f"--out={tmp_path}/clips", f"{photos[0]}/plain.png")
 
 
