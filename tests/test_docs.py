@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, taken out of the page and run through its own commands at a tiny size."""
+"""The pages: links, sizes, and the examples of docs/extending.md, run by its own commands at a tiny size."""
 
 import json
 import os

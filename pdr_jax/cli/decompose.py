@@ -54,7 +54,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = flags.Command(
   module="pdr_jax.decompose",
-  summary="Takes pictures apart: albedo, shading, normals, depth, light, viewpoint; relit, turned, as a mesh.",
+  summary="Takes pictures apart: albedo, shading, normals, depth, light, view; relit, turned, as a mesh.",
   examples=(
     "python -m pdr_jax.decompose photo.jpg --out out",
     "python -m pdr_jax.decompose photos/ --export exported/quickstart --out out --mesh obj",

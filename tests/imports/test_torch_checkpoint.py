@@ -124,7 +124,7 @@ def test_full_width_outputs_equal_pytorchs(layout, tmp_path):
   for name, pair in want.items():
     for ours, theirs in zip(got[name], pair, strict=True):
       assert np.std(theirs, axis=0).max() > 1e-3, f"{name}: both pictures give the same"
-      # Layers one behind the other, sums of up to 4 x 4 x 512 terms, outputs of size 1; float32's eps is 1.2e-7.
+      # Layers one behind the other, sums of 4 x 4 x 512 terms, outputs of size 1; float32's eps is 1.2e-7.
       np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4, err_msg=name)
 
 
