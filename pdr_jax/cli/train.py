@@ -49,6 +49,7 @@ def main(argv: list[str]) -> int:
   import jax
 
   from pdr_jax.config_checks import validate
+  from pdr_jax.exports import first_stage
   from pdr_jax.training import distributed
   from pdr_jax.training.loop import train
 
@@ -58,4 +59,5 @@ def main(argv: list[str]) -> int:
   cache_compilations()
   with distributed.failing_at_once():
     validate(config, jax.device_count())
-    return train(config, values.workdir, override_config=values.override_config).exit_code
+    override = values.override_config
+    return train(config, values.workdir, override_config=override, read_first=first_stage.read).exit_code

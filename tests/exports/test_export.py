@@ -20,7 +20,7 @@ import pdr_jax
 from pdr_jax import config as config_lib
 from pdr_jax import export, methods
 from pdr_jax.errors import UserError
-from pdr_jax.exports import model_card, reader, writer
+from pdr_jax.exports import first_stage, model_card, reader, writer
 from pdr_jax.training import run_dir, stages
 
 # What the training code is made of. The reading process raises on importing any of it.
@@ -218,6 +218,16 @@ def test_a_second_stage_is_complete_without_its_first(stage):
   np.testing.assert_array_equal(
     method.encode(read, clips(1))["scaled"], method.encode(variables, clips(1))["scaled"]
   )
+
+
+def test_a_second_stage_starts_from_an_export_as_from_a_run(video, stage, run, variables):
+  record, read = first_stage.read(video[0])
+  assert record["config"]["method"] == "support.exported_clips" and record["first"] is None
+  assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(video[1])))
+  assert first_stage.read(stage[0])[0]["first"]["config"]["method"] == "support.exported_clips"
+  record, read = first_stage.read(run)
+  assert record["config"]["method"] == "pdr"
+  assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(variables)))
 
 
 def test_the_first_exports_are_read(exported, variables, tmp_path):
