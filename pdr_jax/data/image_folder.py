@@ -4,13 +4,13 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import BinaryIO
 
 import numpy as np
 from absl import logging
 
-from pdr_jax.data import dataset, decode, labels, splits
+from pdr_jax.data import dataset, decode, labels, splits, transforms
 from pdr_jax.errors import UserError
 
 _LARGEST_FILE = 512 * 2**20  # bytes of one file, unpacked
@@ -120,11 +120,12 @@ class _LazySplit:
   """`Split.load` that decodes as images are read, for large sets. A file that fails is counted once and replaced by the next one of the
   split, so that batches keep their size and the same run reads the same images."""
 
-  def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], side: int, crop: tuple[int, ...], skipped: list):
-    self._store, self._names, self._columns, self._side, self._crop = store, names, columns, side, crop
+  def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], data, skipped: list):
+    self._store, self._names, self._columns = store, names, columns
+    self._side, self._crop, self._channels = data.side, decode.check_crop(data.crop), data.channels
     self._bad: dict[int, str] = {}
     self._skipped = skipped
-    self._kept = dataset.Kept(len(names), side)
+    self._kept = dataset.Kept(len(names), (data.side, data.side, data.channels))
 
   def _image(self, index: int) -> np.ndarray:
     for step in range(len(self._names)):
@@ -132,7 +133,7 @@ class _LazySplit:
       if i in self._bad:
         continue
       try:
-        return _read(self._store, self._names[i], self._side, self._crop)
+        return _read(self._store, self._names[i], self._side, self._crop, self._channels)
       except decode.BadImage as error:
         reason = str(error)
         if self._bad.setdefault(i, reason) is reason:  # two reading threads may meet it at once: the first one names it
@@ -140,23 +141,23 @@ class _LazySplit:
           self._skipped.append((_printable(self._names[i]), reason))
     raise UserError(f"not one image of {self._store.where} can be used; see the reasons above")
 
-  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
-    arrays = {} if image_only else {name: values[indices] for name, values in self._columns.items()}
-    return {"image": np.stack([self._kept.get(int(i), self._image) for i in indices]), **arrays}
+  def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dict[str, np.ndarray]:
+    images = {"image": np.stack([self._kept.get(int(i), self._image) for i in indices])} if "image" in keys else {}
+    return images | {name: values[indices] for name, values in self._columns.items() if name in keys}
 
 
 class _WithMaps:
-  """`Split.load` of another split, with maps that are read for each image where truth is asked for."""
+  """`Split.load` of another split, with maps that are read for each image where they are asked for."""
 
   def __init__(self, load: Callable, names: Sequence[str], maps: dict[str, Callable[[str], np.ndarray]]):
     self._load, self._names, self._maps = load, names, maps
 
-  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
-    found = {} if image_only else {key: np.stack([read(self._names[int(i)]) for i in indices]) for key, read in self._maps.items()}
-    return {**self._load(indices, image_only), **found}
+  def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dict[str, np.ndarray]:
+    wanted = {key: read for key, read in self._maps.items() if key in keys}
+    return self._load(indices, keys) | {key: np.stack([read(self._names[int(i)]) for i in indices]) for key, read in wanted.items()}
 
 
-def _read(store, name: str, side: int, crop: tuple[int, ...]) -> np.ndarray:
+def _read(store, name: str, side: int, crop: tuple[int, ...], channels: int) -> np.ndarray:
   try:
     with store.open(name) as file:
       data = file.read(_LARGEST_FILE + 1)
@@ -164,7 +165,7 @@ def _read(store, name: str, side: int, crop: tuple[int, ...]) -> np.ndarray:
     raise
   except Exception as error:  # permissions, a damaged or encrypted zip entry, a file that is gone, a compression that Python lacks
     raise decode.BadImage(f"cannot be read ({error})") from error
-  return decode.decode_image(data, side, crop)
+  return transforms.picture(data, side, crop, channels)
 
 
 def _check(store, name: str, crop: tuple[int, ...]) -> None:
@@ -213,24 +214,26 @@ def assemble(config, store, found: labels.Labels, chosen: tuple[list[int], list[
   """A Dataset of the images of a store.
 
   Args:
-    config: `data.side` and `data.crop` are read.
+    config: `data.side`, `data.channels`, `data.frames` and `data.crop` are read.
     store: has `names`, `open(name)` and `where`.
     found: labels of all names.
-    chosen: indices of the images in train, validation and test (may be empty).
+    chosen: indices of the images in train, validation and test (may be empty); each a multiple of `data.frames`, where
+      that is not 0: so many images in a row are then one clip, and none of it is left where one of them cannot be read.
     maps: the map of classes of an image, `{"segmentation": name -> [side, side] uint8}`, and in `parts` the names of the classes.
 
   Raises UserError as `open_image_folder`.
   """
   crop, side, names = decode.check_crop(config.data.crop), config.data.side, store.names
   order = [i for part in chosen for i in part]
-  in_memory = dataset.decode_first(len(order), side)
-  images = np.zeros((len(order), side, side, 3), np.uint8) if in_memory else None
+  shape = (side, side, config.data.channels)
+  in_memory = dataset.decode_first(len(order), shape)
+  images = np.zeros((len(order), *shape), np.uint8) if in_memory else None
   reasons: dict[int, decode.BadImage] = {}
 
   def work(i: int) -> None:
     try:
       if in_memory:
-        images[i] = _read(store, names[order[i]], side, crop)
+        images[i] = _read(store, names[order[i]], side, crop, config.data.channels)
       else:
         _check(store, names[order[i]], crop)
     except decode.BadImage as error:
@@ -248,7 +251,9 @@ def assemble(config, store, found: labels.Labels, chosen: tuple[list[int], list[
     logging.warning("%d of %d images skipped: %s", len(skipped), len(order), listed)
 
   def make(start: int, stop: int, split: str) -> dataset.Split:
-    rows = [i for i in range(start, stop) if i not in reasons]
+    length = config.data.frames or 1  # of a clip
+    lost = {(i - start) // length for i in reasons}
+    rows = [i for i in range(start, stop) if (i - start) // length not in lost]
     if not rows:
       raise UserError(f"data.path={store.where}: no image is left for {split} out of {len(order)}; add images, or change data.split_by")
     columns = {f"label/{name}": values[[order[i] for i in rows]] for name, values in found.columns.items()}
@@ -257,12 +262,14 @@ def assemble(config, store, found: labels.Labels, chosen: tuple[list[int], list[
       kept = images[rows[0]:rows[-1] + 1] if len(rows) == rows[-1] + 1 - rows[0] else images[rows]
       made = dataset.memory_split({"image": kept, **columns})
     else:
-      made = dataset.Split(len(rows), _LazySplit(store, [names[order[i]] for i in rows], columns, side, crop, skipped), in_memory=False)
+      made = dataset.Split(len(rows), _LazySplit(store, [names[order[i]] for i in rows], columns, config.data, skipped), in_memory=False)
     return made._replace(load=_WithMaps(made.load, [names[order[i]] for i in rows], maps)) if maps else made
 
   first, second = len(chosen[0]), len(chosen[0]) + len(chosen[1])
   classes = {f"label/{name}": found.classes.get(name, ()) for name in found.columns} | ({"segmentation": parts} if maps else {})
+  empty = {"image": np.empty((0, *shape), np.uint8)} | {key: np.empty((0, side, side), np.uint8) for key in maps or {}}
   return dataset.Dataset(
       name=f"{config.data.name} {store.where}", train=make(0, first, "training"), validation=make(first, second, "validation"),
-      has_truth=False, classes=classes, skipped=skipped, note="" if in_memory else dataset.LAZY_NOTE,
+      elements=dataset.elements_of(empty | {f"label/{name}": values for name, values in found.columns.items()}),
+      classes=classes, skipped=skipped, note="" if in_memory else dataset.LAZY_NOTE,
       tests={"test": make(second, len(order), "test")} if chosen[2] else {})

@@ -16,7 +16,7 @@ from pdr_jax.errors import UserError
 
 def config(path, **data):
   result = base()
-  result.data.update(name="image_folder", path=str(path), side=32, train_examples=0, val_examples=0)
+  result.data.update(name="image_folder", path=str(path), side=32, channels=3, frames=0, train_examples=0, val_examples=0)
   with result.unlocked():
     result.data.update(data)
   return result
@@ -50,7 +50,7 @@ def write_zip(path, files, compression=zipfile.ZIP_STORED):
 
 def everything(data):
   """Images and labels of both splits, training first."""
-  parts = [split.load(np.arange(split.size), False) for split in (data.train, data.validation)]
+  parts = [split.load(np.arange(split.size), data.elements) for split in (data.train, data.validation)]
   return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -231,8 +231,8 @@ def test_lazy_split_replaces_what_fails_and_counts_it_once(tmp_path):
   write(str(tmp_path), files)
   data = opened_lazily(tmp_path, val_examples=1)
   assert data.train.size == 10 and not data.skipped and "as they are read" in data.note
-  first = data.train.load(np.arange(10), True)["image"]
-  again = data.train.load(np.arange(10), True)["image"]
+  first = data.train.load(np.arange(10), {"image"})["image"]
+  again = data.train.load(np.arange(10), {"image"})["image"]
   np.testing.assert_array_equal(first, again)
   assert [name for name, _ in data.skipped] == ["cut.png"]
   good = [picture(i) for i in range(10)]
@@ -245,13 +245,13 @@ def test_large_sets_are_decoded_once_when_first_read(tmp_path, monkeypatch):
   monkeypatch.setattr(dataset, "EAGER_LIMIT", 9)
   data = image_folder.open_image_folder(config(tmp_path))
   assert not data.train.in_memory
-  first = data.train.load(np.arange(5), False)["image"]
+  first = data.train.load(np.arange(5), {"image"})["image"]
   calls, real = [], decode.decode_image
   monkeypatch.setattr(decode, "decode_image", lambda *args: calls.append(1) or real(*args))
   again = pickle.loads(pickle.dumps(data.train.load))  # as Grain's workers get it: without what is kept
-  np.testing.assert_array_equal(data.train.load(np.arange(9), False)["image"], everything(expected)["image"][:9])
+  np.testing.assert_array_equal(data.train.load(np.arange(9), {"image"})["image"], everything(expected)["image"][:9])
   assert len(calls) == 4
-  np.testing.assert_array_equal(first, again(np.arange(5), False)["image"])
+  np.testing.assert_array_equal(first, again(np.arange(5), {"image"})["image"])
   assert len(calls) == 9 and len(pickle.dumps(again)) < 5_000
 
 
@@ -265,7 +265,7 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
   for limit in (0, dataset.CACHE_LIMIT):
     monkeypatch.setattr(dataset, "CACHE_LIMIT", limit)
     pipeline._open.cache_clear()
-    iterator = pipeline.train_iterator(settings)
+    iterator = pipeline.train_iterator(settings, {"image": pipeline.published(settings)["image"]})
     images = [next(iterator)["image"] for _ in range(12)]  # four epochs of three batches
     if limit:  # from here on nothing is decoded
       monkeypatch.setattr(decode, "decode_image", None)
@@ -369,7 +369,7 @@ def test_split_by_label_keeps_values_apart(tmp_path):
   write(str(tmp_path), {name: encoded(picture(i)) for i, (name, _) in enumerate(rows)})
   (tmp_path / "labels.csv").write_text("file,who\n" + "".join(f"{a},{b}\n" for a, b in rows))
   data = image_folder.open_image_folder(config(tmp_path, split_by="who", val_examples=12))
-  parts = [set(split.load(np.arange(split.size), False)["label/who"].tolist()) for split in (data.train, data.validation)]
+  parts = [set(split.load(np.arange(split.size), data.elements)["label/who"].tolist()) for split in (data.train, data.validation)]
   assert not parts[0] & parts[1] and len(parts[1]) == 3 and data.validation.size == 12 and data.train.size == 30
 
 

@@ -11,8 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pdr_jax.config import base
-from pdr_jax.data import dataset, pipeline, tfds_source
+from support.configs import data_config
+
+from pdr_jax.data import dataset, decode, pipeline, tfds_source
 from pdr_jax.errors import UserError
 
 
@@ -80,14 +81,17 @@ def prepared(tmp_path_factory):
 
 
 def config(root, name="tiny_faces", batch=4, **data):
-  result = base()
-  result.data.update({**dict(name=name, cache_dir=str(root), side=32, train_examples=0, val_examples=0), **data})
-  result.train.batch_size = batch
-  return result
+  return data_config(name, batch=batch, cache_dir=str(root), **data)
 
 
-def load(split, image_only=False):
-  return split.load(np.arange(split.size), image_only)
+def load(data, split, keys=None):
+  return split.load(np.arange(split.size), data.elements if keys is None else keys)
+
+
+def everything(settings):
+  """All training examples."""
+  data = tfds_source.open_tfds(settings)
+  return load(data, data.train)
 
 
 def check_examples(arrays, channels=3):
@@ -104,12 +108,12 @@ def check_examples(arrays, channels=3):
 
 def test_examples_labels_and_given_splits(prepared):
   data = tfds_source.open_tfds(config(prepared, val_examples=8))
-  train, validation = load(data.train), load(data.validation)
+  train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train)
   check_examples(validation)
   assert sorted(train["label/number"]) == list(range(20)) and sorted(validation["label/number"]) == list(range(100, 108))
-  assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == () and not data.has_truth
-  assert load(data.train, True).keys() == {"image"}
+  assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == ()
+  assert load(data, data.train, {"image"}).keys() == {"image"}
 
 
 def test_sizes_and_a_version(prepared):
@@ -121,32 +125,32 @@ def test_sizes_and_a_version(prepared):
 
 def test_grey_and_a_validation_split_carved_out_of_train(prepared):
   data = tfds_source.open_tfds(config(prepared, "tiny_grey", val_examples=6))
-  train, validation = load(data.train), load(data.validation)
+  train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train, 1)
   check_examples(validation, 1)
   assert len(validation["image"]) == 6 and sorted([*train["label/number"], *validation["label/number"]]) == list(range(20))
 
 
 def test_lazily_the_same(prepared, monkeypatch):
-  expected = load(tfds_source.open_tfds(config(prepared)).train)
+  expected = everything(config(prepared))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))
   assert not data.train.in_memory
-  for key, value in load(data.train).items():
+  for key, value in load(data, data.train).items():
     np.testing.assert_array_equal(value, expected[key])
   monkeypatch.undo()
   monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)  # room for images, once they were read
   data = tfds_source.open_tfds(config(prepared))
   for _ in range(2):
-    np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
+    np.testing.assert_array_equal(load(data, data.train, {"image"})["image"], expected["image"])
   monkeypatch.setattr(tfds_source.Reader, "__getitem__", None)
-  np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
+  np.testing.assert_array_equal(load(data, data.train, {"image"})["image"], expected["image"])
 
 
 def test_through_the_pipeline_and_by_no_means_tensorflow(prepared, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it fails from here on
   settings = config(prepared, val_examples=6)
-  batch = next(pipeline.train_iterator(settings))
+  batch = next(pipeline.train_iterator(settings, {"image": pipeline.published(settings)["image"]}))
   assert batch["image"].shape == (4, 32, 32, 3) and batch["image"].min() >= -1
   last = list(pipeline.validation_batches(settings))[-1]
   np.testing.assert_array_equal(last["_mask"], [1, 1, 0, 0])
@@ -180,7 +184,7 @@ def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
   as_tfrecord(prepared, tmp_path)
   expected, found = tfds_source.open_tfds(config(prepared)), tfds_source.open_tfds(config(tmp_path))
   for split in ("train", "validation"):
-    a, b = load(getattr(expected, split)), load(getattr(found, split))
+    a, b = (load(data, getattr(data, split)) for data in (expected, found))
     assert a.keys() == b.keys()
     for key in a:
       np.testing.assert_array_equal(a[key], b[key])
@@ -192,11 +196,11 @@ def test_a_bad_example_is_left_out(prepared, monkeypatch):
   monkeypatch.setattr(tfds_source.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {}))
   data = tfds_source.open_tfds(config(prepared))
   assert (data.train.size, data.validation.size, len(data.skipped)) == (19, 7, 2) and "example 4" in data.skipped[0][0]
-  check_examples(load(data.train))
+  check_examples(load(data, data.train))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))
-  check_examples(load(data.train))
-  assert len(load(data.train)["image"]) == 20 and len(data.skipped) == 1
+  check_examples(load(data, data.train))
+  assert len(load(data, data.train)["image"]) == 20 and len(data.skipped) == 1
 
 
 def fails(words, settings):
@@ -211,7 +215,7 @@ def fails(words, settings):
 def test_errors_are_one_line_and_say_what_to_do(prepared, tmp_path):
   fails(["celeb_a", "not prepared", "download_and_prepare", "array_record"], config(tmp_path, "celeb_a"))
   fails(["celeba", "did you mean", "celeb_a"], config(tmp_path, "celeba"))
-  fails(["imagefolder", "image_folder"], config(tmp_path, "imagefolder"))
+  fails(["imagefolder", "did you mean", "image_folder"], config(tmp_path, "imagefolder"))
   fails(["zzz"], config(tmp_path, "zzz"))
   fails(["what is this?"], config(tmp_path, "what is this?"))
   fails(["tiny_text", "no feature `image`", "text"], config(prepared, "tiny_text"))
