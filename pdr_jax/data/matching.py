@@ -1,4 +1,6 @@
-"""Which picture does a row of a label table mean? Names that are written another way count where they are unambiguous."""
+"""Which picture does a row of a label table mean? Names that are written another way count where they are
+unambiguous.
+"""
 
 import posixpath
 import unicodedata
@@ -12,7 +14,8 @@ _SUFFIXES = (*decode.SUFFIXES, *decode.UNREAD)
 
 
 class Match(NamedTuple):
-  """The picture of each row (-1: none), how many rows were matched in which way, and how many were ambiguous."""
+  """The picture of each row (-1: none), how many rows were matched in which way, and how many were ambiguous.
+  """
 
   pictures: list[int]
   ways: dict[str, int]
@@ -20,12 +23,16 @@ class Match(NamedTuple):
 
 
 def normal(name: str) -> str:
-  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed accents)."""
+  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed
+  accents).
+  """
   return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
 
 
 def is_known(pictures: Iterable[str]) -> Callable[[str], bool]:
-  """A quick test of cells: is there a picture of this name, wherever it lies, with or without suffix, in any case?"""
+  """A quick test of cells: is there a picture of this name, wherever it lies, with or without suffix, in any
+  case?
+  """
   stems = {_loose(posixpath.basename(normal(name))) for name in pictures}
   return lambda cell: bool(cell) and _loose(posixpath.basename(normal(cell))) in stems
 
@@ -33,9 +40,10 @@ def is_known(pictures: Iterable[str]) -> Callable[[str], bool]:
 def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Match:
   """Finds the pictures that rows name.
 
-  A row means a picture of exactly its path, from the folder of the table or from the top. Else of the pictures that no
-  row names exactly: one whose path ends with the row's, or one with which the row's path ends (the part that all
-  pictures share may be absent); all this also without suffix, then in another case. Only what is unambiguous counts.
+  A row means a picture of exactly its path, from the folder of the table or from the top. Else of the
+  pictures that no row names exactly: one whose path ends with the row's, or one with which the row's path
+  ends (the part that all pictures share may be absent); all this also without suffix, then in another case.
+  Only what is unambiguous counts.
 
   Args:
     rows: names as the table has them.

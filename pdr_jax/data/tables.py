@@ -1,4 +1,5 @@
-"""The text of a label table -> rows of cells: encoding, separator, header, and which column names the pictures.
+"""The text of a label table -> rows of cells: encoding, separator, header, and which column names the
+pictures.
 
 What is decided by looking (encoding, separator, no header) is said: `Table.notes`.
 """
@@ -46,7 +47,8 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
     is_known: does a cell name one of the pictures? The column with most of them holds the names.
     title: of the columns of a table without a header: `title`, or `title_1`, `title_2` ...
 
-  Raises UserError: no text, no table, a row of another length, no column of labels, column names that cannot be used.
+  Raises UserError: no text, no table, a row of another length, no column of labels, column names that cannot
+    be used.
   """
   text, encoding = decode_text(data, where)
   notes = [] if encoding == "UTF-8" else [encoding]
@@ -83,7 +85,8 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
 
 
 def decode_text(data: bytes, where: str) -> tuple[str, str]:
-  """Text and the name of its encoding: UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252)."""
+  """Text and the name of its encoding: UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252).
+  """
   if data.startswith((b"\xff\xfe", b"\xfe\xff")):
     encodings = {"UTF-16": "utf-16"}
   elif b"\0" in data:
@@ -169,7 +172,9 @@ def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool])
 
 
 def _is_data(rows: Sequence[Row], place: int, is_known: Callable[[str], bool]) -> bool:
-  """Is the first row one of data, not a header? It then names a picture, and is as full of numbers as the next one."""
+  """Is the first row one of data, not a header? It then names a picture, and is as full of numbers as the
+  next one.
+  """
   first = rows[0][1]
   if not is_known(first[place]):
     return False

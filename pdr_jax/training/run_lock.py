@@ -1,13 +1,15 @@
 """One start at a time in a run directory: `with run_lock.hold(workdir): ...`.
 
 `WORKDIR/run.lock` says which process holds the directory, on which host and since when; its time of change is
-that of the last sign of life. The operating system locks the file as well (flock), and lets go when the process
-dies, however it dies. So on one machine the second start is refused, and the lock of a dead process is taken over.
+that of the last sign of life. The operating system locks the file as well (flock), and lets go when the
+process dies, however it dies. So on one machine the second start is refused, and the lock of a dead process
+is taken over.
 
-Other hosts see the same file on a shared file system. Not all of these lock between hosts (NFS and Lustre by their
-mount options, FUSE often not at all), so there the sign of life decides: a lock of another host holds until it has
-been silent for `SILENCE` seconds. Buckets (gs://) cannot lock or append: there the lock is an object that is written
-again at every sign of life, and two starts within the same second or two may both pass.
+Other hosts see the same file on a shared file system. Not all of these lock between hosts (NFS and Lustre by
+their mount options, FUSE often not at all), so there the sign of life decides: a lock of another host holds
+until it has been silent for `SILENCE` seconds. Buckets (gs://) cannot lock or append: there the lock is an
+object that is written again at every sign of life, and two starts within the same second or two may both
+pass.
 """
 
 import contextlib
@@ -36,10 +38,11 @@ _open_locks: set[int] = set()  # file descriptors; a forked child must not keep 
 
 @contextlib.contextmanager
 def hold(workdir: str, say: Callable[[str], None] = print) -> Iterator[None]:
-  """Holds a run directory, which exists, against other starts. Of several processes only the first does anything.
+  """Holds a run directory, which exists, against other starts. Of several processes only the first does
+  anything.
 
-  Raises UserError where another start holds it. `say` gets a line where a dead start's lock is taken over, where
-  the file system cannot lock, and where somebody takes the lock away meanwhile.
+  Raises UserError where another start holds it. `say` gets a line where a dead start's lock is taken over,
+  where the file system cannot lock, and where somebody takes the lock away meanwhile.
   """
   if jax.process_index() != 0:
     yield
@@ -74,7 +77,8 @@ def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _take(path: str, workdir: str) -> tuple[int, bool]:
-  """The open, locked file, and whether the file system can lock. Raises UserError where another one has it."""
+  """The open, locked file, and whether the file system can lock. Raises UserError where another one has it.
+  """
   while True:
     try:
       descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -231,7 +235,9 @@ def _about_this_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-  """What tells a machine (since its last boot) from others; containers on it share it, whatever they are called."""
+  """What tells a machine (since its last boot) from others; containers on it share it, whatever they are
+  called.
+  """
   try:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
       return file.read().strip()
@@ -240,7 +246,8 @@ def _machine() -> str:
 
 
 def _began(process: int) -> str | None:
-  """When a process began, in the kernel's count: tells it from a later one of the same id. None if unknown."""
+  """When a process began, in the kernel's count: tells it from a later one of the same id. None if unknown.
+  """
   try:
     with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
       return file.read().rpartition(")")[2].split()[19]
