@@ -6,7 +6,7 @@ numbers or of names. Nothing else is special: -1 is a class or a number like any
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ CLASSES, NUMBERS, IDENTITY = "classes", "numbers", "identity"
 KINDS = (CLASSES, NUMBERS, IDENTITY)
 # As pandas reads them, and a question mark.
 MISSING = frozenset((
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL",
-    "NaN", "None", "n/a", "nan", "null", "?",
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "?",
 ))
 PARTS = {
     "train": ("train", "training", "trn"),
@@ -33,16 +33,21 @@ _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
 _LONG = 10  # digits; whole numbers as long as that are names of something
+_ALIKE = 3  # columns of the same two classes that are described one by one
+_SHOWN = 8  # classes of a column in its line
 _MEASURES = frozenset((
-    "age", "ages", "year", "years", "month", "day", "hour", "deg", "degree", "degrees", "angle", "azimuth", "elevation", "yaw",
-    "pitch", "roll", "pan", "tilt", "x", "y", "z", "width", "height", "weight", "size", "length", "distance", "depth", "score",
-    "rating", "intensity", "valence", "arousal", "temperature", "time", "price", "count", "number", "value",
+    "age", "ages", "year", "years", "month", "day", "hour", "deg", "degree", "degrees", "angle", "azimuth",
+    "elevation", "yaw", "pitch", "roll", "pan", "tilt", "x", "y", "z", "width", "height", "weight", "size",
+    "length", "distance", "depth", "score", "rating", "intensity", "valence", "arousal", "temperature",
+    "time", "price", "count",
 ))
 _NAMES = frozenset((
-    "class", "classes", "label", "labels", "category", "group", "type", "kind", "code", "bin", "level", "index", "zip", "plz",
+    "class", "classes", "label", "labels", "category", "group", "type", "kind", "code", "bin", "level",
+    "index", "zip", "plz",
 ))
 _IDENTITIES = frozenset((
-    "id", "ids", "identity", "person", "people", "subject", "who", "individual", "actor", "speaker", "celebrity",
+    "id", "ids", "identity", "person", "people", "subject", "who", "individual", "actor", "speaker",
+    "celebrity",
 ))
 
 
@@ -56,6 +61,7 @@ class Column(NamedTuple):
     classes: the names of the classes; () for numbers.
     kind: classes, numbers or identity.
     note: what was decided by looking, for the user.
+    marks: how missing values were written, with counts; pictures without a row do not count.
   """
 
   values: np.ndarray
@@ -63,6 +69,7 @@ class Column(NamedTuple):
   classes: tuple[str, ...]
   kind: str
   note: str = ""
+  marks: tuple[tuple[str, int], ...] = ()
 
 
 class Labels(NamedTuple):
@@ -93,14 +100,10 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
   given = [cell for cell, gone in zip(cells, missing, strict=True) if not gone]
   if not given:
     return None
+  marks = tuple(Counter(cell for cell in cells if cell in MISSING).most_common())
   comma = any("," in cell for cell in given) and all(_DECIMAL_COMMA.fullmatch(cell) for cell in given)
   numeric = comma or all(_NUMBER.fullmatch(cell) for cell in given)
-  infinite = next((cell for cell in given if _INFINITE.fullmatch(cell)), None)
-  if infinite and all(_NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell) for cell in given):
-    raise UserError(f"{where}: column {name!r} holds {infinite}, which is no number to learn: leave the cell empty")
-  if kind == NUMBERS and not numeric:
-    word = next(cell for cell in given if not (_DECIMAL_COMMA if comma else _NUMBER).fullmatch(cell))
-    raise UserError(f"{where}: column {name!r} shall hold numbers (data.label_kinds) but holds {word[:40]!r}")
+  _check_cells(name, given, kind, comma, where)
   note = ""
   if not kind:
     kind, note = _guess(name, given, numeric)
@@ -108,42 +111,55 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
     values = np.full(len(cells), np.nan)
     values[~missing] = [float(cell.replace(",", ".")) for cell in given]
     if not np.isfinite(values[~missing]).all():
-      raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: write it shorter")
-    return Column(values, missing, (), kind, ", ".join(filter(None, (note, "decimal comma" if comma else ""))))
+      raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: mend it")
+    note = ", ".join(filter(None, (note, "decimal comma" if comma else "")))
+    return Column(values, missing, (), kind, note, marks)
   whole = all(_WHOLE.fullmatch(cell) for cell in given) and not any(_PADDED.match(cell) for cell in given)
   written = [str(int(cell.split(".")[0])) for cell in given] if whole else given
   names = sorted(set(written))
-  if numeric:
-    names.sort(key=lambda text: (float(text.replace(",", ".")), text))
   if whole:
     names.sort(key=int)  # ids are longer than what a float tells apart
+  elif numeric:
+    names.sort(key=lambda text: (float(text.replace(",", ".")), text))
   index = {text: i for i, text in enumerate(names)}
   values = np.full(len(cells), -1, np.int32)
   values[~missing] = [index[text] for text in written]
-  return Column(values, missing, tuple(names), kind, note)
+  return Column(values, missing, tuple(names), kind, note, marks)
+
+
+def _check_cells(name: str, given: Sequence[str], kind: str, comma: bool, where: str) -> None:
+  """Raises UserError for an infinite number, and for a cell that is none where numbers are wanted."""
+  number = _DECIMAL_COMMA if comma else _NUMBER
+  others = [cell for cell in given if not number.fullmatch(cell)]
+  infinite = [cell for cell in others if _INFINITE.fullmatch(cell)]
+  if infinite and (kind == NUMBERS or (len(infinite) == len(others) < len(given))):
+    raise UserError(f"{where}: column {name!r} holds {infinite[0]}, no finite number: leave the cell empty")
+  if others and kind == NUMBERS:
+    word = others[0][:40]
+    raise UserError(f"{where}: column {name!r} shall hold numbers (data.label_kinds) but holds {word!r}")
 
 
 def _guess(name: str, given: Sequence[str], numeric: bool) -> tuple[str, str]:
   """The kind of a column, and a note where it is a guess."""
-  tokens = set(re.split(r"[^a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
+  spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+  tokens = set(re.split(r"[^a-z0-9]+", spaced.lower()))
   identity = IDENTITY if tokens & _IDENTITIES else CLASSES
   if not numeric:
     return identity, ""
   if not all(_WHOLE.fullmatch(cell) for cell in given):
     return NUMBERS, ""
-  if any(_PADDED.match(cell) for cell in given) or max(len(cell.split(".")[0].lstrip("+-")) for cell in given) >= _LONG:
+  digits = max(len(cell.split(".")[0].lstrip("+-")) for cell in given)
+  if any(_PADDED.match(cell) for cell in given) or digits >= _LONG:
     return (IDENTITY if len(set(given)) > _FEW else identity), ""
   different = {int(cell.split(".")[0]) for cell in given}
-  if identity == IDENTITY:
-    return IDENTITY, ""
-  if different <= {-1, 0, 1}:
-    return CLASSES, ""
-  if tokens & _NAMES:
-    return CLASSES, ""
+  if identity == IDENTITY or different <= {-1, 0, 1} or tokens & _NAMES:
+    return identity, ""
+  change = f"--config.data.label_kinds={name}:"
   if min(different) < 0 or tokens & _MEASURES:
-    return NUMBERS, f"whole numbers, taken for numbers (--config.data.label_kinds={name}:classes makes them classes)"
-  note = f"whole numbers, taken for classes (--config.data.label_kinds={name}:numbers makes them numbers)"
-  return CLASSES, "" if len(different) <= _FEW and max(different) < len(different) + 1 else note
+    return NUMBERS, f"whole numbers, taken for numbers; {change}classes makes them classes"
+  if len(different) <= _FEW and max(different) <= len(different):
+    return CLASSES, ""
+  return CLASSES, f"whole numbers, taken for classes; {change}numbers makes them numbers"
 
 
 def read_kinds(text: str) -> dict[str, str]:
@@ -202,7 +218,7 @@ def from_folders(names: Sequence[str]) -> Labels:
   missing = np.array([cell is None for cell in cells])
   values = np.array([index.get(cell, -1) for cell in cells], np.int32)
   entry = Column(values, missing, tuple(index), CLASSES)
-  notes.append(f"folders give {describe('class', entry, cells)}")
+  notes.append("folders give " + describe("class", entry))
   return Labels({"class": entry}, tuple(notes), parts)
 
 
@@ -228,21 +244,35 @@ def _by_number(text: str) -> tuple:
   return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
 
 
-def describe(name: str, entry: Column, cells: Sequence[str | None]) -> str:
+def describe(name: str, entry: Column) -> str:
   """One line about a column: its kind, its classes with counts or its range, and what is missing."""
-  known = ~entry.missing
+  known = entry.values[~entry.missing]
   if entry.kind == NUMBERS:
-    line = f"numbers from {entry.values[known].min():g} to {entry.values[known].max():g}"
+    line = f"numbers from {known.min():g} to {known.max():g}"
   else:
-    counts = np.bincount(entry.values[known], minlength=len(entry.classes))
-    shown = ", ".join(f"{text[:30]} {count:,}" for text, count in list(zip(entry.classes, counts, strict=True))[:_SHOWN])
-    more = ", ..." if len(entry.classes) > _SHOWN else ""
-    line = f"{len(entry.classes):,} {'identities' if entry.kind == IDENTITY else 'classes'} ({shown}{more})"
-  gone = Counter(cell for cell, lost in zip(cells, entry.missing, strict=True) if lost and cell is not None)
-  if gone:
-    marks = ", ".join(f"{mark or 'empty'} {count:,}" for mark, count in gone.most_common())
-    line += f", missing {sum(gone.values()):,} ({marks})"
+    counts = np.bincount(known, minlength=len(entry.classes))
+    pairs = list(zip(entry.classes, counts, strict=True))
+    shown = ", ".join(f"{text[:30]} {count:,}" for text, count in pairs[:_SHOWN])
+    title = "identities" if entry.kind == IDENTITY else "classes"
+    line = f"{len(pairs):,} {title} ({shown}{', ...' if len(pairs) > _SHOWN else ''})"
+  if entry.marks:
+    told = ", ".join(f"{mark or 'empty'} {count:,}" for mark, count in entry.marks)
+    line += f"; missing {sum(count for _, count in entry.marks):,} ({told})"
   return f"{name}: {line}" + (f"; {entry.note}" if entry.note else "")
 
 
-_SHOWN = 8  # classes of a column in its line
+def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
+  """A line about each column; many columns of the same two classes and nothing else to say share one."""
+  alike: dict[tuple[str, ...], list[str]] = {}
+  for name, entry in columns.items():
+    if len(entry.classes) == 2 and not entry.note and not entry.marks:
+      alike.setdefault(entry.classes, []).append(name)
+  lines = []
+  for name, entry in columns.items():
+    group = alike.get(entry.classes, [])
+    if name not in group or len(group) <= _ALIKE:
+      lines.append(describe(name, entry))
+    elif name == group[0]:
+      shown = ", ".join(group[:_ALIKE])
+      lines.append(f"{len(group)} columns of the classes {' and '.join(entry.classes)}: {shown}, ...")
+  return tuple(lines)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pdr_jax.data import decode
 
+FULL = "by full path"  # the way that needs no word
 _SUFFIXES = (*decode.SUFFIXES, *decode.UNREAD)
 
 
@@ -60,7 +61,7 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
       break
     rows_now = {i: spell(row_paths[i]) for i in open_rows}
     pictures_now = {j: spell(picture_paths[j]) for j in free}
-    for way, find in (("", _whole), ("by the end of the path", _ending), ("by the path after a folder", _in_front)):
+    for way, find in _WAYS.items():
       index = find(pictures_now, shared)
       claims: dict[int, set[str]] = {}
       candidates: dict[int, int] = {}
@@ -79,7 +80,7 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
           ambiguous.add(i)
           continue
         result[i] = j
-        ways[", ".join(filter(None, (way, spelling))) or "by full path"] += 1
+        ways[", ".join(filter(None, (way, spelling))) or FULL] += 1
         del rows_now[i]
         pictures_now.pop(j, None)
     free = list(pictures_now)
@@ -89,10 +90,9 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
 def shared_folders(paths: Sequence[str]) -> int:
   """How many leading folders all paths have in common."""
   folders = [path.split("/")[:-1] for path in paths]
-  shared = 0
-  while folders and all(len(folder) > shared for folder in folders) and len({folder[shared] for folder in folders}) == 1:
-    shared += 1
-  return shared
+  shortest = min(map(len, folders), default=0)
+  same = [len({folder[depth] for folder in folders}) == 1 for depth in range(shortest)]
+  return next((depth for depth, equal in enumerate(same) if not equal), shortest)
 
 
 def _stem(path: str) -> str:
@@ -105,7 +105,10 @@ def _loose(path: str) -> str:
 
 
 _SPELLINGS: dict[str, Callable[[str], str]] = {
-    "": str, "without suffix": _stem, "in another case": str.casefold, "in another case without suffix": _loose,
+    "": str,
+    "without suffix": _stem,
+    "in another case": str.casefold,
+    "in another case without suffix": _loose,
 }
 
 
@@ -135,3 +138,6 @@ def _unique(entries: Iterable[tuple[str, int]]) -> dict[str, int]:
   for key, j in entries:
     index[key] = j if index.get(key, j) == j else -1
   return index
+
+
+_WAYS = {"": _whole, "by the end of the path": _ending, "by the path after a folder": _in_front}

@@ -11,7 +11,10 @@ from typing import NamedTuple
 from pdr_jax.data.labels import PARTS, Labels, part_of
 from pdr_jax.errors import UserError
 
-_PART_NAMES = frozenset(("split", "splits", "partition", "part", "set", "subset", "usage", "fold", "phase", "mode", *PARTS))
+# Columns of whole numbers with such names are asked which is which.
+_PART_NAMES = frozenset(
+    ("split", "splits", "partition", "part", "set", "subset", "usage", "fold", "phase", "mode", *PARTS)
+)
 
 
 class Chosen(NamedTuple):
@@ -78,7 +81,8 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
   parts = ["" if word is None else meaning.get(word, "") for word in words]
   chosen = by_parts(names, parts, seed, *counts)
   told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
-  return chosen._replace(note="; ".join(filter(None, (f"split by {column}{f' ({told})' if told else ''}", chosen.note))))
+  note = f"split by {column}" + (f" ({told})" if told else "")
+  return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
 
 
 def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
@@ -97,9 +101,9 @@ def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
     meaning = {word: part_of(word) for word in sorted(words) if part_of(word)}
     tokens = set(re.split(r"[^a-z]+", column.lower()))
     if not meaning and 1 < len(words) <= 3 and words <= {"0", "1", "2"} and tokens & _PART_NAMES:
-      example = ",".join(f"{word}={part}" for word, part in zip(sorted(words), ("train", "validation", "test"), strict=False))
-      raise UserError(f"data.split_by={column}: its values are {', '.join(sorted(words))}, and nothing says which is which: "
-                      f"write it as --config.data.split_by={column}:{example}")
+      example = ",".join(f"{word}={part}" for word, part in zip(sorted(words), PARTS, strict=False))
+      reason = f"its values are {', '.join(sorted(words))}, and nothing says which is which"
+      raise UserError(f"data.split_by={column}: {reason}: write --config.data.split_by={column}:{example}")
     if len(set(meaning.values())) < 2:
       return {}
   if "train" not in meaning.values():
@@ -107,7 +111,9 @@ def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
   return meaning
 
 
-def by_seed(names: Sequence[str], seed: int, train_examples: int, val_examples: int) -> tuple[list[int], list[int]]:
+def by_seed(
+    names: Sequence[str], seed: int, train_examples: int, val_examples: int
+) -> tuple[list[int], list[int]]:
   """Random split: indices for (train, validation), disjoint, each in a random order fixed by the seed and the
   names.
   """
@@ -117,7 +123,12 @@ def by_seed(names: Sequence[str], seed: int, train_examples: int, val_examples: 
 
 
 def by_value(
-    names: Sequence[str], values: Sequence[str | None], column: str, seed: int, train_examples: int, val_examples: int
+    names: Sequence[str],
+    values: Sequence[str | None],
+    column: str,
+    seed: int,
+    train_examples: int,
+    val_examples: int,
 ) -> Chosen:
   """Split that keeps the pictures of one value (one person, say) together, as in `by_seed`.
 
@@ -131,7 +142,8 @@ def by_value(
   _, wanted = sizes(len(order), train_examples, val_examples)
   counts = Counter(values[i] for i in order)
   outside: set[str] = set()
-  for value in sorted(counts, key=lambda value: rank(seed, f"value/{value}"))[:-1]:  # one is left for training
+  ranked = sorted(counts, key=lambda value: rank(seed, f"value/{value}"))
+  for value in ranked[:-1]:  # one is left for training
     if sum(counts[other] for other in outside) >= wanted:
       break
     outside.add(value)
@@ -157,7 +169,8 @@ def by_parts(
     train = train[len(validation) :]
     note = "validation is taken from train"
   note += _left_out(sum(part == "" for part in parts))
-  return Chosen(train[: train_examples or None], validation[: val_examples or None], test, note.removeprefix(", "))
+  train, validation = train[: train_examples or None], validation[: val_examples or None]
+  return Chosen(train, validation, test, note.removeprefix(", "))
 
 
 def _left_out(count: int) -> str:
