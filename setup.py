@@ -51,10 +51,18 @@ setup(
         "trimesh>=4.6",
     ],
     extras_require={
-        "test": ["hypothesis>=6.120", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
+        "test": [
+            "beartype>=0.20",
+            "hypothesis>=6.120",
+            "import-linter>=2.5",
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+        ],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
-        "gcs": ["gcsfs>=2025.3"],  # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
+        # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
+        "gcs": ["gcsfs>=2025.3"],
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
         "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard in a browser; nothing here imports it

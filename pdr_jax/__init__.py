@@ -1,6 +1,6 @@
 """Physically disentangled representations: depth, albedo, light and viewpoint from plain images."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(folder: str | None = None):

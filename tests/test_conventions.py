@@ -1,16 +1,17 @@
 """CONVENTIONS.md, statement by statement: an F-shaped relief, lit from one corner and turned to one side.
 
-The F has no symmetry, so whatever is mirrored, transposed or turned the wrong way shows. Expectations are by hand, or from the float64
-renderer in `render_oracles.py`, which was written from CONVENTIONS.md and shares no code with the package.
+The F has no symmetry, so whatever is mirrored, transposed or turned the wrong way shows. Expectations are by
+hand, or from the float64 renderer in `render_oracles.py`, which was written from CONVENTIONS.md and shares no
+code with the package.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
+from support import render_oracles as oracle
 
-from pdr_jax.evaluation import geometry
+from pdr_jax.metrics import geometry
 from pdr_jax.render import camera, depth_mesh, lighting, reproject, warp
 from pdr_jax.render.rasterize import rasterize
 
@@ -21,7 +22,9 @@ FULL = np.s_[1:-1, 1:-1]
 
 
 def letter_f():
-  """[S,S] 1 on the strokes: stem on the left, long bar at the top, shorter bar in the middle, nothing below on the right."""
+  """[S,S] 1 on the strokes: stem on the left, long bar at the top, shorter bar in the middle, nothing
+  below on the right.
+  """
   strokes = np.zeros((SIDE, SIDE))
   strokes[4:20, 6:10] = 1
   strokes[4:8, 6:18] = 1
@@ -58,14 +61,19 @@ def warp_masked(image, seen, view):
 
 
 def show(depth, image, view):
-  seen, picture = render(jnp.asarray(depth, jnp.float32), jnp.asarray(image, jnp.float32), jnp.asarray(view, jnp.float32))
+  seen, picture = render(
+    jnp.asarray(depth, jnp.float32), jnp.asarray(image, jnp.float32), jnp.asarray(view, jnp.float32)
+  )
   return np.asarray(seen), np.asarray(picture)
 
 
 def centroid(image):
   """(column, row) of the mean of an image's brightness."""
   weights = np.asarray(image).reshape(image.shape[0], image.shape[1])
-  return (weights.sum(0) @ np.arange(weights.shape[1]) / weights.sum(), weights.sum(1) @ np.arange(weights.shape[0]) / weights.sum())
+  return (
+    weights.sum(0) @ np.arange(weights.shape[1]) / weights.sum(),
+    weights.sum(1) @ np.arange(weights.shape[0]) / weights.sum(),
+  )
 
 
 # ---------------------------------------------------------------- frames and views
@@ -78,7 +86,8 @@ def test_camera_frame_is_x_right_y_down_z_forward():
   np.testing.assert_allclose(centre, [11.5, 11.5, 1], atol=1e-5)
   np.testing.assert_allclose(right, [11.5 + 0.02 * f, 11.5, 1], atol=1e-4)  # larger u: to the right
   np.testing.assert_allclose(below, [11.5, 11.5 + 0.03 * f, 1], atol=1e-4)  # larger v: further down
-  np.testing.assert_allclose(beyond, [11.5 + 0.01 * f, 11.5 + 0.015 * f, 2], atol=1e-4)  # further away: smaller
+  # further away: smaller
+  np.testing.assert_allclose(beyond, [11.5 + 0.01 * f, 11.5 + 0.015 * f, 2], atol=1e-4)
 
 
 @pytest.mark.parametrize("axis, source, target", [(0, 1, 2), (1, 2, 0), (2, 0, 1)])
@@ -101,11 +110,16 @@ def test_rotations_are_applied_in_the_order_x_y_z(angles, source, target):
 
 def test_view_is_rotation_about_the_pivot_then_translation():
   view = jnp.array([0.3, -0.5, 0.7, 0.01, -0.02, 0.03])
-  np.testing.assert_allclose(camera.apply_view(jnp.array([[0.0, 0.0, 1.0]]), view), [[0.01, -0.02, 1.03]], atol=1e-7)
-  # A quarter turn of yaw takes the point behind the pivot to its right; translation is along the camera's axes, after the rotation.
+  np.testing.assert_allclose(
+    camera.apply_view(jnp.array([[0.0, 0.0, 1.0]]), view), [[0.01, -0.02, 1.03]], atol=1e-7
+  )
+  # A quarter turn of yaw takes the point behind the pivot to its right; translation is along the camera's
+  # axes, after the rotation.
   turned = camera.apply_view(jnp.array([[0.0, 0.0, 1.1]]), jnp.array([0, np.pi / 2, 0, 0.2, 0.3, 0.0]))
   np.testing.assert_allclose(turned, [[0.3, 0.3, 1.0]], atol=1e-6)
-  np.testing.assert_allclose(camera.undo_view(turned, jnp.array([0, np.pi / 2, 0, 0.2, 0.3, 0.0])), [[0.0, 0.0, 1.1]], atol=1e-6)
+  np.testing.assert_allclose(
+    camera.undo_view(turned, jnp.array([0, np.pi / 2, 0, 0.2, 0.3, 0.0])), [[0.0, 0.0, 1.1]], atol=1e-6
+  )
 
 
 @pytest.mark.parametrize("name, view, direction", [
@@ -161,7 +175,8 @@ def test_front_view_of_the_letter_is_the_letter():
 
 
 def test_sampling_is_at_pixel_centres_and_zero_outside():
-  image = jnp.asarray(10 * np.arange(1, 4)[:, None] + np.arange(1, 5)[None], jnp.float32)[..., None]  # 3 rows, 4 columns: 11 ... 34
+  # 3 rows, 4 columns: 11 ... 34
+  image = jnp.asarray(10 * np.arange(1, 4)[:, None] + np.arange(1, 5)[None], jnp.float32)[..., None]
   uv = jnp.array([[[0, 0], [3, 0], [0, 2], [2.5, 1], [-1, 0], [4, 0], [-0.5, 0], [0, -1]]])
   np.testing.assert_allclose(warp.sample_bilinear(image, uv)[0, :, 0], [11, 14, 31, 23.5, 0, 0, 5.5, 0])
 
@@ -180,7 +195,8 @@ def test_normals_point_into_the_scene():
   flat = np.asarray(depth_mesh.normals(jnp.ones((SIDE, SIDE)), LENS))
   np.testing.assert_allclose(flat, np.broadcast_to([0, 0, 1.0], flat.shape), atol=1e-6)
   normal = np.asarray(depth_mesh.normals(jnp.asarray(letter_depth(), jnp.float32), LENS))
-  # The stem's left flank (column 6) faces left: its outward normal has x < 0, ours x > 0. The long bar's upper flank (row 4) likewise.
+  # The stem's left flank (column 6) faces left: its outward normal has x < 0, ours x > 0. The long bar's
+  # upper flank (row 4) likewise.
   assert normal[15, 6, 0] > 0.5 and abs(normal[15, 6, 1]) < 1e-3 and normal[15, 9, 0] < -0.5
   assert normal[4, 13, 1] > 0.5 and abs(normal[4, 13, 0]) < 1e-3 and normal[7, 13, 1] < -0.5
   np.testing.assert_allclose(np.linalg.norm(normal, axis=-1), 1.0, atol=1e-5)
@@ -211,18 +227,29 @@ def test_light_brightens_what_faces_where_it_comes_from(model, direction, bright
 
 def test_lambert_by_hand():
   flat = depth_mesh.normals(jnp.ones((8, 8)), camera.pinhole(8))
-  shading = lambda *direction: float(lighting.directional_shading(jnp.float32(0.1), jnp.float32(0.5), jnp.float32(direction), flat)[4, 4])
+  def shading(*direction):
+    return float(
+      lighting.directional_shading(jnp.float32(0.1), jnp.float32(0.5), jnp.float32(direction), flat)[4, 4]
+    )
+
   assert shading(0, 0, 1) == pytest.approx(0.6)  # a headlight
   assert shading(0, 0, -1) == pytest.approx(0.1)  # from behind
   assert shading(1, 0, 1) == pytest.approx(0.1 + 0.5 / np.sqrt(2))
 
 
 def test_order_and_signs_of_the_harmonics():
-  """Each coefficient is largest where its polynomial says: y, z, x; xy, yz, 3z^2-1, xz, x^2-y^2; all without Condon-Shortley signs."""
+  """Each coefficient is largest where its polynomial says: y, z, x; xy, yz, 3z^2-1, xz, x^2-y^2; all
+  without Condon-Shortley signs.
+  """
   x, y, z, half = np.eye(3)[0], np.eye(3)[1], np.eye(3)[2], np.sqrt(0.5)
   where = [x, y, z, x, half * (x + y), half * (y + z), z, half * (x + z), x]
-  values = [np.sqrt(1 / 4 / np.pi), *[np.sqrt(3 / 4 / np.pi)] * 3, *[np.sqrt(15 / 16 / np.pi)] * 2, np.sqrt(5 / 4 / np.pi),
-            *[np.sqrt(15 / 16 / np.pi)] * 2]
+  values = [
+    np.sqrt(1 / 4 / np.pi),
+    *[np.sqrt(3 / 4 / np.pi)] * 3,
+    *[np.sqrt(15 / 16 / np.pi)] * 2,
+    np.sqrt(5 / 4 / np.pi),
+    *[np.sqrt(15 / 16 / np.pi)] * 2,
+  ]
   basis = np.asarray(lighting.sh_basis(np.float32(where)))
   np.testing.assert_allclose(np.diagonal(basis), values, rtol=0, atol=1e-6)
   assert float(lighting.sh_basis(np.float32(y))[8]) == pytest.approx(-np.sqrt(15 / 16 / np.pi))
@@ -241,7 +268,9 @@ def test_irradiance_gains_by_hand():
 def test_light_turns_with_the_object():
   """Lit from the left, then upside down: what faced left now faces right, and is still the bright side."""
   normal = depth_mesh.normals(jnp.asarray(letter_depth(), jnp.float32), LENS)
-  shading = lighting.directional_shading(jnp.float32(0.2), jnp.float32(0.7), jnp.array([1.0, 0.0, 0.5]), normal)
+  shading = lighting.directional_shading(
+    jnp.float32(0.2), jnp.float32(0.7), jnp.array([1.0, 0.0, 0.5]), normal
+  )
   _, picture = show(letter_depth(), np.asarray(shading)[..., None], (0, 0, np.pi, 0, 0, 0))
   row, left, right = SIDE - 1 - 15, SIDE - 1 - 9, SIDE - 1 - 6  # where the stem's flanks are now
   assert picture[row, right, 0] > picture[row, left, 0] + 0.3
@@ -251,7 +280,11 @@ def test_turning_the_light():
   """`rotate_sh` by the matrix that turns x towards y takes a light from the left to one from above."""
   from_left = lighting.directional_to_sh(jnp.float32(0.2), jnp.float32(0.7), jnp.array([1.0, 0.0, 0.5]))
   turned = lighting.rotate_sh(from_left, camera.rotation_matrix(jnp.array([0.0, 0.0, np.pi / 2])))
-  flanks = flank_brightness(np.asarray(lighting.sh_shading(turned, depth_mesh.normals(jnp.asarray(letter_depth(), jnp.float32), LENS))))
+  flanks = flank_brightness(
+    np.asarray(
+      lighting.sh_shading(turned, depth_mesh.normals(jnp.asarray(letter_depth(), jnp.float32), LENS))
+    )
+  )
   assert flanks[2] == max(flanks)
 
 
@@ -268,7 +301,8 @@ def test_rasterizer_windings_edges_signs_and_barycentrics(order):
   hard = rasterize(vertices, np.array([order], np.int32), height=10, width=10)
   face = np.asarray(hard.face)[..., 0]
   rows, columns = np.mgrid[:10, :10]
-  np.testing.assert_array_equal(face == 0, rows + columns <= 8)  # edges and vertices included; u is the column
+  # edges and vertices included; u is the column
+  np.testing.assert_array_equal(face == 0, rows + columns <= 8)
   screen = np.array([1 - 0.5 - 0.25, 0.5, 0.25]) / np.array([1.0, 2.0, 4.0])  # at column 4, row 2
   expected = (screen / screen.sum())[list(order)]
   np.testing.assert_allclose(np.asarray(hard.barycentric)[2, 4, 0], expected, atol=1e-5)
@@ -278,7 +312,9 @@ def test_rasterizer_windings_edges_signs_and_barycentrics(order):
 # ---------------------------------------------------------------- everything together
 
 
-@pytest.mark.parametrize("view", [(0.35, 0.5, -0.4, 0.012, -0.02, 0.03), (-0.3, -0.45, 0.5, -0.01, 0.015, -0.02)])
+@pytest.mark.parametrize(
+  "view", [(0.35, 0.5, -0.4, 0.012, -0.02, 0.03), (-0.3, -0.45, 0.5, -0.01, 0.015, -0.02)]
+)
 def test_the_letter_lit_from_a_corner_and_turned(view):
   """The whole picture against the float64 renderer."""
   depth, f = letter_depth(), letter_f()
@@ -290,11 +326,18 @@ def test_the_letter_lit_from_a_corner_and_turned(view):
   seen, _ = oracle.cast_rays(corners, SIDE)
   reached, _ = oracle.cast_rays(corners, SIDE, slack=0.02)
   certain = np.isclose(reached, seen, atol=1e-4)  # at silhouettes a ray may fall either way
-  expected = oracle.warp(canonical, np.where(np.isfinite(seen), seen, FAR), view) * np.isfinite(seen)[..., None]
+  expected = (
+    oracle.warp(canonical, np.where(np.isfinite(seen), seen, FAR), view) * np.isfinite(seen)[..., None]
+  )
 
   @jax.jit
   def everything(depth, albedo, light, view):
-    ours = lighting.shade(albedo, lighting.directional_shading(jnp.float32(0.3), jnp.float32(0.6), light, depth_mesh.normals(depth, LENS)))
+    ours = lighting.shade(
+      albedo,
+      lighting.directional_shading(
+        jnp.float32(0.3), jnp.float32(0.6), light, depth_mesh.normals(depth, LENS)
+      ),
+    )
     seen = reproject.depth_at_view(depth, view, LENS, near=NEAR, far=FAR)
     return seen, warp_masked(ours, seen, view)
 

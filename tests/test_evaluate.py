@@ -14,7 +14,7 @@ from pdr_jax.config import base, variant
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import tables
 from pdr_jax.training import run_dir
-from pdr_jax.training.checkpoints import check_params
+from pdr_jax.training.checkpoints import check_variables
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_checkpoint_of_another_model_is_named_by_its_keys():
   have = {"depth": {"kernel": np.zeros((2, 3), np.float32)}, "extra": np.zeros(1, np.float32)}
   want = {"depth": {"kernel": jax.ShapeDtypeStruct((2, 4), np.float32)}}
   with pytest.raises(UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"):
-    check_params(have, want)
+    check_variables(have, want)
 
 
 def test_a_missing_label_is_named_and_others_go_on(run):

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from pdr_jax.config_checks import flatten, nearest
 from pdr_jax.errors import UserError
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -128,6 +127,8 @@ def shipped() -> dict[str, str]:
 
 def apply(config: ConfigDict, override: Override) -> None:
   """Sets one value in `config`. Raises `UserError`: no such key, a section, or a text that is no value of its type."""
+  from pdr_jax.config_checks import flatten, nearest  # JAX: only now, so that --help answers at once
+
   known = flatten(config)
   key, text = override
   sections = {name[:i] for name in known for i in range(len(name)) if name[i] == "."}

@@ -51,11 +51,12 @@ def main(argv: list[str]) -> int:
   crop = decode.check_crop(values.crop)
   out = os.path.abspath(os.path.expanduser(values.out))
   given = pictures.find(values.pictures, out)
-  if not values.force:
-    for picture in given:
-      if os.path.exists(picture.target):
-        advice = "choose another --out, or pass --force to write over it"
-        raise UserError(f"{picture.target} exists already: {advice}")
+  for picture in given:
+    if os.path.isfile(picture.target):
+      raise UserError(f"{picture.target} is a file, and the results of {picture.title} need a folder of that name: "
+                      "choose another --out")
+    if os.path.exists(picture.target) and not values.force:
+      raise UserError(f"{picture.target} exists already: choose another --out, or pass --force to write over it")
 
   from pdr_jax.exports import decomposition  # JAX and trimesh take seconds to import
 

@@ -58,11 +58,10 @@ def main(argv: list[str]) -> int:
     return _suite(values)
   config = flags.configuration(values, default_config)
 
-  from pdr_jax import evaluate  # JAX and everything else that takes seconds to import
+  from pdr_jax.evaluation.run import evaluate  # JAX and everything else that takes seconds to import
 
   cache_compilations()
-  evaluate.evaluate(config, values.workdir, values.method or "trained", export=values.export)
-  return 0
+  return evaluate(config, values.workdir, values.method or "trained", export=values.export).exit_code
 
 
 def _suite(values: argparse.Namespace) -> int:
@@ -71,8 +70,7 @@ def _suite(values: argparse.Namespace) -> int:
   if in_bucket(values.workdir):
     raise UserError(f"--workdir {values.workdir}: a suite needs a folder; mount the bucket")
 
-  from pdr_jax import evaluate
-  from pdr_jax.evaluation import suite
+  from pdr_jax.study.run import run_suite
 
   cache_compilations()
-  return suite.run_suite(config, values.workdir, evaluate.evaluate)
+  return run_suite(config, values.workdir)

@@ -31,14 +31,20 @@ def main(argv: list[str]) -> int:
     raise UserError(f"--checkpoint={values.checkpoint}: must be best, latest, or a step such as 1000")
 
   from pdr_jax.exports import model_card, writer
-  from pdr_jax.training import checkpoints, run_dir
+  from pdr_jax.training import checkpoints, run_dir, stages
 
   writer.check_target(values.out, values.force)
   config = run_dir.read_config(values.workdir)
-  params, step = checkpoints.load_params(values.workdir, values.checkpoint)
+  variables, step = checkpoints.load_variables(values.workdir, values.checkpoint)
   facts = model_card.of_run(values.workdir, config, step)
   if values.licence:
     facts["licence"] = values.licence
-  writer.write(values.out, config, params, facts)
+  method, first = stages.method_of(config, values.workdir), stages.record_of(values.workdir)["first"]
+  writer.write(values.out, config, variables, facts, method=method, first=first)
   print(f"exported step {step} of {values.workdir} to {values.out}")
+  if method.decompose is not None:
+    command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")
+  else:
+    command = flags.shown("pdr_jax.evaluate", "--export", values.out, "--workdir", "runs/evaluation_of_the_export")
+  print(f"next: {command}")
   return 0

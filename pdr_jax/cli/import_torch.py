@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
   from pdr_jax.imports import torch_networks
 
   writer.check_target(values.out, values.force)
-  params, known = torch_networks.convert(torch_networks.read(values.checkpoint))
+  variables, known = torch_networks.convert(torch_networks.read(values.checkpoint))
   config.networks.update(known["networks"])
   config.loss.confidence = known["confidence"]
   config.data.side = SIDE
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
       "origin": f"PyTorch checkpoint {os.path.basename(values.checkpoint)}",
       "licence": values.licence or model_card.UNKNOWN_LICENCE,
   }
-  writer.write(values.out, config, params, facts)
+  writer.write(values.out, config, variables, facts)
   on_features = known["networks"]["vector_tanh"] == "features"
   layout = "tanh on the features" if on_features else "tanh on the output"
   print(f"imported {values.checkpoint} ({layout}) to {values.out}")

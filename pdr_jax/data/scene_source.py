@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pdr_jax.data import dataset, sequences, tfds_source, transforms
+from pdr_jax.data import dataset, sequences, tfds_files, transforms
 from pdr_jax.data.dataset import Arrays, Dataset, Split
 from pdr_jax.data.scenes import builder, clips
 
@@ -24,7 +24,7 @@ class _Examples:
   def __init__(self, world: builder.SceneBuilder, split: str, channels: int):
     self._world, self._split, self._channels = world, split, channels
     self.memory: Arrays = {}
-    self._readers: dict[tuple[str, ...], tfds_source.Reader] = {}
+    self._readers: dict[tuple[str, ...], tfds_files.Reader] = {}
 
   def __call__(self, indices: np.ndarray, keys: Collection[str]) -> Arrays:
     wanted = [key for key in published(self._world) if key in keys]
@@ -41,14 +41,14 @@ class _Examples:
     bar.
     """
     if tuple(features) not in self._readers:
-      opened = tfds_source.Reader(self._world, self._split, features, encoded=False)
+      opened = tfds_files.Reader(self._world, self._split, features, encoded=False)
       self._readers[tuple(features)] = opened
     reader = self._readers[tuple(features)]
     rows: list[Any] = [None] * len(indices)
 
     def work(i: int) -> None:
       example = reader[int(indices[i])]
-      values = {feature: np.asarray(tfds_source.at(example, feature)) for feature in features}
+      values = {feature: np.asarray(tfds_files.at(example, feature)) for feature in features}
       rows[i] = {
         feature: transforms.to_channels(value, self._channels) if feature in dataset.PICTURES else value
         for feature, value in values.items()

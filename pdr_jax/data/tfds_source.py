@@ -3,9 +3,6 @@
 array_record, and TFRecord files as they are.
 """
 
-import difflib
-import os
-import struct
 from collections.abc import Collection
 from typing import Any
 
@@ -13,82 +10,11 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from pdr_jax.data import dataset, decode, sources, splits, transforms
+from pdr_jax.data import dataset, decode, splits, tfds_files, transforms
 from pdr_jax.data.dataset import Dataset, Source, Split
 from pdr_jax.errors import UserError
 
 _VALIDATION = ("validation", "val", "valid", "test")
-PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
-
-
-class TfRecords:
-  """Random access to the records of uncompressed TFRecord shards. A record: length u64, its checksum u32,
-  bytes, their checksum u32.
-
-  The positions are found by hopping from length to length once. Raises UserError where a shard ends in the
-  middle of a record.
-  """
-
-  def __init__(self, file_instructions):
-    self._paths, self._records = [], []
-    for instruction in file_instructions:
-      path = os.fspath(instruction.filename)
-      self._paths.append(path)
-      records, position, size = [], 0, os.path.getsize(path)
-      with open(path, "rb") as file:
-        while position < size:
-          file.seek(position)
-          head = file.read(8)
-          length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-          if position + length + 16 > size:
-            raise UserError(f"{path} is truncated or no TFRecord file: prepare the data set again")
-          records.append((len(self._paths) - 1, position + 12, length))
-          position += length + 16
-      take = instruction.take if instruction.take > 0 else None
-      self._records += records[instruction.skip :][:take]
-
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> bytes:
-    path, position, length = self._records[index]
-    with open(self._paths[path], "rb") as file:
-      file.seek(position)
-      return file.read(length)
-
-
-def find_builder(name: str, data_dir: str) -> Any:
-  """The builder of a prepared data set, whether or not its generation code is installed.
-
-  Raises UserError with what to do.
-  """
-  import tensorflow_datasets as tfds  # slow to import, and only this source needs it
-
-  data_dir = os.path.expanduser(data_dir) if data_dir else None
-  where = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  try:
-    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
-  except tfds.core.registered.DatasetNotFoundError:
-    pass
-  except (
-    Exception
-  ) as error:  # a damaged dataset_info.json, an unparsable name, a version that is not there ...
-    raise UserError(
-      f"data.name={name}: the copy in {where} cannot be opened ({_line(error)}); prepare it again"
-    ) from error
-  known = tfds.list_builders(with_community_datasets=False)
-  bare = name.split(":")[0].split("/")[0]
-  if bare not in known:
-    near = difflib.get_close_matches(bare, sorted({*known, *sources.names()}), 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see pdr_jax/data/sources for the names"
-    raise UserError(f"data.name={name} is no data source and no prepared TFDS data set in {where}; {hint}")
-  raise UserError(
-    f"data.name={name} is not prepared in {where}; prepare it once: {PREPARE.format(name=name)}"
-  )
-
-
-def _line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _label_features(features, prefix: str = "") -> dict[str, Any]:
@@ -105,64 +31,6 @@ def _label_features(features, prefix: str = "") -> dict[str, Any]:
   return labels
 
 
-def _chosen(features, paths: list[str]):
-  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`):
-
-  what is not in it is not even parsed.
-  """
-  import tensorflow_datasets as tfds
-
-  below: dict[str, list[str]] = {}
-  for path in paths:
-    key, _, rest = path.partition("/")
-    below.setdefault(key, []).append(rest)
-  return tfds.features.FeaturesDict(
-    {key: _chosen(features[key], rest) if rest[0] else features[key] for key, rest in below.items()}
-  )
-
-
-def at(example: dict, path: str) -> Any:
-  """The value at a path such as `attributes/Smiling`."""
-  for key in path.split("/"):
-    example = example[key]
-  return example
-
-
-class Reader:
-  """Random access to the chosen features of one split, array_record or TFRecord.
-
-  Images and videos stay encoded bytes where `encoded` says so, to be decoded here and not by OpenCV, which
-  takes half a JPEG for a whole one. Raises NotImplementedError for other formats; reading raises UserError
-  where the files are cut short or gone.
-  """
-
-  def __init__(self, builder, split: str, paths: list[str], *, encoded: bool):
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    self._name = builder.name
-    self._features = _chosen(features, paths)
-    kinds = tfds.features.Image | tfds.features.Video
-    pictures = [path for path in paths if encoded and "/" not in path and isinstance(features[path], kinds)]
-    self._decoders = {path: tfds.decode.SkipDecoding() for path in pictures} or None
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-      self._source = TfRecords(builder.info.splits[split].file_instructions)
-    else:
-      self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-
-  def __len__(self) -> int:
-    return len(self._source)
-
-  def __getitem__(self, index: int) -> dict:
-    try:
-      record = self._source[index]
-    except Exception as error:  # array_record and file systems raise what they like
-      raise UserError(
-        f"data.name={self._name}: its prepared files are damaged or gone ({_line(error)}); prepare it again"
-      ) from error
-    return self._features.deserialize_example_np(record, decoders=self._decoders)
-
-
 class _Examples:
   """Some examples of one split: pictures or clips, and labels.
 
@@ -176,7 +44,7 @@ class _Examples:
   """
 
   def __init__(
-    self, reader: Reader, feature: str, labels: dict[str, Any], rows: np.ndarray, data: Any, name: str
+    self, reader: tfds_files.Reader, feature: str, labels: dict[str, Any], rows: np.ndarray, data: Any, name: str
   ):
     self.rows, self.name = rows, name
     self._reader, self._feature, self._labels = reader, feature, labels
@@ -210,7 +78,7 @@ class _Examples:
 
   def label(self, example: dict, key: str) -> Any:
     """The value of the label `label/PATH`."""
-    return at(example, key.removeprefix("label/"))
+    return tfds_files.at(example, key.removeprefix("label/"))
 
 
 class _LazySplit:
@@ -261,7 +129,7 @@ def _label_dtype(feature) -> type:
   return np.float32 if np.dtype(feature.np_dtype).kind == "f" else np.int32
 
 
-def _rows(data: Any, readers: dict[str, Reader], validation: str | None) -> dict[str, np.ndarray]:
+def _rows(data: Any, readers: dict[str, tfds_files.Reader], validation: str | None) -> dict[str, np.ndarray]:
   """The numbers of the examples for train and for validation.
 
   `validation` names the split of the latter; None: they are taken out of train. Sizes of 0 mean all, and a
@@ -289,7 +157,7 @@ def _picture_feature(features, data: Any) -> str:
       "set of images"
     )
   listed = ", ".join(features)
-  videos = [key for key, feature in features.items() if isinstance(feature, tfds.features.Video)]
+  videos = [key for key, feature in features.items() if tfds_files.is_video(feature)]
   if not data.frames:
     if "image" not in features:
       clips = "ask for clips of videos by data.frames, or " if videos else ""
@@ -324,7 +192,7 @@ def open_tfds(config) -> Dataset:
 
   data = config.data
   decode.check_crop(data.crop)
-  builder = find_builder(data.name, data.cache_dir)
+  builder = tfds_files.find_builder(data.name, data.cache_dir)
   info = builder.info
   feature = _picture_feature(info.features, data)
   if "train" not in info.splits:
@@ -336,9 +204,9 @@ def open_tfds(config) -> Dataset:
   labels = _label_features(info.features)
   try:
     paths = [feature, *labels]
-    readers = {split: Reader(builder, split, paths, encoded=True) for split in ("train", validation) if split}
+    readers = {split: tfds_files.Reader(builder, split, paths, encoded=True) for split in ("train", validation) if split}
   except NotImplementedError as error:
-    prepare = PREPARE.format(name=data.name)
+    prepare = tfds_files.PREPARE.format(name=data.name)
     raise UserError(
       f"data.name={data.name} is prepared as {info.file_format.value}, which has no random access; once: {prepare}"
     ) from error

@@ -5,6 +5,7 @@ on how the batch is spread over devices. Optimiser, steps and batch are those of
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,9 +14,12 @@ import optax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from pdr_jax.errors import UserError
 from pdr_jax.losses import contrastive
 from pdr_jax.losses.reduce import masked_mean
-from pdr_jax.methods import Method, TrainState, augment, baseline, gradient_step, optimizer
+from pdr_jax.methods.contract import Description, Method, TrainState, inference_variables
+from pdr_jax.methods.shared import augment, baseline, gradient_step, inputs, optimizer
+from pdr_jax.rules import Rule, above, at_least, between
 
 PADDING = 1e4  # minus the similarity of padding with everything else, far beyond what the exponential can tell from nothing
 
@@ -30,8 +34,7 @@ def create(config: ConfigDict) -> Method:
       validate=partial(validate, nets=nets, config=config),
       gradient_norms=partial(gradient_norms, nets=nets, config=config),
       encode=partial(encode, nets=nets),
-      decompose=None,
-      render=None,
+      feature_maps=partial(baseline.feature_maps, config=config),
       pictures=partial(pictures, config=config),
   )
 
@@ -105,7 +108,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets: dic
   Like every contrastive loss it depends on the size of the batch; padding is no image's negative.
   """
   valid = batch["_mask"]
-  first, second = project(gradient_step.evaluated(state), views(jax.random.key(0), batch["image"], axis_name, config), nets)
+  first, second = project(inference_variables(state), views(jax.random.key(0), batch["image"], axis_name, config), nets)
   # One more number: 1 for images, which adds the same to all their similarities, and for padding such that it is unlike every image.
   place = lambda features: jnp.where(valid[:, None] > 0, jnp.pad(features, ((0, 0), (0, 1)), constant_values=1.0),
                                      jnp.pad(jnp.zeros_like(features), ((0, 0), (0, 1)), constant_values=-PADDING))
@@ -117,3 +120,42 @@ def pictures(params: dict, images: Float[Array, "B S S 3"], *, config: ConfigDic
   """`view 1` and `view 2`: what the loss contrasts (the parameters have no part in it)."""
   first, second = views(jax.random.key(0), images, None, config)
   return {"view 1": first, "view 2": second}
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+  return baseline.defaults() | dict(
+      simclr=dict(
+          crop=0.08,              # smallest share of the picture's area that a crop keeps
+          color=0.5,              # strength of the colour distortion (published: 0.5 for small images, 1 for ImageNet)
+          projection=128,         # numbers after the projection head
+          temperature=0.5,        # of the contrast
+      ),
+      train=dict(best_metric="val/nt_xent"),
+  )
+
+
+def check(config: ConfigDict, devices: int) -> None:
+  """Raises `UserError` for pictures without colour, and for a batch of one."""
+  inputs.check_images(config)
+  if config.train.batch_size < 2:
+    raise UserError(
+        f"config.train.batch_size = {config.train.batch_size}: SimCLR contrasts images of a batch and needs at least 2"
+    )
+
+
+METHOD = Description(
+    defaults=defaults,
+    rules=baseline.RULES | {
+        "simclr.crop": Rule(lambda value: 0 < value <= 1, "above 0 and at most 1"),
+        "simclr.color": between(0, 1),
+        "simclr.projection": at_least(1),
+        "simclr.temperature": above(0),
+    },
+    variants={"small": baseline.small},
+    check=check,
+    reads=baseline.reads,
+    create=create,
+)

@@ -1,8 +1,8 @@
 """Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is passed over.
 
-A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and
-`run` (JSON: position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
-a file that was cut short or altered is noticed even where its format has no checksum.
+A checkpoint has these items: `params`, `ema` and `model_state` (where the run has them), `rest` (step, optimisers and whatever else the
+state holds) and `run` (JSON: position of the data iterator, open averages, best value so far). A fingerprint of every array travels in
+`run`, so that a file that was cut short or altered is noticed even where its format has no checksum.
 
 Of several processes only the first one reads and writes; the others are sent what it read, so they need not see its disk.
 """
@@ -26,11 +26,15 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import absolute
+from pdr_jax.methods import TrainState, inference_variables
 from pdr_jax.training import distributed
+from pdr_jax.training.run_dir import read_config
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
-FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1
+FORMAT = 2  # raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1
+MODES = {"lowest": min, "highest": max}
+ITEMS = ("params", "ema", "model_state")  # fields of the state that are items of their own: what inference needs
 Tree = Any
 
 # Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and TensorStore 0.1.86 never frees
@@ -53,13 +57,19 @@ class Checkpoints:
   Args:
     workdir: the run directory.
     keep: how many of the newest are kept.
-    best_metric: name of the metric whose lowest value marks the best one, kept besides.
+    best_metric: name of the metric whose best value marks the checkpoint that is kept besides.
+    best_mode: which value is the best one, `lowest` or `highest`.
     say: where a line for the user goes.
   """
 
-  def __init__(self, workdir: str, *, keep: int, best_metric: str, say: Callable[[str], None] = print):
+  def __init__(
+      self, workdir: str, *, keep: int, best_metric: str, best_mode: str = "lowest", say: Callable[[str], None] = print
+  ):
     _quiet_orbax()
-    value = lambda metrics: metrics[best_metric]
+
+    def value(metrics):
+      return metrics[best_metric]
+
     self._workdir, self._say, self._best_metric = workdir, say, best_metric
     alone = {}
     if jax.process_count() > 1:  # Orbax would wait for the others
@@ -68,11 +78,13 @@ class Checkpoints:
         os.path.join(workdir, FOLDER),
         options=ocp.CheckpointManagerOptions(
             best_fn=value,  # makes Orbax store the metrics
-            best_mode="min",
-            # Sorted from high to low, the last is the best; checkpoints without a validation are kept only while they are new.
+            best_mode=MODES[best_mode].__name__,
+            # The last of the sorted ones is the best; checkpoints without a validation are kept only while they are new.
             preservation_policy=policies.AnyPreservationPolicy([
                 policies.LatestN(keep),
-                policies.BestN(get_metric_fn=value, reverse=True, n=1, keep_checkpoints_without_metrics=False),
+                policies.BestN(
+                    get_metric_fn=value, reverse=best_mode == "lowest", n=1, keep_checkpoints_without_metrics=False
+                ),
             ]),
             cleanup_tmp_directories=True,
             **alone,
@@ -167,7 +179,7 @@ class Checkpoints:
     return sorted(self._manager.all_steps()) if self._manager else []
 
   def best_step(self) -> int | None:
-    """The step of the lowest `best_metric` among the kept ones."""
+    """The step of the best `best_metric` among the kept ones."""
     return self._manager.best_step() if any(self._manager.metrics(step) for step in self.steps()) else None
 
   def wait(self) -> None:
@@ -182,71 +194,75 @@ class Checkpoints:
 
 
 def split_state(state: Tree) -> dict[str, Tree]:
-  """A state dataclass -> the items of a checkpoint."""
+  """A state dataclass -> the items of a checkpoint; an empty one is left out."""
   fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
-  items = {"params": fields.pop("params")}
-  ema = fields.pop("ema", None)
-  if ema is not None:
-    items["ema"] = ema
-  return items | {"rest": fields}
+  items = {name: fields.pop(name) for name in ITEMS}
+  return {name: tree for name, tree in items.items() if tree} | {"rest": fields}
 
 
 def join_state(like: Tree, items: Mapping[str, Tree]) -> Tree:
   """The inverse of `split_state`."""
-  ema = {"ema": items["ema"]} if "ema" in items else {}
-  return like.replace(params=items["params"], **ema, **items["rest"])
+  return like.replace(**{name: tree for name, tree in items.items() if name != "rest"}, **items["rest"])
 
 
-def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
-  """Parameters for evaluation and export, as NumPy arrays; the moving average where the run has one.
+def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
+  """Inference variables for evaluation and export (`methods.inference_variables`), as NumPy arrays.
 
   Args:
     workdir: the run directory.
     which: "best" (the newest where no validation was saved), "latest", or a step.
 
   Returns:
-    (params, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another version of the format.
+    (variables, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another version of the format.
   """
   _quiet_orbax()
   folder = epath.Path(absolute(workdir), FOLDER)
-  if not folder.is_dir():
-    raise UserError(f"no checkpoints in {workdir}: train there first")
-  from pdr_jax.training.run_dir import read_config  # here: run_dir is about the whole directory, this file about one folder of it
+  step, steps = _chosen(workdir, folder, which)
+  try:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      run = reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore())
+      _check_format(run, step, workdir)
+    items = {name: _read_item(folder / str(step) / name) for name in ITEMS if (folder / str(step) / name).is_dir()}
+  except UserError:
+    raise
+  except Exception as error:  # whatever the file formats raise
+    reason = f"cannot be read ({type(error).__name__}); choose another: {steps}"
+    raise UserError(f"checkpoint of step {step} in {workdir} {reason}") from error
+  return inference_variables(TrainState(step, **items)), step
 
-  best_metric = read_config(workdir).train.best_metric
-  options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics[best_metric], best_mode="min", read_only=True)
+
+def _chosen(workdir: str, folder: epath.Path, which: str | int) -> tuple[int, list[int]]:
+  """The step that `which` means, and all that there are."""
+  train = read_config(workdir).train if folder.is_dir() else None
+  if train is None:
+    raise UserError(f"no checkpoints in {workdir}: train there first")
+
+  def value(metrics):
+    return metrics[train.best_metric]
+
+  mode = MODES[train.best_mode]
+  options = ocp.CheckpointManagerOptions(best_fn=value, best_mode=mode.__name__, read_only=True)
   with ocp.CheckpointManager(folder, options=options) as manager:
     steps = sorted(manager.all_steps())
     if not steps:
       raise UserError(f"no checkpoints in {workdir}: train there first")
-    if which == "latest":
-      step = steps[-1]
-    elif which == "best":
-      scored = [step for step in steps if manager.metrics(step)]
-      step = min(scored, key=lambda step: manager.metrics(step)[best_metric]) if scored else steps[-1]
-    else:
-      step = int(which)
-    if step not in steps:
-      raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
-  item = "ema" if (folder / str(step) / "ema").is_dir() else "params"
-  try:
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-      _check_format(reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore()), step, workdir)
-    with ocp.PyTreeCheckpointer() as reader:
-      path = folder / str(step) / item
-      tree = reader.metadata(path).item_metadata.tree
-      to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-      params = reader.restore(path, restore_args=to_numpy)
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(f"checkpoint of step {step} in {workdir} cannot be read ({type(error).__name__}); choose another: {steps}") from error
-  return params, step
+    scores = {step: value(manager.metrics(step)) for step in steps if manager.metrics(step)}
+  step = {"latest": steps[-1], "best": mode(scores, key=scores.get, default=steps[-1])}.get(which)
+  step = int(which) if step is None else step
+  if step not in steps:
+    raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
+  return step, steps
 
 
-def check_params(params: Tree, expected: Tree) -> None:
-  """Raises `UserError` that lists the keys whose names, shapes or types in `params` are not those of the model."""
-  have, want = _shapes(params), _shapes(expected)
+def _read_item(path: epath.Path) -> Tree:
+  with ocp.PyTreeCheckpointer() as reader:
+    tree = reader.metadata(path).item_metadata.tree
+    return reader.restore(path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+
+
+def check_variables(variables: Tree, expected: Tree) -> None:
+  """Raises `UserError` that lists the keys whose names, shapes or types in `variables` are not those of the model."""
+  have, want = _shapes(variables), _shapes(expected)
   wrong = [f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})" for name in sorted(have | want)
            if have.get(name) != want.get(name)]
   if wrong:
@@ -262,10 +278,13 @@ def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
 
 def _check_format(run: Mapping[str, Any], step: int, workdir: str) -> None:
   """Raises `UserError` for a checkpoint of another version of the format."""
-  found = run.get("format", 1)
-  if found != FORMAT:
-    writer = f"{'a later' if found > FORMAT else 'an earlier'} pdr_jax (format {found}, this one reads {FORMAT})"
-    raise UserError(f"the checkpoint of step {step} in {workdir} was written by {writer}: install that version")
+  version = run.get("format", 1)
+  if version == FORMAT:
+    return
+  writer = f"{'a later' if version > FORMAT else 'an earlier'} pdr_jax (format {version}, this one reads {FORMAT})"
+  raise UserError(
+      f"the checkpoint of step {step} in {workdir} was written by {writer}: install that version, or train anew in another --workdir"
+  )
 
 
 @contextlib.contextmanager

@@ -5,15 +5,19 @@ Every process computes the same step on its part of the batch (`training.step`);
 
 import contextlib
 import functools
+import io
 import itertools
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import setproctitle
+from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from pdr_jax.errors import UserError
@@ -102,6 +106,22 @@ def bytes_from_first(payload: bytes) -> bytes:
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(payload))))
   mine = np.frombuffer(payload, np.uint8) if jax.process_index() == 0 else np.zeros(size, np.uint8)
   return np.asarray(multihost_utils.broadcast_one_to_all(mine)).tobytes()
+
+
+def json_from_first(value: Any) -> Any:
+  """Process 0's `value`, what JSON makes of it, in all processes; they call it together."""
+  return json.loads(bytes_from_first(json.dumps(value).encode()))
+
+
+def arrays_from_first(tree: dict | None) -> dict:
+  """Process 0's nested dict of arrays, as NumPy arrays, in all processes; they call it together, the others with None."""
+  if jax.process_count() == 1:
+    return jax.tree.map(np.asarray, tree)
+  buffer = io.BytesIO()
+  if jax.process_index() == 0:
+    np.savez(buffer, **traverse_util.flatten_dict(tree, sep="/"))
+  with np.load(io.BytesIO(bytes_from_first(buffer.getvalue())), allow_pickle=False) as file:
+    return traverse_util.unflatten_dict({name: file[name] for name in file.files}, sep="/")
 
 
 def name_processes(run: str) -> None:

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 from pdr_jax.training import nonfinite
 from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import is_due
-from pdr_jax.training.logging import Meter, MetricLog, NonFinite, Progress
+from pdr_jax.training.metric_log import Meter, MetricLog
+from pdr_jax.training.nonfinite import NonFinite
+from pdr_jax.training.progress import Progress
 from pdr_jax.training.watchdog import Watchdog
 
 

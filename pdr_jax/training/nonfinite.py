@@ -7,11 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically
 from pdr_jax.methods import Method
 
 FOLDER = "nonfinite"
 SKIPPED = "skipped"  # metric: share of the steps that were left out
+
+
+class NonFinite(Exception):
+  """A metric or the state stopped being finite: which, at which step (one-based count of updates), and the file that holds its batch."""
+
+  def __init__(self, step: int, term: str, value: float, batch_file: str = ""):
+    super().__init__(f"{term} is {value} at step {step}")
+    self.step, self.term, self.batch_file = step, term, batch_file
 
 
 def skipping(method: Method) -> Method:
@@ -51,3 +60,11 @@ def write_batch(workdir: str, step: int, batch: Mapping[str, jax.Array]) -> str:
   except OSError:
     return ""
   return path
+
+
+def stop_message(error: NonFinite, kept: int | None, workdir: str) -> UserError:
+  """The one line that a run ends with when a number stopped being finite."""
+  last = f"the checkpoint of step {kept} in {workdir} is intact" if kept is not None else "there is no checkpoint yet"
+  batch = f"; its batch is in {error.batch_file}" if error.batch_file else ""
+  advice = "Try a lower config.optim.learning_rate or a lower config.optim.clip_norm"
+  return UserError(f"{error}{batch}: training stopped, {last}. {advice}")

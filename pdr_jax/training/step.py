@@ -1,4 +1,4 @@
-"""The only file that knows devices: batches are split over them, the state is the same on each, gradients are averaged by the method.
+"""What knows devices: batches are split over them, the state is the same on each, gradients are averaged by the method.
 
 The step's body is `Method.update`, a free function over one device's share of the batch with a named axis. `jax.pmap` with
 `in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the batch is split, what comes out is replicated.
@@ -58,11 +58,6 @@ def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Arr
   return root if step is None else jax.random.fold_in(root, step)
 
 
-def device_count() -> int:
-  """Devices that share one global batch, over all processes."""
-  return jax.device_count()
-
-
 @functools.lru_cache(maxsize=8)  # one program for a method, however often it is asked for
 def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
   """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded with `state.step`."""
@@ -103,6 +98,34 @@ def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
   """`(state, placed batch with _mask) -> Metrics`."""
   body = lambda state, batch: pack(method.validate(state, batch, AXIS))
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+
+
+@functools.lru_cache(maxsize=8)
+def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Array]]:
+  """`(inference variables, inputs) -> {column: pictures}` on one device."""
+  return jax.jit(method.pictures)
+
+
+def mapped(function: Callable[[jax.Array], Tree]) -> Callable[[np.ndarray], Tree]:
+  """`[B, ...]` -> a tree of host arrays `[B, ...]`: a function of single examples, the batch spread over the local devices.
+
+  It compiles once for each shape. The batch must be a multiple of the devices.
+  """
+  devices, run = jax.local_device_count(), jax.pmap(function)
+
+  def call(inputs: np.ndarray) -> Tree:
+    outputs = run(inputs.reshape(devices, -1, *inputs.shape[1:]))
+    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(len(inputs), *leaf.shape[2:]), outputs)
+
+  return call
+
+
+def descent_fn(body: Callable[[Tree, dict], tuple[Tree, Tree]]) -> Callable[[Tree, dict], tuple[Tree, Tree]]:
+  """`(replicated state, placed batch) -> (state, outputs)` for any `body`, which averages over the axis `AXIS` itself.
+
+  The state's buffers are donated.
+  """
+  return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
 
 def place(batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

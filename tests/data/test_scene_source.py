@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from support.configs import data_config
 
-from pdr_jax.data import dataset, pipeline, tfds_source
+from pdr_jax.data import dataset, pipeline, tfds_files
 from pdr_jax.data.scenes import builder
 
 SIDE = 12
@@ -159,13 +159,13 @@ def test_images_in_a_row_are_a_clip(settings, world, memory):
 def test_nothing_is_read_that_is_not_asked_for(settings, monkeypatch):
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   pipeline._open.cache_clear()
-  data, features, real = pipeline.open_dataset(settings), [], tfds_source.Reader.__init__
+  data, features, real = pipeline.open_dataset(settings), [], tfds_files.Reader.__init__
 
   def record(self, world, split, paths, *, encoded):
     features.append(paths)
     real(self, world, split, paths, encoded=encoded)
 
-  monkeypatch.setattr(tfds_source.Reader, "__init__", record)
+  monkeypatch.setattr(tfds_files.Reader, "__init__", record)
   assert data.train.load(np.array([3, 1]), {"image"})["image"].shape == (2, SIDE, SIDE, 3)
   assert data.train.load(np.array([3, 1]), {"mask", "label/smiling", "clip"}).keys() == {"mask", "label/smiling"}
   data.train.load(np.array([3]), {"image"})  # the files are opened once

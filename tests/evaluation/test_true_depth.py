@@ -7,7 +7,7 @@ from pdr_jax import methods
 from pdr_jax.config import base, variant
 from pdr_jax.data import dataset, pipeline
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import geometry, true_depth
+from pdr_jax.evaluation import true_depth
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.sources import Source
 

@@ -197,11 +197,14 @@ def test_results_inside_the_folder_are_no_pictures(model, photos, tmp_path):
 
 def test_results_beside_the_pictures_are_no_pictures(model, photos, tmp_path):
   folder, picture = photos
+  with pytest.raises(UserError, match="plain.png is a file, and the results of .*/plain.png need a folder of that name"):
+    run("--export=x", f"--out={folder}", folder, "--force")
+  os.remove(f"{folder}/plain.webp")  # plain.png now needs no suffix
   os.makedirs(f"{folder}/mine")
   Image.fromarray(picture).save(f"{folder}/mine/albedo.png")  # called as a result is, and none
   for _ in range(2):
     run("--export=x", f"--out={folder}", folder, "--force")
-  assert [len(images) for images in model.seen] == [5, 5]
+  assert [len(images) for images in model.seen] == [4, 4]
   with pytest.raises(UserError, match="no picture in"):
     run("--export=x", f"--out={tmp_path}/x", f"{folder}/turned")  # nothing but results
   with open(f"{folder}/decomposed.json", "w") as file:
@@ -232,7 +235,7 @@ def test_zips_and_other_formats_are_read(model, photos, tmp_path, capsys):
     (["--export=x", "--out=o"], "missing: PICTURE_OR_FOLDER_OR_ZIP"),
     (["--export=x", "--out=o", "absent.png"], r"absent\.png does not exist"),
     (["--export=x", "--out=o", "{empty}"], "no picture in .*empty"),
-    (["--export=x", "--out=o", "{folder}", "{folder}/more"], "two pictures would go to o/"),
+    (["--export=x", "--out=o", "{folder}", "{folder}/more"], "two pictures would go to .*/o/grey.png"),
     (["--export=x", "--out=o", "{folder}", "--mesh=stl"], "--mesh: invalid choice: 'stl'"),
     (["--export=x", "--out=o", "{folder}", "--crop", "5", "0", "5", "9"], "with left < right"),
     (["--export={empty}", "--out=o", "{folder}"], "empty is not an export: it has no export.json"),

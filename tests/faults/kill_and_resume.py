@@ -1,6 +1,6 @@
 """Kills a run with SIGKILL at random moments until it is done, and compares it bit for bit with one that was left alone.
 
-  python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py ...]
+  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py ...]
 
 Without flags of the training program the toy run of this folder, which has two optimisers, is killed. Compared: every array of the newest
 checkpoint (parameters, optimisers, moving average, step), the position in the data, the open averages, and every line of metrics.jsonl but
@@ -18,7 +18,7 @@ import time
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
-import runs
+from support import runs
 
 TOY_TRAIN = {"steps": 400, "log_every": 1, "validate_every": 25, "checkpoint_every": 8, "gradient_norms_every": 7}
 

@@ -1,6 +1,6 @@
 """A run of several processes equals one of a single process with as many devices; for more of them than CI has cores.
 
-  python tests/faults/many_processes.py [--processes=4] [--folder=DIR]
+  PYTHONPATH=tests python tests/faults/many_processes.py [--processes=4] [--folder=DIR]
 
 The toy run of this folder, twelve steps with a global batch of eight: every metric of every step, NT-Xent over all devices' negatives and
 the norm of its gradient among them, and every array of the last checkpoint are compared (2e-5: sums in another order). The last validation
@@ -14,13 +14,10 @@ import tempfile
 import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "training"))
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "launch"))
 
-import local_processes
 import numpy as np
-import runs
-import toy
+from support import runs, toy
+from support.runs import local_processes
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +29,7 @@ def main(argv: list[str]) -> int:
   one, many = os.path.join(folder, "one"), os.path.join(folder, "many")
   train, show = '--train={"log_every": 1}', lambda i, line: print(f"[{i}] {line}", end="", flush=True)
   since = time.monotonic()
-  children = local_processes.start([*runs.TOY, os.path.join(many, "{process}"), train], a.processes, devices=1)
+  children = local_processes.start([*runs.TOY, os.path.join(many, "{process}"), train], a.processes, 1, runs.environment())
   codes = local_processes.wait(children, show)
   print(f"{a.processes} processes ended with {codes} after {time.monotonic() - since:.0f} s", flush=True)
   alone = runs.start([*runs.TOY, one, train], sys.stdout, JAX_NUM_CPU_DEVICES=str(a.processes))

@@ -1,6 +1,6 @@
 """An hour of small training with random kills: memory, file handles, and the lines of metrics.jsonl.
 
-  python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py --config.train.steps=10000000 ...]
+  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py --config.train.steps=10000000 ...]
 
 Without flags of the training program the toy run of this folder goes on for that time. In the first half it is killed (SIGKILL) or stopped
 (SIGTERM) at random moments, also while it starts, and started again each time. In the second half it is left alone while its resident
@@ -21,9 +21,9 @@ import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import runs
 
 from pdr_jax.training import run_dir
+from support import runs
 
 TRAIN = {"steps": 10**7, "log_every": 10, "validate_every": 500, "checkpoint_every": 100, "gradient_norms_every": 0}
 LIFE = 60.0  # seconds after which at the latest a life is killed, counted from its start or from its first line

@@ -5,9 +5,7 @@ import os
 import fsspec
 import numpy as np
 import pytest
-import runs
 import tensorboardX.record_writer
-import toy
 from etils import epath
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
@@ -17,6 +15,7 @@ from pdr_jax.cli import flags
 from pdr_jax.cli.train import COMMAND
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
+from support import runs, toy
 
 WORKDIR = "gs://bucket/some/run"
 CONFIG = os.path.join(os.path.dirname(__file__), "..", "..", "configs", "quickstart.py")
@@ -112,7 +111,7 @@ def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket
   assert "moved to broken_checkpoints/, using the one before, of step 8" in capsys.readouterr().out
   assert (folder / "broken_checkpoints" / "12").is_dir()
   assert run_dir.read_config(WORKDIR).train.steps == 12
-  params, step = checkpoints.load_params(WORKDIR, "latest")
+  params, step = checkpoints.load_variables(WORKDIR, "latest")
   np.testing.assert_array_equal(params["w"], runs.arrays(folder, step)["params/w"])
   assert step == 12
 

@@ -13,13 +13,12 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-import runs
 import setproctitle
-import toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
 from pdr_jax.training import step as steps
+from support import runs, toy
 
 
 def train(workdir, config=None, data=None):
@@ -136,7 +135,7 @@ def test_a_checkpoint_of_another_version_is_refused_by_name(whole, tmp_path, mon
     with pytest.raises(UserError, match=line):
       train(workdir)
     with pytest.raises(UserError, match=line):
-      checkpoints.load_params(str(workdir), "latest")
+      checkpoints.load_variables(str(workdir), "latest")
     assert runs.newest(workdir) == 12
   monkeypatch.setattr(checkpoints, "FORMAT", 1)
   data = toy.data()  # the one without a number, as written before there was one, is of format 1
@@ -161,7 +160,7 @@ def test_the_run_id_is_kept_and_the_process_is_called_by_it(tmp_path):
 
 
 def test_parameters_alone_are_restored(whole):
-  params, step = checkpoints.load_params(str(whole), "latest")
+  params, step = checkpoints.load_variables(str(whole), "latest")
   read = runs.arrays(whole, 12)
   assert step == 12
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):

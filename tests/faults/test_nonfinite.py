@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
-import toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import loop, nonfinite
 from pdr_jax.training import step as steps
+from support import runs, toy
 
 
 def train(workdir, method, **keys):

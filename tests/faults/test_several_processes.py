@@ -7,14 +7,12 @@ import shutil
 import signal
 import time
 
-import local_processes
 import numpy as np
 import pytest
-import runs
-import toy
-import toy_run
 
 from pdr_jax.training import distributed, loop, preemption
+from support import runs, toy, toy_run
+from support.runs import local_processes
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def whole(tmp_path_factory):
 def pair(workdir, *words):
   """Two processes of two devices, each with a folder of its own; their lines."""
   lines = ([], [])
-  children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], processes=2, devices=2)
+  children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], 2, 2, runs.environment())
   runs.STARTED.extend(children)
   return children, lines
 

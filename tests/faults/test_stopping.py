@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-import runs
 
 from pdr_jax.training import preemption, watchdog
+from support import runs
 
 HANGS = [*runs.TOY, "{workdir}", "--hang_at=7"]
 

@@ -6,12 +6,10 @@ import signal
 import jax
 import numpy as np
 import pytest
-import runs
-import toy
-import toy_run
 
 from pdr_jax.training import loop, preemption
 from pdr_jax.training import step as steps
+from support import runs, toy, toy_run
 
 
 class Gone(Exception):

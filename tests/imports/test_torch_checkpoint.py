@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
+from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
 
 import pdr_jax
 from pdr_jax.config import base
 from pdr_jax.errors import UserError
 from pdr_jax.exports import writer
 from pdr_jax.imports import torch_checkpoint
-from pdr_jax.methods import pdr
+from pdr_jax.methods.pdr import system as pdr
 
 FULL = dict(nf=64, zdim=256, vector=32, confidence=128)
 NARROW = dict(nf=8, zdim=12, vector=8, confidence=8)

@@ -46,10 +46,18 @@ def naive_supcon(a, b, temperature, base_temperature):
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_values(batch, temperature):
   a, b = features(batch)
-  np.testing.assert_allclose(nt_xent(a, b, temperature=temperature), naive_nt_xent(a, b, temperature), rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(supcon(a, b, temperature=temperature), naive_supcon(a, b, temperature, 0.07), rtol=1e-4, atol=1e-4)
-  np.testing.assert_allclose(supcon(a, b, temperature=temperature, base_temperature=0.3), naive_supcon(a, b, temperature, 0.3),
-                             rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(
+    nt_xent(a, b, temperature=temperature), naive_nt_xent(a, b, temperature), rtol=1e-4, atol=1e-5
+  )
+  np.testing.assert_allclose(
+    supcon(a, b, temperature=temperature), naive_supcon(a, b, temperature, 0.07), rtol=1e-4, atol=1e-4
+  )
+  np.testing.assert_allclose(
+    supcon(a, b, temperature=temperature, base_temperature=0.3),
+    naive_supcon(a, b, temperature, 0.3),
+    rtol=1e-4,
+    atol=1e-5,
+  )
 
 
 def test_large_raw_features_do_not_overflow():
@@ -60,7 +68,8 @@ def test_large_raw_features_do_not_overflow():
   similarity = both @ both.T / 0.5
   others = [np.logaddexp.reduce(np.delete(row, i)) for i, row in enumerate(similarity)]
   expected = np.array(others) - np.array([similarity[i, (i + 6) % 12] for i in range(12)])
-  # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does, underflows to log(0) here.
+  # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does,
+  # underflows to log(0) here.
   np.testing.assert_allclose(got, expected, rtol=1e-4)
   assert float(got.max()) > 1000
   gradient = jax.grad(lambda a: nt_xent(a, b, temperature=0.5).mean())(a)
@@ -68,7 +77,9 @@ def test_large_raw_features_do_not_overflow():
 
 
 def test_the_effective_weight():
-  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides 0.5 / 0.07)."""
+  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides
+  0.5 / 0.07).
+  """
   a, b = features()
   ours, released = 0.0714 * nt_xent(a, b, temperature=0.5), 0.01 * naive_supcon(a, b, 0.5, 0.07)
   np.testing.assert_allclose(ours, released, rtol=1e-3)
@@ -77,7 +88,9 @@ def test_the_effective_weight():
 
 @pytest.mark.parametrize("loss", [nt_xent, supcon])
 def test_four_devices_are_one(loss):
-  """Values and the gradient of a weight that all features share, to which every device's negatives contribute."""
+  """Values and the gradient of a weight that all features share, to which every device's negatives
+  contribute.
+  """
   a, b = features(8, 6)
   weight = np.random.default_rng(9).standard_normal((6, 5)).astype(np.float32)
 
@@ -94,7 +107,9 @@ def test_four_devices_are_one(loss):
 
   values, gradient = step(weight, a.reshape(4, 2, 6), b.reshape(4, 2, 6))
   halves = values.reshape(4, 2, 2)  # device, (anchors, positives), sample
-  np.testing.assert_allclose(np.concatenate([halves[:, 0].ravel(), halves[:, 1].ravel()]), expected, rtol=1e-5)
+  np.testing.assert_allclose(
+    np.concatenate([halves[:, 0].ravel(), halves[:, 1].ravel()]), expected, rtol=1e-5
+  )
   for device in gradient:
     np.testing.assert_allclose(device, expected_gradient, rtol=1e-4, atol=1e-6)
 
@@ -116,7 +131,9 @@ def test_zero_features_have_finite_gradients():
   """A ReLU bottleneck can be all zero."""
   a, b = features(3, 4)
   a[1] = 0
-  gradients = jax.grad(lambda a, b: nt_xent(join_blocks([a, a]), join_blocks([b, 0 * b]), temperature=0.5).mean(), (0, 1))(a, b)
+  gradients = jax.grad(
+    lambda a, b: nt_xent(join_blocks([a, a]), join_blocks([b, 0 * b]), temperature=0.5).mean(), (0, 1)
+  )(a, b)
   assert all(np.isfinite(g).all() for g in gradients)
   assert float(jnp.abs(gradients[0][1]).max()) == 0
   for size in (1e-20, 1e-6, 1e-3, 1e15):

@@ -1,4 +1,6 @@
-"""Photometric, perceptual and smoothness losses against NumPy float64, and the masked mean on one and on four devices."""
+"""Photometric, perceptual and smoothness losses against NumPy float64, and the masked mean on one and on
+four devices.
+"""
 
 import functools
 
@@ -32,7 +34,9 @@ def test_perceptual_is_the_gaussian_likelihood():
   np.testing.assert_allclose(perceptual(a, b), np.square(a - b), rtol=1e-5, atol=1e-7)
   scale = s[..., None].astype(np.float64)
   density = np.exp(-0.5 * np.square((a.astype(np.float64) - b) / scale)) / (scale * np.sqrt(2 * np.pi))
-  np.testing.assert_allclose(perceptual(a, b, s), -np.log(density) - 0.5 * np.log(2 * np.pi), rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(
+    perceptual(a, b, s), -np.log(density) - 0.5 * np.log(2 * np.pi), rtol=1e-3, atol=1e-3
+  )
 
 
 @pytest.mark.parametrize("loss", [photometric, perceptual])
@@ -60,7 +64,8 @@ def test_smoothness():
   depth = draw(2, 6, 9, low=0.9, high=1.1).astype(np.float64)
   expected = (np.abs(np.diff(depth, axis=1)).mean() + np.abs(np.diff(depth, axis=2)).mean()) / 0.2
   np.testing.assert_allclose(smoothness(depth.astype(np.float32), 0.2).mean(), expected, rtol=1e-5)
-  ramp = jnp.broadcast_to(jnp.arange(5.0)[:, None], (1, 5, 7)).reshape(1, 5, 7)  # rises by one per row: 1 / span everywhere on average
+  # rises by one per row: 1 / span everywhere on average
+  ramp = jnp.broadcast_to(jnp.arange(5.0)[:, None], (1, 5, 7)).reshape(1, 5, 7)
   np.testing.assert_allclose(smoothness(ramp, 0.5).mean(), 2.0, rtol=1e-6)
   assert float(smoothness(jnp.ones((1, 4, 4)), 0.2).max()) == 0
   check_grads(lambda d: smoothness(d, 0.2), (draw(1, 4, 4) * 5,), 1, ["rev"], atol=0.05, rtol=0.05)

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from pdr_jax.config import base
-from pdr_jax.methods import gradient_step
+from pdr_jax.methods.shared import gradient_step
 
 DATA = np.array([1.0, 2.0, 4.0, 9.0], np.float32)
 WEIGHTS = {"fit": 2.0, "size": 0.5}

@@ -9,8 +9,9 @@ import pytest
 
 from pdr_jax import methods
 from pdr_jax.config import base
-from pdr_jax.methods import loocc, pdr
-from pdr_jax.methods import scene as scenes
+from pdr_jax.methods.pdr import loocc
+from pdr_jax.methods.pdr import system as pdr
+from pdr_jax.methods.pdr import scene as scenes
 
 B, S = 8, 32
 

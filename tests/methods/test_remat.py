@@ -8,7 +8,7 @@ import pytest
 from baseline_checks import images, tiny
 
 from pdr_jax import methods
-from pdr_jax.methods import gradient_step
+from pdr_jax.methods.shared import gradient_step
 
 DEPTH, WIDTH, COUNT = 6, 16, 32
 

@@ -22,7 +22,8 @@ from baseline_checks import (
 from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
-from pdr_jax.methods import augment, simclr
+from pdr_jax.methods import simclr
+from pdr_jax.methods.shared import augment
 
 
 @pytest.fixture(scope="module")

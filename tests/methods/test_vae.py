@@ -19,7 +19,8 @@ from baseline_checks import (
 )
 
 from pdr_jax import methods
-from pdr_jax.methods import baseline, vae
+from pdr_jax.methods import vae
+from pdr_jax.methods.shared import baseline
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from baseline_checks import (
 from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
-from pdr_jax.methods import baseline, vq_vae
+from pdr_jax.methods import vq_vae
+from pdr_jax.methods.shared import baseline
 
 K, WIDTH = 12, 8
 

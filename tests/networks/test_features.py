@@ -36,7 +36,9 @@ def torch_vgg():
 def vgg_file(tmp_path_factory):
   path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
   model = torch_vgg()
-  state = {f"features.{k}": v for k, v in model.state_dict().items()} | {"classifier.0.weight": torch.zeros(2, 2)}
+  state = {f"features.{k}": v for k, v in model.state_dict().items()} | {
+    "classifier.0.weight": torch.zeros(2, 2)
+  }
   torch.save(state, path)
   return path, model
 
@@ -45,7 +47,9 @@ def test_vgg_equals_pytorchs(vgg_file):
   path, model = vgg_file
   images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
   x = (torch.from_numpy(images).permute(0, 3, 1, 2) + 1) / 2
-  x = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+  x = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+    :, None, None
+  ]
   expected = model[:16](x).detach().permute(0, 2, 3, 1).numpy()
   got = jax.jit(features.vgg16_relu3_3)(features.load_vgg16(path), images)
   assert got.shape == (2, 8, 8, 256) and expected.std() > 0.1
@@ -81,9 +85,16 @@ def test_bad_files_are_one_line_errors(vgg_file, tmp_path, monkeypatch):
   torch.save({"features.0.weight": torch.zeros(8, 3, 3, 3)}, other)
   pickled = tmp_path / "pickled.pth"
   torch.save({"features.0.weight": subprocess.Popen}, pickled)
-  for file, words in ((tmp_path / "none.pth", "no file at"), ("", "no file at"), (tmp_path, "no file at"), (garbage, "not a PyTorch file"),
-                      (truncated, "not a PyTorch file"), (broken, "safetensors"), (other, "features.0.weight should have shape"),
-                      (pickled, "not a PyTorch file")):
+  for file, words in (
+    (tmp_path / "none.pth", "no file at"),
+    ("", "no file at"),
+    (tmp_path, "no file at"),
+    (garbage, "not a PyTorch file"),
+    (truncated, "not a PyTorch file"),
+    (broken, "safetensors"),
+    (other, "features.0.weight should have shape"),
+    (pickled, "not a PyTorch file"),
+  ):
     with pytest.raises(UserError, match=words) as caught:
       features.load_vgg16(file)
     assert "\n" not in str(caught.value)
@@ -102,7 +113,11 @@ def test_bad_files_are_one_line_errors(vgg_file, tmp_path, monkeypatch):
 def test_random_features_are_the_same_everywhere():
   """Recorded from NumPy 2: a change of stream, order or scale would silently change what a seed means."""
   params = features.random_features_init(0)
-  np.testing.assert_allclose(params[0]["kernel"].ravel()[:3], np.sqrt(2 / 48) * np.array([0.12573022, -0.13210486, 0.64042265]), rtol=1e-6)
+  np.testing.assert_allclose(
+    params[0]["kernel"].ravel()[:3],
+    np.sqrt(2 / 48) * np.array([0.12573022, -0.13210486, 0.64042265]),
+    rtol=1e-6,
+  )
   assert not np.array_equal(features.random_features_init(1)[3]["kernel"], params[3]["kernel"])
   jax.tree.map(np.testing.assert_array_equal, features.random_features_init(0), params)
 
@@ -118,4 +133,5 @@ def test_random_features_equal_pytorchs_and_keep_their_scale():
   got = jax.jit(features.random_features)(params, images)
   assert got.shape == (2, 4, 4, 64) and got.dtype == jnp.float32
   np.testing.assert_allclose(got, x.permute(0, 2, 3, 1), rtol=0, atol=1e-4)
-  assert 0.1 < float(jnp.sqrt(jnp.square(got).mean())) < 1.0  # He initialisation keeps the images' root mean square, 0.58, roughly
+  # He initialisation keeps the images' root mean square, 0.58, roughly
+  assert 0.1 < float(jnp.sqrt(jnp.square(got).mean())) < 1.0

@@ -66,9 +66,16 @@ def test_conv_down(shape):
 @pytest.mark.parametrize("shape", [(2, 4, 3), (1, 1, 1), (2, 5, 8)])
 def test_conv_up(shape):
   x, kernel = draw(*shape, 5), draw(4, 4, 5, 7, seed=1)
-  compare_with_torch(layers.conv_up, x, kernel, functools.partial(functional.conv_transpose2d, stride=2, padding=1),
-                     transposed_weight, (2, 3, 0, 1))
-  # lax.conv_transpose slides the kernel unflipped over the dilated input; its padding (2, 2) is PyTorch's padding 1.
+  compare_with_torch(
+    layers.conv_up,
+    x,
+    kernel,
+    functools.partial(functional.conv_transpose2d, stride=2, padding=1),
+    transposed_weight,
+    (2, 3, 0, 1),
+  )
+  # lax.conv_transpose slides the kernel unflipped over the dilated input; its padding (2, 2) is PyTorch's
+  # padding 1.
   expected = lax.conv_transpose(x, kernel[::-1, ::-1], (2, 2), ((2, 2), (2, 2)), dimension_numbers=DIMENSIONS)
   np.testing.assert_allclose(layers.conv_up(x, kernel), expected, rtol=0, atol=1e-4)
 
@@ -84,16 +91,25 @@ def test_conv_to_and_from_a_point():
 
 @pytest.mark.parametrize("pixels", [(5, 4), (4, 3)])
 def test_conv_upsampled(pixels):
-  compare_with_torch(layers.conv_upsampled, draw(2, *pixels, 5), draw(3, 3, 5, 6, seed=1),
-                     lambda x, w: functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1),
-                     conv_weight, (2, 3, 1, 0))
+  compare_with_torch(
+    layers.conv_upsampled,
+    draw(2, *pixels, 5),
+    draw(3, 3, 5, 6, seed=1),
+    lambda x, w: functional.conv2d(functional.interpolate(x, scale_factor=2, mode="nearest"), w, padding=1),
+    conv_weight,
+    (2, 3, 1, 0),
+  )
 
 
 @pytest.mark.parametrize("offset", [0.0, 3.0, 30.0])
 def test_group_norm(offset):
-  """Also where the mean is far larger than the deviation: the variance is a difference of two large numbers there."""
+  """Also where the mean is far larger than the deviation: the variance is a difference of two large
+  numbers there.
+  """
   x, scale, bias = draw(2, 8, 6, 12) + np.float32(offset), draw(12, seed=1), draw(12, seed=2)
-  images, weight, shift = to_torch(x), torch.from_numpy(scale).requires_grad_(), torch.from_numpy(bias).requires_grad_()
+  images = to_torch(x)
+  weight = torch.from_numpy(scale).requires_grad_()
+  shift = torch.from_numpy(bias).requires_grad_()
   expected = functional.group_norm(images.double(), 3, weight.double(), shift.double(), eps=1e-5)
   cotangent = draw(*x.shape, seed=7)
   expected.backward(torch.from_numpy(cotangent.transpose(0, 3, 1, 2).copy()).double())
@@ -114,7 +130,9 @@ def test_group_norm_of_a_constant_image_is_the_bias_with_finite_gradients():
 
 
 def test_group_norm_statistics_are_float32_in_bfloat16():
-  """4096 pixels summed in bfloat16 would stall at a few hundred; only the rounding of input and output may show."""
+  """4096 pixels summed in bfloat16 would stall at a few hundred; only the rounding of input and output may
+  show.
+  """
   x = jnp.asarray(draw(1, 64, 64, 4) + np.float32(1), jnp.bfloat16)
   got = layers.group_norm(x, jnp.ones(4), jnp.zeros(4))
   expected = layers.group_norm(x.astype(jnp.float32), jnp.ones(4), jnp.zeros(4))
@@ -122,15 +140,21 @@ def test_group_norm_statistics_are_float32_in_bfloat16():
   np.testing.assert_allclose(got.astype(jnp.float32), expected, rtol=2**-8, atol=2**-8)
 
 
-@pytest.mark.parametrize("kind, size, channels, features, theirs", [
-    ("same", 5, 6, 9, torch.nn.Conv2d(6, 9, 5, bias=False)), ("down", 4, 6, 12, torch.nn.Conv2d(6, 12, 4, bias=False)),
+@pytest.mark.parametrize(
+  "kind, size, channels, features, theirs",
+  [
+    ("same", 5, 6, 9, torch.nn.Conv2d(6, 9, 5, bias=False)),
+    ("down", 4, 6, 12, torch.nn.Conv2d(6, 12, 4, bias=False)),
     ("up", 4, 12, 6, torch.nn.ConvTranspose2d(12, 6, 4, bias=False)),
-    ("from_point", 4, 24, 8, torch.nn.ConvTranspose2d(24, 8, 4, bias=False))])
+    ("from_point", 4, 24, 8, torch.nn.ConvTranspose2d(24, 8, 4, bias=False)),
+  ],
+)
 def test_initial_weights_are_uniform_in_pytorchs_range(kind, size, channels, features, theirs):
   shape = (2, channels) if kind == "from_point" else (2, 4, 4, channels)
   kernel = layers.Conv(features, kind, size).init(jax.random.key(0), jnp.zeros(shape))["params"]["kernel"]
   assert kernel.dtype == jnp.float32
-  bound = float(theirs.weight.detach().abs().max())  # the largest of some hundred draws lies just under PyTorch's bound
+  # the largest of some hundred draws lies just under PyTorch's bound
+  bound = float(theirs.weight.detach().abs().max())
   assert abs(float(jnp.abs(kernel).max()) / bound - 1) < 0.02
   np.testing.assert_allclose(kernel.std(), theirs.weight.detach().std(), rtol=0.07)
   np.testing.assert_allclose(kernel.std(), bound / np.sqrt(3), rtol=0.07)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder, convert
+from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder, convert
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.autoencoder import MapAutoencoder
@@ -23,9 +23,16 @@ def shapes(module, side):
   return jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
 
 
-@pytest.mark.parametrize("module, expected", [
-    (MapAutoencoder(1, 64, 256, 64), 12_979_648), (MapAutoencoder(3, 64, 256, 64, "tanh"), 12_982_848),
-    (VectorEncoder(4, 32, 64), 1_739_264), (VectorEncoder(6, 32, 64), 1_739_776), (ConfidenceNet(64, 128, 64), 7_678_208)])
+@pytest.mark.parametrize(
+  "module, expected",
+  [
+    (MapAutoencoder(1, 64, 256, 64), 12_979_648),
+    (MapAutoencoder(3, 64, 256, 64, "tanh"), 12_982_848),
+    (VectorEncoder(4, 32, 64), 1_739_264),
+    (VectorEncoder(6, 32, 64), 1_739_776),
+    (ConfidenceNet(64, 128, 64), 7_678_208),
+  ],
+)
 def test_parameter_counts_at_parity_widths(module, expected):
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes(module, 64))) == expected
 
@@ -44,11 +51,14 @@ def test_values_and_gradients_equal_pytorchs(name):
   torch.manual_seed(3)
   reference = make()
   with torch.no_grad():
-    for parameter in reference.parameters():  # larger weights than at the start, and affine terms other than (1, 0)
+    # larger weights than at the start, and affine terms other than (1, 0)
+    for parameter in reference.parameters():
       parameter.mul_(1.7).add_(0.02 * torch.randn_like(parameter))
   images = draw_images(64)
   expected = reference(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
-  weights = [np.random.default_rng(i).standard_normal(o.shape).astype(np.float32) for i, o in enumerate(expected)]
+  weights = [
+    np.random.default_rng(i).standard_normal(o.shape).astype(np.float32) for i, o in enumerate(expected)
+  ]
   sum((o * torch.from_numpy(w)).sum() for o, w in zip(expected, weights, strict=True)).backward()
 
   def channels_last(array):
@@ -64,12 +74,19 @@ def test_values_and_gradients_equal_pytorchs(name):
     assert theirs.std() > 0.01  # a dead network would agree with anything
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4 * max(1.0, np.abs(theirs).max()))
   expected_gradients = convert(reference, lambda parameter: parameter.grad)
-  jax.tree.map_with_path(lambda path, a, b: np.testing.assert_allclose(
-      a, b, rtol=0, atol=1e-3 * np.abs(b).max() + 1e-5, err_msg=jax.tree_util.keystr(path)), gradients, expected_gradients)
+  jax.tree.map_with_path(
+    lambda path, a, b: np.testing.assert_allclose(
+      a, b, rtol=0, atol=1e-3 * np.abs(b).max() + 1e-5, err_msg=jax.tree_util.keystr(path)
+    ),
+    gradients,
+    expected_gradients,
+  )
 
 
 def test_initial_outputs_are_small():
-  """A flat depth and a frontal view at the start are what keeps training stable (specification, section 11)."""
+  """A flat depth and a frontal view at the start are what keeps training stable (specification, section
+  11).
+  """
   images = draw_images(64)
   view = VectorEncoder(6, 16, 64)
   vector, _ = jax.jit(lambda: view.init_with_output(jax.random.key(0), images)[0])()
@@ -88,7 +105,9 @@ def test_other_sides(side):
     params = shapes(module, side)
     assert [o.shape for o in jax.eval_shape(module.apply, params, images)] == expected
     encoder = params["params"]["encoder"]
-    stages = [encoder[f"down{i}"]["kernel"].shape[-1] // module.width for i in range(int(math.log2(side)) - 2)]
+    stages = [
+      encoder[f"down{i}"]["kernel"].shape[-1] // module.width for i in range(int(math.log2(side)) - 2)
+    ]
     assert stages == [1, 2, 4, 8, 8, 8][:len(stages)] and f"down{len(stages)}" not in encoder
     assert encoder["bottleneck"]["kernel"].shape[:2] == (4, 4)
 
@@ -98,14 +117,20 @@ def test_every_parameter_matters_at_another_side():
   images = draw_images(32)
   for module in (MapAutoencoder(3, 8, 16, 32, "tanh"), VectorEncoder(6, 8, 32), ConfidenceNet(8, 12, 32)):
     params = jax.jit(module.init)(jax.random.key(0), images)
-    gradients = jax.jit(jax.grad(lambda p, m=module: sum(jnp.square(o).sum() for o in m.apply(p, images))))(params)
+    gradients = jax.jit(jax.grad(lambda p, m=module: sum(jnp.square(o).sum() for o in m.apply(p, images))))(
+      params
+    )
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
       assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0, path
 
 
 def test_bfloat16_compute_keeps_float32_parameters_and_outputs():
   images = draw_images(64)
-  for kind, arguments in ((MapAutoencoder, (1, 8, 16, 64)), (VectorEncoder, (6, 8, 64)), (ConfidenceNet, (8, 12, 64))):
+  for kind, arguments in (
+    (MapAutoencoder, (1, 8, 16, 64)),
+    (VectorEncoder, (6, 8, 64)),
+    (ConfidenceNet, (8, 12, 64)),
+  ):
     full, half = kind(*arguments), kind(*arguments, dtype=jnp.bfloat16)
     params = jax.jit(half.init)(jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
@@ -115,7 +140,8 @@ def test_bfloat16_compute_keeps_float32_parameters_and_outputs():
       assert float(jnp.abs(ours - expected).max()) < 0.05 * float(jnp.abs(expected).max())
       assert not np.array_equal(ours, expected)  # it did compute in bfloat16
     maps = np.asarray(outputs[0])
-    assert not np.array_equal(maps, maps.astype(jnp.bfloat16).astype(np.float32))  # the head does not round to bfloat16
+    # the head does not round to bfloat16
+    assert not np.array_equal(maps, maps.astype(jnp.bfloat16).astype(np.float32))
 
 
 def test_encode_is_the_bottleneck():
@@ -129,9 +155,11 @@ def test_encode_is_the_bottleneck():
 
 
 def test_what_the_networks_cannot_do_is_said():
-  for module, images, words in ((MapAutoencoder(1, 8, 16, 48), draw_images(48), "side 48 .* 32, 64, 128, 256"),
-                                (VectorEncoder(6, 6, 32), draw_images(32), "width 6 .* multiple of 4"),
-                                (ConfidenceNet(8, 12, 64), draw_images(32), r"64, 64, 3\] but got \[2, 32, 32, 3\]"),
-                                (MapAutoencoder(1, 8, 16, 32, "relu"), draw_images(32), "'relu' .* none or tanh")):
+  for module, images, words in (
+    (MapAutoencoder(1, 8, 16, 48), draw_images(48), "side 48 .* 32, 64, 128, 256"),
+    (VectorEncoder(6, 6, 32), draw_images(32), "width 6 .* multiple of 4"),
+    (ConfidenceNet(8, 12, 64), draw_images(32), r"64, 64, 3\] but got \[2, 32, 32, 3\]"),
+    (MapAutoencoder(1, 8, 16, 32, "relu"), draw_images(32), "'relu' .* none or tanh"),
+  ):
     with pytest.raises(UserError, match=words):
       module.init(jax.random.key(0), images)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
+from support import render_oracles as oracle
 
 from pdr_jax.render import camera
 
@@ -23,8 +23,13 @@ def test_field_of_view_is_between_the_outermost_centres(side):
 def test_project_against_float64():
   points = np.random.default_rng(0).uniform([-0.2, -0.2, 0.5], [0.2, 0.2, 2.0], (2, 50, 3))
   f = oracle.focal_length(64)
-  expected = np.stack([f * points[..., 0] / points[..., 2] + 31.5, f * points[..., 1] / points[..., 2] + 31.5, points[..., 2]], -1)
-  np.testing.assert_allclose(camera.project(points.astype(np.float32), camera.pinhole(64)), expected, atol=1e-4)
+  expected = np.stack(
+    [f * points[..., 0] / points[..., 2] + 31.5, f * points[..., 1] / points[..., 2] + 31.5, points[..., 2]],
+    -1,
+  )
+  np.testing.assert_allclose(
+    camera.project(points.astype(np.float32), camera.pinhole(64)), expected, atol=1e-4
+  )
 
 
 def test_back_project_against_loop():
@@ -54,14 +59,22 @@ def test_rotation_matrix_against_scipy():
   angles = np.random.default_rng(3).uniform(-np.pi, np.pi, (20, 3))
   expected = Rotation.from_euler("xyz", angles).as_matrix()
   np.testing.assert_allclose(camera.rotation_matrix(angles.astype(np.float32)), expected, atol=1e-6)
-  np.testing.assert_allclose(camera.rotation_matrix(angles.astype(np.float32).reshape(4, 5, 3)), expected.reshape(4, 5, 3, 3), atol=1e-6)
+  np.testing.assert_allclose(
+    camera.rotation_matrix(angles.astype(np.float32).reshape(4, 5, 3)),
+    expected.reshape(4, 5, 3, 3),
+    atol=1e-6,
+  )
 
 
 def test_axis_angle_matrix_against_scipy():
   rng = np.random.default_rng(4)
   axis, angle = rng.normal(size=(20, 3)), rng.uniform(-np.pi, np.pi, 20)
-  expected = Rotation.from_rotvec(axis / np.linalg.norm(axis, axis=-1, keepdims=True) * angle[:, None]).as_matrix()
-  np.testing.assert_allclose(camera.axis_angle_matrix(axis.astype(np.float32), angle.astype(np.float32)), expected, atol=1e-6)
+  expected = Rotation.from_rotvec(
+    axis / np.linalg.norm(axis, axis=-1, keepdims=True) * angle[:, None]
+  ).as_matrix()
+  np.testing.assert_allclose(
+    camera.axis_angle_matrix(axis.astype(np.float32), angle.astype(np.float32)), expected, atol=1e-6
+  )
   gradient = jax.grad(lambda a: camera.axis_angle_matrix(a, jnp.float32(0.3)).sum())(jnp.zeros(3))
   assert np.isfinite(gradient).all()
 
@@ -78,7 +91,9 @@ def test_view_against_float64_and_its_inverse():
 
 
 def test_zero_view_changes_nothing():
-  points = np.random.default_rng(6).uniform([-0.1, -0.1, 0.6], [0.1, 0.1, 1.4], (1, 100, 3)).astype(np.float32)
+  points = (
+    np.random.default_rng(6).uniform([-0.1, -0.1, 0.6], [0.1, 0.1, 1.4], (1, 100, 3)).astype(np.float32)
+  )
   np.testing.assert_array_equal(camera.apply_view(points, jnp.zeros([1, 6])), points)
   np.testing.assert_array_equal(camera.undo_view(points, jnp.zeros([1, 6])), points)
 

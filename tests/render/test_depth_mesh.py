@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from jax.test_util import check_grads
+from support import render_oracles as oracle
 
 from pdr_jax.render import camera, depth_mesh
 
@@ -14,7 +14,8 @@ def test_faces_cover_the_grid_exactly_once():
   height, width = 4, 6
   faces = depth_mesh.grid_faces(height, width)
   assert faces.dtype == np.int32 and faces.shape == (2 * 3 * 5, 3)
-  corner = lambda index: np.array([index % width, index // width], float)
+  def corner(index):
+    return np.array([index % width, index // width], float)
   area, cells = 0.0, {}
   for face in faces:
     a, b, c = map(corner, face)
@@ -47,11 +48,16 @@ def test_normals_of_a_tilted_plane_at_high_resolution():
   depth = (1 / (1 + a * (u - c) / f + b * (v - c) / f)).astype(np.float32)
   found = np.asarray(depth_mesh.normals(depth, camera.pinhole(side)))[1:-1, 1:-1]
   expected = np.array([a, b, 1.0]) / np.sqrt(a * a + b * b + 1)
-  np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=2e-4)  # depth's own rounding over a pixel's width
+  # depth's own rounding over a pixel's width
+  np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=2e-4)
 
 
 def test_outer_ring_faces_the_camera():
-  found = np.asarray(depth_mesh.normals(np.random.default_rng(1).uniform(0.9, 1.1, (8, 8)).astype(np.float32), camera.pinhole(8)))
+  found = np.asarray(
+    depth_mesh.normals(
+      np.random.default_rng(1).uniform(0.9, 1.1, (8, 8)).astype(np.float32), camera.pinhole(8)
+    )
+  )
   ring = np.ones((8, 8), bool)
   ring[1:-1, 1:-1] = False
   np.testing.assert_array_equal(found[ring], np.tile([0.0, 0.0, 1.0], (ring.sum(), 1)))
@@ -60,7 +66,9 @@ def test_outer_ring_faces_the_camera():
 def test_gradients():
   lens = camera.pinhole(6, 60.0)
   depth = np.random.default_rng(2).uniform(0.8, 1.2, (6, 6)).astype(np.float32)
-  check_grads(lambda d: depth_mesh.normals(d, lens), (depth,), order=1, modes=["rev"], eps=1e-3, atol=2e-2, rtol=2e-2)
+  check_grads(
+    lambda d: depth_mesh.normals(d, lens), (depth,), order=1, modes=["rev"], eps=1e-3, atol=2e-2, rtol=2e-2
+  )
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-8, 2e-8, 1e-6, 1.0])

@@ -1,12 +1,14 @@
-"""Spherical harmonics against SciPy, quadrature and Monte Carlo; rotation, directional light and shading against closed forms."""
+"""Spherical harmonics against SciPy, quadrature and Monte Carlo; rotation, directional light and shading
+against closed forms.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from jax.test_util import check_grads
 from scipy.spatial.transform import Rotation
+from support import render_oracles as oracle
 
 from pdr_jax.render import lighting
 
@@ -19,7 +21,9 @@ def unit_vectors(rng, *shape):
 def test_basis_against_scipy():
   directions = unit_vectors(np.random.default_rng(0), 500)
   directions = np.concatenate([directions, np.eye(3), -np.eye(3)])
-  np.testing.assert_allclose(lighting.sh_basis(directions.astype(np.float32)), oracle.real_harmonics(directions), rtol=0, atol=1e-6)
+  np.testing.assert_allclose(
+    lighting.sh_basis(directions.astype(np.float32)), oracle.real_harmonics(directions), rtol=0, atol=1e-6
+  )
 
 
 def test_basis_is_orthonormal_by_quadrature():
@@ -56,14 +60,19 @@ def test_constant_light_gives_constant_irradiance():
 
 def test_coloured_light_is_three_lights():
   rng = np.random.default_rng(3)
-  coefficients, normals = rng.normal(size=(2, 9, 3)).astype(np.float32), unit_vectors(rng, 2, 4, 5).astype(np.float32)
+  coefficients = rng.normal(size=(2, 9, 3)).astype(np.float32)
+  normals = unit_vectors(rng, 2, 4, 5).astype(np.float32)
   gains = np.repeat([np.pi, 2 * np.pi / 3, np.pi / 4], [1, 3, 5])
-  expected = np.einsum("bhwk,bkc,k->bhwc", oracle.real_harmonics(normals.reshape(-1, 3)).reshape(2, 4, 5, 9), coefficients, gains)
+  expected = np.einsum(
+    "bhwk,bkc,k->bhwc", oracle.real_harmonics(normals.reshape(-1, 3)).reshape(2, 4, 5, 9), coefficients, gains
+  )
   np.testing.assert_allclose(lighting.sh_irradiance(coefficients, normals), expected, atol=1e-5)
   for colour in range(3):
     one = lighting.sh_irradiance(coefficients[..., colour], normals)
     np.testing.assert_allclose(one, expected[..., colour], atol=1e-5)
-  np.testing.assert_allclose(lighting.sh_shading(coefficients, normals), np.maximum(expected / np.pi, 0), atol=1e-5)
+  np.testing.assert_allclose(
+    lighting.sh_shading(coefficients, normals), np.maximum(expected / np.pi, 0), atol=1e-5
+  )
 
 
 def test_directional_shading_against_loop():
@@ -71,16 +80,25 @@ def test_directional_shading_against_loop():
   ambient, diffuse, direction = rng.uniform(size=2), rng.uniform(size=2), rng.normal(size=(2, 3)) * 3
   normals = unit_vectors(rng, 2, 3, 4)
   unit = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
-  expected = [[[ambient[b] + diffuse[b] * max(0.0, normals[b, i, j] @ unit[b]) for j in range(4)] for i in range(3)] for b in range(2)]
-  found = lighting.directional_shading(*(x.astype(np.float32) for x in (ambient, diffuse, direction, normals)))
+  expected = [
+    [[ambient[b] + diffuse[b] * max(0.0, normals[b, i, j] @ unit[b]) for j in range(4)] for i in range(3)]
+    for b in range(2)
+  ]
+  found = lighting.directional_shading(
+    *(x.astype(np.float32) for x in (ambient, diffuse, direction, normals))
+  )
   np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_directional_light_as_harmonics_is_its_truncation():
-  """Against the Legendre series of the clamped cosine, 1/4 + c/2 + 5/16 P2(c), and against the light itself within the series' error."""
+  """Against the Legendre series of the clamped cosine, 1/4 + c/2 + 5/16 P2(c), and against the light
+  itself within the series' error.
+  """
   rng = np.random.default_rng(5)
   ambient, diffuse, direction = np.float32(0.3), np.float32(0.8), unit_vectors(rng).astype(np.float32)
-  normals = np.concatenate([unit_vectors(rng, 1, 200), direction[None, None], -direction[None, None]], axis=1).astype(np.float32)
+  normals = np.concatenate(
+    [unit_vectors(rng, 1, 200), direction[None, None], -direction[None, None]], axis=1
+  ).astype(np.float32)
   cosine = normals @ direction
   expected = 0.3 + 0.8 * (0.25 + cosine / 2 + 5 / 16 * (3 * cosine**2 - 1) / 2)
   coefficients = lighting.directional_to_sh(ambient, diffuse, 3 * direction)
@@ -96,7 +114,9 @@ def test_rotation_turns_the_function(coloured):
   rng = np.random.default_rng(6)
   coefficients = rng.normal(size=(4, 9, 3) if coloured else (4, 9))
   rotations = Rotation.random(4, random_state=7).as_matrix()
-  turned = np.asarray(lighting.rotate_sh(coefficients.astype(np.float32), rotations.astype(np.float32)), np.float64)
+  turned = np.asarray(
+    lighting.rotate_sh(coefficients.astype(np.float32), rotations.astype(np.float32)), np.float64
+  )
   assert turned.shape == coefficients.shape
   directions = unit_vectors(rng, 60)
   for before, after, rotation in zip(coefficients, turned, rotations, strict=True):
@@ -111,9 +131,13 @@ def test_rotation_keeps_each_bands_energy_and_moves_a_light_with_it():
   turned = np.asarray(lighting.rotate_sh(coefficients, rotations))
   np.testing.assert_array_equal(turned[:, 0], coefficients[:, 0])
   for band in (slice(1, 4), slice(4, 9)):
-    np.testing.assert_allclose((turned[:, band] ** 2).sum(-1), (coefficients[:, band] ** 2).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+      (turned[:, band] ** 2).sum(-1), (coefficients[:, band] ** 2).sum(-1), rtol=1e-5
+    )
   assert np.abs(turned - coefficients)[:, 1:].max() > 0.1
-  ambient, diffuse, direction = np.full(5, 0.2, np.float32), np.full(5, 0.7, np.float32), unit_vectors(rng, 5).astype(np.float32)
+  ambient = np.full(5, 0.2, np.float32)
+  diffuse = np.full(5, 0.7, np.float32)
+  direction = unit_vectors(rng, 5).astype(np.float32)
   moved = lighting.rotate_sh(lighting.directional_to_sh(ambient, diffuse, direction), rotations)
   expected = lighting.directional_to_sh(ambient, diffuse, np.einsum("bij,bj->bi", rotations, direction))
   np.testing.assert_allclose(moved, expected, atol=2e-6)
@@ -125,7 +149,9 @@ def test_rotations_compose_and_identity_does_nothing():
   first, second = Rotation.random(2, random_state=11).as_matrix().astype(np.float32)
   twice = lighting.rotate_sh(lighting.rotate_sh(coefficients, first), second)
   np.testing.assert_allclose(twice, lighting.rotate_sh(coefficients, second @ first), atol=2e-6)
-  np.testing.assert_allclose(lighting.rotate_sh(coefficients, np.eye(3, dtype=np.float32)), coefficients, atol=3e-7)
+  np.testing.assert_allclose(
+    lighting.rotate_sh(coefficients, np.eye(3, dtype=np.float32)), coefficients, atol=3e-7
+  )
 
 
 @pytest.mark.parametrize("shading_shape", [(2, 3, 4), (2, 3, 4, 3)])
@@ -133,7 +159,9 @@ def test_shade(shading_shape):
   rng = np.random.default_rng(12)
   albedo, shading = rng.uniform(-1, 1, (2, 3, 4, 3)), rng.uniform(0, 2, shading_shape)
   expected = (albedo / 2 + 0.5) * (shading[..., None] if shading.ndim == 3 else shading) * 2 - 1
-  np.testing.assert_allclose(lighting.shade(albedo.astype(np.float32), shading.astype(np.float32)), expected, atol=1e-6)
+  np.testing.assert_allclose(
+    lighting.shade(albedo.astype(np.float32), shading.astype(np.float32)), expected, atol=1e-6
+  )
 
 
 def test_gradients():
@@ -145,8 +173,17 @@ def test_gradients():
   options = dict(order=1, modes=["rev"], eps=1e-2, atol=2e-2, rtol=2e-2)
   check_grads(lighting.sh_shading, (light, normals), **options)
   check_grads(lambda c, r: lighting.rotate_sh(c, r)[:, 1:], (light, rotation), **options)
-  check_grads(lighting.directional_to_sh, (np.float32([0.2]), np.float32([0.5]), np.float32([[0.3, -0.4, 1.0]])), **options)
-  arguments = (np.float32([0.2]), np.float32([0.5]), np.float32([[0.3, -0.4, 1.0]]), np.float32([[[[0.1, 0.2, 0.9]]]]))
+  check_grads(
+    lighting.directional_to_sh,
+    (np.float32([0.2]), np.float32([0.5]), np.float32([[0.3, -0.4, 1.0]])),
+    **options,
+  )
+  arguments = (
+    np.float32([0.2]),
+    np.float32([0.5]),
+    np.float32([[0.3, -0.4, 1.0]]),
+    np.float32([[[[0.1, 0.2, 0.9]]]]),
+  )
   check_grads(lighting.directional_shading, arguments, **options)
 
 

@@ -18,7 +18,9 @@ def test_divide():
 
 
 def test_sqrt():
-  np.testing.assert_allclose(safe_ops.safe_sqrt(np.array([4.0, 0.0, -1.0, 1e-40, 1e30], np.float32)), [2, 0, 0, 0, 1e15], rtol=1e-6)
+  np.testing.assert_allclose(
+    safe_ops.safe_sqrt(np.array([4.0, 0.0, -1.0, 1e-40, 1e30], np.float32)), [2, 0, 0, 0, 1e15], rtol=1e-6
+  )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -37,8 +39,11 @@ def test_gradients_are_finite_over_magnitudes(name):
   for sign in (1.0, -1.0):
     x = sign * MAGNITUDES
     if name == "safe_divide":
-      gradients = jax.grad(lambda a, b: function(a, b).sum(), argnums=(0, 1))(jnp.ones_like(x), jnp.asarray(x))
-      # 1 / y and 1 / y^2 are out of float32's range for the smallest denominators that count as such: only 1e-15 and up are divided by
+      gradients = jax.grad(lambda a, b: function(a, b).sum(), argnums=(0, 1))(
+        jnp.ones_like(x), jnp.asarray(x)
+      )
+      # 1 / y and 1 / y^2 are out of float32's range for the smallest denominators that count as such: only
+      # 1e-15 and up are divided by
       assert np.isfinite(gradients[0]).all() and np.isfinite(gradients[1]).all()
     elif name == "safe_sqrt":
       assert np.isfinite(jax.grad(lambda a: function(a).sum())(jnp.asarray(x))).all()
@@ -50,6 +55,12 @@ def test_gradients_are_finite_over_magnitudes(name):
 def test_gradients_match_closed_forms():
   np.testing.assert_allclose(jax.grad(safe_ops.safe_sqrt)(4.0), 0.25, rtol=1e-6)
   np.testing.assert_allclose(jax.grad(safe_ops.safe_sqrt)(0.0), 0.0)
-  np.testing.assert_allclose(jax.grad(safe_ops.safe_norm)(jnp.array([3.0, 0.0, 4.0])), [0.6, 0.0, 0.8], rtol=1e-6)
-  np.testing.assert_allclose(jax.grad(safe_ops.safe_divide, argnums=(0, 1))(3.0, 2.0), (0.5, -0.75), rtol=1e-6)
-  np.testing.assert_allclose(jax.jacobian(safe_ops.normalize)(jnp.array([2.0, 0.0])), [[0, 0], [0, 0.5]], atol=1e-7)
+  np.testing.assert_allclose(
+    jax.grad(safe_ops.safe_norm)(jnp.array([3.0, 0.0, 4.0])), [0.6, 0.0, 0.8], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    jax.grad(safe_ops.safe_divide, argnums=(0, 1))(3.0, 2.0), (0.5, -0.75), rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    jax.jacobian(safe_ops.normalize)(jnp.array([2.0, 0.0])), [[0, 0], [0, 0.5]], atol=1e-7
+  )

@@ -21,7 +21,7 @@ from pdr_jax.config import base, variant
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation.descent import run_once
 from pdr_jax.methods import Method, TrainState
-from pdr_jax.methods import scene as scenes
+from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.render import camera, lighting
 from pdr_jax.report import __main__ as report
 from pdr_jax.report import page, pictures, plots, runs, stage

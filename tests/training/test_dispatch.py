@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
-from test_loop import interrupted, records, run, saved_state
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import cadence, nonfinite, preemption
 from pdr_jax.training import step as steps
+from support import toy
+from support.toy import interrupted, records, run, saved_state
 
 
 @pytest.fixture(scope="module")

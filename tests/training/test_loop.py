@@ -9,29 +9,13 @@ import jax
 import numpy as np
 import pytest
 import tensorstore
-import toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, preemption, run_dir
 from pdr_jax.training import step as steps
-from pdr_jax.training.logging import read_metrics
-
-
-def run(workdir, config=None, *, method=None, data=None, **words):
-  config = config or toy.config()
-  return loop.train(config, str(workdir), method=method or toy.method(), data=data or toy.data(config.train.batch_size), **words)
-
-
-def saved_state(workdir):
-  """Everything in the newest checkpoint, arrays as NumPy, and its step."""
-  manager = checkpoints.Checkpoints(str(workdir), keep=2, best_metric="val/error")
-  read = manager.restore_latest(steps.abstract_state(toy.method(), 0, toy.data().validation[0]))
-  manager.close()
-  return read.step, jax.device_get(read.state), read.run
-
-
-def records(workdir):
-  return [{name: value for name, value in record.items() if not name.startswith("speed")} for record in read_metrics(str(workdir))]
+from pdr_jax.training.metric_log import read_metrics
+from support import toy
+from support.toy import interrupted, records, run, saved_state
 
 
 @pytest.fixture(scope="module")
@@ -40,24 +24,6 @@ def whole(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("whole")
   result = run(workdir)
   return workdir, result
-
-
-class Interrupted(toy.Stream):
-  """Calls `act` while batch `at` (from zero) is drawn. That is before step `at`, which uses batch `at - 1`: one batch is read ahead."""
-
-  at: int
-  act: staticmethod
-
-  def __next__(self):
-    if self._next == self.at:
-      self.act()
-    return super().__next__()
-
-
-def interrupted(at: int, act) -> loop.Data:
-  data = toy.data()
-  data.train.__class__ = type("_", (Interrupted,), {"at": at, "act": staticmethod(act)})
-  return data
 
 
 @pytest.mark.parametrize("number, at", [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
@@ -209,15 +175,15 @@ def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
   scores = {record["step"]: record["val/error"] for record in records(tmp_path) if "val/error" in record}
   assert result.summary["best"] == {"step": 7, "value": 0.0, "metric": "val/distance", "checkpoint": 7}
   assert result.summary["checkpoints"] == [7, 12]
-  params, step = checkpoints.load_params(str(tmp_path))
-  latest, last = checkpoints.load_params(str(tmp_path), "latest")
+  params, step = checkpoints.load_variables(str(tmp_path))
+  latest, last = checkpoints.load_variables(str(tmp_path), "latest")
   assert (step, last) == (7, 12)
   every = toy.images(16, 10**6)[:12].astype(np.float64)
   for weights, at in ((params, 7), (latest, 12)):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(weights))
     np.testing.assert_allclose(np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5)
   with pytest.raises(UserError, match="no checkpoint of step 3"):
-    checkpoints.load_params(str(tmp_path), 3)
+    checkpoints.load_variables(str(tmp_path), 3)
 
 
 def test_a_save_asks_tensorstore_for_no_metrics(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
 
 from pdr_jax.training import step as steps
+from support import toy
 
 
 @pytest.fixture(scope="module")
