@@ -1,12 +1,12 @@
-"""Any folder or zip of images, with labels from a labels.csv or from one folder for each class."""
+"""Any folder or zip of images, single or as clips, with labels from a table or from one folder for each class."""
 
-from pdr_jax.data import image_folder
+from pdr_jax.data import clip_folder, image_folder
 from pdr_jax.data.dataset import Dataset, Source
 
 
 def read(config) -> Dataset:
-  """See `pdr_jax.data.image_folder.open_image_folder`."""
-  return image_folder.open_image_folder(config)
+  """See `image_folder.open_image_folder` and `clip_folder.open_clip_folder`."""
+  return clip_folder.open_clip_folder(config) if config.data.frames else image_folder.open_image_folder(config)
 
 
 SOURCE = Source(
@@ -15,4 +15,5 @@ SOURCE = Source(
   path="a folder or .zip of images",
   crops=True,
   split_by_label=True,
+  clips=True,
 )
