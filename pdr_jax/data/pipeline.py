@@ -37,9 +37,8 @@ _UNMIRRORED = (
 
 
 class DatasetInfo(NamedTuple):
-  """What the data is, for the log:
-
-  sizes of the splits, elements, labels (class names, () for numbers), files left out.
+  """What the data is, for the log: sizes of the splits, elements, labels (class names, () for numbers), files
+  left out.
   """
 
   name: str
@@ -260,9 +259,8 @@ def _flips(config: ConfigDict, data: dataset.Dataset, keys: Collection[str]) -> 
 
 
 class Batches:
-  """A split in fixed order, as often as it is iterated over:
-
-  `len()` batches, the same number in each process.
+  """A split in fixed order, as often as it is iterated over: `len()` batches, the same number in each
+  process.
   """
 
   def __init__(self, split: dataset.Split, spec: ElementSpec, batch_size: int, part: slice):

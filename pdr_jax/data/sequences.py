@@ -1,6 +1,5 @@
-"""Clips from single frames:
-
-which files are a clip, which clips are kept apart, and frames of a data set as clips.
+"""Clips from single frames: which files are a clip, which clips are kept apart, and frames of a data set as
+clips.
 """
 
 import posixpath

@@ -106,9 +106,8 @@ def first_line(error: Exception) -> str:
 
 
 def _chosen(features, paths: list[str]):
-  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`):
-
-  what is not in it is not even parsed.
+  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`): what is not in it is not even
+  parsed.
   """
   import tensorflow_datasets as tfds
 

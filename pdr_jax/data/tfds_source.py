@@ -1,6 +1,5 @@
-"""Prepared TensorFlow Datasets as a data set, read without TensorFlow:
-
-array_record, and TFRecord files as they are.
+"""Prepared TensorFlow Datasets as a data set, read without TensorFlow: array_record, and TFRecord files as
+they are.
 """
 
 from collections.abc import Collection
@@ -44,7 +43,13 @@ class _Examples:
   """
 
   def __init__(
-    self, reader: tfds_files.Reader, feature: str, labels: dict[str, Any], rows: np.ndarray, data: Any, name: str
+    self,
+    reader: tfds_files.Reader,
+    feature: str,
+    labels: dict[str, Any],
+    rows: np.ndarray,
+    data: Any,
+    name: str,
   ):
     self.rows, self.name = rows, name
     self._reader, self._feature, self._labels = reader, feature, labels
@@ -204,7 +209,11 @@ def open_tfds(config) -> Dataset:
   labels = _label_features(info.features)
   try:
     paths = [feature, *labels]
-    readers = {split: tfds_files.Reader(builder, split, paths, encoded=True) for split in ("train", validation) if split}
+    readers = {
+      split: tfds_files.Reader(builder, split, paths, encoded=True)
+      for split in ("train", validation)
+      if split
+    }
   except NotImplementedError as error:
     prepare = tfds_files.PREPARE.format(name=data.name)
     raise UserError(
