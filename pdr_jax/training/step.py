@@ -29,7 +29,7 @@ class Metrics(flax.struct.PyTreeNode):
   `values` `[n, 2]` float32, of several steps `[steps, n, 2]`.
   """
 
-  values: jax.Array | np.ndarray
+  values: Any  # an array, or what `jax.eval_shape` puts in its place
   names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
   def start_transfer(self) -> "Metrics":
