@@ -211,7 +211,8 @@ def terms_of(config, images):
   nets = {name: Stub(name, count) for name, count in outputs.items()}
   params = {name: jnp.ones(()) for name in nets}
   terms = partial(pdr.loss_terms, axis_name=None, nets=nets, phi=None, config=config)
-  return jax.jit(lambda params: terms(params, {"image": images}, jax.random.key(0))[0])(params)
+  # Operation by operation: they are compiled once for all switches.
+  return terms(params, {"image": images}, jax.random.key(0))[0]
 
 
 PLAIN = dict(loss__perceptual=0.0, loss__confidence=False)

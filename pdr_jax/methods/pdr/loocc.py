@@ -142,7 +142,7 @@ def loss(
   drawn: dict[str, ArrayLike],
   config: ConfigDict,
   axis_name: str | None,
-) -> Float[Array, " 2B"]:
+) -> Float[Array, " N"]:
   """The unreduced loss, one value an anchor (the B images, then their B re-renders).
 
   Args:
