@@ -138,7 +138,7 @@ def small_export(tmp_path_factory):
     f"{folder}/{reader.PARAMS}",
   )
   write(folder, reader.MANIFEST, with_checksum(folder, reader.PARAMS, read(folder, reader.PARAMS)))
-  assert set(pdr_jax.load(folder).params["depth"]["head"]) == {"kernel", "bias"}
+  assert set(pdr_jax.load(folder).variables["depth"]["head"]) == {"kernel", "bias"}
   return folder
 
 
@@ -177,7 +177,7 @@ def test_a_damaged_export_is_read_or_one_line(small_export, data):
   except UserError as error:
     assert str(error) and "\n" not in str(error)
   else:
-    assert name == reader.PARAMS or set(model.params) == {"depth"}
+    assert name == reader.PARAMS or set(model.variables) == {"depth"}
   finally:
     for name, content in whole.items():
       write(small_export, name, content)
