@@ -36,13 +36,13 @@ def dci(
   of a factor's over numbers; both are 0 where nothing is important. Informativeness is the mean R2 on test,
   at least 0.
   """
-  inputs, held = standardize(train, test)
+  inputs, test_inputs = standardize(train, test)
   fitted, chosen = split_off(len(inputs), HELD_OUT, seed)
   importance, scores = [], []
   for target, truth in zip(train_factors.T, test_factors.T, strict=True):
     coefficients, centre = _lasso(inputs, target, fitted, chosen)
     importance.append(np.abs(coefficients))
-    scores.append(max(r2_score(truth, held @ coefficients + centre), 0.0))
+    scores.append(max(r2_score(truth, test_inputs @ coefficients + centre), 0.0))
   importance = np.stack(importance, axis=1)  # [D, K]
   share = importance.sum(axis=1) / max(importance.sum(), 1e-12)
   complete = np.where(importance.sum(axis=0) > 0, 1 - _entropy(importance, axis=0), 0.0)
