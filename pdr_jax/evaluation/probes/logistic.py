@@ -210,7 +210,7 @@ def _solver(features, tolerance: float, max_iterations: int):
 
 
 def _eigenbasis(features: Array) -> tuple[Array, Array, Array]:
-  """The eigenvectors `[D, E]` of the features' second moments, the features in their basis, and the eigenvalues.
+  """The eigenvectors `[D, E]` of the second moments, the features in their basis, and the eigenvalues.
 
   For the intercept the features have a column of ones `[N, E + 1]`, and the eigenvalues a one `[E + 1]`.
   """
