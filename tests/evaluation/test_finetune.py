@@ -4,7 +4,7 @@ pictures.
 
 import numpy as np
 import pytest
-from support import toy_data, toy_encoder
+from support import memory_data, toy_encoder
 from support.results import mean
 
 from pdr_jax.config import base
@@ -38,7 +38,7 @@ def colours(count: int, seed: int) -> dict[str, np.ndarray]:
 def run(monkeypatch):
   config = base()
   config.data.side, config.train.batch_size = SIDE, 8
-  toy_data.install(monkeypatch, colours(96, 0), colours(30, 1), CLASSES)
+  memory_data.install(monkeypatch, colours(96, 0), colours(30, 1), CLASSES)
   monkeypatch.setattr(finetune, "LEARNING_RATE", 0.05)
   return config
 

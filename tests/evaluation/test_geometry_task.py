@@ -5,7 +5,7 @@ said.
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import toy_data, toy_encoder
+from support import memory_data, toy_encoder
 from support.results import mean, metrics
 
 from pdr_jax.config import base, variant
@@ -39,7 +39,7 @@ def run(monkeypatch):
   config.train.batch_size = 8
   config.optim.learning_rate = 1e-2
   config.data.name = "toy.bowls"
-  toy_data.install(monkeypatch, bowls(96, 0), bowls(12, 1))
+  memory_data.install(monkeypatch, bowls(96, 0), bowls(12, 1))
   monkeypatch.setattr(registry, "find", lambda name: dataset.Source("", None))
   return config
 
@@ -100,7 +100,7 @@ def test_a_method_without_depth_and_data_without_truth_are_named(run, monkeypatc
   with pytest.raises(UserError, match="it has no depth"):
     task.true_depth(run, nothing, "validation", settings)
   images = {"image": bowls(12, 1)["image"]}
-  toy_data.install(monkeypatch, images, images)
+  memory_data.install(monkeypatch, images, images)
   with pytest.raises(UserError, match="no true depth"):
     task.true_depth(run, representation, "validation", settings)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import toy_data, toy_encoder
+from support import memory_data, toy_encoder
 from support.results import mean
 
 from pdr_jax.config import base
@@ -41,7 +41,7 @@ def run(monkeypatch):
   config = base()
   config.data.update(side=SIDE, channels=1)
   config.train.batch_size = 8
-  toy_data.install(monkeypatch, discs(64, 0), discs(12, 1), NAMES)
+  memory_data.install(monkeypatch, discs(64, 0), discs(12, 1), NAMES)
   return config
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_segmented_is_said(run, monkeypatch):
   with pytest.raises(UserError, match="'warm' is unknown; choose from scratch"):
     segmentation.segmentation(run, representation, "validation", settings(1, "warm"), seeds=[0])
   images = {"image": discs(8, 0)["image"]}
-  toy_data.install(monkeypatch, images, images)
+  memory_data.install(monkeypatch, images, images)
   with pytest.raises(UserError, match="the data has no maps of classes"):
     segmentation.segmentation(run, representation, "validation", settings(1, "frozen"), seeds=[0])
 
