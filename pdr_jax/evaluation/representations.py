@@ -103,7 +103,7 @@ def of_export(run: ConfigDict, folder: str) -> Representation:
   """
   from pdr_jax.exports import reader  # the package of exports is not needed otherwise
 
-  variables = reader.load_params(folder)
+  variables = reader.load_variables(folder)
   return _of_model("export", model(run, folder), variables, reader.read_manifest(folder).get("step"))
 
 
