@@ -58,7 +58,7 @@ def _lasso(
     target: Float[np.ndarray, " N"],
     fitted: Int[np.ndarray, " F"],
     chosen: Int[np.ndarray, " H"],
-) -> tuple[Float[np.ndarray, " D"], float]:
+) -> tuple[Float[np.ndarray, " D"], np.float64]:
   """The lasso's coefficients on the rows `fitted`, with the penalty of the best R2 on `chosen`, and the
   intercept.
   """
@@ -70,7 +70,7 @@ def _lasso(
     warnings.simplefilter("ignore", ConvergenceWarning)
     _, path, _ = lasso_path(inputs[fitted], target[fitted] - centre, alphas=penalties)
   scores = [r2_score(target[chosen], inputs[chosen] @ w + centre) for w in path.T]
-  return path[:, int(np.argmax(scores))], float(centre)
+  return path[:, int(np.argmax(scores))], centre
 
 
 def mig(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:
