@@ -1,4 +1,6 @@
-"""A toy second stage: a linear map from the code of a frame to that of the next, by a frozen method that encodes clips."""
+"""A toy second stage: a linear map from the code of a frame to that of the next, by a frozen method that
+encodes clips.
+"""
 
 from functools import partial
 from typing import Any
@@ -55,7 +57,7 @@ def codes(first: dict, clips: Float[Array, "B T S S C"], *, encode: Any) -> Floa
 
 
 def init(
-    rng: Array, batch: dict, *, net: nn.Module, size: int, tx: optax.GradientTransformation, config: ConfigDict
+  rng: Array, batch: dict, *, net: nn.Module, size: int, tx: optax.GradientTransformation, config: ConfigDict
 ) -> TrainState:
   return gradient_step.init({"next": net.init(rng, jnp.zeros((1, size)))["params"]}, tx, config)
 
@@ -75,7 +77,9 @@ def update(
     return {"error": masked_mean(errors(params, frames, net), None, axis_name)}, {}
 
   count = len(frames)
-  return gradient_step.update(state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config)
+  return gradient_step.update(
+    state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config
+  )
 
 
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, net: nn.Module, code: Any) -> dict:
