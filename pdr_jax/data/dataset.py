@@ -48,6 +48,7 @@ class Dataset(NamedTuple):
     note: a remark for the user.
     tests: splits that training never reads: `test`, and beyond the training range `test_light` and
       `test_view`.
+    report: what was read and what was not, line by line.
   """
 
   name: str
@@ -58,6 +59,7 @@ class Dataset(NamedTuple):
   skipped: list[tuple[str, str]]
   note: str = ""
   tests: Mapping[str, Split] = types.MappingProxyType({})
+  report: tuple[str, ...] = ()
 
 
 class Source(NamedTuple):
@@ -100,7 +102,7 @@ def elements_of(arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, El
   """The elements of loaded examples `[n, ...]`, whatever their number: shapes without the first axis."""
   spec = {}
   for key, array in arrays.items():
-    meaning = "label" if key.startswith("label/") else key
+    meaning = key.split("/")[0] if key.startswith(("label/", "missing/")) else key
     picture = meaning in PICTURES
     dtype = "float32" if picture else array.dtype.name
     spec[key] = Element(tuple(array.shape[1:]), dtype, meaning, (-1.0, 1.0) if picture else None)

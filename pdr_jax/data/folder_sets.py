@@ -22,28 +22,33 @@ class Layout(NamedTuple):
 
   Attributes:
     store: the images; has `names`, `open(name)` and `where`.
-    found: labels of all images.
-    words: each image's published split (train, validation, test); None where none is published.
+    columns: labels of all images.
+    words: what each image's published split is called (train, test, PublicTest ...); None where none is
+      published.
     read_map: `read_map(name)` gives the classes of an image `[h, w]` uint8, at any resolution of it.
     parts: the names of these classes.
   """
 
   store: Any
-  found: labels.Labels
+  columns: dict[str, labels.Column]
   words: list[str] | None = None
   read_map: Callable[[str], np.ndarray] | None = None
   parts: tuple[str, ...] = ()
 
 
 class Some:
-  """Some of the images of another store."""
+  """Some of the images of another store. The others are counted as left out."""
 
-  def __init__(self, store, keep: Callable[[str], bool]):
+  def __init__(self, store, keep: Callable[[str], bool], others: str = "images that are not of the set"):
     self.where, self.open, self.names = store.where, store.open, [name for name in store.names if keep(name)]
+    self.left_out = dict(getattr(store, "left_out", {}))
+    if len(self.names) < len(store.names):
+      self.left_out[others] = len(store.names) - len(self.names)
 
 
 def source(about: str, read: Callable[[str], Layout], advice: str) -> dataset.Source:
-  """The source of a layout: `read` gives that of the folder at a path, `advice` says what has to lie there."""
+  """The source of a layout: `read` gives that of the folder at a path, `advice` says what has to lie there.
+  """
   opener = functools.partial(open_layout, read, advice)
   return dataset.Source(about=about, open=opener, path=advice, crops=True, split_by_label=True)
 
@@ -66,11 +71,9 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
   names = layout.store.names
   if not names:
     raise UserError(f"data.path={path} holds no image of {data.name}: name {advice}")
-  if layout.words:
-    chosen = splits.by_words(names, layout.words, data.scene_seed, data.train_examples, data.val_examples)
-  else:
-    chosen = image_folder.choose(config, names, layout.found)
-  maps = {}
+  parts = tuple(map(labels.part_of, layout.words)) if layout.words else None
+  found = labels.Labels(layout.columns, labels.describe_all(layout.columns), parts)
+  maps = None
   if layout.read_map:
     kept: dict[str, np.ndarray] = {}
 
@@ -80,8 +83,8 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
           kept[name] = resize_map(layout.read_map(name), image.size, tuple(data.crop), data.side)
       return kept[name]
 
-    maps = {"segmentation": read_map}
-  return image_folder.assemble(config, layout.store, layout.found, chosen, maps, layout.parts)
+    maps = image_folder.Maps(read_map, layout.parts)
+  return image_folder.assemble(config, layout.store, found, splits.choose(data, names, found), maps)
 
 
 def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:
@@ -98,15 +101,24 @@ def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...]
   return classes[rows[:, None], columns[None]]
 
 
-def columns_of(
-  columns: dict[str, Sequence[int]], classes: dict[str, Sequence[str]] | None = None
-) -> labels.Labels:
-  return labels.Labels(
-    {name: np.asarray(values, np.int32) for name, values in columns.items()},
-    {name: tuple(names) for name, names in (classes or {}).items()},
-  )
+def classes_of(values: Sequence[Any], names: Sequence[str] = ()) -> labels.Column:
+  """A column of classes without a hole: indices into `names`, or without names any numbers, which are then
+  the names.
+  """
+  if not names:
+    names = [str(value) for value in sorted(set(values))]
+    values = [names.index(str(value)) for value in values]
+  indices = np.asarray(values, np.int32)
+  return labels.Column(indices, np.zeros(len(indices), bool), tuple(names), labels.CLASSES)
+
+
+def numbers_of(values: Sequence[float]) -> labels.Column:
+  """A column of numbers without a hole."""
+  numbers = np.asarray(values, np.float64)
+  return labels.Column(numbers, np.zeros(len(numbers), bool), (), labels.NUMBERS)
 
 
 def rows_of(path: str) -> list[list[str]]:
+  """The words of each line that has any."""
   with open(path, encoding="utf-8") as file:
     return [line.split() for line in file if line.strip()]

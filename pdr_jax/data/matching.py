@@ -1,4 +1,6 @@
-"""Which picture does a row of a label table mean? Names that are written another way count where they are unambiguous."""
+"""Which picture does a row of a label table mean? Names that are written another way count where they are
+unambiguous.
+"""
 
 import posixpath
 import unicodedata
@@ -8,11 +10,13 @@ from typing import NamedTuple
 
 from pdr_jax.data import decode
 
+FULL = "by full path"  # the way that needs no word
 _SUFFIXES = (*decode.SUFFIXES, *decode.UNREAD)
 
 
 class Match(NamedTuple):
-  """The picture of each row (-1: none), how many rows were matched in which way, and how many were ambiguous."""
+  """The picture of each row (-1: none), how many rows were matched in which way, and how many were ambiguous.
+  """
 
   pictures: list[int]
   ways: dict[str, int]
@@ -20,12 +24,16 @@ class Match(NamedTuple):
 
 
 def normal(name: str) -> str:
-  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed accents)."""
+  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed
+  accents).
+  """
   return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
 
 
 def is_known(pictures: Iterable[str]) -> Callable[[str], bool]:
-  """A quick test of cells: is there a picture of this name, wherever it lies, with or without suffix, in any case?"""
+  """A quick test of cells: is there a picture of this name, wherever it lies, with or without suffix, in any
+  case?
+  """
   stems = {_loose(posixpath.basename(normal(name))) for name in pictures}
   return lambda cell: bool(cell) and _loose(posixpath.basename(normal(cell))) in stems
 
@@ -33,9 +41,10 @@ def is_known(pictures: Iterable[str]) -> Callable[[str], bool]:
 def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Match:
   """Finds the pictures that rows name.
 
-  A row means a picture of exactly its path, from the folder of the table or from the top. Else of the pictures that no
-  row names exactly: one whose path ends with the row's, or one with which the row's path ends (the part that all
-  pictures share may be absent); all this also without suffix, then in another case. Only what is unambiguous counts.
+  A row means a picture of exactly its path, from the folder of the table or from the top. Else of the
+  pictures that no row names exactly: one whose path ends with the row's, or one with which the row's path
+  ends (the part that all pictures share may be absent); all this also without suffix, then in another case.
+  Only what is unambiguous counts.
 
   Args:
     rows: names as the table has them.
@@ -52,7 +61,7 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
       break
     rows_now = {i: spell(row_paths[i]) for i in open_rows}
     pictures_now = {j: spell(picture_paths[j]) for j in free}
-    for way, find in (("", _whole), ("by the end of the path", _ending), ("by the path after a folder", _in_front)):
+    for way, find in _WAYS.items():
       index = find(pictures_now, shared)
       claims: dict[int, set[str]] = {}
       candidates: dict[int, int] = {}
@@ -71,7 +80,7 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
           ambiguous.add(i)
           continue
         result[i] = j
-        ways[", ".join(filter(None, (way, spelling))) or "by full path"] += 1
+        ways[", ".join(filter(None, (way, spelling))) or FULL] += 1
         del rows_now[i]
         pictures_now.pop(j, None)
     free = list(pictures_now)
@@ -81,10 +90,9 @@ def match(rows: Sequence[str], pictures: Sequence[str], folder: str = "") -> Mat
 def shared_folders(paths: Sequence[str]) -> int:
   """How many leading folders all paths have in common."""
   folders = [path.split("/")[:-1] for path in paths]
-  shared = 0
-  while folders and all(len(folder) > shared for folder in folders) and len({folder[shared] for folder in folders}) == 1:
-    shared += 1
-  return shared
+  shortest = min(map(len, folders), default=0)
+  same = [len({folder[depth] for folder in folders}) == 1 for depth in range(shortest)]
+  return next((depth for depth, equal in enumerate(same) if not equal), shortest)
 
 
 def _stem(path: str) -> str:
@@ -97,7 +105,10 @@ def _loose(path: str) -> str:
 
 
 _SPELLINGS: dict[str, Callable[[str], str]] = {
-    "": str, "without suffix": _stem, "in another case": str.casefold, "in another case without suffix": _loose,
+    "": str,
+    "without suffix": _stem,
+    "in another case": str.casefold,
+    "in another case without suffix": _loose,
 }
 
 
@@ -127,3 +138,6 @@ def _unique(entries: Iterable[tuple[str, int]]) -> dict[str, int]:
   for key, j in entries:
     index[key] = j if index.get(key, j) == j else -1
   return index
+
+
+_WAYS = {"": _whole, "by the end of the path": _ending, "by the path after a folder": _in_front}

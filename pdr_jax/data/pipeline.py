@@ -32,6 +32,7 @@ _UNMIRRORED = (
   "clip",
   "segmentation",
   "label",
+  "missing",
 )  # sets of nothing else than these meanings may be flipped
 
 
@@ -50,9 +51,10 @@ class DatasetInfo(NamedTuple):
   in_memory: bool
   note: str
   tests: tuple[tuple[str, int], ...] = ()  # (split, size) of those that training never reads
+  report: tuple[str, ...] = ()  # what was read and what was not, line by line
 
   def summary(self) -> str:
-    """One line, and one more where files were skipped."""
+    """One line, and below it what was read, what was not, and which files cannot be used."""
     names = [
       key.removeprefix("label/") for key in self.classes if key.startswith("label/")
     ]  # not parts of a map
@@ -64,6 +66,7 @@ class DatasetInfo(NamedTuple):
     line += "".join(f", {name} {size:,}" for name, size in self.tests)
     line += ", with true depth" if "depth" in self.elements else ""
     line += f"{labels}{'; ' + self.note if self.note else ''}"
+    line += "".join(f"\n  {told}" for told in self.report)
     if self.skipped:
       shown = "; ".join(f"{name}: {reason}" for name, reason in self.skipped[:5])
       line += f"\n{len(self.skipped):,} files skipped: {shown}{'; ...' if len(self.skipped) > 5 else ''}"
@@ -95,6 +98,7 @@ def describe(config: ConfigDict) -> DatasetInfo:
     skipped=tuple(data.skipped),
     in_memory=data.train.in_memory,
     note=data.note,
+    report=data.report,
     tests=tuple((name, split.size) for name, split in data.tests.items()),
   )
 

@@ -1,4 +1,5 @@
-"""The text of a label table -> rows of cells: encoding, separator, header, and which column names the pictures.
+"""The text of a label table -> rows of cells: encoding, separator, header, and which column names the
+pictures.
 
 What is decided by looking (encoding, separator, no header) is said: `Table.notes`.
 """
@@ -13,6 +14,11 @@ from pdr_jax.errors import UserError
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", " ": "space"}
 LONGEST_NAME = 120  # bytes of a column's name: files of results are called by it
 _UTF16_ZEROS = 0.3  # share of zero bytes at odd or even places that makes UTF-16 of bytes without a mark
+
+_NAME_TITLES = frozenset((
+    "image", "images", "image_id", "img", "file", "files", "filename", "file_name", "name", "path",
+    "filepath", "file_path", "picture", "photo", "id",
+))
 
 Row = tuple[int, list[str]]  # its line in the file, its cells
 
@@ -46,7 +52,8 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
     is_known: does a cell name one of the pictures? The column with most of them holds the names.
     title: of the columns of a table without a header: `title`, or `title_1`, `title_2` ...
 
-  Raises UserError: no text, no table, a row of another length, no column of labels, column names that cannot be used.
+  Raises UserError: no text, no table, a row of another length, no column of labels, column names that cannot
+    be used.
   """
   text, encoding = decode_text(data, where)
   notes = [] if encoding == "UTF-8" else [encoding]
@@ -63,7 +70,9 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
   headless = len(rows[0][1]) == width and _is_data(rows, place, is_known)
   if headless:
     notes.append("no header")
-    titles = [title] if width == 2 else [f"{title}_{i}" for i in range(1, width)]
+    index = [""] if place and _counts_up([cells[0] for _, cells in rows]) else []
+    count = width - 1 - len(index)
+    titles = index + ([title] if count == 1 else [f"{title}_{i + 1}" for i in range(count)])
     header = titles[:place] + [""] + titles[place:]
   else:
     rows = rows[1:]
@@ -72,23 +81,27 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
   columns = {}
   for i, name in enumerate(header):
     cells = [cells[i] for _, cells in rows]
-    if i == place or (not name and (not any(cells) or _counts_up(cells))):  # left by an index or a last separator
+    untitled = not name and (not any(cells) or _counts_up(cells))  # of an index, or after a last separator
+    if i == place or untitled:
       continue
     name = name or f"column_{i + 1}"
     _check_name(name, columns, where)
     columns[name] = cells
   if not columns:
-    raise UserError(f"{where} has no column of labels: it needs the image's name and at least one more column")
-  return Table(where, [cells[place] for _, cells in rows], columns, [line for line, _ in rows], separator, notes)
+    raise UserError(f"{where} has no column of labels: it needs the image's name and at least one more")
+  names, lines = [cells[place] for _, cells in rows], [line for line, _ in rows]
+  return Table(where, names, columns, lines, separator, notes)
 
 
 def decode_text(data: bytes, where: str) -> tuple[str, str]:
-  """Text and the name of its encoding: UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252)."""
+  """Text and the name of its encoding: UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252).
+  """
   if data.startswith((b"\xff\xfe", b"\xfe\xff")):
     encodings = {"UTF-16": "utf-16"}
   elif b"\0" in data:
     zeros = [part.count(0) / max(len(part), 1) for part in (data[::2], data[1::2])]
-    encodings = {"UTF-16": "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"} if max(zeros) > _UTF16_ZEROS else {}
+    likely = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
+    encodings = {"UTF-16": likely} if max(zeros) > _UTF16_ZEROS else {}
   else:
     encodings = {"UTF-8": "utf-8-sig", "Windows-1252": "cp1252", "Latin-1": "latin-1"}
     if not any(0x80 <= byte < 0xA0 for byte in data):  # these two differ there alone
@@ -110,16 +123,21 @@ def _split(text: str, where: str, is_known: Callable[[str], bool]) -> tuple[str,
     except UserError as error:
       problems[separator] = error
   if not any(text.split()):
-    raise UserError(f"{where} is empty: it needs a header and one row per image, the image's name first; or remove it")
+    advice = "it needs a header and a row for each image, its name first; or remove it"
+    raise UserError(f"{where} is empty: {advice}")
   wide = {separator: rows for separator, rows in candidates.items() if len(rows[-1][1]) > 1}
   if wide:
     named = {separator: _matches(rows, is_known) for separator, rows in wide.items()}
-    best = max(wide, key=lambda separator: (named[separator] > 0, separator != " ", named[separator], len(wide[separator][-1][1])))
+
+    def fit(separator: str) -> tuple:
+      return named[separator] > 0, separator != " ", named[separator], len(wide[separator][-1][1])
+
+    best = max(wide, key=fit)
     return best, wide[best]
   if not problems:
-    raise UserError(f"{where} has a single column: it needs the image's name and at least one label, separated by , ; | or tabs")
+    raise UserError(f"{where} has a single column: it needs a label as well, separated by , ; | or tabs")
   header = text.strip("\r\n").splitlines()[0]
-  likely = max(problems, key=lambda separator: (header.count(separator) > 0, separator != " ", header.count(separator)))
+  likely = max(problems, key=lambda text: (text in header, text != " ", header.count(text)))
   raise UserError(f"{where}, {problems[likely]}")
 
 
@@ -130,10 +148,13 @@ def _rows(text: str, separator: str) -> list[Row]:
   try:
     for cells in reader:
       cells = [cell.strip() for cell in cells]
+      if separator == " " and cells and not cells[-1]:  # a space at the end of a line
+        cells.pop()
       if any(cells):
         rows.append((reader.line_num, cells))
   except csv.Error as error:
-    raise UserError(f"row {reader.line_num}: {error}") from error
+    reason = "a quote is opened and never closed" if "end of data" in str(error) else str(error)
+    raise UserError(f"row {reader.line_num}: {reason}") from error
   if not rows:
     raise UserError("it is empty")
   if len(rows) > 2 and len([cell for cell in rows[0][1] if cell]) == 1 and rows[0][1][0].isdigit():
@@ -162,14 +183,25 @@ def _matches(rows: Sequence[Row], is_known: Callable[[str], bool]) -> int:
 
 
 def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool]) -> int:
-  """The column in which most different cells are names of pictures; the first of equals."""
+  """The column in which most different cells are names of pictures; the first of equals.
+
+  Numbers of classes look like the names 0.png, 1.png without their suffix, so such names count only in the
+  first column, or under a title such as image.
+  """
   width = len(rows[-1])
   full = [row for row in rows if len(row) == width]
-  return max(range(width), key=lambda i: (len({row[i] for row in full if is_known(row[i])}), -i))
+
+  def names(i: int) -> int:
+    bare = i == 0 or (len(rows[0]) == width and rows[0][i].lower() in _NAME_TITLES)
+    return len({row[i] for row in full if (bare or "." in row[i] or "/" in row[i]) and is_known(row[i])})
+
+  return max(range(width), key=lambda i: (names(i), -i))
 
 
 def _is_data(rows: Sequence[Row], place: int, is_known: Callable[[str], bool]) -> bool:
-  """Is the first row one of data, not a header? It then names a picture, and is as full of numbers as the next one."""
+  """Is the first row one of data, not a header? It then names a picture, and is as full of numbers as the
+  next one.
+  """
   first = rows[0][1]
   if not is_known(first[place]):
     return False
@@ -199,4 +231,4 @@ def _check_name(name: str, earlier: dict, where: str) -> None:
   if len(name.encode()) > LONGEST_NAME:
     raise UserError(f"{where}: the column {name[:40]!r}... has a name of {len(name)} characters; shorten it")
   if not name.isprintable():
-    raise UserError(f"{where}: the column name {name[:40]!r} holds characters that cannot be printed; rename it")
+    raise UserError(f"{where}: the column name {name[:40]!r} cannot be printed; rename it")

@@ -82,10 +82,12 @@ def test_yale_b_has_its_light_in_the_names(tmp_path):
     picture(str(tmp_path / name), i)
   data = opened("yale_b", tmp_path)
   found = [everything(data, split) for split in (data.train, data.validation)]
+  for batch in found:
+    batch["label/subject"] = [int(data.classes["label/subject"][i]) for i in batch["label/subject"]]
   triples = [tuple(float(batch[f"label/{key}"][i]) for key in ("subject", "azimuth_deg", "elevation_deg"))
              for batch in found for i in range(len(batch["image"]))]
   assert len(triples) == 8 and (39.0, -35.0, 20.0) in triples and (1.0, 110.0, -20.0) in triples
-  assert found[0]["label/azimuth_deg"].dtype == np.float32
+  assert found[0]["label/azimuth_deg"].dtype == np.float64
 
 
 def test_stanford_cars_and_their_bodies(tmp_path):
@@ -154,10 +156,9 @@ def test_another_folder_is_one_line_that_says_what_to_place_where(tmp_path, name
 
 def test_published_splits():
   names, words = list("abcdefgh"), ["train"] * 5 + ["test"] * 3
-  train, validation, test = splits.by_words(names, words, 0, 0, 2)
-  assert sorted(train + validation) == [0, 1, 2, 3, 4] and len(validation) == 2 and sorted(test) == [5, 6, 7]
-  assert splits.test_of(names, words, 0) == []  # it is the validation split then
-  assert sorted(splits.test_of(names, ["train"] * 4 + ["val"] * 2 + ["test"] * 2, 0)) == [6, 7]
+  chosen = splits.by_parts(names, words, 0, 0, 2)
+  assert sorted(chosen.train + chosen.validation) == [0, 1, 2, 3, 4] and len(chosen.validation) == 2
+  assert sorted(chosen.test) == [5, 6, 7] and chosen.note == "validation is taken from train"
 
 
 def test_the_pipeline_opens_them_by_name(tmp_path):

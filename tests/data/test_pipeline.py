@@ -207,7 +207,7 @@ def test_prefetch_state_belongs_to_the_batch_handed_out(path):
 def test_describe(path):
   info = pipeline.describe(config(path))
   assert (info.train_size, info.validation_size, "depth" in info.elements, info.skipped, info.in_memory) == (30, 13, False, (), True)
-  assert info.classes == {"label/number": ()} and "30 training and 13 validation" in info.summary() and "number" in info.summary()
+  assert info.classes == {"label/number": tuple(map(str, range(COUNT)))} and "30 training and 13 validation" in info.summary() and "number" in info.summary()
   shown = info._replace(skipped=(("a.jpg", "corrupt"),)).summary()
   assert "1 files skipped: a.jpg: corrupt" in shown
 

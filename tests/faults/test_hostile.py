@@ -1,4 +1,6 @@
-"""Fuzzing of what users hand over: images, zips, labels.csv, exports and overrides of the configuration: a result or one clear error."""
+"""Fuzzing of what users hand over: images, zips, labels.csv, exports and overrides of the configuration: a
+result or one clear error.
+"""
 
 import io
 import json
@@ -22,7 +24,11 @@ from pdr_jax.data import decode, image_folder, labels
 from pdr_jax.errors import UserError
 from pdr_jax.exports import reader
 
-QUICK = dict(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+QUICK = dict(
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 def encoded(kind: str) -> bytes:
@@ -84,7 +90,12 @@ def test_a_damaged_zip_is_read_or_one_line(tmp_path, data):
   except UserError as error:
     assert str(error)
   else:
-    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (opened.train.size, 32, 32, 3)
+    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (
+      opened.train.size,
+      32,
+      32,
+      3,
+    )
   assert os.listdir(tmp_path) == ["images.zip"]  # nothing was unpacked
 
 
@@ -122,7 +133,10 @@ def small_export(tmp_path_factory):
   """The shipped model's folder with a handful of parameters, to be damaged quickly."""
   folder = str(tmp_path_factory.mktemp("export") / "small")
   shutil.copytree(reader.SHIPPED, folder)
-  save_file({"depth/head/kernel": np.zeros((2, 3), np.float32), "depth/head/bias": np.zeros(3, np.float32)}, f"{folder}/{reader.PARAMS}")
+  save_file(
+    {"depth/head/kernel": np.zeros((2, 3), np.float32), "depth/head/bias": np.zeros(3, np.float32)},
+    f"{folder}/{reader.PARAMS}",
+  )
   write(folder, reader.MANIFEST, with_checksum(folder, reader.PARAMS, read(folder, reader.PARAMS)))
   assert set(pdr_jax.load(folder).variables["depth"]["head"]) == {"kernel", "bias"}
   return folder
@@ -149,7 +163,10 @@ def with_checksum(folder: str, name: str, content: bytes) -> bytes:
 @given(st.data())
 def test_a_damaged_export_is_read_or_one_line(small_export, data):
   """Checksums fit, as one who means harm would see to; so the readers behind them are met."""
-  whole = {name: read(small_export, name) for name in (reader.MANIFEST, reader.CONFIG, reader.PARAMS, "encode.stablehlo")}
+  whole = {
+    name: read(small_export, name)
+    for name in (reader.MANIFEST, reader.CONFIG, reader.PARAMS, "encode.stablehlo")
+  }
   name = data.draw(st.sampled_from(sorted(whole)))
   harmed = data.draw(damaged(whole[name]))
   write(small_export, reader.MANIFEST, with_checksum(small_export, name, harmed))
@@ -168,8 +185,29 @@ def test_a_damaged_export_is_read_or_one_line(small_export, data):
 
 KEYS = flatten(config.base())
 VALUES = st.one_of(
-    st.binary(max_size=12).map(lambda text: text.decode("latin-1")), st.integers().map(str), st.floats().map(repr), st.booleans().map(str),
-    st.sampled_from(["()", "(1,2", "[]", "{}", "None", "nan", "inf", "1e999", "'", '"', "\\", "__import__('os')", "(1,2,3,4)", "${x}"]))
+  st.binary(max_size=12).map(lambda text: text.decode("latin-1")),
+  st.integers().map(str),
+  st.floats().map(repr),
+  st.booleans().map(str),
+  st.sampled_from(
+    [
+      "()",
+      "(1,2",
+      "[]",
+      "{}",
+      "None",
+      "nan",
+      "inf",
+      "1e999",
+      "'",
+      '"',
+      "\\",
+      "__import__('os')",
+      "(1,2,3,4)",
+      "${x}",
+    ]
+  ),
+)
 
 
 @settings(max_examples=100, **QUICK)

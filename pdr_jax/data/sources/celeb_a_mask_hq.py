@@ -37,7 +37,7 @@ def read(path: str) -> folder_sets.Layout:
   """
   store = image_folder.open_store(os.path.join(path, "CelebA-HQ-img"))
   _, header, *rows = folder_sets.rows_of(os.path.join(path, "CelebAMask-HQ-attribute-anno.txt"))
-  attributes = {row[0]: [int(value) > 0 for value in row[1:]] for row in rows}
+  attributes = {row[0]: [int(value) for value in row[1:]] for row in rows}
   mapping = folder_sets.rows_of(os.path.join(path, "CelebA-HQ-to-CelebA-mapping.txt"))[1:]
   original = {f"{row[0]}.jpg": int(row[1]) for row in mapping}
   folder = os.path.join(path, "CelebAMask-HQ-mask-anno")
@@ -56,7 +56,7 @@ def read(path: str) -> folder_sets.Layout:
   table = np.array([attributes[name] for name in store.names])
   return folder_sets.Layout(
     store,
-    folder_sets.columns_of({name: table[:, i] for i, name in enumerate(header)}),
+    {name: folder_sets.classes_of(table[:, i] > 0, ("-1", "1")) for i, name in enumerate(header)},
     [split_of(original[name]) for name in store.names],
     read_map,
     MASK_PARTS,

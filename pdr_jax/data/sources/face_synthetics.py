@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from pdr_jax.data import folder_sets, image_folder, labels
+from pdr_jax.data import folder_sets, image_folder
 
 FACE_PARTS = (
   "background",
@@ -33,14 +33,14 @@ def read(path: str) -> folder_sets.Layout:
   whole = image_folder.open_store(path)
   maps = {name for name in whole.names if name.endswith("_seg.png")}
   store = folder_sets.Some(
-    whole, lambda name: name not in maps and f"{name.removesuffix('.png')}_seg.png" in maps
+    whole, lambda name: name not in maps and f"{name.removesuffix('.png')}_seg.png" in maps, "maps of classes"
   )
 
   def read_map(name: str) -> np.ndarray:
     with whole.open(f"{name.removesuffix('.png')}_seg.png") as file:
       return np.asarray(Image.open(file, formats=["PNG"]).convert("L"))
 
-  return folder_sets.Layout(store, labels.Labels({}, {}), None, read_map, FACE_PARTS)
+  return folder_sets.Layout(store, {}, None, read_map, FACE_PARTS)
 
 
 SOURCE = folder_sets.source(

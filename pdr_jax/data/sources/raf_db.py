@@ -19,7 +19,7 @@ def read(path: str) -> folder_sets.Layout:
   numbers = [emotion[name.replace("_aligned", "")] for name in store.names]
   return folder_sets.Layout(
     store,
-    folder_sets.columns_of({"emotion": numbers}, {"emotion": EMOTIONS}),
+    {"emotion": folder_sets.classes_of(numbers, EMOTIONS)},
     [name.split("_")[0] for name in store.names],
   )
 

@@ -34,9 +34,10 @@ def read(path: str) -> folder_sets.Layout:
   cars = [number["/".join(name.split("/")[-2:])] for name in store.names]
   return folder_sets.Layout(
     store,
-    folder_sets.columns_of(
-      {"car": cars, "body": [kinds.index(bodies[car]) for car in cars]}, {"car": titles, "body": kinds}
-    ),
+    {
+      "car": folder_sets.classes_of(cars, titles),
+      "body": folder_sets.classes_of([kinds.index(bodies[car]) for car in cars], kinds),
+    },
     [name.split("/")[-2].removeprefix("cars_") for name in store.names],
   )
 

@@ -16,11 +16,12 @@ def read(path: str) -> folder_sets.Layout:
   )
   numbers = [[int(part) for part in pattern.match(os.path.basename(name)).groups()] for name in store.names]
   ages, genders, races = np.array(numbers).reshape(-1, 3).T
-  found = folder_sets.columns_of(
-    {"gender": genders, "race": races},
-    {"gender": ("male", "female"), "race": ("White", "Black", "Asian", "Indian", "Others")},
-  )
-  return folder_sets.Layout(store, found._replace(columns=found.columns | {"age": ages.astype(np.float32)}))
+  columns = {
+    "gender": folder_sets.classes_of(genders, ("male", "female")),
+    "race": folder_sets.classes_of(races, ("White", "Black", "Asian", "Indian", "Others")),
+    "age": folder_sets.numbers_of(ages),
+  }
+  return folder_sets.Layout(store, columns)
 
 
 SOURCE = folder_sets.source(

@@ -18,9 +18,9 @@ def read(path: str) -> folder_sets.Layout:
     -1, 3
   )
   subject, azimuth, elevation = numbers.T
-  found = folder_sets.columns_of({"subject": subject})
-  angles = {"azimuth_deg": azimuth.astype(np.float32), "elevation_deg": elevation.astype(np.float32)}
-  return folder_sets.Layout(store, found._replace(columns=found.columns | angles))
+  angles = {"azimuth_deg": azimuth, "elevation_deg": elevation}
+  columns = {name: folder_sets.numbers_of(values) for name, values in angles.items()}
+  return folder_sets.Layout(store, {"subject": folder_sets.classes_of(subject)} | columns)
 
 
 SOURCE = folder_sets.source(
