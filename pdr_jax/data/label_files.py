@@ -37,7 +37,7 @@ class _Joined(NamedTuple):
   notes: list[str]
 
 
-def read(store: stores.Store, kinds: Mapping[str, str]) -> labels.Labels:
+def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labels:
   """The labels of all pictures of a store: of its tables, or else of its folders.
 
   Args:
@@ -84,7 +84,7 @@ def _published_parts(entry: labels.Column) -> tuple[str, ...]:
   return tuple("" if gone else words[value] for value, gone in zip(entry.values, entry.missing, strict=True))
 
 
-def _find(store: stores.Store) -> tuple[list[_File], list[str]]:
+def _find(store: stores.StoreWithTables) -> tuple[list[_File], list[str]]:
   """The tables to read, and a line about those that are not."""
   chosen = [name for name in store.tables if _is_table(name)]
   files = []

@@ -9,7 +9,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from pdr_jax.data import decode
 from pdr_jax.errors import UserError
@@ -75,10 +75,26 @@ class Zip:
     return [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
 
 
-Store = Folder | Zip
+@runtime_checkable
+class Store(Protocol):
+  """Where pictures come from, whatever it is."""
+
+  where: str
+  names: list[str]
+
+  def open(self, name: str) -> BinaryIO: ...
 
 
-def open_store(path: str) -> Store:
+@runtime_checkable
+class StoreWithTables(Store, Protocol):
+  """A store that may hold tables of labels, or have them beside it."""
+
+  tables: list[str]
+
+  def beside(self) -> list[str]: ...
+
+
+def open_store(path: str) -> Folder | Zip:
   """The pictures of a folder, a zip, or a folder that holds one zip and no picture. Raises UserError."""
   if not path:
     raise UserError("data.path is empty: name a folder or a .zip of images, --config.data.path=...")

@@ -2,6 +2,8 @@
 float64 autograd.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -436,6 +438,26 @@ def test_gradients_are_finite_on_hostile_meshes(count, blur):
   assert np.isfinite(value) and np.isfinite(gradient).all()
   fragments = jitted(faces, 6, 8, count, blur)(jnp.asarray(vertices))
   assert all(np.isfinite(x).all() for x in fragments)
+
+
+@pytest.mark.parametrize("count,blur", [(1, 0.0), (2, 1.5)])
+def test_gradients_are_finite_for_depths_of_any_size(count, blur):
+  """Every choice of three depths far apart, for triangles with pixels on their corners and edges, and for a sliver."""
+  sizes = (1e-38, 1e-20, 1e-10, 1.0, 1e10, 1e20, 3e38)
+  depths = np.array(list(itertools.product(sizes, repeat=3)), np.float32)
+  outlines = np.array([[(0, 0), (6, 0), (0, 5)], [(0.3, 0.2), (5.5, 1.1), (2.2, 4.6)],
+                       [(0, 0), (7, 1e-6), (3.5, 0)], [(-1e8, 2), (1e8, 2), (3, 2.00001)]], np.float32)
+  vertices = np.concatenate([
+    np.concatenate([np.broadcast_to(outline, (len(depths), 3, 2)), depths[..., None]], -1) for outline in outlines
+  ])
+  faces = np.array([[0, 1, 2]])
+  cotangents = random_cotangents((len(vertices), 6, 8, count))
+  loss = loss_of(cotangents, faces, 6, 8, count, blur)
+  value, gradient = jax.jit(jax.value_and_grad(loss))(jnp.asarray(vertices))
+  assert np.isfinite(value)
+  assert np.isfinite(gradient).all(), vertices[~np.isfinite(gradient).all(axis=(1, 2))][:3]
+  fragments = jitted(faces, 6, 8, count, blur)(jnp.asarray(vertices))
+  assert (np.asarray(fragments.face) >= 0).sum() > 5 * len(depths)  # most of them are seen
 
 
 @pytest.mark.parametrize("count,blur,order", [(1, 0.0, 1), (2, 1.25, 2)])
