@@ -1,7 +1,7 @@
 """Installs pdr_jax. No compiler, no TensorFlow, no CUDA toolkit needed.
 
-Lower bounds stand here, tested versions in requirements.lock. The folder `configs` is the package `pdr_jax.configs` of an
-installation, so that `--config quickstart` works without a checkout.
+Lower bounds stand here, tested versions in requirements.lock. The folder `configs` is the package
+`pdr_jax.configs` of an installation, so that `--config quickstart` works without a checkout.
 """
 
 import pathlib
@@ -15,7 +15,7 @@ version = re.search(r'__version__ = "(.+?)"', (root / "pdr_jax/__init__.py").rea
 setup(
     name="pdr_jax",
     version=version,
-    description="Disentangled representations of scenes in JAX: depth, albedo, light and viewpoint from plain images",
+    description="Disentangled representations of scenes in JAX: depth, albedo, light, viewpoint from images",
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -59,6 +59,7 @@ setup(
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.9",
+            "setuptools>=77",
         ],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
@@ -66,6 +67,6 @@ setup(
         "gcs": ["gcsfs>=2025.3"],
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
-        "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard in a browser; nothing here imports it
+        "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard; nothing here imports it
     },
 )

@@ -57,7 +57,6 @@ def training(name: str, config, seconds: float, skip: int = 1) -> float:
 
 def step(config, seconds: float) -> float:
   """The quickstart's training step on a batch that is on the device already."""
-  import jax
 
   from pdr_jax import methods
   from pdr_jax.cli.compilation_cache import cache_compilations

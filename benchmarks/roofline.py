@@ -32,18 +32,18 @@ from ml_collections import ConfigDict
 
 from benchmarks import arithmetic, measure
 from benchmarks.rasterizer import relief
+from pdr_jax.cli.compilation_cache import cache_compilations
 from pdr_jax.losses import contrastive
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
-from pdr_jax.cli.compilation_cache import cache_compilations
 from pdr_jax.methods import create
+from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import loocc
+from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import system as pdr
 from pdr_jax.methods.shared import gradient_step, optimizer
-from pdr_jax.methods.pdr import light as light_model
-from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.training import step as training
 
 RENDERER = ("renderer", "LOOCC render")

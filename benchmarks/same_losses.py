@@ -2,9 +2,9 @@
 
     python -m benchmarks.same_losses COMMIT [--steps 50] [--only NAME ...] [--folder DIR]
 
-Each configuration below runs once in a git worktree of COMMIT and once in this checkout, on the same machine with the
-same data, and logs every step. The exit code is 0 when all losses are equal. A folder that is given keeps the runs, and
-those that it holds already are not run again.
+Each configuration below runs once in a git worktree of COMMIT and once in this checkout, on the same machine
+with the same data, and logs every step. The exit code is 0 when all losses are equal. A folder that is given
+keeps the runs, and those that it holds already are not run again.
 """
 
 import argparse
@@ -84,9 +84,15 @@ def losses(name: str, tree: str, folder: str, steps: int) -> list[float]:
   path, method, changed = CONFIGURATIONS[name]
   path, _, variants = path.partition(":")
   keys = {
-      "data.train_examples": 96, "data.val_examples": 16, "data.cache_dir": os.path.join(folder, "data"),
-      "train.steps": steps, "train.log_every": 1, "train.validate_every": steps, "train.checkpoint_every": steps,
-      "train.figure_every": 0, "train.gradient_norms_every": 0,
+    "data.train_examples": 96,
+    "data.val_examples": 16,
+    "data.cache_dir": os.path.join(folder, "data"),
+    "train.steps": steps,
+    "train.log_every": 1,
+    "train.validate_every": steps,
+    "train.checkpoint_every": steps,
+    "train.figure_every": 0,
+    "train.gradient_norms_every": 0,
   }
   side = "after" if tree == ROOT else "before"
   workdir, config = os.path.join(folder, f"{name}_{side}"), os.path.join(folder, f"{name}_{side}.py")

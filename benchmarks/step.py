@@ -29,8 +29,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from benchmarks import convolutions, measure
-from pdr_jax.evaluation.extract import extract
 from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.evaluation.extract import extract
 from pdr_jax.methods import TrainState, create
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.training import step as training

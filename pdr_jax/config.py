@@ -1,4 +1,5 @@
-"""The configuration of a run: the sections that all methods share, each key with its meaning, beside the method's own.
+"""The configuration of a run: the sections that all methods share, each key with its meaning, beside the
+method's own.
 
 Files in `configs/` start from `base` and override.
 """
@@ -14,27 +15,33 @@ from pdr_jax import methods
 def common() -> dict[str, Any]:
   """The keys that every run has."""
   return dict(
-      method="pdr",               # a module of pdr_jax.methods (pdr, vae, ...), or the dotted path of another module
+      method="pdr",               # a module of pdr_jax.methods (pdr, vae, ...), or the dotted path of another
+                                  # module
       seed=0,
-      init_from="",               # a second stage: the run directory or export that its first stage comes from
+      init_from="",               # a second stage: the run directory or export that its first stage comes
+                                  # from
       data=dict(
           name="heads",           # heads | ict_faces | people | embedded_cars | car_meshes | image_folder |
                                   # any TFDS name with images
-          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz; car_meshes: a
-                                  # folder of meshes
-          cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or ~/tensorflow_datasets
+          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz;
+                                  # car_meshes: a folder of meshes
+          cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or
+                                  # ~/tensorflow_datasets
           side=64,                # side of the square pictures
           channels=3,             # 3: colour, 1: grey
           frames=0,               # 0: single pictures, T: clips of T pictures
-          train_examples=20_000,  # size of the training split; embedded worlds render this many, others take at
-                                  # most this many (0: all)
-          val_examples=1_000,     # the same for the validation split, and for each test split of an embedded world
+          train_examples=20_000,  # size of the training split; embedded worlds render this many, others take
+                                  # at most this many (0: all)
+          val_examples=1_000,     # the same for the validation split, and for each test split of an embedded
+                                  # world
           scene_seed=0,           # embedded worlds: which people, lights and views are drawn
-          crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing; empty:
-                                  # centre square
+          crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing;
+                                  # empty: centre square
           flip=False,             # random left-right flips of training images (images without truth only)
-          split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values are
-                                  # kept apart
+          split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values
+                                  # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
+          label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
+                                  # age:numbers,zip:classes (classes, numbers or identity)
           workers=0,              # Grain worker processes; 0 reads in the training process (threads)
       ),
       optim=dict(
@@ -45,15 +52,16 @@ def common() -> dict[str, Any]:
           b2=0.999,               # and of the second
           weight_decay=5e-4,      # L2 added to the gradient, as torch.optim.Adam does
           clip_norm=1.0,          # global norm of the gradient; 0 switches clipping off
-          ema=0.0,                # decay of the parameters' moving average, used for validation and export; 0: none
+          ema=0.0,                # decay of the parameters' moving average, used for validation and export;
+                                  # 0: none
       ),
       train=dict(
           steps=70_000,
           batch_size=64,          # global
-          steps_per_dispatch=1,   # steps that are sent to the device at once; cadences that are multiples of it let
-                                  # all steps go so
-          remat=False,            # networks' activations are computed again, not kept: for memory, on GPU and TPU
-                                  # (XLA:CPU undoes it)
+          steps_per_dispatch=1,   # steps that are sent to the device at once; cadences that are multiples of
+                                  # it let all steps go so
+          remat=False,            # networks' activations are computed again, not kept: for memory, on GPU and
+                                  # TPU (XLA:CPU undoes it)
           log_every=50,           # steps
           validate_every=1_000,
           figure_every=1_000,     # 0: never
@@ -62,9 +70,10 @@ def common() -> dict[str, Any]:
           keep_checkpoints=2,     # newest ones kept, besides the best
           best_metric="val/reconstruction",  # of a validation; chooses the best checkpoint
           best_mode="lowest",     # lowest | highest: which value of best_metric is best
-          grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends without
-          skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left out; 0
-                                  # stops at the first
+          grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends
+                                  # without
+          skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left
+                                  # out; 0 stops at the first
           stall_minutes=10.0,     # without progress for so long, a line says where the run is; 0: never
           profile_steps=(),       # (first, last): a profiler's trace of these steps goes to WORKDIR/profile
       ),
@@ -80,7 +89,8 @@ def base(method: str = "pdr") -> ConfigDict:
 
 
 def for_method(config: ConfigDict, method: str) -> ConfigDict:
-  """The configuration of another method, with what `config` says otherwise than the defaults of its own method.
+  """The configuration of another method, with what `config` says otherwise than the defaults of its own
+  method.
 
   Values of keys that the other method does not have are left out. Raises `UserError` for an unknown method.
   """
@@ -94,10 +104,11 @@ def for_method(config: ConfigDict, method: str) -> ConfigDict:
 
 
 def variant(config: ConfigDict, names: str) -> ConfigDict:
-  """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`; returns `config`.
+  """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`; returns
+  `config`.
 
-  A variant is what it says of the common keys, below, and of the method's, in the method's module. Raises ValueError
-  for a name that neither knows.
+  A variant is what it says of the common keys, below, and of the method's, in the method's module. Raises
+  ValueError for a name that neither knows.
   """
   for name in filter(None, names.split(",")):
     parts = [part[name] for part in (VARIANTS, methods.describe(config.method).variants) if name in part]

@@ -1,4 +1,5 @@
-"""Is this configuration possible? A broken rule is a one-line error that names the key and what it accepts."""
+"""Is this configuration possible? A broken rule is a one-line error that names the key and what it accepts.
+"""
 
 import difflib
 import math
@@ -32,6 +33,7 @@ RULES = {
     ),
     "data.flip": ANYTHING,
     "data.split_by": NAME,
+    "data.label_kinds": ANYTHING,
     "data.workers": at_least(0),
     "optim.learning_rate": above(0),
     "optim.schedule": one_of("constant", "cosine"),
@@ -87,7 +89,9 @@ def rules(method: str) -> dict[str, Rule]:
 
 
 def validate(config: ConfigDict, device_count: int) -> None:
-  """Raises `UserError` for the first impossible value; `device_count` devices, of all processes, share a batch."""
+  """Raises `UserError` for the first impossible value; `device_count` devices, of all processes, share a
+  batch.
+  """
   if not isinstance(config.get("method"), str) or not NAME.accepts(config.method):
     raise UserError(f"config.method = {config.get('method')!r}: must be the name of a method, such as 'pdr'")
   flat, defaults = flatten(config), flatten(config_lib.base(config.method))
@@ -117,7 +121,12 @@ def _check_type(key: str, value: Any, default: Any) -> None:
 
 def _check_relations(config: ConfigDict, device_count: int) -> None:
   """Rules about more than one common key, or about the machine."""
-  batch, data, optim, stage = config.train.batch_size, config.data, config.optim, methods.describe(config.method).stage
+  batch, data, optim, stage = (
+    config.train.batch_size,
+    config.data,
+    config.optim,
+    methods.describe(config.method).stage,
+  )
   if batch % device_count:
     raise UserError(f"config.train.batch_size = {batch}: must be a multiple of the {device_count} devices")
   if optim.warmup_steps > config.train.steps:
@@ -129,6 +138,10 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     need = f"config.data.name={data.name} needs the path of its files (--config.data.path=...)"
     raise UserError(f"config.data.path is empty: {need}")
   if stage and not config.init_from:
-    raise UserError(f"config.init_from is empty: config.method={config.method} starts from a trained run or an export")
+    raise UserError(
+      f"config.init_from is empty: config.method={config.method} starts from a trained run or an export"
+    )
   if config.init_from and not stage:
-    raise UserError(f"config.init_from = {config.init_from!r}: config.method={config.method} starts from no other run")
+    raise UserError(
+      f"config.init_from = {config.init_from!r}: config.method={config.method} starts from no other run"
+    )

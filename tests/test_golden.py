@@ -21,8 +21,15 @@ GOLDEN = os.path.join(HERE, "golden")
 CONFIGS = sorted(glob.glob(os.path.join(os.path.dirname(HERE), "configs", "*.py")))
 # Keys that make a method small, where it has them.
 SMALL = {
-    "data.side": 32, "networks.width_map": 8, "networks.width_vector": 4, "networks.zdim": 8,
-    "networks.zdim_confidence": 4, "vq_vae.codes": 6, "vq_vae.code_dim": 8, "simclr.projection": 4, "optim.ema": 0.9,
+  "data.side": 32,
+  "networks.width_map": 8,
+  "networks.width_vector": 4,
+  "networks.zdim": 8,
+  "networks.zdim_confidence": 4,
+  "vq_vae.codes": 6,
+  "vq_vae.code_dim": 8,
+  "simclr.projection": 4,
+  "optim.ema": 0.9,
 }
 
 

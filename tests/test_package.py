@@ -25,7 +25,7 @@ def test_module_imports(name):
   importlib.import_module(name)
 
 
-@pytest.mark.parametrize("variant", ["", *VARIANTS, "small,unsup3d"])
+@pytest.mark.parametrize("variant", ["", *variants("pdr"), "small,unsup3d"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_builds_and_is_possible(path, variant, tmp_path):
   spec = importlib.util.spec_from_file_location(path.stem, path)

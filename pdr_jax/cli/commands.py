@@ -15,7 +15,10 @@ def main(argv: list[str]) -> int:
   print(f"pdr_jax {pdr_jax.__version__}: {pdr_jax.__doc__}\n")
   for command in COMMANDS:
     print(f"  python -m {command.module}\n      {command.summary}\n      such as: {command.examples[0]}")
-  print("\n--help after any of them lists its flags. Shipped configurations: " + ", ".join(configurations.shipped()))
+  print(
+    "\n--help after any of them lists its flags. Shipped configurations: "
+    + ", ".join(configurations.shipped())
+  )
   return 0
 
 

@@ -1,4 +1,6 @@
-"""Configurations by name or path, and `--config.KEY=VALUE`: the words of a command line become a `ConfigDict`."""
+"""Configurations by name or path, and `--config.KEY=VALUE`: the words of a command line become a
+`ConfigDict`.
+"""
 
 import ast
 import difflib
@@ -28,7 +30,8 @@ class Override(NamedTuple):
 def split_words(words: list[str]) -> tuple[list[str], list[Override]]:
   """The words of a command line without those about a key of the configuration, and these.
 
-  `--config.KEY=VALUE`, `--config.KEY VALUE`, `--config.KEY` (true) and `--noconfig.KEY` (false) are about keys.
+  `--config.KEY=VALUE`, `--config.KEY VALUE`, `--config.KEY` (true) and `--noconfig.KEY` (false) are about
+  keys.
   """
   rest, overrides, open_key = [], [], False
   for word in words:
@@ -49,7 +52,7 @@ def split_words(words: list[str]) -> tuple[list[str], list[Override]]:
 
 
 def resolve(
-    where: str | None, overrides: list[Override], default: Callable[[], ConfigDict] | None = None
+  where: str | None, overrides: list[Override], default: Callable[[], ConfigDict] | None = None
 ) -> ConfigDict:
   """The configuration that `--config` names (`default` without one), with the overrides applied; locked.
 
@@ -73,7 +76,9 @@ def load(where: str) -> ConfigDict:
   path = find(name)
   spec = importlib.util.spec_from_file_location("pdr_jax_configuration", path)
   if spec is None:
-    raise UserError(f"--config {name} is no Python file: name a shipped configuration, or a file that ends in .py")
+    raise UserError(
+      f"--config {name} is no Python file: name a shipped configuration, or a file that ends in .py"
+    )
   module = importlib.util.module_from_spec(spec)
   try:
     spec.loader.exec_module(module)
@@ -91,7 +96,8 @@ def load(where: str) -> ConfigDict:
 
 
 def find(name: str) -> str:
-  """The file of a configuration: the path as it is, else a shipped one of that name or path. Raises `UserError`.
+  """The file of a configuration: the path as it is, else a shipped one of that name or path. Raises
+  `UserError`.
 
   `quickstart`, `configs/quickstart.py` and `eval/yale_b` name shipped ones from any folder.
   """
@@ -107,8 +113,10 @@ def find(name: str) -> str:
     return available[by_last_part[0]]
   near = difflib.get_close_matches(stem.split("/")[-1], available, n=2, cutoff=0.6)
   advice = f"did you mean {' or '.join(near)}? " if near else ""
-  raise UserError(f"--config {name}: no such file, and no shipped configuration has that name; "
-                  f"{advice}There are {', '.join(available)}")
+  raise UserError(
+    f"--config {name}: no such file, and no shipped configuration has that name; "
+    f"{advice}There are {', '.join(available)}"
+  )
 
 
 def shipped() -> dict[str, str]:
@@ -126,14 +134,18 @@ def shipped() -> dict[str, str]:
 
 
 def apply(config: ConfigDict, override: Override) -> None:
-  """Sets one value in `config`. Raises `UserError`: no such key, a section, or a text that is no value of its type."""
+  """Sets one value in `config`. Raises `UserError`: no such key, a section, or a text that is no value of its
+  type.
+  """
   from pdr_jax.config_checks import flatten, nearest  # JAX: only now, so that --help answers at once
 
   known = flatten(config)
   key, text = override
   sections = {name[:i] for name in known for i in range(len(name)) if name[i] == "."}
   if key in sections:
-    raise UserError(f"config.{key} is a section: set one of its keys, such as config.{nearest(key, list(known))}")
+    raise UserError(
+      f"config.{key} is a section: set one of its keys, such as config.{nearest(key, list(known))}"
+    )
   if key not in known:
     raise UserError(f"config.{key} is unknown; did you mean config.{nearest(key, list(known))}?")
   if text is None:

@@ -13,15 +13,27 @@ from pdr_jax.files import in_bucket
 def declare(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
   parser.add_argument(
-      "--workdir", metavar="DIR", required=True, type=flags.workdir,
-      help="folder of a trained run; results go to its evaluation/ folder; finished tasks are not repeated")
+    "--workdir",
+    metavar="DIR",
+    required=True,
+    type=flags.workdir,
+    help="folder of a trained run; results go to its evaluation/ folder; finished tasks are not repeated",
+  )
   parser.add_argument(
-      "--method", metavar="NAME", help="instead of the trained encoders: random (untrained ones), pca, or pixels")
+    "--method",
+    metavar="NAME",
+    help="instead of the trained encoders: random (untrained ones), pca, or pixels",
+  )
   parser.add_argument(
-      "--export", metavar="DIR", help="the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint")
+    "--export",
+    metavar="DIR",
+    help="the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint",
+  )
   parser.add_argument(
-      "--suite", metavar="NAME_OR_PATH[:VARIANT]",
-      help="trains and evaluates many methods and puts them into one table; the same command again continues")
+    "--suite",
+    metavar="NAME_OR_PATH[:VARIANT]",
+    help="trains and evaluates many methods and puts them into one table; the same command again continues",
+  )
 
 
 def default_config() -> ConfigDict:
@@ -32,17 +44,17 @@ def default_config() -> ConfigDict:
 
 
 COMMAND = flags.Command(
-    module="pdr_jax.evaluate",
-    summary="Evaluates the features of a run on every downstream task that its data has labels or truth for.",
-    examples=(
-        "python -m pdr_jax.evaluate --workdir runs/quickstart",
-        "python -m pdr_jax.evaluate --workdir runs/quickstart --method pca --config.tasks=linear,clustering",
-        "python -m pdr_jax.evaluate --export exported/quickstart --workdir runs/evaluation_of_the_export",
-        "python -m pdr_jax.evaluate --suite suite:cars --workdir runs/suite_cars --config.run.train.steps=600",
-    ),
-    declare=declare,
-    takes_config=True,
-    details="Every key of an evaluation, its default and its meaning: pdr_jax/evaluation/config.py.",
+  module="pdr_jax.evaluate",
+  summary="Evaluates the features of a run on every downstream task that its data has labels or truth for.",
+  examples=(
+    "python -m pdr_jax.evaluate --workdir runs/quickstart",
+    "python -m pdr_jax.evaluate --workdir runs/quickstart --method pca --config.tasks=linear,clustering",
+    "python -m pdr_jax.evaluate --export exported/quickstart --workdir runs/evaluation_of_the_export",
+    "python -m pdr_jax.evaluate --suite suite:cars --workdir runs/suite_cars --config.run.train.steps=600",
+  ),
+  declare=declare,
+  takes_config=True,
+  details="Every key of an evaluation, its default and its meaning: pdr_jax/evaluation/config.py.",
 )
 
 

@@ -8,19 +8,27 @@ from pdr_jax.errors import UserError
 
 def declare(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
-  parser.add_argument("--workdir", metavar="RUN", required=True, type=flags.workdir, help="folder of a trained run")
-  parser.add_argument("--out", metavar="DIR", required=True, help="folder of the export; python: pdr_jax.load(DIR)")
   parser.add_argument(
-      "--checkpoint", metavar="WHICH", default="best", help="which checkpoint: best (default), latest, or a step")
+    "--workdir", metavar="RUN", required=True, type=flags.workdir, help="folder of a trained run"
+  )
+  parser.add_argument(
+    "--out", metavar="DIR", required=True, help="folder of the export; python: pdr_jax.load(DIR)"
+  )
+  parser.add_argument(
+    "--checkpoint",
+    metavar="WHICH",
+    default="best",
+    help="which checkpoint: best (default), latest, or a step",
+  )
   parser.add_argument("--licence", metavar="TEXT", default="", help="of the parameters, for the model card")
   parser.add_argument("--force", action="store_true", help="write into a folder that holds something already")
 
 
 COMMAND = flags.Command(
-    module="pdr_jax.export",
-    summary="Exports a trained run: parameters, configuration, a model card, and programs that run with JAX alone.",
-    examples=("python -m pdr_jax.export --workdir runs/quickstart --out exported/quickstart",),
-    declare=declare,
+  module="pdr_jax.export",
+  summary="Exports a trained run: parameters, configuration, model card, programs that run with JAX alone.",
+  examples=("python -m pdr_jax.export --workdir runs/quickstart --out exported/quickstart",),
+  declare=declare,
 )
 
 
@@ -45,6 +53,8 @@ def main(argv: list[str]) -> int:
   if method.decompose is not None:
     command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")
   else:
-    command = flags.shown("pdr_jax.evaluate", "--export", values.out, "--workdir", "runs/evaluation_of_the_export")
+    command = flags.shown(
+      "pdr_jax.evaluate", "--export", values.out, "--workdir", "runs/evaluation_of_the_export"
+    )
   print(f"next: {command}")
   return 0

@@ -1,7 +1,7 @@
 """How every command reads its flags: one declaration, `--help` for all of it, and mistakes that are one line.
 
-A command is a module with a `Command` and a function `main(argv) -> exit code`, which calls `parse`. Its file under
-`python -m` calls `start(main)`.
+A command is a module with a `Command` and a function `main(argv) -> exit code`, which calls `parse`. Its file
+under `python -m` calls `start(main)`.
 """
 
 import argparse
@@ -41,8 +41,8 @@ class Command(NamedTuple):
 def parse(command: Command, argv: list[str]) -> argparse.Namespace:
   """The values of a command's flags. `argv` has the program's name first.
 
-  Without any argument the help is printed and the process ends with code 2. Raises `UserError` for an unknown flag or
-  a wrong value.
+  Without any argument the help is printed and the process ends with code 2. Raises `UserError` for an unknown
+  flag or a wrong value.
   """
   parser = _Parser(command)
   if not argv[1:]:
@@ -52,13 +52,17 @@ def parse(command: Command, argv: list[str]) -> argparse.Namespace:
   parser.check_names(words)
   values = parser.parse_args(words)
   if overrides and not command.takes_config:
-    raise UserError(f"python -m {command.module} takes no configuration, so --config.{overrides[0].key} has no meaning")
+    raise UserError(
+      f"python -m {command.module} takes no configuration, so --config.{overrides[0].key} has no meaning"
+    )
   values.overrides = overrides
   return values
 
 
 def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] | None = None) -> ConfigDict:
-  """The configuration that the flags of `parse` ask for; `default` makes it where they name none. Raises `UserError`."""
+  """The configuration that the flags of `parse` ask for; `default` makes it where they name none. Raises
+  `UserError`.
+  """
   return configurations.resolve(values.config, values.overrides, default)
 
 
@@ -83,9 +87,13 @@ def shown(module: str, *words: str) -> str:
 
 
 def workdir(path: str) -> str:
-  """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`. Raises `UserError` for other buckets."""
+  """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`. Raises `UserError` for other
+  buckets.
+  """
   if "://" in path and not in_bucket(path):
-    raise UserError(f"--workdir {path}: must be a folder, or gs://BUCKET/FOLDER; other buckets have to be mounted")
+    raise UserError(
+      f"--workdir {path}: must be a folder, or gs://BUCKET/FOLDER; other buckets have to be mounted"
+    )
   return absolute(path)
 
 
@@ -94,11 +102,11 @@ class _Parser(argparse.ArgumentParser):
 
   def __init__(self, command: Command):
     super().__init__(
-        prog=f"python -m {command.module}",
-        description=command.summary,
-        epilog=_epilog(command),
-        formatter_class=_Help,
-        allow_abbrev=False,
+      prog=f"python -m {command.module}",
+      description=command.summary,
+      epilog=_epilog(command),
+      formatter_class=_Help,
+      allow_abbrev=False,
     )
     if command.takes_config:
       _declare_config(self)
@@ -128,11 +136,17 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def _declare_config(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-      "--config", metavar="NAME_OR_PATH[:VARIANT,...]",
-      help="a shipped configuration by name (quickstart, heads, ...) or a Python file with get_config()")
+    "--config",
+    metavar="NAME_OR_PATH[:VARIANT,...]",
+    help="a shipped configuration by name (quickstart, heads, ...) or a Python file with get_config()",
+  )
   parser.add_argument(
-      "--config.KEY", metavar="VALUE", dest="unused", default=argparse.SUPPRESS,
-      help="overrides one value of the configuration, such as --config.data.path=pictures.zip")
+    "--config.KEY",
+    metavar="VALUE",
+    dest="unused",
+    default=argparse.SUPPRESS,
+    help="overrides one value of the configuration, such as --config.data.path=pictures.zip",
+  )
 
 
 def _epilog(command: Command) -> str:

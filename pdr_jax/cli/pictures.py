@@ -1,4 +1,5 @@
-"""The pictures that `decompose` is given: files, folders and zips, without what an earlier start has written."""
+"""The pictures that `decompose` is given: files, folders and zips, without what an earlier start has written.
+"""
 
 import collections
 import functools
@@ -10,12 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
-from pdr_jax.data import decode, stores
+from pdr_jax import elements
+from pdr_jax.data import decode, stores, transforms
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 
 BATCH = 32
+RANGE = (-1.0, 1.0)  # of the pixels that a model gets
 MANIFEST = "decomposed.json"  # in --out: which folders beside it, and which pictures in them, are results
 
 
@@ -30,9 +35,9 @@ class Picture(NamedTuple):
 def find(places: Sequence[str], out: str) -> list[Picture]:
   """The pictures in the files, folders and zips named, without those that an earlier start has written.
 
-  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files that
-  are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go to one
-  folder.
+  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files
+  that are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go
+  to one folder.
   """
   entries = []  # (title, how to open it, name relative to the place)
   for place in places:
@@ -54,12 +59,14 @@ def find(places: Sequence[str], out: str) -> list[Picture]:
   stems = [os.path.splitext(name)[0] for name in names]
   uses = collections.Counter(stems)
   pictures = [
-      Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
-      for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
+    Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
+    for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
   ]
   target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
   if count > 1:
-    raise UserError(f"two pictures would go to {target}: name their folders one at a time, each with its own --out")
+    raise UserError(
+      f"two pictures would go to {target}: name their folders one at a time, each with its own --out"
+    )
   return pictures
 
 
@@ -112,13 +119,19 @@ def write_manifest(out: str, targets: Sequence[str], files: Sequence[str]) -> No
 
 
 def batches(
-    pictures: Sequence[Picture], side: int, crop: tuple[int, ...]
-) -> Iterator[tuple[list[Picture], np.ndarray]]:
-  """Pictures that can be used, with their images `[B,S,S,3]` in [-1, 1]; the others are named on stderr.
+  pictures: Sequence[Picture], element: Element, crop: tuple[int, ...]
+) -> Iterator[tuple[list[Picture], Float32[np.ndarray, "B S S C"]]]:
+  """Pictures that can be used, with their images in [-1, 1]; the others are named on stderr.
+
+  `element` says side and channels. Raises `UserError` where it is no such picture.
 
   Every batch has the same size, so that one program serves them all: the last is filled up with copies, which
   belong to no picture.
   """
+  if len(element.shape) != 3 or element.range != RANGE:
+    takes = elements.describe(element)
+    raise UserError(f"the model takes {takes}, and decompose gives it single pictures in [-1, 1]")
+  side, _, channels = element.shape
   size = min(BATCH, len(pictures))
   usable, images = [], []
   for number, picture in enumerate(pictures, 1):
@@ -126,7 +139,7 @@ def batches(
       with picture.open() as file:
         decode.check_header(file, crop)  # before the whole of a huge file is read
       with picture.open() as file:
-        images.append(decode.decode_image(file.read(), side, crop).astype(np.float32) / 127.5 - 1)
+        images.append(transforms.to_range(transforms.picture(file.read(), side, crop, channels), RANGE))
       usable.append(picture)
     except Exception as error:  # BadImage; that of a damaged zip or of a file that cannot be opened
       reason = error if isinstance(error, decode.BadImage) else f"cannot be read ({error})"

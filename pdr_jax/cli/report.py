@@ -13,21 +13,27 @@ from pdr_jax.files import write_atomically
 def declare(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
   parser.add_argument(
-      "--workdir", metavar="RUN", action="append", required=True,
-      help="folder of a run, or of a suite (python -m pdr_jax.evaluate --suite); may be given several times")
+    "--workdir",
+    metavar="RUN",
+    action="append",
+    required=True,
+    help="folder of a run, or of a suite (python -m pdr_jax.evaluate --suite); may be given several times",
+  )
   parser.add_argument("--out", metavar="FILE", required=True, help="the HTML file")
-  parser.add_argument("--figures", metavar="DIR", help="folder that takes the plots and pictures, as PNG and PDF")
+  parser.add_argument(
+    "--figures", metavar="DIR", help="folder that takes the plots and pictures, as PNG and PDF"
+  )
   parser.add_argument("--force", action="store_true", help="write over what is there")
 
 
 COMMAND = flags.Command(
-    module="pdr_jax.report",
-    summary="One HTML file about runs that needs no network: curves, tables, pictures, failures, a face to turn and relight.",
-    examples=(
-        "python -m pdr_jax.report --workdir runs/quickstart --out report.html",
-        "python -m pdr_jax.report --workdir runs/a --workdir runs/b --out report.html --figures figures",
-    ),
-    declare=declare,
+  module="pdr_jax.report",
+  summary="One HTML file about runs: curves, tables, pictures, failures, and a face to turn and relight.",
+  examples=(
+    "python -m pdr_jax.report --workdir runs/quickstart --out report.html",
+    "python -m pdr_jax.report --workdir runs/a --workdir runs/b --out report.html --figures figures",
+  ),
+  declare=declare,
 )
 
 
@@ -71,5 +77,7 @@ def _check_targets(out: str, folder: str | None, force: bool) -> None:
   if folder and os.path.exists(folder) and not os.path.isdir(folder):
     raise UserError(f"--figures {folder} is a file: name a folder")
   if folder and os.path.isdir(folder) and os.listdir(folder) and not force:
-    raise UserError(f"--figures {folder} is not empty: choose another folder, or pass --force to write over what has "
-                    "the same name")
+    raise UserError(
+      f"--figures {folder} is not empty: choose another folder, or pass --force to write over what has "
+      "the same name"
+    )

@@ -10,27 +10,32 @@ from pdr_jax.cli.compilation_cache import cache_compilations
 def declare(parser: argparse.ArgumentParser) -> None:
   """The command's flags."""
   parser.add_argument(
-      "--workdir", metavar="DIR", required=True, type=flags.workdir,
-      help="folder of the run: checkpoints, figures, metrics; the same command again continues it")
+    "--workdir",
+    metavar="DIR",
+    required=True,
+    type=flags.workdir,
+    help="folder of the run: checkpoints, figures, metrics; the same command again continues it",
+  )
   parser.add_argument(
-      "--override_config", action="store_true", help="continue a run although its configuration has changed")
+    "--override_config", action="store_true", help="continue a run although its configuration has changed"
+  )
 
 
 COMMAND = flags.Command(
-    module="pdr_jax.main",
-    summary="Trains the method of a configuration.",
-    examples=(
-        "python -m pdr_jax.main --config quickstart --workdir runs/quickstart",
-        "python -m pdr_jax.main --config heads:small --config.method=vae --workdir runs/vae",
-    ),
-    declare=declare,
-    takes_config=True,
-    details="""
+  module="pdr_jax.main",
+  summary="Trains the method of a configuration.",
+  examples=(
+    "python -m pdr_jax.main --config quickstart --workdir runs/quickstart",
+    "python -m pdr_jax.main --config heads:small --config.method=vae --workdir runs/vae",
+  ),
+  declare=declare,
+  takes_config=True,
+  details="""
 Every key of the configuration, its default and its meaning: pdr_jax/config.py and the file of the method in
 pdr_jax/methods.
 
-Exit codes: 0 done; 2 a mistake in the command or its files; 75 stopped by SIGTERM or Ctrl-C and saved (the same command
-continues). Several processes and machines: launch/ and docs/manual.md.
+Exit codes: 0 done; 2 a mistake in the command or its files; 75 stopped by SIGTERM or Ctrl-C and saved (the
+same command continues). Several processes and machines: launch/ and docs/manual.md.
 """,
 )
 
@@ -44,6 +49,7 @@ def main(argv: list[str]) -> int:
   import jax
 
   from pdr_jax.config_checks import validate
+  from pdr_jax.exports import first_stage
   from pdr_jax.training import distributed
   from pdr_jax.training.loop import train
 
@@ -53,4 +59,5 @@ def main(argv: list[str]) -> int:
   cache_compilations()
   with distributed.failing_at_once():
     validate(config, jax.device_count())
-    return train(config, values.workdir, override_config=values.override_config).exit_code
+    override = values.override_config
+    return train(config, values.workdir, override_config=override, read_first=first_stage.read).exit_code

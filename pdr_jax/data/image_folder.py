@@ -40,7 +40,7 @@ def open_image_folder(config) -> dataset.Dataset:
   """
   data = config.data
   store = open_store(data.path)
-  found = label_files.read(store, label_lib.read_kinds(data.get("label_kinds", "")))
+  found = label_files.read(store, label_lib.read_kinds(data.label_kinds))
   return assemble(config, store, found, splits.choose(data, store.names, found))
 
 

@@ -167,7 +167,7 @@ def principal_components(batches: Iterable[Mapping], count: int, key: str = "ima
   fitted = PCA(min(count, *rows.shape), svd_solver="randomized", random_state=0).fit(rows)
   mean, axes = fitted.mean_.astype(np.float32), fitted.components_.T.astype(np.float32)
 
-  def encode(inputs: Array) -> dict[str, Array]:
+  def encode(inputs: Array | np.ndarray) -> dict[str, Array | np.ndarray]:
     return {"pca": (inputs.reshape(inputs.shape[0], -1) - mean[None]) @ axes}
 
   return encode

@@ -14,11 +14,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import tasks as package
 from pdr_jax.evaluation.features import Features, is_class, values
 from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.representations import Representation
 
+PACKAGE = "pdr_jax.evaluation.tasks"  # whose modules are tasks
 ATTRIBUTES = "attributes"  # what scores are called that are means over all attributes
 
 
@@ -74,14 +74,15 @@ class Task(NamedTuple):
 
 def names() -> list[str]:
   """The tasks of `evaluation/tasks/`, in their order."""
-  found = [module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_"]
+  package = importlib.import_module(PACKAGE)
+  found = [module.name for module in pkgutil.iter_modules(package.__path__)]
   return sorted(found, key=lambda name: (find(name).order, name))
 
 
 @functools.cache
 def find(name: str) -> Task:
   """The task of a module: a name in `evaluation/tasks/`, or a dotted path. Raises `UserError`."""
-  path = name if "." in name else f"{package.__name__}.{name}"
+  path = name if "." in name else f"{PACKAGE}.{name}"
   try:
     module = importlib.import_module(path)
   except ModuleNotFoundError as error:
@@ -163,5 +164,5 @@ def _is_binary(train: Features, name: str) -> bool:
 
 def _rare(known: np.ndarray) -> bool:
   """Whether they are those of an attribute with a single example of its rarer value, or none."""
-  return known.max(initial=-1) <= 1 and min(np.sum(known == 0), np.sum(known == 1)) < 2
+  return bool(known.max(initial=-1) <= 1 and min(np.sum(known == 0), np.sum(known == 1)) < 2)
 

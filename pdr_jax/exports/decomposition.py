@@ -30,12 +30,20 @@ def check_parts(parts: dict[str, Any], method: str) -> None:
   """Raises `UserError` where a method's decomposition is not the one that is written here."""
   missing = [name for name in PARTS if name not in parts]
   if missing:
-    raise UserError(f"a model of {method} gives {', '.join(parts)}; decompose writes pictures of {', '.join(PARTS)}")
+    raise UserError(
+      f"a model of {method} gives {', '.join(parts)}; decompose writes pictures of {', '.join(PARTS)}"
+    )
 
 
 def write(
-    folder: str, source: str, image: Float[np.ndarray, "S S C"], parts: dict[str, np.ndarray], model: Any,
-    *, mesh_format: str, lit_mesh: bool
+  folder: str,
+  source: str,
+  image: Float[np.ndarray, "S S C"],
+  parts: dict[str, np.ndarray],
+  model: Any,
+  *,
+  mesh_format: str,
+  lit_mesh: bool,
 ) -> None:
   """Writes the results of one picture.
 
@@ -53,10 +61,13 @@ def write(
   white = max(1.0, float(parts["shading"].max()))
   depth = parts["depth"][0]
   pngs = {
-      "input": _bytes(image), "albedo": _bytes(parts["albedo"][0]), "normals": _bytes(parts["normal"][0]),
-      "shading": _bytes(parts["shading"][0] / white * 2 - 1), "canonical": _bytes(parts["canonical"][0]),
-      "reconstruction": _bytes(_over_white(parts["reconstruction"], parts["mask"])[0]),
-      "depth": np.rint(np.clip((depth - near) / (far - near), 0, 1) * 65535).astype(np.uint16),
+    "input": _bytes(image),
+    "albedo": _bytes(parts["albedo"][0]),
+    "normals": _bytes(parts["normal"][0]),
+    "shading": _bytes(parts["shading"][0] / white * 2 - 1),
+    "canonical": _bytes(parts["canonical"][0]),
+    "reconstruction": _bytes(_over_white(parts["reconstruction"], parts["mask"])[0]),
+    "depth": np.rint(np.clip((depth - near) / (far - near), 0, 1) * 65535).astype(np.uint16),
   }
 
   def path(name: str) -> str:
@@ -67,15 +78,28 @@ def write(
   _animate(path("relit.gif"), model.render(parts, light=circling_lights(parts["light"].shape[2:])))
   _animate(path("turned.gif"), model.render(parts, view=turning_views()))
   colours = parts["canonical" if lit_mesh else "albedo"][0]
+  colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
   mesh.save(path(f"mesh.{mesh_format}"), depth, colours, scene["fov"], lit=lit_mesh)
-  write_json(path("factors.json"), {
-      "picture": source, "method": model.manifest["method"], "step": model.manifest.get("step"),
-      "light": parts["light"][0].tolist(), "view": dict(zip(VIEW, parts["view"][0].tolist(), strict=True)),
-      "units": {"light": "spherical harmonics, (l, m) in the order of CONVENTIONS.md", "view": "radians, model units",
-                "mesh": "model units, see pdr_jax/exports/mesh.py"},
-      "png": {"depth": {"0": near, "65535": far}, "shading": {"0": 0.0, "255": white},
-              "normals": {"0": -1.0, "255": 1.0}},
-  })
+  write_json(
+    path("factors.json"),
+    {
+      "picture": source,
+      "method": model.manifest["method"],
+      "step": model.manifest.get("step"),
+      "light": parts["light"][0].tolist(),
+      "view": dict(zip(VIEW, parts["view"][0].tolist(), strict=True)),
+      "units": {
+        "light": "spherical harmonics, (l, m) in the order of CONVENTIONS.md",
+        "view": "radians, model units",
+        "mesh": "model units, see pdr_jax/exports/mesh.py",
+      },
+      "png": {
+        "depth": {"0": near, "65535": far},
+        "shading": {"0": 0.0, "255": white},
+        "normals": {"0": -1.0, "255": 1.0},
+      },
+    },
+  )
 
 
 def circling_lights(colours: tuple[int, ...]) -> Float[np.ndarray, "N 9 ..."]:
@@ -83,7 +107,9 @@ def circling_lights(colours: tuple[int, ...]) -> Float[np.ndarray, "N 9 ..."]:
   from pdr_jax.render.lighting import directional_to_sh
 
   angle = np.arange(FRAMES) * (2 * np.pi / FRAMES)
-  direction = np.stack([SLANT * np.cos(angle), SLANT * np.sin(angle), np.ones(FRAMES)], axis=-1).astype(np.float32)
+  direction = np.stack([SLANT * np.cos(angle), SLANT * np.sin(angle), np.ones(FRAMES)], axis=-1).astype(
+    np.float32
+  )
   strengths = [np.full(FRAMES, strength, np.float32) for strength in (AMBIENT, DIFFUSE)]
   light = np.asarray(directional_to_sh(*strengths, direction))
   return np.broadcast_to(light.reshape(FRAMES, 9, *(1 for _ in colours)), (FRAMES, 9, *colours))
@@ -109,8 +135,9 @@ def _over_white(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
-  """[-1, 1] to 0 ... 255, clipped."""
-  return np.rint(np.clip(values / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+  """[-1, 1] to 0 ... 255, clipped; a single channel as Pillow takes it, without its axis."""
+  pixels = np.rint(np.clip(values / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+  return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def _save(path: str, image: Image.Image, **how) -> None:

@@ -1,8 +1,8 @@
 """The model card of an export: what was trained on what, how well it does, and what may be done with it.
 
 The facts of a card, which `export.json` keeps too: `step`, `data`, `metrics` `{name: value}`, `baselines`
-`{title: {name: value}}`, `commit`, `libraries` `{name: version}`, `trained` (when, and the command), `origin`,
-`licence`. Those that are not known are left out.
+`{title: {name: value}}`, `commit`, `libraries` `{name: version}`, `trained` (when, and the command),
+`origin`, `licence`. Those that are not known are left out.
 """
 
 import json
@@ -27,21 +27,23 @@ def of_run(workdir: str, config: ConfigDict, step: int) -> dict:
   start = (_read_json(os.path.join(workdir, run_dir.VERSIONS)).get("starts") or [{}])[-1]
   data = config.data
   git = start.get("git") or {}
+  what = "clips" if data.frames else "pictures"
   facts = {
-      "step": step,
-      "data": f"{data.name}, {data.train_examples or 'all'} training {_plural(config)} of {data.side} x {data.side}",
-      "metrics": _metrics(workdir, step),
-      "baselines": _read_json(os.path.join(workdir, run_dir.SUMMARY)).get("baselines"),
-      "commit": git.get("commit", "") + (" with changes" if git.get("changed") else ""),
-      "libraries": start.get("libraries"),
-      "trained": start.get("time"),
-      "licence": licence_of(data.name),
+    "step": step,
+    "data": f"{data.name}, {data.train_examples or 'all'} training {what} of {data.side} x {data.side}",
+    "metrics": _metrics(workdir, step),
+    "baselines": _read_json(os.path.join(workdir, run_dir.SUMMARY)).get("baselines"),
+    "commit": git.get("commit", "") + (" with changes" if git.get("changed") else ""),
+    "libraries": start.get("libraries"),
+    "trained": start.get("time"),
+    "licence": licence_of(data.name),
   }
   return {name: value for name, value in facts.items() if value not in (None, "", {})}
 
 
 def licence_of(name: str) -> str:
-  """What the terms of a data source mean for parameters that were trained on it, as far as its module says."""
+  """What the terms of a data source mean for parameters that were trained on it, as far as its module says.
+  """
   try:
     return registry.find(name).licence or UNKNOWN_LICENCE
   except UserError:  # a source of the user's own that is not here
@@ -53,16 +55,16 @@ def markdown(manifest: Mapping[str, Any], config: ConfigDict, variables: dict) -
   count = sum(leaf.size for leaf in jax.tree.leaves(variables))
   libraries = manifest.get("libraries", {}).items()
   rows = {
-      "method": manifest["method"],
-      "data": manifest.get("data"),
-      "steps": manifest.get("step"),
-      "origin": manifest.get("origin"),
-      "parameters": f"{count:,}",
-      "licence": manifest.get("licence"),
-      "trained": manifest.get("trained"),
-      "commit": manifest.get("commit"),
-      "libraries": ", ".join(f"{name} {version}" for name, version in libraries),
-      "runs on": ", ".join(manifest["platforms"]),
+    "method": manifest["method"],
+    "data": manifest.get("data"),
+    "steps": manifest.get("step"),
+    "origin": manifest.get("origin"),
+    "parameters": f"{count:,}",
+    "licence": manifest.get("licence"),
+    "trained": manifest.get("trained"),
+    "commit": manifest.get("commit"),
+    "libraries": ", ".join(f"{name} {version}" for name, version in libraries),
+    "runs on": ", ".join(manifest["platforms"]),
   }
   title = f"# {manifest['method']} of {config.data.name}, {manifest['side']} x {manifest['side']}"
   lines = [title, "", "| | |", "|---|---|"]
@@ -74,12 +76,11 @@ def markdown(manifest: Mapping[str, Any], config: ConfigDict, variables: dict) -
   return "\n".join(lines) + "\n"
 
 
-def _plural(config: ConfigDict) -> str:
-  return "clips" if config.data.frames else "pictures"
-
-
 def _score_table(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> list[str]:
-  lines = ["| | model | " + "".join(f"{title} | " for title in baselines), "|---|---|" + "---|" * len(baselines)]
+  lines = [
+    "| | model | " + "".join(f"{title} | " for title in baselines),
+    "|---|---|" + "---|" * len(baselines),
+  ]
   for name, value in metrics.items():
     values = [value, *(scores.get(name) for scores in baselines.values())]
     cells = ["" if number is None else f"{number:.4g}" for number in values]
@@ -95,11 +96,11 @@ def _usage(manifest: Mapping[str, Any]) -> list[str]:
   bounds = f" in [{element.range[0]:g}, {element.range[1]:g}]" if element.range else ""
   colours = ", RGB" if element.shape[-1] == 3 else ", grey" if element.shape[-1] == 1 else ""
   lines = [
-      "```python",
-      "import pdr_jax",
-      "",
-      'model = pdr_jax.load("this folder")  # needs jax, numpy, safetensors and flatbuffers',
-      f"blocks = model.encode({name})  # {name} [B, {shape}]{colours}{bounds}",
+    "```python",
+    "import pdr_jax",
+    "",
+    'model = pdr_jax.load("this folder")  # needs jax, numpy, safetensors and flatbuffers',
+    f"blocks = model.encode({name})  # {name} [B, {shape}]{colours}{bounds}",
   ]
   if "decompose" in manifest["programs"]:
     lines.append(f"parts = model.decompose({name})")

@@ -16,10 +16,12 @@ class Program(NamedTuple):
 
   Attributes:
     capability: the function of `methods.Method` that it runs; a method without it has no such program.
-    arguments: what it is called with, in order. `variables` are the method's inference variables, `inputs` what the
-      method takes, `parts` those of `PARTS`, `light` and `view` as a decomposition has them, `keys` `[B, 2]` uint32,
-      the data of random keys.
-    function: `(method) -> function of these arguments`. All but `variables` have a batch axis, and so has the result.
+    arguments: what it is called with, in order. `variables` are the method's inference variables, `inputs`
+    what the
+      method takes, `parts` those of `PARTS`, `light` and `view` as a decomposition has them, `keys` `[B, 2]`
+      uint32, the data of random keys.
+    function: `(method) -> function of these arguments`. All but `variables` have a batch axis, and so has the
+    result.
   """
 
   capability: str
@@ -45,14 +47,17 @@ def _forecast(method: Any) -> Callable:
 
 
 PROGRAMS = {
-    "encode": Program("encode", ("variables", "inputs"), lambda method: method.encode),
-    "decompose": Program("decompose", ("variables", "inputs"), lambda method: method.decompose),
-    "normalize": Program("normalize", ("variables", "inputs"), lambda method: method.normalize),
-    "generate": Program("generate", ("variables", "keys"), _generate),
-    "forecast": Program("forecast", ("variables", "inputs"), _forecast),
-    "render_view": Program(
-        "render", ("parts", "view"), lambda method: lambda parts, view: method.render(parts, view=view)),
-    "render_light": Program(  # shades anew
-        "render", ("parts", "light", "view"),
-        lambda method: lambda parts, light, view: method.render(parts, light=light, view=view)),
+  "encode": Program("encode", ("variables", "inputs"), lambda method: method.encode),
+  "decompose": Program("decompose", ("variables", "inputs"), lambda method: method.decompose),
+  "normalize": Program("normalize", ("variables", "inputs"), lambda method: method.normalize),
+  "generate": Program("generate", ("variables", "keys"), _generate),
+  "forecast": Program("forecast", ("variables", "inputs"), _forecast),
+  "render_view": Program(
+    "render", ("parts", "view"), lambda method: lambda parts, view: method.render(parts, view=view)
+  ),
+  "render_light": Program(  # shades anew
+    "render",
+    ("parts", "light", "view"),
+    lambda method: lambda parts, light, view: method.render(parts, light=light, view=view),
+  ),
 }

@@ -7,18 +7,21 @@
 
 The folder (`exports.writer` writes it):
 
-    export.json          format and version, what was exported, what its input is, the checksum of every file below
-    params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
-    config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it as one)
-    first_stage.json     of a second stage: the configuration of its first one, whose variables are among the others
+    export.json          format and version, what was exported, what its input is, the checksum of every file
+    below params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
+    config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it
+    as one) first_stage.json     of a second stage: the configuration of its first one, whose variables are
+    among the others
     *.stablehlo          the programs of `exports.programs`, any batch size, for CPU, CUDA and TPU
     README.md            the model card
 
-Versions: 1 takes RGB pictures `[S,S,3]` in [-1, 1] and has the programs of `VERSION_1`; 2 says in `elements` and `input`
-what it takes, and may have any program. A version-2 export that a reader of version 1 can read says 1.
+Versions: 1 takes RGB pictures `[S,S,3]` in [-1, 1] and has the programs of `VERSION_1`; 2 says in `elements`
+and `input` what it takes, and may have any program. A version-2 export that a reader of version 1 can read
+says 1.
 
-This file needs jax, numpy, safetensors and flatbuffers, and no other part of the package but base modules. Nothing is
-unpickled. Programs that want the variables and not the programs (evaluation, for one) call `load_variables(DIR)`.
+This file needs jax, numpy, safetensors and flatbuffers, and no other part of the package but base modules.
+Nothing is unpickled. Programs that want the variables and not the programs (evaluation, for one) call
+`load_variables(DIR)`.
 """
 
 import functools
@@ -44,11 +47,12 @@ MANIFEST, PARAMS, CONFIG, CARD = "export.json", "params.safetensors", "config.js
 # Fields of the manifest that are read here.
 FIELDS = {"method": str, "side": int, "programs": list, "largest_batch": int, "files": dict}
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained")
-FAR = 0.5  # inputs may lie outside of their range by this share of it (resizing overshoots); beyond it they are mistaken
+FAR = 0.5  # resizing overshoots: inputs may lie outside of their range by this share of it
 
 
 class Model:
-  """An export that was read. Batches may have any size; they are cut into pieces where a program has a largest one.
+  """An export that was read. Batches may have any size; they are cut into pieces where a program has a
+  largest one.
 
   Attributes:
     manifest: `export.json`: method, input, step, and where it comes from.
@@ -80,34 +84,45 @@ class Model:
     return self._run("normalize", self._checked(inputs))
 
   def generate(self, count: int, seed: int = 0) -> Any:
-    """`count` new pictures; the same for the same seed. Raises `UserError` where the method generates nothing."""
+    """`count` new pictures; the same for the same seed. Raises `UserError` where the method generates
+    nothing.
+    """
     keys = jax.random.key_data(jax.random.split(jax.random.key(seed, impl="threefry2x32"), count))
     return self._run("generate", keys)
 
   def forecast(self, clips: Any) -> Any:
-    """What comes after the clips, as many frames as they have. Raises `UserError` where the method foretells nothing."""
+    """What comes after the clips, as many frames as they have. Raises `UserError` where the method foretells
+    nothing.
+    """
     return self._run("forecast", self._checked(clips))
 
   def render(self, parts: Mapping[str, Any], light: Any = None, view: Any = None) -> dict[str, jax.Array]:
-    """Decomposed parts under another light or from another view: `image` `[B,S,S,3]`, `mask`, `depth_at_view`.
+    """Decomposed parts under another light or from another view: `image` `[B,S,S,3]`, `mask`,
+    `depth_at_view`.
 
     Args:
-      parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any number
+      parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any
+      number
         of lights or views.
-      light: SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put in by hand
+      light: SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put in by
+      hand
         included.
       view: `[B,6]`, radians and model units; without it `parts["view"]`.
     """
     missing = [name for name in PARTS if name not in parts]
     if missing:
-      raise UserError(f"render needs the parts {', '.join(PARTS)} of decompose; {', '.join(missing)} is missing")
+      raise UserError(
+        f"render needs the parts {', '.join(PARTS)} of decompose; {', '.join(missing)} is missing"
+      )
     inputs = {name: jnp.asarray(parts[name], jnp.float32) for name in PARTS}
     given = [] if light is None else [jnp.asarray(light, jnp.float32)]
     given.append(inputs["view"] if view is None else jnp.asarray(view, jnp.float32))
     counts = {value.shape[0] for value in (*inputs.values(), *given)}
     count = max(counts)
     if not counts <= {1, count}:
-      raise UserError(f"render: parts, light and view have batches of {sorted(counts)}; they must be equal, or 1")
+      raise UserError(
+        f"render: parts, light and view have batches of {sorted(counts)}; they must be equal, or 1"
+      )
 
     def spread(value: jax.Array) -> jax.Array:
       return jnp.broadcast_to(value, (count, *value.shape[1:]))
@@ -139,7 +154,9 @@ class Model:
 
   def _run(self, name: str, *inputs: Any) -> Any:
     if name not in self.manifest["programs"]:
-      raise UserError(f"this is a model of {self.manifest['method']}, which has no {PROGRAMS[name].capability}")
+      raise UserError(
+        f"this is a model of {self.manifest['method']}, which has no {PROGRAMS[name].capability}"
+      )
     if name not in self._programs:
       self._programs[name] = jax.jit(_read_program(os.path.join(self._folder, f"{name}.stablehlo")).call)
     call = self._programs[name]
@@ -150,7 +167,9 @@ class Model:
     if count == 0:
       raise UserError(f"{PROGRAMS[name].capability}: the batch is empty")
     starts = range(0, count, most)
-    pieces = [call(*jax.tree.map(operator.itemgetter(slice(start, start + most)), inputs)) for start in starts]
+    pieces = [
+      call(*jax.tree.map(operator.itemgetter(slice(start, start + most)), inputs)) for start in starts
+    ]
     return pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
@@ -173,7 +192,8 @@ def load(folder: str | None = None) -> Model:
 
 
 def load_variables(folder: str | None = None) -> dict:
-  """The inference variables of an export, nested dicts of NumPy arrays, as the method of its `config.json` takes them.
+  """The inference variables of an export, nested dicts of NumPy arrays, as the method of its `config.json`
+  takes them.
 
   `training.run_dir.read_config(folder)` reads that configuration. Raises `UserError` as `load` does.
   """
@@ -201,16 +221,18 @@ def read_manifest(folder: str) -> dict:
       manifest = json.load(file)
     kind, version = manifest["format"], manifest["version"]
   except (FileNotFoundError, NotADirectoryError):
-    raise UserError(f"{folder} is not an export: it has no {MANIFEST}; python -m pdr_jax.export makes one of a "
-                    "run") from None
+    raise UserError(
+      f"{folder} is not an export: it has no {MANIFEST}; python -m pdr_jax.export makes one of a run"
+    ) from None
   except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f"{path} is not the {MANIFEST} of an export ({type(error).__name__}: {error})") from None
   if kind != FORMAT or not isinstance(version, int):
     raise UserError(f"{path} is not the {MANIFEST} of an export (format {kind!r}, version {version!r})")
   if not 1 <= version <= VERSION:
     advice = "upgrade pdr_jax" if version > VERSION else "export the model again"
-    raise UserError(f"{folder} is an export of version {version}, and this pdr_jax reads versions 1 to {VERSION}: "
-                    f"{advice}")
+    raise UserError(
+      f"{folder} is an export of version {version}, and this pdr_jax reads versions 1 to {VERSION}: {advice}"
+    )
   wrong = [key for key, kind in FIELDS.items() if not isinstance(manifest.get(key), kind)]
   wrong = wrong or [key for key in ("side", "largest_batch") if manifest[key] < 1]
   # The name of a program is that of a file: none outside of the table, none outside of the folder.
@@ -260,8 +282,10 @@ def _folder(folder: str | None) -> str:
   if folder is not None:
     return os.path.abspath(os.path.expanduser(folder))
   if not os.path.exists(os.path.join(SHIPPED, MANIFEST)):
-    raise UserError("no model is shipped with this installation: name the folder of an export "
-                    "(python -m pdr_jax.export makes one)")
+    raise UserError(
+      "no model is shipped with this installation: name the folder of an export "
+      "(python -m pdr_jax.export makes one)"
+    )
   return SHIPPED
 
 
@@ -282,18 +306,25 @@ def _check_file(folder: str, name: str, manifest: dict) -> None:
     with open(path, "rb") as file:
       checksum = digest(file.read())
   except OSError as error:
-    raise UserError(f"{path} is missing from the export ({error.strerror}): export the model again") from error
+    raise UserError(
+      f"{path} is missing from the export ({error.strerror}): export the model again"
+    ) from error
   if checksum != manifest["files"].get(name):
-    raise UserError(f"{path} is not the file that was exported, it is damaged or was changed: export the model again")
+    raise UserError(
+      f"{path} is not the file that was exported, it is damaged or was changed: export the model again"
+    )
 
 
 def _read_program(path: str) -> Any:
   """The program in a file. Raises `UserError`."""
   try:
     from jax import export  # reading programs needs flatbuffers
+
     with open(path, "rb") as file:
       return export.deserialize(bytearray(file.read()))
   except ImportError as error:
     raise UserError(f"reading an export needs flatbuffers: pip install flatbuffers ({error})") from error
   except Exception as error:  # flatbuffers checks nothing: whatever its offsets meet
-    raise UserError(f"{path} is no program of jax.export ({type(error).__name__}): export the model again") from error
+    raise UserError(
+      f"{path} is no program of jax.export ({type(error).__name__}): export the model again"
+    ) from error

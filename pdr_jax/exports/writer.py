@@ -35,27 +35,35 @@ def check_target(folder: str, force: bool) -> None:
   if os.path.exists(folder) and not os.path.isdir(folder):
     raise UserError(f"--out {folder} is a file: name a folder")
   if not force and os.path.isdir(folder) and os.listdir(folder):
-    raise UserError(f"--out {folder} is not empty: choose another folder, or pass --force to write over what has the "
-                    "same name")
+    raise UserError(
+      f"--out {folder} is not empty: choose another folder, or pass --force to write over what has the "
+      "same name"
+    )
 
 
 def write(
-    folder: str, config: ConfigDict, variables: dict, facts: dict, *, method: Method | None = None,
-    first: dict | None = None
+  folder: str,
+  config: ConfigDict,
+  variables: dict,
+  facts: dict,
+  *,
+  method: Method | None = None,
+  first: dict | None = None,
 ) -> None:
   """Writes an export of the inference variables of `config`'s method.
 
   Args:
-    folder: made if need be. `export.json` comes last: a folder without it is no export, also after an interruption.
-    variables: nested dicts of arrays. Raises `UserError` where they are not those of the method.
-    facts: for the model card and the manifest, see `model_card`.
-    method: the method; needed for a second stage, else made of `config`.
-    first: the record of a second stage's first stage, see `training.stages`.
+    folder: made if need be. `export.json` comes last: a folder without it is no export, also after an
+    interruption. variables: nested dicts of arrays. Raises `UserError` where they are not those of the
+    method. facts: for the model card and the manifest, see `model_card`. method: the method; needed for a
+    second stage, else made of `config`. first: the record of a second stage's first stage, see
+    `training.stages`.
   """
   known = flatten(config)
   if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
-    raise UserError(f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that "
-                    "one")
+    raise UserError(
+      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
+    )
   method = method or methods.create(config)
   description = methods.describe(config.method)
   reads = description.reads(config)
@@ -63,8 +71,8 @@ def write(
   check_variables(variables, _shapes(method, reads))
 
   contents = {
-      reader.PARAMS: save(_flatten(variables)),
-      reader.CONFIG: _json(config.to_dict()),
+    reader.PARAMS: save(_flatten(variables)),
+    reader.CONFIG: _json(config.to_dict()),
   }
   if first is not None:
     contents[stages.RECORD] = _json(first)
@@ -72,16 +80,16 @@ def write(
     lowered = programs(method, variables, element)
   contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in lowered.items()}
   manifest = {
-      "format": reader.FORMAT,
-      "method": config.method,
-      "input": description.input,
-      "elements": elements.to_json({description.input: element}),
-      "side": element.shape[-2],
-      "programs": list(lowered),
-      "largest_batch": largest_batch(method, element),
-      "platforms": list(PLATFORMS),
-      **facts,
-      "files": {name: reader.digest(data) for name, data in contents.items()},
+    "format": reader.FORMAT,
+    "method": config.method,
+    "input": description.input,
+    "elements": elements.to_json({description.input: element}),
+    "side": element.shape[-2],
+    "programs": list(lowered),
+    "largest_batch": largest_batch(method, element),
+    "platforms": list(PLATFORMS),
+    **facts,
+    "files": {name: reader.digest(data) for name, data in contents.items()},
   }
   manifest = {"version": reader.oldest_version(manifest), **manifest}
   contents[reader.CARD] = model_card.markdown(manifest, config, variables).encode()
@@ -115,19 +123,22 @@ def largest_batch(method: Method, element: Element) -> int:
 def programs(method: Method, variables: dict, element: Element) -> dict[str, export.Exported]:
   """The programs of `exports.programs` that the method can have, for every batch up to `largest_batch`."""
   largest = largest_batch(method, element)
-  batch, = export.symbolic_shape("b", constraints=["b >= 1", f"b <= {largest}"])
+  (batch,) = export.symbolic_shape("b", constraints=["b >= 1", f"b <= {largest}"])
   arguments = {
-      "variables": jax.tree.map(_spec, variables),
-      "inputs": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
-      "keys": jax.ShapeDtypeStruct((batch, 2), jnp.uint32),
+    "variables": jax.tree.map(_spec, variables),
+    "inputs": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
+    "keys": jax.ShapeDtypeStruct((batch, 2), jnp.uint32),
   }
   if method.decompose is not None:
     parts = jax.eval_shape(method.decompose, arguments["variables"], arguments["inputs"])
     arguments |= {name: _spec(parts[name]) for name in ("light", "view") if name in parts}
     if all(name in parts for name in PARTS):
       arguments["parts"] = {name: _spec(parts[name]) for name in PARTS}
-  return {name: _lower(program, method, arguments) for name, program in PROGRAMS.items()
-          if getattr(method, program.capability) is not None and set(program.arguments) <= arguments.keys()}
+  return {
+    name: _lower(program, method, arguments)
+    for name, program in PROGRAMS.items()
+    if getattr(method, program.capability) is not None and set(program.arguments) <= arguments.keys()
+  }
 
 
 def _lower(program: Program, method: Method, arguments: dict[str, Any]) -> export.Exported:
@@ -143,7 +154,9 @@ def _shapes(method: Method, reads: elements.ElementSpec) -> dict:
 
 @contextlib.contextmanager
 def _without_source_locations() -> Iterator[None]:
-  """JAX writes the traceback of every operation into a program, with paths of the exporting machine; here it does not."""
+  """JAX writes the traceback of every operation into a program, with paths of the exporting machine; here it
+  does not.
+  """
   limit = jax.config.jax_traceback_in_locations_limit
   jax.config.update("jax_traceback_in_locations_limit", 0)
   try:
@@ -161,9 +174,14 @@ def _json(value: dict) -> bytes:
 
 
 def _flatten(variables: dict) -> dict[str, np.ndarray]:
-  """`{"depth/head/kernel": array}`. Raises ValueError for containers other than dicts, which reading would lose."""
+  """`{"depth/head/kernel": array}`. Raises ValueError for containers other than dicts, which reading would
+  lose.
+  """
   leaves = jax.tree_util.tree_leaves_with_path(variables)
   for path, _ in leaves:
     if not all(isinstance(key, jax.tree_util.DictKey) for key in path):
       raise ValueError(f"variables are nested dicts, and {jax.tree_util.keystr(path)} is not")
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(leaf) for path, leaf in leaves}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(leaf)
+    for path, leaf in leaves
+  }

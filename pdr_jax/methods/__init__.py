@@ -12,11 +12,23 @@ from ml_collections import ConfigDict
 from pdr_jax.errors import UserError
 from pdr_jax.methods.contract import Description, FirstStage, Method, TrainState, inference_variables
 
-__all__ = ["Description", "FirstStage", "Method", "TrainState", "create", "describe", "inference_variables", "names"]
+__all__ = [
+  "Description",
+  "FirstStage",
+  "Method",
+  "TrainState",
+  "create",
+  "describe",
+  "inference_variables",
+  "names",
+]
 
 
 def describe(name: str) -> Description:
-  """The description of the method `name`. Raises `UserError` that lists the methods of this package for another name."""
+  """The description of the method `name`.
+
+  Raises `UserError` that lists the methods of this package for another name.
+  """
   module = _import(name if "." in name else f"{__name__}.{name}")
   if not isinstance(getattr(module, "METHOD", None), Description):
     others = "" if "." in name else f"one of {', '.join(names())}, or "
@@ -30,12 +42,16 @@ def create(config: ConfigDict, first: FirstStage | None = None) -> Method:
   if not description.stage:
     return description.create(config)
   if first is None:
-    raise UserError(f"config.init_from is empty: config.method={config.method} starts from a trained run or an export")
+    raise UserError(
+      f"config.init_from is empty: config.method={config.method} starts from a trained run or an export"
+    )
   return _carrying(description.create(config, first), first)
 
 
 def _carrying(method: Method, first: FirstStage) -> Method:
-  """The method whose state carries the first stage's variables, so that its checkpoints and exports are complete."""
+  """The method whose state carries the first stage's variables, so that its checkpoints and exports are
+  complete.
+  """
 
   def init(rng, batch):
     state = method.init(rng, batch)

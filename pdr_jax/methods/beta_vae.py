@@ -28,8 +28,8 @@ def divergence(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
   """`capacity`, the distance of the KL from C, and the KL for the log.
 
-  The absolute value is that of the whole batch's mean. Its sign is taken over all devices, so that their terms, and
-  gradients, average to it and to its gradient.
+  The absolute value is that of the whole batch's mean. Its sign is taken over all devices, so that their
+  terms, and gradients, average to it and to its gradient.
   """
   target = capacity(step, config)
   side = jax.lax.stop_gradient(jnp.sign(gradient_step.mean_over(kl, axis_name) - target))

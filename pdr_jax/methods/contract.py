@@ -1,4 +1,6 @@
-"""What a method is to the rest of the program: a description, a set of pure functions, and the state that they train."""
+"""What a method is to the rest of the program: a description, a set of pure functions, and the state that
+they train.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,8 +23,8 @@ class TrainState:
     step: number of updates so far, int32.
     params: `{network: tree}`, what the optimisers change.
     opt_state: `{optimiser: state}`; a method with a single optimiser calls it `main`.
-    model_state: what steps change without an optimiser (batch statistics, codebooks), and the frozen variables
-      of a first stage as `first`.
+    model_state: what steps change without an optimiser (batch statistics, codebooks), and the frozen
+      variables of a first stage as `first`.
     ema: `{network: tree}`, moving averages of any networks; None without.
   """
 
@@ -34,7 +36,8 @@ class TrainState:
 
 
 def inference_variables(state: TrainState) -> dict[str, Tree]:
-  """The variables that validation, evaluation and exports use: `{network: tree}`, moving averages where they exist.
+  """The variables that validation, evaluation and exports use: `{network: tree}`, moving averages where they
+  exist.
 
   `model_state` is one more key where the state has any.
   """
@@ -43,28 +46,34 @@ def inference_variables(state: TrainState) -> dict[str, Tree]:
 
 
 class Method(NamedTuple):
-  """The functions of a system. `variables` are those of `inference_variables`, `inputs` the batch's `Description.input`.
+  """The functions of a system. `variables` are those of `inference_variables`, `inputs` the batch's
+  `Description.input`.
 
   Metrics are `{name: (sum, count)}`, already summed over `axis_name` (None: one device).
 
   Attributes:
     init: `(rng, batch) -> state`.
-    update: `(state, batch, rng, axis_name) -> (state, metrics)`; `rng` is the step's key, the same on every device.
-    validate: `(state, batch, axis_name) -> metrics`, deterministic; `batch["_mask"]` marks the examples that count.
+    update: `(state, batch, rng, axis_name) -> (state, metrics)`; `rng` is the step's key, the same on every
+      device.
+    validate: `(state, batch, axis_name) -> metrics`, deterministic; `batch["_mask"]` marks the examples that
+      count.
     encode: `(variables, inputs) -> {block: [B, D]}`.
 
   The others are None where they have no meaning:
-    gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss term.
+    gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss
+      term.
     decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`.
-    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another light
-      or view.
+    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another
+      light or view.
     normalize: `(variables, inputs) -> pictures`, the inputs in a canonical pose and light.
     generate: `(variables, rng, count) -> pictures [count, S, S, C]`.
     forecast: `(variables, clips [B, T, S, S, C], frames) -> clips [B, frames, S, S, C]`, what comes after.
-    feature_maps: `(variables, inputs) -> {encoder: [map, ..., bottleneck]}`, from fine to coarse, differentiable.
+    feature_maps: `(variables, inputs) -> {encoder: [map, ..., bottleneck]}`, from fine to coarse,
+      differentiable.
     pictures: `(variables, inputs) -> {column: pictures [B, S, S, C] or maps [B, S, S]}`, shown in figures.
-    baselines: `(batches, sums) -> {title: {metric: value}}`, scores that need no model, by the names of `validate`.
-      `batches` are host arrays and can be iterated over again; `sums` adds a dict of arrays over the processes.
+    baselines: `(batches, sums) -> {title: {metric: value}}`, scores that need no model, by the names of
+      `validate`. `batches` are host arrays and can be iterated over again; `sums` adds a dict of arrays over
+      the processes.
   """
 
   init: Callable
@@ -83,7 +92,9 @@ class Method(NamedTuple):
 
 
 class FirstStage(NamedTuple):
-  """The trained method that a second stage starts from, with its resolved configuration and inference variables."""
+  """The trained method that a second stage starts from, with its resolved configuration and inference
+  variables.
+  """
 
   config: ConfigDict
   method: Method
@@ -94,8 +105,8 @@ class Description(NamedTuple):
   """What a method says about itself; the one name `METHOD` of its module.
 
   Attributes:
-    defaults: `() -> {section: {key: value}}`: its own sections, keys that it adds to a common section, and common
-      defaults that it sets otherwise.
+    defaults: `() -> {section: {key: value}}`: its own sections, keys that it adds to a common section, and
+      common defaults that it sets otherwise.
     rules: `{"section.key": Rule}` for each key that it adds.
     variants: `{name: function of the configuration}`: its part of the named variants.
     check: `(config, devices)` raises `UserError` where keys do not go together.

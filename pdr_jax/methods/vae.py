@@ -1,7 +1,7 @@
 """The variational auto-encoder (Kingma and Welling, 2014, equation 10).
 
-The prior is the unit Gaussian, the posterior a diagonal one, the pixels are Gaussian with a fixed deviation. The loss is reconstruction +
-KL. `beta_vae` replaces the second term.
+The prior is the unit Gaussian, the posterior a diagonal one, the pixels are Gaussian with a fixed deviation.
+The loss is reconstruction + KL. `beta_vae` replaces the second term.
 """
 
 import math
@@ -38,7 +38,9 @@ def divergence(kl: Array, step: Array, axis_name: str | None) -> tuple[dict[str,
 
 
 def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, float]) -> Method:
-  """A variational auto-encoder whose loss is the weighted sum of `reconstruction` and of the terms of `divergence`."""
+  """A variational auto-encoder whose loss is the weighted sum of `reconstruction` and of the terms of
+  `divergence`.
+  """
   nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
   words = dict(nets=nets, divergence=divergence, weights=weights, config=config)
@@ -54,12 +56,16 @@ def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, flo
 
 
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
-  """`encoder`; `posterior`, its bottleneck to mean and raw deviation (float32 at any compute dtype); `decoder`."""
+  """`encoder`; `posterior`, its bottleneck to mean and raw deviation (float32 at any compute dtype);
+  `decoder`.
+  """
   posterior = nn.Dense(2 * baseline.representation_size(config))
   return {"encoder": baseline.encoder(config), "posterior": posterior, "decoder": baseline.decoder(config)}
 
 
-def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+def init(
+  rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
   """Fresh parameters."""
   return gradient_step.init(baseline.init_networks(rng, nets, config), tx, config)
 
@@ -69,7 +75,9 @@ def encode(params: dict, images: Float[Array, "B S S C"], *, nets: dict) -> dict
   return {"mean": posterior(params, images, nets)[0]}
 
 
-def posterior(params: dict, images: Float[Array, "B S S C"], nets: dict) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
+def posterior(
+  params: dict, images: Float[Array, "B S S C"], nets: dict
+) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
   """Mean and deviation (> 0) of q(z | image)."""
   outputs = nets["posterior"].apply({"params": params["posterior"]}, baseline.embed(params, images, nets))
   mean, raw = jnp.split(outputs, 2, axis=-1)
@@ -85,9 +93,20 @@ def kl_to_prior(mean: Float[Array, "B D"], std: Float[Array, "B D"]) -> Float[Ar
 
 
 def loss_terms(
-    params: dict, batch: dict, rng: Array, step: Array, axis_name: str | None, *, nets: dict, divergence: Divergence, config: ConfigDict
+  params: dict,
+  batch: dict,
+  rng: Array,
+  step: Array,
+  axis_name: str | None,
+  *,
+  nets: dict,
+  divergence: Divergence,
+  config: ConfigDict,
 ) -> tuple[dict, dict]:
-  """Every term's mean over the global batch, unweighted, in nats, and numbers for the log. One sample of the posterior an image."""
+  """Every term's mean over the global batch, unweighted, in nats, and numbers for the log.
+
+  One sample of the posterior an image.
+  """
   images = batch["image"]
   mean, std = posterior(params, images, nets)
   noise = draw(rng, gradient_step.global_index(images.shape[0], axis_name), mean.shape[1])
@@ -99,7 +118,9 @@ def loss_terms(
 
 
 def draw(rng: Array, index: Int[Array, " B"], size: int) -> Float[Array, "B D"]:
-  """Unit Gaussian noise; each image has its own stream, so that it does not depend on how the batch is spread over devices."""
+  """Unit Gaussian noise; each image has its own stream, so that it does not depend on how the batch is spread
+  over devices.
+  """
   return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(rng, i), (size,)))(index)
 
 
@@ -111,7 +132,9 @@ def update(
   words = dict(batch=batch, rng=rng, step=state.step, axis_name=axis_name)
   terms_of = partial(loss_terms, **words, nets=nets, divergence=divergence, config=config)
   count = batch["image"].shape[0]
-  return gradient_step.update(state, terms_of, weights, count=count, axis_name=axis_name, tx=tx, config=config)
+  return gradient_step.update(
+    state, terms_of, weights, count=count, axis_name=axis_name, tx=tx, config=config
+  )
 
 
 def gradient_norms(
@@ -127,19 +150,32 @@ def gradient_norms(
 # ---------------------------------------------------------------- evaluation
 
 
-def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict) -> dict:
-  """`val/reconstruction` (nats) and `val/l1` of the picture decoded from the posterior's mean, and `val/kl`. Nothing is drawn at random."""
+def validate(
+  state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
+) -> dict:
+  """`val/reconstruction` (nats) and `val/l1` of the picture decoded from the posterior's mean, and `val/kl`.
+
+  Nothing is drawn at random.
+  """
   params, images = inference_variables(state), batch["image"]
   mean, std = posterior(params, images, nets)
-  scores = baseline.reconstruction_scores(images, baseline.decode(params, mean, nets), config) | {"val/kl": kl_to_prior(mean, std)}
+  scores = baseline.reconstruction_scores(images, baseline.decode(params, mean, nets), config) | {
+    "val/kl": kl_to_prior(mean, std)
+  }
   return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
 
 
-def pictures(params: dict, images: Float[Array, "B S S C"], *, nets: dict) -> dict[str, Float[Array, "B S S C"]]:
-  """`reconstruction`, from the posterior's mean, and `sample`, of the prior: the same latents at every call."""
+def pictures(
+  params: dict, images: Float[Array, "B S S C"], *, nets: dict
+) -> dict[str, Float[Array, "B S S C"]]:
+  """`reconstruction`, from the posterior's mean, and `sample`, of the prior: the same latents at every call.
+  """
   mean, _ = posterior(params, images, nets)
   prior = draw(jax.random.key(0), jnp.arange(images.shape[0]), mean.shape[1])
-  return {"reconstruction": baseline.decode(params, mean, nets), "sample": baseline.decode(params, prior, nets)}
+  return {
+    "reconstruction": baseline.decode(params, mean, nets),
+    "sample": baseline.decode(params, prior, nets),
+  }
 
 
 METHOD = Description(

@@ -1,9 +1,11 @@
-"""The vector-quantised auto-encoder (van den Oord et al. 2017), its codebook a moving average (their appendix A.1).
+"""The vector-quantised auto-encoder (van den Oord et al. 2017), its codebook a moving average (their appendix
+A.1).
 
-The representation of D numbers is cut into D / `vq_vae.code_dim` tokens, and each is replaced by the nearest vector of one codebook. (The
-paper's tokens are a grid of places. Here, as for the second, global code of its section 4.2, each token sees the whole picture, so that
-encoder, decoder and size of representation are those of the other methods.) The codebook is model state, which no optimiser sees: a code is
-the mean of the tokens that chose it lately.
+The representation of D numbers is cut into D / `vq_vae.code_dim` tokens, and each is replaced by the nearest
+vector of one codebook. (The paper's tokens are a grid of places. Here, as for the second, global code of its
+section 4.2, each token sees the whole picture, so that encoder, decoder and size of representation are those
+of the other methods.) The codebook is model state, which no optimiser sees: a code is the mean of the tokens
+that chose it lately.
 """
 
 from functools import partial
@@ -42,7 +44,9 @@ def create(config: ConfigDict) -> Method:
 
 
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
-  """`encoder`; `tokens`, a linear map that frees its bottleneck of the sign (float32 at any compute dtype); `decoder`."""
+  """`encoder`; `tokens`, a linear map that frees its bottleneck of the sign (float32 at any compute dtype);
+  `decoder`.
+  """
   return {
       "encoder": baseline.encoder(config),
       "tokens": nn.Dense(baseline.representation_size(config)),
@@ -50,7 +54,9 @@ def networks(config: ConfigDict) -> dict[str, nn.Module]:
   }
 
 
-def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+def init(
+  rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
   """Fresh networks and a random codebook, which the first step redraws from the first batch's tokens."""
   codes = jax.random.normal(jax.random.fold_in(rng, len(nets)), (config.vq_vae.codes, config.vq_vae.code_dim))
   codebook = {"count": jnp.full(config.vq_vae.codes, NO_SAY), "total": NO_SAY * codes}
@@ -69,7 +75,9 @@ def encode(
   return {"codes": codes[index].reshape(images.shape[0], -1)}
 
 
-def tokens(params: dict, images: Float[Array, "B S S C"], nets: dict, config: ConfigDict) -> Float[Array, "B T d"]:
+def tokens(
+  params: dict, images: Float[Array, "B S S C"], nets: dict, config: ConfigDict
+) -> Float[Array, "B T d"]:
   """The representation before quantisation, cut into tokens."""
   flat = nets["tokens"].apply({"params": params["tokens"]}, baseline.embed(params, images, nets))
   return flat.reshape(images.shape[0], -1, config.vq_vae.code_dim)
@@ -79,7 +87,10 @@ def tokens(params: dict, images: Float[Array, "B S S C"], nets: dict, config: Co
 
 
 def vectors(codebook: dict[str, Array]) -> Float[Array, "K d"]:
-  """The code vectors (equation 8): the mean of the tokens that chose them. Counts are never zero, see `update_codebook`."""
+  """The code vectors (equation 8): the mean of the tokens that chose them.
+
+  Counts are never zero, see `update_codebook`.
+  """
   return jax.lax.stop_gradient(codebook["total"] / codebook["count"][:, None])
 
 
@@ -96,14 +107,19 @@ def straight_through(tokens: Float[Array, "B T d"], chosen: Float[Array, "B T d"
 
 
 def update_codebook(
-    codebook: dict[str, Array], tokens: Float[Array, "N d"], index: Int[Array, " N"], rng: Array, axis_name: str | None,
-    config: ConfigDict
+  codebook: dict[str, Array],
+  tokens: Float[Array, "N d"],
+  index: Int[Array, " N"],
+  rng: Array,
+  axis_name: str | None,
+  config: ConfigDict,
 ) -> tuple[dict[str, Array], Float[Array, ""]]:
-  """The codebook after a batch, the same on every device, and the perplexity of the batch's choices (1 to K codes in use).
+  """The codebook after a batch, the same on every device, and the perplexity of the batch's choices (1 to K
+  codes in use).
 
-  Counts and totals of the tokens that chose a code, over all devices, enter moving averages (equations 6 and 7). A dead code restarts at
-  a token of the batch, with the average count (Dhariwal et al. 2020, "Jukebox", section 3: random restarts); `rng` is the same on every
-  device, and so is the choice.
+  Counts and totals of the tokens that chose a code, over all devices, enter moving averages (equations 6 and
+  7). A dead code restarts at a token of the batch, with the average count (Dhariwal et al. 2020, "Jukebox",
+  section 3: random restarts); `rng` is the same on every device, and so is the choice.
   """
   decay, size = config.vq_vae.decay, config.vq_vae.codes
   one_hot = jax.nn.one_hot(index, size)
@@ -117,7 +133,10 @@ def update_codebook(
   total = decay * codebook["total"] + (1 - decay) * total
   dead = count < DEAD * average
   restart = tokens[jax.random.randint(rng, (size,), 0, tokens.shape[0])]
-  alive = {"count": jnp.where(dead, average, count), "total": jnp.where(dead[:, None], average * restart, total)}
+  alive = {
+    "count": jnp.where(dead, average, count),
+    "total": jnp.where(dead[:, None], average * restart, total),
+  }
   return alive, perplexity
 
 
@@ -132,7 +151,9 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
 def loss_terms(
     params: dict, codebook: dict, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
 ) -> tuple[dict, tuple[Array, Array]]:
-  """Every term's mean over the global batch, unweighted (equation 3), and the tokens `[B,T,d]` with their choices `[B,T]`."""
+  """Every term's mean over the global batch, unweighted (equation 3), and the tokens `[B,T,d]` with their
+  choices `[B,T]`.
+  """
   images, codes = batch["image"], vectors(codebook)
   z = tokens(params, images, nets, config)
   index = nearest(z, codes)
@@ -151,7 +172,9 @@ def update(
 ) -> tuple[TrainState, dict]:
   """One step of the networks (see `gradient_step`), then of the codebook that they were trained with."""
   codebook = state.model_state["codebook"]
-  terms_of = partial(loss_terms, codebook=codebook, batch=batch, axis_name=axis_name, nets=nets, config=config)
+  terms_of = partial(
+    loss_terms, codebook=codebook, batch=batch, axis_name=axis_name, nets=nets, config=config
+  )
   grads, terms, (z, index) = gradient_step.gradients(state.params, terms_of, term_weights(config), axis_name)
   seen = z.reshape(-1, z.shape[-1]), index.reshape(-1)
   codebook, perplexity = update_codebook(codebook, *seen, rng, axis_name, config)
@@ -173,23 +196,34 @@ def gradient_norms(
 # ---------------------------------------------------------------- evaluation
 
 
-def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict) -> dict:
+def validate(
+  state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
+) -> dict:
   """`val/reconstruction` (nats) and `val/l1` of the picture decoded from the codes."""
   variables, images = inference_variables(state), batch["image"]
   decoded = baseline.decode(variables, encode(variables, images, nets=nets, config=config)["codes"], nets)
-  return gradient_step.masked_totals(baseline.reconstruction_scores(images, decoded, config), batch["_mask"], axis_name)
+  return gradient_step.masked_totals(
+    baseline.reconstruction_scores(images, decoded, config), batch["_mask"], axis_name
+  )
 
 
-def pictures(variables: dict, images: Float[Array, "B S S C"], *, nets: dict, config: ConfigDict) -> dict[str, Float[Array, "B S S C"]]:
-  """`reconstruction`, and `sample`: every place's code taken from a random one of the pictures, the same ones at every call.
+def pictures(
+  variables: dict, images: Float[Array, "B S S C"], *, nets: dict, config: ConfigDict
+) -> dict[str, Float[Array, "B S S C"]]:
+  """`reconstruction`, and `sample`: every place's code taken from a random one of the pictures, the same ones
+  at every call.
 
-  That is a sample of the prior with independent places, whose marginals are those of the pictures; no autoregressive prior is trained.
+  That is a sample of the prior with independent places, whose marginals are those of the pictures; no
+  autoregressive prior is trained.
   """
   codes = encode(variables, images, nets=nets, config=config)["codes"]
   split = codes.reshape(images.shape[0], -1, config.vq_vae.code_dim)
   donor = jax.random.randint(jax.random.key(0), split.shape[:2], 0, images.shape[0])
   mixed = jnp.take_along_axis(split, donor[..., None], axis=0).reshape(codes.shape)
-  return {"reconstruction": baseline.decode(variables, codes, nets), "sample": baseline.decode(variables, mixed, nets)}
+  return {
+    "reconstruction": baseline.decode(variables, codes, nets),
+    "sample": baseline.decode(variables, mixed, nets),
+  }
 
 
 # ---------------------------------------------------------------- configuration

@@ -103,14 +103,14 @@ def undo_view(
 
 def project_components(
     x: Float[ArrayLike, "..."], y: Float[ArrayLike, "..."], z: Float[ArrayLike, "..."], camera: Camera
-) -> tuple[Array, Array, Array]:
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
   """`project`, per component."""
   in_front = z > SMALLEST_DEPTH
   scale = camera.focal / jnp.where(in_front, z, 1.0)
   return scale * x + camera.centre_u, scale * y + camera.centre_v, z
 
 
-def back_project_components(depth: Float[ArrayLike, "... H W"], camera: Camera) -> tuple[Array, Array, Array]:
+def back_project_components(depth: Float[ArrayLike, "... H W"], camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
   """`back_project`, per component."""
   u, v = pixel_grid(depth)
   return (u - camera.centre_u) / camera.focal * depth, (v - camera.centre_v) / camera.focal * depth, depth
@@ -129,7 +129,7 @@ def apply_view_components(
     y: Float[ArrayLike, "..."],
     z: Float[ArrayLike, "..."],
     view: Float[ArrayLike, "... 6"],
-) -> tuple[Array, Array, Array]:
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
   """`apply_view`, per component; `view` without its last axis broadcasts against x, y, z (same rank)."""
   rows = _rotation_rows(view[..., 0], view[..., 1], view[..., 2])
   depth = z - PIVOT_DEPTH
@@ -142,7 +142,7 @@ def undo_view_components(
   y: Float[ArrayLike, "..."],
   z: Float[ArrayLike, "..."],
   view: Float[ArrayLike, "... 6"],
-) -> tuple[Array, Array, Array]:
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
   """`undo_view`, per component."""
   rows = _rotation_rows(view[..., 0], view[..., 1], view[..., 2])
   x, y, z = x - view[..., 3], y - view[..., 4], (z - PIVOT_DEPTH) - view[..., 5]
@@ -152,7 +152,7 @@ def undo_view_components(
 
 def _rotation_rows(
   rx: Float[ArrayLike, "..."], ry: Float[ArrayLike, "..."], rz: Float[ArrayLike, "..."]
-) -> tuple[tuple[Array, ...], ...]:
+) -> tuple[tuple[ArrayLike, ...], ...]:
   """The nine entries of Rz Ry Rx, multiplied out."""
   sx, cx, sy, cy, sz, cz = jnp.sin(rx), jnp.cos(rx), jnp.sin(ry), jnp.cos(ry), jnp.sin(rz), jnp.cos(rz)
   return (

@@ -138,7 +138,7 @@ def shade(
   return (albedo + 1.0) * shading - 1.0
 
 
-def _basis(directions: Float[ArrayLike, "... 3"]) -> list[Array]:
+def _basis(directions: Float[ArrayLike, "... 3"]) -> list[ArrayLike]:
   """The nine basis functions as separate arrays without the axis of three."""
   x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
   return [

@@ -28,7 +28,7 @@ def _take(values, index):
   return values.at[index].get(mode="promise_in_bounds")
 
 
-def _expand(ends, counts, start, size: int):
+def _expand(ends, counts, start, size):
   """Owners of the list entries `start ... start + size`, where owner `i` has `counts[i]` entries, ending
   before `ends[i]`.
 

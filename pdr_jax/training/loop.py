@@ -1,4 +1,6 @@
-"""The training loop, one for every method: data, state (fresh or from a checkpoint), steps, and what was learned."""
+"""The training loop, one for every method: data, state (fresh or from a checkpoint), steps, and what was
+learned.
+"""
 
 import functools
 import os
@@ -66,9 +68,9 @@ def train(
     data: instead of that of `config.data`.
     read_first: reads what `config.init_from` names, see `stages.open_method`.
 
-  Raises `UserError` for what the user can mend, a loss that stopped being finite and a full disk included; the last
-  good checkpoint then stays. Of several processes each calls it with its part of the data; only the first one uses
-  `workdir`.
+  Raises `UserError` for what the user can mend, a loss that stopped being finite and a full disk included;
+  the last good checkpoint then stays. Of several processes each calls it with its part of the data; only the
+  first one uses `workdir`.
   """
   say = functools.partial(print, flush=True) if jax.process_index() == 0 else _say_nothing
 
@@ -81,9 +83,10 @@ def train(
     resumes = bool(checkpoints.steps())
     method, record = stages.open_method(config, workdir, resumes=resumes, read=read_first)
   say(data.description)
-  say(f"{config.method} on {machine()}, batch {config.train.batch_size}, {config.train.steps} steps, in {workdir}")
+  steps_and_batch = f"batch {config.train.batch_size}, {config.train.steps} steps"
+  say(f"{config.method} on {machine()}, {steps_and_batch}, in {workdir}")
 
-  # ---------------------------------------------------------------- state: from the newest checkpoint, or fresh
+  # ---------------------------------------------------------------- state: restored, or fresh
   start = first_state(config, method, data, checkpoints, say)
   distributed.name_processes(run_dir.record_start(workdir, config, data.elements))
   stages.write_record(workdir, record)
@@ -110,10 +113,7 @@ def train(
   summary = run.summary() | {"checkpoints": kept}
   summary["best"] = dict(summary["best"], metric=config.train.best_metric, checkpoint=best_kept)
   if jax.process_index() == 0:
-    write_json(os.path.join(workdir, run_dir.SUMMARY), summary)
-    draw_curves(workdir)
-    report(summary, config.train.best_mode, workdir, run.progress.say)
-    run.progress.console.print(summary_table(summary))
+    conclude(summary, config, workdir, run)
   return Result(0, summary)
 
 
@@ -174,18 +174,24 @@ def take_steps(run: Run, config: ConfigDict) -> bool:
       if stopping:  # whoever sent it may not wait for a validation
         run.save(owed=True)
         run.checkpoints.wait()
-        run.progress.say(f"stopped by {stop.reason()}; saved step {run.step}: the same command continues from there")
+        run.progress.say(
+          f"stopped by {stop.reason()}; saved step {run.step}: the same command continues from there"
+        )
         return False
       run.look_and_save()
   return True
 
 
-def draw_curves(workdir: str) -> None:
-  """Saves the course of every metric as `figures/training_curves.png`."""
-  from pdr_jax.plots import style, training  # Matplotlib: slow to import
+def conclude(summary: dict, config: ConfigDict, workdir: str, run: Run) -> None:
+  """Writes `summary.json` and `figures/training_curves.png`, and tells what was learned and where it is."""
+  # Matplotlib is slow to import.
+  from pdr_jax.plots import style, training
 
+  write_json(os.path.join(workdir, run_dir.SUMMARY), summary)
   curves = training.training_curves(read_metrics(workdir))
   style.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
+  report(summary, config.train.best_mode, workdir, run.progress.say)
+  run.progress.console.print(summary_table(summary))
 
 
 def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -> None:
@@ -194,7 +200,8 @@ def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -
   say(f"done in {duration(summary['seconds'])}")
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {kept}; {mode} {best['metric']}: step {best['checkpoint']})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
-  say(f"  metrics      {workdir}/{run_dir.METRICS}, and for a browser: tensorboard --logdir {workdir}/tensorboard")
+  say(f"  metrics      {workdir}/{run_dir.METRICS}")
+  say(f"               and for a browser: tensorboard --logdir {workdir}/tensorboard")
   say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
   say(f"               python -m pdr_jax.evaluate --workdir {workdir}")
 

@@ -17,7 +17,10 @@ from pdr_jax.training.nonfinite import NonFinite
 
 
 class Meter:
-  """Adds up (sum, count) metrics in float64. Its contents go into checkpoints, so that a resumed run logs the same averages."""
+  """Adds up (sum, count) metrics in float64.
+
+  Its contents go into checkpoints, so that a resumed run logs the same averages.
+  """
 
   def __init__(self, sums: Mapping[str, list[float]] | None = None):
     self._sums = {name: np.asarray(pair, np.float64) for name, pair in (sums or {}).items()}
@@ -43,7 +46,10 @@ class Meter:
 
 
 class MetricLog:
-  """Appends to `metrics.jsonl` and TensorBoard. Lines after `first_step` (the run got further than its checkpoint) are dropped first."""
+  """Appends to `metrics.jsonl` and TensorBoard.
+
+  Lines after `first_step` (the run got further than its checkpoint) are dropped first.
+  """
 
   def __init__(self, workdir: str, first_step: int, *, primary: bool):
     self._path = os.path.join(workdir, run_dir.METRICS)
@@ -58,7 +64,9 @@ class MetricLog:
         write_atomically(self._path, lambda file: file.write(text.encode()))
         self._file = open(self._path, "a", encoding="utf-8")
       purge = first_step + 1 if first_step else None
-      self._board = _tensorboard().SummaryWriter(os.path.join(workdir, "tensorboard"), purge_step=purge, flush_secs=30)
+      self._board = _tensorboard().SummaryWriter(
+        os.path.join(workdir, "tensorboard"), purge_step=purge, flush_secs=30
+      )
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """One line; names are those of the metrics, values are averages."""
@@ -69,7 +77,9 @@ class MetricLog:
         self._board.add_scalar(name, value, step)
 
   def publish(self) -> None:
-    """To be called before each checkpoint: a file in a bucket gets the lines so far; those after a checkpoint are written again anyway."""
+    """To be called before each checkpoint: a file in a bucket gets the lines so far; those after a checkpoint
+    are written again anyway.
+    """
     if isinstance(self._file, io.StringIO):
       text = self._file.getvalue()
       write_atomically(self._path, lambda file: file.write(text.encode()))

@@ -19,14 +19,18 @@ class Progress:
   EVERY = 10.0  # seconds between lines without a terminal
 
   def __init__(self, step: int, steps: int, images_per_step: int, *, primary: bool):
-    self.console = rich.console.Console(stderr=False, highlight=False, quiet=not primary, soft_wrap=not sys.stdout.isatty())
+    self.console = rich.console.Console(
+      stderr=False, highlight=False, quiet=not primary, soft_wrap=not sys.stdout.isatty()
+    )
     self._step, self._steps, self._images = step, steps, images_per_step
     self._marks: list[tuple[float, int]] = []
     self._printed = time.monotonic()
     self._bar = None
     if self.console.is_terminal:
       fields = ("{task.completed}/{task.total}", "{task.fields[speed]}", "{task.fields[loss]}")
-      self._bar = rich.progress.Progress("{task.description}", rich.progress.BarColumn(), *fields, console=self.console, transient=True)
+      self._bar = rich.progress.Progress(
+        "{task.description}", rich.progress.BarColumn(), *fields, console=self.console, transient=True
+      )
       self._task = self._bar.add_task("compiling", total=steps, completed=step, speed="", loss="")
       self._bar.start()
     else:
@@ -45,7 +49,9 @@ class Progress:
     self._step = step
     shown = "" if loss is None else f"loss {loss:.4g}"
     if self._bar is not None:
-      self._bar.update(self._task, completed=step, description="training", speed=self._speed_text(), loss=shown)
+      self._bar.update(
+        self._task, completed=step, description="training", speed=self._speed_text(), loss=shown
+      )
     elif now - self._printed >= self.EVERY or step == self._steps:
       self._printed = now
       self.console.print(f"step {step}/{self._steps}  {self._speed_text()}  {shown}", markup=False)
@@ -87,7 +93,9 @@ def duration(seconds: float) -> str:
 def summary_table(summary: Mapping) -> rich.table.Table:
   """The end of a run as a table: the model's figures beside those of the baselines, where there are any."""
   baselines = summary["baselines"]
-  table = rich.table.Table(title=f"step {summary['step']}: validation ({summary['examples']} images)", title_justify="left")
+  table = rich.table.Table(
+    title=f"step {summary['step']}: validation ({summary['examples']} images)", title_justify="left"
+  )
   for title in ("", "this model", *baselines):
     table.add_column(title, justify="left" if not title else "right")
   for name, value in summary["validation"].items():

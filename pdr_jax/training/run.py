@@ -44,7 +44,7 @@ class Run:
   """
 
   def __init__(
-      self, config: ConfigDict, workdir: str, method: Method, data: Any, checkpoints: Checkpoints, start: Start
+    self, config: ConfigDict, workdir: str, method: Method, data: Any, checkpoints: Checkpoints, start: Start
   ):
     self.state, self.step, self._saved = start
     self.checkpoints = checkpoints
@@ -106,11 +106,15 @@ class Run:
     if self._method.gradient_norms is None or not self._due(self._train.gradient_norms_every):
       return
     norms = Meter()
-    norms.add(self.step, steps.gradient_norms_fn(self._method)(self.state, self._batches[-1], self._root).fetch())
+    norms.add(
+      self.step, steps.gradient_norms_fn(self._method)(self.state, self._batches[-1], self._root).fetch()
+    )
     self._log.write(self.step, norms.means())
 
   def look_and_save(self) -> None:
-    """Validation, figures and a checkpoint, where they are due; also a checkpoint of the best validation so far."""
+    """Validation, figures and a checkpoint, where they are due; also a checkpoint of the best validation so
+    far.
+    """
     scores = self._look()
     if self._due(self._train.checkpoint_every) or (scores and self._best["step"] == self.step):
       self.save(scores)
@@ -119,8 +123,8 @@ class Run:
   def save(self, metrics: dict | None = None, *, owed: bool = False) -> None:
     """Begins to save. Raises `NonFinite` and saves nothing where the state is not finite.
 
-    `metrics`: of a validation of this very state. `owed`: the run stops before its validation, which is made up for
-    when it continues.
+    `metrics`: of a validation of this very state. `owed`: the run stops before its validation, which is made
+    up for when it continues.
     """
     self._watchdog.at(f"saving step {self.step}")
     bad = steps.first_nonfinite(self.state)
@@ -128,14 +132,20 @@ class Run:
       batch = nonfinite.write_batch(self._workdir, self.step, self._batches[-1])
       raise NonFinite(self.step, bad, float("nan"), batch)
     run = dict(
-        position=self._feed.get_state(), meter=self._intake.meter.sums(), best=self._best, validated=self._validated,
-        seconds=self._seconds(), owed=owed,
+      position=self._feed.get_state(),
+      meter=self._intake.meter.sums(),
+      best=self._best,
+      validated=self._validated,
+      seconds=self._seconds(),
+      owed=owed,
     )
     self._log.publish()
     self.checkpoints.save(self.step, self.state, run, metrics)
 
   def summary(self) -> dict:
-    """The scores of the last state beside the baselines, and the best validation; validates where that is not done."""
+    """The scores of the last state beside the baselines, and the best validation; validates where that is not
+    done.
+    """
     if self._validated is None or self._validated["step"] != self.step:
       self._validate()
     return {
@@ -198,9 +208,13 @@ def close(resources: Iterable[Any], *, quietly: bool) -> None:
 
 def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> None:
   """Saves what the method shows of some inputs, as `figures/step_00001000.png` and `figures/latest.png`."""
-  from pdr_jax.plots import sheets, style  # Matplotlib: slow to import, and the first step need not wait for it
+  from pdr_jax.plots import (  # Matplotlib: slow to import, and the first step need not wait for it
+    sheets,
+    style,
+  )
 
-  variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))  # one device is enough
+  # One device is enough.
+  variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
   columns = jax.device_get(steps.pictures_fn(method)(variables, inputs))
   # A clip is no picture: its method says what there is to see.
   columns = ({"input": inputs} if inputs.ndim == 4 else {}) | columns

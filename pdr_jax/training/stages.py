@@ -1,7 +1,8 @@
 """Second stages: methods that start from the inference variables of another run, or of an export.
 
-The first stage is read once, at the start of a run. From then on its variables travel in the state of the second, and its
-configuration in `first_stage.json` beside `config.json`, so that resuming, evaluation and export need not find it again.
+The first stage is read once, at the start of a run. From then on its variables travel in the state of the
+second, and its configuration in `first_stage.json` beside `config.json`, so that resuming, evaluation and
+export need not find it again.
 
 A record is `{"config": resolved configuration, "first": record of its own first stage or None}`.
 """
@@ -49,13 +50,16 @@ def record_of(folder: str) -> Record:
 def open_method(
     config: ConfigDict, workdir: str, *, resumes: bool, read: Callable[[str], tuple[Record, dict]] = read_run
 ) -> Opened:
-  """The method of a run that starts or, with `resumes`, continues from a checkpoint; all processes call it together.
+  """The method of a run that starts or, with `resumes`, continues from a checkpoint; all processes call it
+  together.
 
   Args:
     config: the run's; `init_from` names the first stage.
     workdir: the run directory.
-    resumes: the state comes from a checkpoint and holds the first stage's variables; only the first process knows.
-    read: `folder -> (record, inference variables)` of a run directory, or of whatever else `init_from` may be.
+    resumes: the state comes from a checkpoint and holds the first stage's variables; only the first process
+      knows.
+    read: `folder -> (record, inference variables)` of a run directory, or of whatever else `init_from` may
+      be.
   """
   if not methods.describe(config.method).stage:
     return Opened(methods.create(config), None)
@@ -72,7 +76,9 @@ def open_method(
 
 
 def method_of(config: ConfigDict, folder: str) -> Method:
-  """The method of a run directory or an export that exists already, for evaluation; its variables are loaded apart."""
+  """The method of a run directory or an export that exists already, for evaluation; its variables are loaded
+  apart.
+  """
   if not methods.describe(config.method).stage:
     return methods.create(config)
   return methods.create(config, _from_record(_read(folder), os.path.join(folder, RECORD)))

@@ -9,11 +9,13 @@ FOLDER = "profile"
 
 
 class Trace:
-  """A `jax.profiler` trace in `WORKDIR/profile`, for TensorBoard's profile plugin (`.xplane.pb`) and ui.perfetto.dev (`.trace.json.gz`).
+  """A `jax.profiler` trace in `WORKDIR/profile`, for TensorBoard's profile plugin (`.xplane.pb`) and
+  ui.perfetto.dev (`.trace.json.gz`).
 
   Args:
     workdir: the run directory.
-    steps: the first and the last step in the trace, or empty. Steps that are dispatched together are in it together.
+    steps: the first and the last step in the trace, or empty. Steps that are dispatched together are in it
+      together.
     say: where a line for the user goes.
   """
 
@@ -23,7 +25,12 @@ class Trace:
 
   def begins(self, together: range) -> bool:
     """Does the trace begin before these steps?"""
-    return bool(self._steps) and not self._running and together[0] <= self._steps[1] and self._steps[0] <= together[-1]
+    return (
+      bool(self._steps)
+      and not self._running
+      and together[0] <= self._steps[1]
+      and self._steps[0] <= together[-1]
+    )
 
   def ends(self, together: range) -> bool:
     """Does it end after them?"""

@@ -1,4 +1,6 @@
-"""Exports: the numbers of the run in another process with JAX alone, and every way in which a folder is no export."""
+"""Exports: the numbers of the run in another process with JAX alone, and every way in which a folder is no
+export.
+"""
 
 import json
 import os
@@ -12,17 +14,30 @@ import numpy as np
 import pytest
 from support import exported_clips
 from support.exported import SIDE, STEP, small_config
+from support.programs import compiled
 
 import pdr_jax
 from pdr_jax import config as config_lib
 from pdr_jax import export, methods
 from pdr_jax.errors import UserError
-from pdr_jax.exports import model_card, reader, writer
+from pdr_jax.exports import first_stage, model_card, reader, writer
 from pdr_jax.training import run_dir, stages
 
 # What the training code is made of. The reading process raises on importing any of it.
-BLOCKED = ("flax", "optax", "orbax", "tensorflow_datasets", "grain", "ml_collections", "jaxtyping", "absl", "matplotlib",
-           "PIL", "chex", "etils")
+BLOCKED = (
+  "flax",
+  "optax",
+  "orbax",
+  "tensorflow_datasets",
+  "grain",
+  "ml_collections",
+  "jaxtyping",
+  "absl",
+  "matplotlib",
+  "PIL",
+  "chex",
+  "etils",
+)
 ELSEWHERE = """
 import sys
 class Block:
@@ -49,7 +64,8 @@ outputs["video/generate"] = video.generate(3, seed=5)
 outputs["stage/encode"] = stage.encode(given["clips"])["scaled"]
 np.savez({outputs!r}, **outputs)
 """
-# Two compilations of one program in float32: outputs of size 1, sums of at most some thousand terms; eps is 1.2e-7.
+# Two compilations of one program in float32: outputs of size 1, sums of at most some thousand terms; eps is
+# 1.2e-7.
 CLOSE = 2e-5
 
 
@@ -62,13 +78,10 @@ def clips(count):
   return np.random.default_rng(2).uniform(0, 1, shape).astype(np.float32)
 
 
-def once(function):
-  """A program that runs once: compiled without optimisation."""
-  return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def initial_variables(method):
-  return jax.tree.map(np.asarray, methods.inference_variables(method.init(jax.random.key(0), {"clip": clips(1)})))
+  return jax.tree.map(
+    np.asarray, methods.inference_variables(method.init(jax.random.key(0), {"clip": clips(1)}))
+  )
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +117,23 @@ def test_programs_name_no_file_of_the_machine_that_exported(exported):
       assert here.encode() not in data and b".py" not in data, name
 
 
-def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(exported, variables, video, stage, tmp_path):
+def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(
+  exported, variables, video, stage, tmp_path
+):
   generator = np.random.default_rng(1)
   angles, shifts = generator.uniform(-0.5, 0.5, (3, 3)), generator.uniform(-0.05, 0.05, (3, 3))
   views = np.concatenate([angles, shifts], axis=1).astype(np.float32)
   lights = generator.uniform(-0.5, 1.5, (3, 9)).astype(np.float32)
   given, outputs = str(tmp_path / "given.npz"), str(tmp_path / "outputs.npz")
   np.savez(given, images=images(3), views=views, lights=lights, clips=clips(2))
-  code = ELSEWHERE.format(blocked=BLOCKED, folder=exported, video=video[0], stage=stage[0], inputs=given,
-                          outputs=outputs)
-  environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(pdr_jax.__file__)),
-                 "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+  code = ELSEWHERE.format(
+    blocked=BLOCKED, folder=exported, video=video[0], stage=stage[0], inputs=given, outputs=outputs
+  )
+  environment = {
+    **os.environ,
+    "PYTHONPATH": os.path.dirname(os.path.dirname(pdr_jax.__file__)),
+    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+  }
   command = [sys.executable, "-c", code]
   done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
   assert done.returncode == 0, done.stderr[-2000:]
@@ -128,7 +147,7 @@ def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(exported, v
     one = {name: jnp.broadcast_to(value[:1], value.shape) for name, value in parts.items()}
     return method.encode(variables, images), parts, method.render(one, light=lights, view=views)
 
-  blocks, parts, turned = once(here)(variables, images(3), lights, views)
+  blocks, parts, turned = compiled(here)(variables, images(3), lights, views)
   expected = {f"encode/{name}": value for name, value in blocks.items()}
   expected |= {f"decompose/{name}": value for name, value in parts.items()}
   expected |= {"as_is/image": parts["reconstruction"]}
@@ -140,10 +159,15 @@ def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(exported, v
     assert elsewhere[name].shape == value.shape and elsewhere[name].dtype == np.float32
     if not name.endswith("mask"):  # all ones where nothing is turned
       assert np.std(value) > 1e-4, f"{name}: a constant would agree with anything"
-    # Where a pixel's centre lies on the outline of a turned surface, two compilations may round it to either side.
+    # Where a pixel's centre lies on the outline of a turned surface, two compilations may round it to either
+    # side.
     off = np.abs(elsewhere[name] - value) > CLOSE * max(1, np.abs(value).max())
-    assert off.mean() <= (0.005 if name.startswith("turned/") else 0), f"{name}: {off.sum()} of {off.size} differ"
-  assert np.abs(np.diff(elsewhere["turned/image"], axis=0)).max() > 0.05  # of one picture: lights and views differ
+    assert off.mean() <= (0.005 if name.startswith("turned/") else 0), (
+      f"{name}: {off.sum()} of {off.size} differ"
+    )
+  assert (
+    np.abs(np.diff(elsewhere["turned/image"], axis=0)).max() > 0.05
+  )  # of one picture: lights and views differ
 
 
 def expected_of_clips(variables, stage_variables):
@@ -155,23 +179,34 @@ def expected_of_clips(variables, stage_variables):
   shift = np.arange(1, 4, dtype=np.float32).reshape(1, 3, 1, 1, 1) * mean[0]
   np.testing.assert_array_equal(stage_variables["model_state"]["first"]["encoder"]["kernel"], kernel)
   return {
-      "video/encode": content,
-      "video/normalize": clips(2) - clips(2).mean(axis=(1, 2, 3, 4), keepdims=True),
-      "video/forecast": clips(2)[:, -1:] + shift,
-      "video/generate": np.stack([method.generate(variables, key, 1)[0] for key in keys]),
-      "stage/encode": content * 3,
+    "video/encode": content,
+    "video/normalize": clips(2) - clips(2).mean(axis=(1, 2, 3, 4), keepdims=True),
+    "video/forecast": clips(2)[:, -1:] + shift,
+    "video/generate": np.stack([method.generate(variables, key, 1)[0] for key in keys]),
+    "stage/encode": content * 3,
   }
 
 
 def test_an_export_has_the_programs_of_the_capabilities_and_says_what_its_input_is(exported, video, stage):
   pdr, clip, second = (reader.read_manifest(folder) for folder in (exported, video[0], stage[0]))
   assert pdr["programs"] == ["encode", "decompose", "render_view", "render_light"]
-  assert clip["programs"] == ["encode", "normalize", "generate", "forecast"] and second["programs"] == ["encode"]
+  assert clip["programs"] == ["encode", "normalize", "generate", "forecast"] and second["programs"] == [
+    "encode"
+  ]
   assert (pdr["input"], clip["input"]) == ("image", "clip") and list(clip["elements"]) == ["clip"]
-  assert clip["elements"]["clip"]["shape"] == [3, 12, 12, 1] and clip["elements"]["clip"]["range"] == [0.0, 1.0]
-  assert (pdr["version"], clip["version"]) == (1, 2)  # readers of version 1 read pictures [S, S, 3] in [-1, 1]
+  assert clip["elements"]["clip"]["shape"] == [3, 12, 12, 1] and clip["elements"]["clip"]["range"] == [
+    0.0,
+    1.0,
+  ]
+  assert (pdr["version"], clip["version"]) == (
+    1,
+    2,
+  )  # readers of version 1 read pictures [S, S, 3] in [-1, 1]
   card = open(f"{video[0]}/README.md").read()
-  assert "blocks = model.encode(clips)  # clips [B, 3, 12, 12, 1], grey in [0, 1]" in card and "model.generate" in card
+  assert (
+    "blocks = model.encode(clips)  # clips [B, 3, 12, 12, 1], grey in [0, 1]" in card
+    and "model.generate" in card
+  )
 
 
 def test_a_second_stage_is_complete_without_its_first(stage):
@@ -180,7 +215,19 @@ def test_a_second_stage_is_complete_without_its_first(stage):
   method = stages.method_of(run_dir.read_config(folder), folder)
   read = reader.load_variables(folder)
   assert jax.tree.structure(read) == jax.tree.structure(variables)
-  np.testing.assert_array_equal(method.encode(read, clips(1))["scaled"], method.encode(variables, clips(1))["scaled"])
+  np.testing.assert_array_equal(
+    method.encode(read, clips(1))["scaled"], method.encode(variables, clips(1))["scaled"]
+  )
+
+
+def test_a_second_stage_starts_from_an_export_as_from_a_run(video, stage, run, variables):
+  record, read = first_stage.read(video[0])
+  assert record["config"]["method"] == "support.exported_clips" and record["first"] is None
+  assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(video[1])))
+  assert first_stage.read(stage[0])[0]["first"]["config"]["method"] == "support.exported_clips"
+  record, read = first_stage.read(run)
+  assert record["config"]["method"] == "pdr"
+  assert all(map(np.array_equal, jax.tree.leaves(read), jax.tree.leaves(variables)))
 
 
 def test_the_first_exports_are_read(exported, variables, tmp_path):
@@ -195,7 +242,7 @@ def test_the_first_exports_are_read(exported, variables, tmp_path):
   _write(folder, "export.json", json.dumps(old))
   model = pdr_jax.load(folder)
   assert model.element == pdr_jax.load(exported).element and model.config["simclr"] == {"crop": 0.08}
-  with pytest.raises(UserError, match="config.json was written by an earlier pdr_jax"):
+  with pytest.raises(UserError, match=r"config\.json was written by an earlier pdr_jax"):
     run_dir.read_config(folder)
 
 
@@ -209,8 +256,14 @@ def test_the_shipped_model_is_whole_and_of_todays_configuration():
 
 
 def test_licences_come_from_the_module_of_the_data_source():
-  assert "no third party" in model_card.licence_of("people") and "ICT Face Model" in model_card.licence_of("ict_faces")
-  assert model_card.licence_of("image_folder") == model_card.licence_of("no.such.module") == model_card.UNKNOWN_LICENCE
+  assert "no third party" in model_card.licence_of("people") and "ICT Face Model" in model_card.licence_of(
+    "ict_faces"
+  )
+  assert (
+    model_card.licence_of("image_folder")
+    == model_card.licence_of("no.such.module")
+    == model_card.UNKNOWN_LICENCE
+  )
 
 
 def test_batches_above_the_largest_are_cut(exported):
@@ -229,7 +282,12 @@ def test_manifest_configuration_and_card_say_what_it_is(exported, run, variables
   assert manifest["libraries"]["jax"] == jax.__version__ and "no third party" in manifest["licence"]
   assert run_dir.read_config(exported) == run_dir.read_config(run) == small_config()
   card = open(f"{exported}/README.md").read()
-  assert "| side | 0.5 | 0.8 |" in card and "constant depth" in card and "heads, 4000" not in card and "| steps | 7 |" in card
+  assert (
+    "| side | 0.5 | 0.8 |" in card
+    and "constant depth" in card
+    and "heads, 4000" not in card
+    and "| steps | 7 |" in card
+  )
   count = sum(leaf.size for leaf in jax.tree.leaves(variables))
   assert f"{count:,}" in card
 
@@ -242,11 +300,13 @@ def test_load_variables_gives_what_the_method_takes(exported, variables):
 
 def test_a_method_without_a_capability_says_so(video):
   model = pdr_jax.load(video[0])
-  with pytest.raises(UserError, match="a model of support.exported_clips, which has no decompose"):
+  with pytest.raises(UserError, match=r"a model of support\.exported_clips, which has no decompose"):
     model.decompose(clips(2))
 
 
-@pytest.mark.parametrize("given, words", [
+@pytest.mark.parametrize(
+  "given, words",
+  [
     (np.zeros((2, 64, 64, 3)), r"takes images \[B, 32, 32, 3\] but got \[2, 64, 64, 3\]"),
     (np.zeros((32, 32, 3)), r"but got \[32, 32, 3\]"),
     (np.zeros((2, 32, 32, 3), np.uint8), r"in \[-1, 1\] but got uint8: use images / 127.5 - 1"),
@@ -254,7 +314,8 @@ def test_a_method_without_a_capability_says_so(video):
     (np.full((1, 32, 32, 3), 255.0), r"in \[-1, 1\] but got values from 255 to 255: use images / 127.5 - 1"),
     (np.full((1, 32, 32, 3), np.nan), "values that are not finite"),
     ([np.zeros((32, 32, 3)), np.zeros((8, 8, 3))], "takes a NumPy or JAX array, not list"),
-])
+  ],
+)
 def test_images_that_the_model_does_not_take(exported, given, words):
   with pytest.raises(UserError, match=words):
     pdr_jax.load(exported).encode(given)
@@ -272,8 +333,12 @@ def test_tensors_of_pytorch_are_arrays_or_one_clear_error(exported):
 
 def test_parts_that_cannot_be_rendered(exported):
   model = pdr_jax.load(exported)
-  parts = {name: np.zeros(shape) for name, shape in dict(depth=(3, 32, 32), albedo=(3, 32, 32, 3), canonical=(3, 32, 32, 3),
-                                                         view=(3, 6)).items()}
+  parts = {
+    name: np.zeros(shape)
+    for name, shape in dict(
+      depth=(3, 32, 32), albedo=(3, 32, 32, 3), canonical=(3, 32, 32, 3), view=(3, 6)
+    ).items()
+  }
   with pytest.raises(UserError, match="albedo, view is missing"):
     model.render({"depth": parts["depth"], "canonical": parts["canonical"]})
   with pytest.raises(UserError, match=r"batches of \[2, 3\]; they must be equal, or 1"):
@@ -296,6 +361,7 @@ def _cut(name):
   def cut(folder):
     with open(f"{folder}/{name}", "r+b") as file:
       file.truncate(os.path.getsize(f"{folder}/{name}") - 100)
+
   return cut
 
 
@@ -307,14 +373,25 @@ def _flip(folder):
     file.write(bytes([byte[0] ^ 1]))
 
 
-@pytest.mark.parametrize("harm, words", [
+@pytest.mark.parametrize(
+  "harm, words",
+  [
     (lambda folder: os.remove(f"{folder}/export.json"), "is not an export: it has no export.json"),
-    (lambda folder: _write(folder, "export.json", "{"), "is not the export.json of an export .JSONDecodeError"),
+    (
+      lambda folder: _write(folder, "export.json", "{"),
+      "is not the export.json of an export .JSONDecodeError",
+    ),
     (lambda folder: _write(folder, "export.json", "[1]"), "is not the export.json of an export .TypeError"),
-    (lambda folder: _write(folder, "export.json", '{"version": 1}'), "is not the export.json of an export .KeyError: 'format'"),
+    (
+      lambda folder: _write(folder, "export.json", '{"version": 1}'),
+      "is not the export.json of an export .KeyError: 'format'",
+    ),
     (_manifest(format="something else"), "format 'something else'"),
     (_manifest(version="1"), "version '1'"),
-    (_manifest(version=3), "is an export of version 3, and this pdr_jax reads versions 1 to 2: upgrade pdr_jax"),
+    (
+      _manifest(version=3),
+      "is an export of version 3, and this pdr_jax reads versions 1 to 2: upgrade pdr_jax",
+    ),
     (_manifest(version=0), "version 0, and this pdr_jax reads versions 1 to 2: export the model again"),
     (_manifest(programs=["encode", "../../encode"]), r"export.json is damaged .program '../../encode'."),
     (_manifest(side="32", files=[]), "export.json is damaged .side, files."),
@@ -326,7 +403,8 @@ def _flip(folder):
     (_cut("decompose.stablehlo"), "decompose.stablehlo is not the file that was exported"),
     (lambda folder: os.remove(f"{folder}/encode.stablehlo"), "encode.stablehlo is missing from the export"),
     (lambda folder: os.remove(f"{folder}/config.json"), "config.json is missing from the export"),
-])
+  ],
+)
 def test_a_damaged_export_is_named(exported, tmp_path, harm, words):
   folder = str(tmp_path / "copy")
   shutil.copytree(exported, folder)
@@ -354,21 +432,32 @@ def test_without_a_folder_the_shipped_model_is_read(exported, tmp_path, monkeypa
 # ---------------------------------------------------------------- the program
 
 
-@pytest.mark.parametrize("words, message", [
+@pytest.mark.parametrize(
+  "words, message",
+  [
     (["--out=x"], "missing: --workdir"),
-    (["--out=x", "--workdir={run}", "--forse"], "--forse is no flag of python -m pdr_jax.export; did you mean --force"),
-    (["--out=x", "--workdir={run}", "--checkpoint=newest"], "--checkpoint=newest: must be best, latest, or a step"),
+    (
+      ["--out=x", "--workdir={run}", "--forse"],
+      "--forse is no flag of python -m pdr_jax.export; did you mean --force",
+    ),
+    (
+      ["--out=x", "--workdir={run}", "--checkpoint=newest"],
+      "--checkpoint=newest: must be best, latest, or a step",
+    ),
     (["--out=x", "--workdir={run}", "--checkpoint=8"], "no checkpoint of step 8 in .*: there are 7"),
     (["--out=x", "--workdir=nowhere"], "nowhere is not a run directory"),
     (["--out={exported}", "--workdir={run}"], "is not empty: choose another folder, or pass --force"),
     (["--out={exported}/README.md", "--workdir={run}"], "README.md is a file: name a folder"),
-])
+  ],
+)
 def test_mistakes_are_one_line_and_change_nothing(run, exported, words, message, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   before = {name: os.stat(f"{exported}/{name}").st_mtime_ns for name in os.listdir(exported)}
   with pytest.raises(UserError, match=message):
     export.main(["export", *(word.format(run=run, exported=exported) for word in words)])
-  assert before == {name: os.stat(f"{exported}/{name}").st_mtime_ns for name in os.listdir(exported)} and not os.listdir(tmp_path)
+  assert before == {
+    name: os.stat(f"{exported}/{name}").st_mtime_ns for name in os.listdir(exported)
+  } and not os.listdir(tmp_path)
 
 
 def test_parameters_of_another_model_are_listed(tmp_path, variables):
@@ -378,7 +467,9 @@ def test_parameters_of_another_model_are_listed(tmp_path, variables):
   assert not (tmp_path / "x").exists()
 
 
-def test_force_keeps_other_files_and_an_interruption_leaves_no_export(exported, variables, tmp_path, monkeypatch):
+def test_force_keeps_other_files_and_an_interruption_leaves_no_export(
+  exported, variables, tmp_path, monkeypatch
+):
   folder = str(tmp_path / "copy")
   shutil.copytree(exported, folder)
   _write(folder, "notes.txt", "mine")
@@ -399,5 +490,7 @@ def test_force_keeps_other_files_and_an_interruption_leaves_no_export(exported, 
 def test_a_configuration_of_an_older_version_is_named_by_its_keys(tmp_path):
   config = small_config()
   del config.networks["vector_tanh"]
-  with pytest.raises(UserError, match=r"the configuration lacks networks\.vector_tanh: an older pdr_jax wrote it"):
+  with pytest.raises(
+    UserError, match=r"the configuration lacks networks\.vector_tanh: an older pdr_jax wrote it"
+  ):
     writer.write(str(tmp_path / "x"), config, {}, {})

@@ -1,7 +1,6 @@
 """No process outlives its test."""
 
 import pytest
-
 from support import runs
 
 

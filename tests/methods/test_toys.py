@@ -1,4 +1,6 @@
-"""Toy methods that no other file knows: each trains, is killed and continues bit for bit, and does not mind devices."""
+"""Toy methods that no other file knows: each trains, is killed and continues bit for bit, and does not mind
+devices.
+"""
 
 import json
 import os
@@ -8,16 +10,20 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from support import runs, toy_data, train_toy
 
 from pdr_jax import methods
 from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.training import checkpoints, loop, run_dir, stages
 from pdr_jax.training import step as steps
-from support import runs, toy_data, train_toy
 
 TOYS = ("support.toy_gan", "support.toy_clips", "support.toy_forecast")
-BEST = {"support.toy_gan": "val/realism", "support.toy_clips": "val/reconstruction", "support.toy_forecast": "val/error"}
+BEST = {
+  "support.toy_gan": "val/realism",
+  "support.toy_clips": "val/reconstruction",
+  "support.toy_forecast": "val/error",
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +92,8 @@ def test_four_devices_equal_one(folders, method):
     state, metrics = steps.update_fn(system)(state, steps.place(batch), steps.stream(0, "update"))
     alone, expected = update(alone, batch, steps.stream(0, "update", k))
     for name, pair in expected.items():
-      # Means over 8 examples of at most 3 x 12 x 12 x 3 terms near 1, their order apart: 2e-5 is 170 roundings.
+      # Means over 8 examples of at most 3 x 12 x 12 x 3 terms near 1, their order apart: 2e-5 is 170
+      # roundings.
       np.testing.assert_allclose(metrics.fetch()[name], pair, rtol=2e-5, atol=1e-6, err_msg=name)
   # Adam's steps of 1e-2 are normalised gradients: where a gradient is near zero, its rounding shows.
   near = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -109,7 +116,9 @@ def test_the_state_of_the_gan_has_named_optimisers_statistics_and_an_average_of_
 
 
 def test_the_second_stage_carries_the_first_which_may_be_gone(folders, tmp_path):
-  """Its variables are those of the first stage's best checkpoint, frozen; it continues and is opened without it."""
+  """Its variables are those of the first stage's best checkpoint, frozen; it continues and is opened without
+  it.
+  """
   method, workdir = "support.toy_forecast", tmp_path / "second"
   first = tmp_path / "first"
   os.rename(folders["support.toy_clips"], first)

@@ -1,4 +1,5 @@
-"""SIDE, MAD, relief and the baselines against naive loops in float64, and against what must not change them."""
+"""SIDE, MAD, relief and the baselines against naive loops in float64, and against what must not change them.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,12 +18,23 @@ def batch():
   radius_sq = u * u + v * v
   tilt = np.array([0.0, 0.06, -0.04])[:, None, None]
   true = 0.97 + 0.05 * radius_sq + tilt * u
-  predicted = true + 0.01 * np.sin(3 * u + 2 * v + np.arange(COUNT)[:, None, None]) + 0.002 * rng.normal(size=true.shape)
+  predicted = (
+    true
+    + 0.01 * np.sin(3 * u + 2 * v + np.arange(COUNT)[:, None, None])
+    + 0.002 * rng.normal(size=true.shape)
+  )
   true_mask = (radius_sq[None] < np.array([0.5, 0.7, 0.9])[:, None, None]).astype(np.float64)
   rendered_mask = np.ones_like(true_mask)
   rendered_mask[:, :4] = 0
   rendered_mask[1, 10, 10] = 0  # a hole
-  return {"predicted": predicted, "true": true, "rendered_mask": rendered_mask, "true_mask": true_mask, "radius_sq": radius_sq, "u": u}
+  return {
+    "predicted": predicted,
+    "true": true,
+    "rendered_mask": rendered_mask,
+    "true_mask": true_mask,
+    "radius_sq": radius_sq,
+    "u": u,
+  }
 
 
 def arguments(batch, **changes):
@@ -53,7 +65,11 @@ def test_erosion_against_loop():
 def test_side_against_loop(batch):
   expected = []
   for predicted, true, mask in zip(batch["predicted"], batch["true"], inside(batch), strict=True):
-    error = [np.log(p) - np.log(t) for p, t, m in zip(predicted.ravel(), true.ravel(), mask.ravel(), strict=True) if m]
+    error = [
+      np.log(p) - np.log(t)
+      for p, t, m in zip(predicted.ravel(), true.ravel(), mask.ravel(), strict=True)
+      if m
+    ]
     mean = sum(error) / len(error)
     expected.append(np.sqrt(sum((e - mean) ** 2 for e in error) / len(error)))
   np.testing.assert_allclose(geometry.scores(*arguments(batch))["side"], expected, rtol=1e-4)
@@ -84,7 +100,10 @@ def test_equal_depths_score_zero_and_scale_does_not_count(batch):
   np.testing.assert_allclose(same["side"], 0, atol=1e-7)
   np.testing.assert_allclose(same["mad"], 0, atol=1e-4)
   np.testing.assert_allclose(same["relief"], 1, atol=1e-5)
-  scores, scaled = geometry.scores(*arguments(batch)), geometry.scores(*arguments(batch, predicted=1.7 * batch["predicted"]))
+  scores, scaled = (
+    geometry.scores(*arguments(batch)),
+    geometry.scores(*arguments(batch, predicted=1.7 * batch["predicted"])),
+  )
   for name in ("side", "mad", "relief"):
     np.testing.assert_allclose(scaled[name], scores[name], rtol=2e-4)
   shifted = geometry.scores(*arguments(batch, predicted=batch["predicted"] + 0.3))
@@ -123,14 +142,18 @@ def test_constant_depth_baseline(batch):
 def test_average_depth_against_loop(batch):
   true, mask = batch["true"], batch["true_mask"]
   first = geometry.depth_totals(np.float32(true[:2]), np.float32(mask[:2]))
-  second = geometry.depth_totals(np.where(mask[2:] > 0, np.float32(true[2:]), np.float32(np.inf)), np.float32(mask[2:]))
+  second = geometry.depth_totals(
+    np.where(mask[2:] > 0, np.float32(true[2:]), np.float32(np.inf)), np.float32(mask[2:])
+  )
   found = np.asarray(geometry.average_depth(first[0] + second[0], first[1] + second[1]))
   for i in range(SIDE):
     for j in range(SIDE):
       values = [t[i, j] for t, m in zip(true, mask, strict=True) if m[i, j]]
       assert found[i, j] == pytest.approx(np.mean(values) if values else true[mask > 0].mean(), abs=1e-5)
   assert mask.max(axis=0).min() == 0  # some pixels have no image
-  average, constant = (geometry.baseline_scores(d, *arguments(batch)[1::2]) for d in (jnp.asarray(found), jnp.ones((SIDE, SIDE))))
+  average, constant = (
+    geometry.baseline_scores(d, *arguments(batch)[1::2]) for d in (jnp.asarray(found), jnp.ones((SIDE, SIDE)))
+  )
   assert average["side"].mean() < constant["side"].mean() and average["mad"].mean() < constant["mad"].mean()
 
 
@@ -141,9 +164,16 @@ def test_totals_leave_out_padding_and_images_without_overlap(batch):
   np.testing.assert_array_equal(values["covered"], [1, 0, 1])
   assert all(np.isfinite(value).all() for value in values.values())
   totals = geometry.totals(values, jnp.array([1.0, 1.0, 0.0]))
-  assert totals["side"] == (values["side"][0], 1) and totals["mad"] == (values["mad"][0], 1) and totals["covered"] == (1, 2)
+  assert (
+    totals["side"] == (values["side"][0], 1)
+    and totals["mad"] == (values["mad"][0], 1)
+    and totals["covered"] == (1, 2)
+  )
   everything = geometry.totals(values)
-  assert float(everything["side"][0]) == pytest.approx(float(values["side"][0] + values["side"][2])) and everything["side"][1] == 2
+  assert (
+    float(everything["side"][0]) == pytest.approx(float(values["side"][0] + values["side"][2]))
+    and everything["side"][1] == 2
+  )
 
 
 @pytest.mark.parametrize("side", [32, 64])
@@ -163,6 +193,8 @@ def test_convexity(side):
 
 def test_angle_is_exact_for_small_and_large_angles():
   angles = np.array([0.0, 1e-4, 1e-2, 30.0, 90.0, 179.9])
-  vectors = np.stack([np.sin(np.deg2rad(angles)), np.zeros(6), np.cos(np.deg2rad(angles))], -1).astype(np.float32)
+  vectors = np.stack([np.sin(np.deg2rad(angles)), np.zeros(6), np.cos(np.deg2rad(angles))], -1).astype(
+    np.float32
+  )
   found = geometry.angle(vectors, np.broadcast_to(np.float32([0, 0, 1]), (6, 3)))
   np.testing.assert_allclose(found, angles, rtol=1e-4, atol=1e-6)

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from jax import lax
+from support.programs import compiled
+from support.references import needs_torch, torch
+from support.tolerances import eps, sum_tolerance
 
 from pdr_jax.networks import convolution
 
@@ -41,13 +43,21 @@ def torch_gradients(x, kernel, cotangent, padding):
 
 # The copies are smallest with all shifts on the input, split between the two, and all on the output's
 # gradient.
+@needs_torch
 @pytest.mark.parametrize(("inputs", "outputs"), [(1, 6), (4, 4), (6, 1)])
 @pytest.mark.parametrize(("size", "padding"), [(1, 0), (2, 0), (2, 1), (3, 1), (5, 2), (4, 3)])
 def test_gradients_are_those_of_pytorch(size, padding, inputs, outputs):
   x, kernel, cotangent = operands(3, 6, size, padding, inputs, outputs)
-  found = jax.vjp(lambda x, kernel: convolution.convolve(x, kernel, padding), x, kernel)[1](cotangent)
-  for one, expected in zip(found, torch_gradients(x, kernel, cotangent, padding), strict=True):
-    np.testing.assert_allclose(one, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+  @compiled
+  def gradients(x, kernel, cotangent):
+    return jax.vjp(lambda x, kernel: convolution.convolve(x, kernel, padding), x, kernel)[1](cotangent)
+
+  expected = torch_gradients(x, kernel, cotangent, padding)
+  # sums of products of normal numbers: over taps and channels, and over pixels
+  terms = size**2 * outputs, cotangent.size // outputs
+  for array, reference, count in zip(gradients(x, kernel, cotangent), expected, terms, strict=True):
+    np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(count))
 
 
 @pytest.mark.parametrize("batch", [4, 6])
@@ -59,10 +69,14 @@ def test_chunks_add_up(monkeypatch, batch):
     jax.make_jaxpr(lambda *pair: convolution.kernel_gradient(*pair, size=3, padding=1))(x, cotangent)
   )
   np.testing.assert_allclose(
-    convolution.kernel_gradient(x, cotangent, size=3, padding=1), whole, rtol=0, atol=1e-4
+    convolution.kernel_gradient(x, cotangent, size=3, padding=1),
+    whole,
+    rtol=0,
+    atol=sum_tolerance(batch * 6 * 7),
   )
 
 
+@needs_torch
 def test_half_precision_is_summed_in_single():
   x, kernel, cotangent = operands(4, 16, 3, 1, 4, 4)
   halves = [jnp.asarray(array, jnp.bfloat16) for array in (x, kernel, cotangent)]
@@ -70,7 +84,9 @@ def test_half_precision_is_summed_in_single():
   _, expected = torch_gradients(*(np.asarray(array, np.float32) for array in halves), 1)
   assert found.dtype == jnp.bfloat16
   # one rounding, not 1,024 of them
-  np.testing.assert_allclose(np.asarray(found, np.float32), expected, rtol=2**-8, atol=1e-3)
+  np.testing.assert_allclose(
+    np.asarray(found, np.float32), expected, rtol=eps(jnp.bfloat16), atol=sum_tolerance(4 * 16 * 17)
+  )
 
 
 def test_other_platforms_keep_the_gradient_of_their_own_library():
@@ -88,7 +104,9 @@ def test_other_platforms_keep_the_gradient_of_their_own_library():
     ),
     kernel,
   )[1]
-  np.testing.assert_allclose(gradient(x, kernel, cotangent)[0], expected(cotangent)[0], rtol=0, atol=1e-4)
+  np.testing.assert_allclose(
+    gradient(x, kernel, cotangent)[0], expected(cotangent)[0], rtol=0, atol=sum_tolerance(2 * 6 * 7)
+  )
 
 
 def test_gradients_under_vmap():
@@ -96,4 +114,4 @@ def test_gradients_under_vmap():
   def of_kernel(x, cotangent):
     return jax.vjp(lambda k: convolution.convolve(x, k, 1), kernel)[1](cotangent)[0]
   apart = jax.vmap(of_kernel)(x.reshape(2, 3, *x.shape[1:]), cotangent.reshape(2, 3, *cotangent.shape[1:]))
-  np.testing.assert_allclose(apart.sum(0), of_kernel(x, cotangent), rtol=0, atol=1e-4)
+  np.testing.assert_allclose(apart.sum(0), of_kernel(x, cotangent), rtol=0, atol=sum_tolerance(6 * 6 * 7))

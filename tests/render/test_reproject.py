@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import render_oracles as oracle
+from support.tolerances import rounding
 
 from pdr_jax.render import reproject
 from pdr_jax.render.camera import pinhole
@@ -53,8 +54,11 @@ def test_zero_view_gives_back_the_depth_without_holes(side, rough):
   depth = np.random.default_rng(side).uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
   found = np.asarray(depth_at_view(depth, jnp.zeros((2, 6)), side))
   assert (found < FAR).all()
-  np.testing.assert_allclose(found[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], atol=3e-6)
-  np.testing.assert_allclose(found, depth, atol=3e-6 + 2.5 * rough * reproject.BORDER_OVERLAP)
+  # the depth's own rounding, and neighbours' difference over the rounding of the vertices' coordinates
+  off = rounding(8) + 2 * rough * rounding(4, side)
+  np.testing.assert_allclose(found[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], rtol=0, atol=off)
+  off += 2.5 * rough * reproject.BORDER_OVERLAP
+  np.testing.assert_allclose(found, depth, rtol=0, atol=off)
 
 
 @pytest.mark.parametrize("rough", [0.0, 0.1])
@@ -64,7 +68,8 @@ def test_zero_view_gives_back_the_image(rough):
   depth = rng.uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
   image = rng.normal(size=(2, side, side, 3)).astype(np.float32)
   seen = depth_at_view(depth, jnp.zeros((2, 6)), side)
-  np.testing.assert_allclose(warp_to_view(image, seen, jnp.zeros((2, 6)), side), image, atol=1e-4)
+  off = 8 * rounding(8, side)  # the samples' coordinates, times the largest difference of two pixels
+  np.testing.assert_allclose(warp_to_view(image, seen, jnp.zeros((2, 6)), side), image, rtol=0, atol=off)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -79,8 +84,11 @@ def test_depth_at_view_against_ray_caster(view):
   certain = np.isinf(reached) | np.isfinite(expected)
   assert certain.mean() > 0.95 and np.isfinite(expected).mean() > 0.3
   np.testing.assert_allclose(
-    found[certain], np.clip(np.where(np.isinf(expected), FAR, expected), NEAR, FAR)[certain], atol=2e-6
-  )
+    found[certain],
+    np.clip(np.where(np.isinf(expected), FAR, expected), NEAR, FAR)[certain],
+    rtol=0,
+    atol=rounding(16, FAR),
+  )  # a dozen operations on depths
 
 
 def test_depth_is_clamped():
@@ -96,7 +104,9 @@ def test_warp_against_loop(view):
   rng = np.random.default_rng(2)
   image, seen = rng.normal(size=(side, side, 3)), rng.uniform(NEAR, FAR, (side, side))
   found = warp_to_view(image.astype(np.float32), seen.astype(np.float32), view.astype(np.float32), side)
-  np.testing.assert_allclose(found, oracle.warp(image, seen, view), atol=2e-4)
+  # the coordinates' rounding times the largest difference of pixels
+  off = 8 * rounding(8, pinhole(side).focal)
+  np.testing.assert_allclose(found, oracle.warp(image, seen, view), rtol=0, atol=off)
 
 
 def test_gradient_of_depth_by_view_and_depth_against_differences():
@@ -124,6 +134,7 @@ def test_gradient_of_depth_by_view_and_depth_against_differences():
   for axis in range(6):
     moved = step * np.eye(6)[axis]
     slope = (total(depth, view + moved) - total(depth, view - moved)) / (2 * step)
+    # derivatives of up to one, by faces of a small area
     np.testing.assert_allclose(by_view[axis], slope, rtol=2e-3, atol=2e-4)
   for pixel in [(2, 3), (5, 5), (7, 4)]:
     moved = np.zeros_like(depth)

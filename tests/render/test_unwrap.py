@@ -11,7 +11,7 @@ from scipy.ndimage import map_coordinates
 from unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
 
 from pdr_jax.errors import UserError
-from pdr_jax.render import unwrap
+from pdr_jax.render import reproject, unwrap
 from pdr_jax.render.camera import pinhole
 
 
@@ -101,28 +101,46 @@ def test_a_picture_smaller_than_the_model_is_refused():
 
 @pytest.mark.parametrize("view", [VIEW, [0.0, 0.9, 0, 0, 0, 0], [-0.5, -0.4, 0.3, 0.03, 0.02, 0]])
 def test_visibility_against_a_ray_caster(view):
-  """A point is hidden when the ray from the camera through it meets the mesh before it."""
+  """By definition, from ray-cast depths; and by geometry: what the ray to a point meets before hides it."""
   depth, view = relief(SIDE), np.array(view)
   where, visible = located(*f32(depth[None], view[None]))
+  visible, cosine = np.asarray(visible[0]), np.asarray(where.cosine[0])
   moved = oracle.to_camera(oracle.surface(depth), view)
-  inverse = np.linalg.inv(np.swapaxes(oracle.triangles(moved), 1, 2))
+  corners = oracle.triangles(oracle.to_camera(oracle.surface(depth, widen=reproject.BORDER_OVERLAP), view))
   u, v = project(moved, SIDE)
   inside = (np.minimum(u, v) >= -0.5) & (np.maximum(u, v) <= SIDE - 0.5)
-  gap = np.empty_like(depth)
+  facing = cosine >= unwrap.SMALLEST_COSINE
+  tolerance = unwrap.DEPTH_TOLERANCE * (FAR - NEAR)
+  seen = np.minimum(oracle.cast_rays(corners, SIDE)[0], FAR + 0.2)
+  error = np.abs(map_coordinates(seen, [v, u], order=1, mode="nearest") - moved[..., 2])
+  reached = np.minimum(oracle.cast_rays(corners, SIDE, slack=1e-3)[0], FAR + 0.2)
+  on_edge = map_coordinates(np.float64(reached != seen), [v, u], order=1, mode="nearest") > 0
+  certain = ~on_edge & (abs(error - tolerance) > 1e-5)
+  np.testing.assert_array_equal((visible > 0)[certain], (inside & facing & (error <= tolerance))[certain])
+  np.testing.assert_allclose(visible[visible > 0], cosine[visible > 0], atol=1e-6)
+  assert certain.mean() > 0.7
+
+  inverse, gap = np.linalg.inv(np.swapaxes(corners, 1, 2)), np.empty_like(depth)
   for i, j in np.ndindex(depth.shape):
     scaled = inverse @ (moved[i, j] / moved[i, j, 2])
     hit = (scaled / scaled.sum(axis=1, keepdims=True)).min(axis=1) >= -1e-9
     gap[i, j] = moved[i, j, 2] - (1 / scaled.sum(axis=1))[hit].min()
-  visible, cosine = np.asarray(visible[0]), np.asarray(where.cosine[0])
-  facing = cosine >= unwrap.SMALLEST_COSINE
-  tolerance = unwrap.DEPTH_TOLERANCE * (FAR - NEAR)
-  hidden, shown = gap > 2 * tolerance, (gap < 1e-9) & inside & facing
-  np.testing.assert_array_equal(visible[~inside | ~facing], 0.0)
-  np.testing.assert_array_equal(visible[visible > 0], cosine[visible > 0])
+  hidden = gap > 2 * tolerance
   assert np.sum(visible[hidden] > 0) <= 0.1 * hidden.sum()
-  assert np.mean(visible[shown] > 0) > 0.85  # the rest is beside a silhouette, where the picture is mixed
   if view[1] == 0.9:
-    assert hidden.sum() > 5 and shown.sum() > 50
+    assert hidden.sum() > 5
+
+
+def test_visibility_has_no_gradient():
+  where, _ = located(*f32(relief(SIDE)[None], VIEW[None]))
+
+  def total(where, seen):
+    return unwrap.visibility(where, seen, FAR - NEAR).sum()
+
+  value, slopes = jax.value_and_grad(total, argnums=(0, 1))(where, where.depth)
+  assert value > 0
+  for slope in jax.tree.leaves(slopes):
+    np.testing.assert_array_equal(slope, 0.0)
 
 
 def test_reflectance_and_median_against_numpy():
@@ -134,7 +152,7 @@ def test_reflectance_and_median_against_numpy():
   ours = unwrap.reflectance(*f32(texture, shading))
   np.testing.assert_allclose(ours, expected, atol=1e-6)
   coloured = unwrap.reflectance(*f32(texture, np.repeat(shading[..., None], 3, -1)))
-  np.testing.assert_array_equal(coloured, ours)
+  np.testing.assert_allclose(coloured, ours, rtol=3e-7)  # one division
   divided = np.asarray(unwrap.divide_by_median(ours, *f32(visible)))
   luminance = expected @ [0.2126, 0.7152, 0.0722]
   for k in (0, 2):

@@ -12,6 +12,7 @@ from pdr_jax.files import write_json
 from pdr_jax.methods import TrainState
 from pdr_jax.training import run_dir
 from pdr_jax.training.checkpoints import Checkpoints
+from support.programs import compiled
 
 SIDE, STEP = 32, 7
 WIDTHS = dict(width_map=4, width_vector=4, zdim=6, zdim_confidence=4)
@@ -32,12 +33,14 @@ def random_variables(config: ConfigDict) -> dict:
   def init(key):
     return methods.inference_variables(method.init(key, example))
 
-  once = jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
-  return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), once(jax.random.key(3)))
+  variables = compiled(init)(jax.random.key(3))
+  return jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(1.7 if leaf.ndim > 1 else 1), variables)
 
 
 def write_run(workdir: str, config: ConfigDict, variables: dict) -> None:
-  """A run directory with one checkpoint of step 7, whose scores are 0.5 for the model and 0.8 for constant depth."""
+  """A run directory with one checkpoint of step 7, whose scores are 0.5 for the model and 0.8 for constant
+  depth.
+  """
   run_dir.record_start(workdir, config)
   checkpoints = Checkpoints(workdir, keep=1, best_metric=config.train.best_metric)
   state = TrainState(step=jax.numpy.int32(STEP), params=jax.tree.map(jax.numpy.asarray, variables))

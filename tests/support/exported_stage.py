@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from pdr_jax.methods.contract import Description, Method, TrainState
+from pdr_jax.methods.contract import Method, TrainState
 from support import exported_clips
 
 

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-
 from types import ModuleType
 
 import jax
@@ -18,7 +17,8 @@ import orbax.checkpoint as ocp
 from pdr_jax.training.metric_log import read_metrics
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-STARTED: list[subprocess.Popen] = []  # what a test leaves running, `no_process_is_left` of faults/conftest.py ends
+# What a test leaves running, `no_process_is_left` of faults/conftest.py ends.
+STARTED: list[subprocess.Popen] = []
 MODULE = [sys.executable, "-m"]
 TOY = [*MODULE, "support.toy_run"]
 
@@ -49,13 +49,19 @@ def start(command: list[str], output=subprocess.PIPE, **more: str) -> subprocess
 
 def records(workdir) -> list[dict]:
   """The lines of metrics.jsonl without speeds."""
-  return [{name: value for name, value in line.items() if not name.startswith("speed")} for line in read_metrics(str(workdir))]
+  return [
+    {name: value for name, value in line.items() if not name.startswith("speed")}
+    for line in read_metrics(str(workdir))
+  ]
 
 
 def newest(workdir) -> int:
   """The step of the newest finished checkpoint, -1 without one."""
   folder = os.path.join(workdir, "checkpoints")
-  return max((int(name) for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if name.isdigit()), default=-1)
+  return max(
+    (int(name) for name in (os.listdir(folder) if os.path.isdir(folder) else ()) if name.isdigit()),
+    default=-1,
+  )
 
 
 def arrays(workdir, step: int) -> dict[str, np.ndarray]:
@@ -66,7 +72,9 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
       folder = os.path.join(os.path.abspath(workdir), "checkpoints", str(step), item)
       if os.path.isdir(folder):
         tree = reader.metadata(folder).item_metadata.tree
-        tree = reader.restore(folder, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree))
+        tree = reader.restore(
+          folder, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        )
         leaves = jax.tree_util.tree_leaves_with_path(tree)
         for path, leaf in leaves:
           found[f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = np.asarray(leaf)
@@ -74,12 +82,20 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
 
 
 def compare(workdir, whole) -> None:
-  """Every metric of every line, and every array of the newest checkpoint, are those of another run but for the order of sums."""
+  """Every metric of every line, and every array of the newest checkpoint, are those of another run but for
+  the order of sums.
+  """
   tolerance = dict(rtol=2e-5, atol=1e-6)
   got, wanted = records(workdir), records(whole)
   assert [sorted(line) for line in got] == [sorted(line) for line in wanted]
   names = {name for line in wanted for name in line}
-  assert {"train/loss", "train/contrast", "train/contrast_gradient", "val/error", "gradient_norm/photometric"} <= names
+  assert {
+    "train/loss",
+    "train/contrast",
+    "train/contrast_gradient",
+    "val/error",
+    "gradient_norm/photometric",
+  } <= names
   for a, b in zip(got, wanted, strict=True):
     for name in b:
       np.testing.assert_allclose(a[name], b[name], **tolerance, err_msg=f"{name} at step {b['step']}")
@@ -91,7 +107,10 @@ def compare(workdir, whole) -> None:
 
 
 def until(true, process: subprocess.Popen | None = None, seconds: float = 1800) -> None:
-  """Waits for something that a run does; fails when the run ends before. On a busy machine two processes have taken 400 s to start."""
+  """Waits for something that a run does; fails when the run ends before.
+
+  On a busy machine two processes have taken 400 s to start.
+  """
   end = time.monotonic() + seconds
   while not true():
     assert time.monotonic() < end, "it did not happen"

@@ -1,4 +1,6 @@
-"""A method and data small enough that a run takes a second: a linear map of each pixel's colours, with noise drawn for each image."""
+"""A method and data small enough that a run takes a second: a linear map of each pixel's colours, with noise
+drawn for each image.
+"""
 
 import functools
 
@@ -22,13 +24,17 @@ def config(**train) -> ConfigDict:
   config = config_lib.base()
   config.data.side = 32
   cadence = dict(log_every=5, validate_every=4, figure_every=0, checkpoint_every=4, gradient_norms_every=6)
-  config.train.update(cadence | dict(batch_size=8, steps=12, keep_checkpoints=2, best_metric="val/error") | train)
+  config.train.update(
+    cadence | dict(batch_size=8, steps=12, keep_checkpoints=2, best_metric="val/error") | train
+  )
   return config
 
 
 @functools.cache
 def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width: int = 3) -> Method:
-  """`nan_at`: the update with this zero-based number reports a NaN loss and a NaN state; `nan_gradient_at`: only the state is NaN."""
+  """`nan_at`: the update with this zero-based number reports a NaN loss and a NaN state; `nan_gradient_at`:
+  only the state is NaN.
+  """
   tx = optax.adam(0.05)
 
   def objective(params, images, noise):
@@ -49,13 +55,19 @@ def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width:
 
   def update(state, batch, rng, axis_name):
     loss, grads = loss_and_gradient(state.params, batch, rng, axis_name)
-    broken = lambda at: jnp.where(state.step == (-1 if at is None else at), jnp.nan, 0.0)  # the same program, whatever `at` is
+
+    # The same program, whatever `at` is.
+    def broken(at):
+      return jnp.where(state.step == (-1 if at is None else at), jnp.nan, 0.0)
+
     loss = loss + broken(nan_at)
     grads = jax.tree.map(lambda g: g + broken(nan_at) + broken(nan_gradient_at), grads)
     updates, opt_state = tx.update(grads, state.opt_state["main"])
     size = jnp.float32(batch["image"].shape[0])
     size = size if axis_name is None else jax.lax.psum(size, axis_name)
-    state = TrainState(step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state={"main": opt_state})
+    state = TrainState(
+      step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state={"main": opt_state}
+    )
     return state, {"loss": (loss * size, size), "photometric": (loss * size, size)}
 
   def gradient_norms(state, batch, rng, axis_name):
@@ -63,18 +75,26 @@ def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width:
     return {"gradient_norm/photometric": (optax.global_norm(grads), jnp.ones(()))}
 
   def validate(state, batch, axis_name):
-    predicted = jnp.einsum("bhwc,cd->bhwd", batch["image"], state.params["w"]) + state.params["b"][None, None, None]
+    predicted = (
+      jnp.einsum("bhwc,cd->bhwd", batch["image"], state.params["w"]) + state.params["b"][None, None, None]
+    )
     error = jnp.mean(jnp.square(predicted - batch["image"][..., :1]), axis=(1, 2, 3))
     valid = batch["_mask"].sum()
     # `distance` is lowest after seven steps: a best checkpoint that is not the last.
-    metrics = {"val/error": ((error * batch["_mask"]).sum(), valid), "val/distance": (jnp.abs(state.step - 7.0) * valid, valid)}
+    metrics = {
+      "val/error": ((error * batch["_mask"]).sum(), valid),
+      "val/distance": (jnp.abs(state.step - 7.0) * valid, valid),
+    }
     return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
   return Method(init=init, update=update, validate=validate, gradient_norms=gradient_norms, encode=None)
 
 
 class Stream:
-  """Endless batches that depend on their number only, with a position, as the pipeline's iterator. `drawn` lists the numbers."""
+  """Endless batches that depend on their number only, with a position, as the pipeline's iterator.
+
+  `drawn` lists the numbers.
+  """
 
   def __init__(self, batch_size: int):
     self._size, self._next, self.drawn = batch_size, 0, []
@@ -102,7 +122,9 @@ def data(batch_size: int = 8) -> Data:
   """Validation: 12 images, so the second batch of 8 is half padding."""
   every = images(16, seed=10**6)
   mask = (np.arange(16) < 12).astype(np.float32)
-  batches = [{"image": every[i : i + batch_size], "_mask": mask[i : i + batch_size]} for i in range(0, 16, batch_size)]
+  batches = [
+    {"image": every[i : i + batch_size], "_mask": mask[i : i + batch_size]} for i in range(0, 16, batch_size)
+  ]
   return Data(Stream(batch_size), batches, "toy data")
 
 

@@ -1,4 +1,6 @@
-"""A toy method on clips `[T, S, S, C]`: a linear auto-encoder of each frame; a clip's code is the mean over its frames."""
+"""A toy method on clips `[T, S, S, C]`: a linear auto-encoder of each frame; a clip's code is the mean over
+its frames.
+"""
 
 from functools import partial
 from typing import Any
@@ -72,7 +74,9 @@ def update(
 ) -> tuple[TrainState, dict]:
   terms_of = partial(loss_terms, batch=batch, axis_name=axis_name, nets=nets)
   count = batch["clip"].shape[0]
-  return gradient_step.update(state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config)
+  return gradient_step.update(
+    state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config
+  )
 
 
 def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict) -> dict:
@@ -85,7 +89,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets: dic
   return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
 
 
-def encode(variables: dict, clips: Float[Array, "B T S S C"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
+def encode(
+  variables: dict, clips: Float[Array, "B T S S C"], *, nets: dict
+) -> dict[str, Float[Array, "B D"]]:
   return {"content": frame_codes(variables, clips, nets).mean(axis=1)}
 
 

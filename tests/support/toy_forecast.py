@@ -1,4 +1,6 @@
-"""A toy second stage: a linear map from the code of a frame to that of the next, by a frozen method that encodes clips."""
+"""A toy second stage: a linear map from the code of a frame to that of the next, by a frozen method that
+encodes clips.
+"""
 
 from functools import partial
 from typing import Any
@@ -13,7 +15,12 @@ from ml_collections import ConfigDict
 from pdr_jax.elements import Element, ElementSpec
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.methods.contract import (
-    MODEL_STATE, Description, FirstStage, Method, TrainState, inference_variables,
+  MODEL_STATE,
+  Description,
+  FirstStage,
+  Method,
+  TrainState,
+  inference_variables,
 )  # fmt: skip
 from pdr_jax.methods.shared import gradient_step, optimizer
 
@@ -50,7 +57,7 @@ def codes(first: dict, clips: Float[Array, "B T S S C"], *, encode: Any) -> Floa
 
 
 def init(
-    rng: Array, batch: dict, *, net: nn.Module, size: int, tx: optax.GradientTransformation, config: ConfigDict
+  rng: Array, batch: dict, *, net: nn.Module, size: int, tx: optax.GradientTransformation, config: ConfigDict
 ) -> TrainState:
   return gradient_step.init({"next": net.init(rng, jnp.zeros((1, size)))["params"]}, tx, config)
 
@@ -70,7 +77,9 @@ def update(
     return {"error": masked_mean(errors(params, frames, net), None, axis_name)}, {}
 
   count = len(frames)
-  return gradient_step.update(state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config)
+  return gradient_step.update(
+    state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config
+  )
 
 
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, net: nn.Module, code: Any) -> dict:

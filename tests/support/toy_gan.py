@@ -1,7 +1,7 @@
 """A toy method: a GAN on grey pictures of side 28.
 
-Two networks with an optimiser each, batch statistics in the model state, a moving average of the generator alone, and a
-best metric of which the highest value wins.
+Two networks with an optimiser each, batch statistics in the model state, a moving average of the generator
+alone, and a best metric of which the highest value wins.
 """
 
 from functools import partial
@@ -61,9 +61,13 @@ def networks(config: ConfigDict) -> dict[str, nn.Module]:
 
 
 def init(rng: Array, batch: dict, *, nets: dict, optimisers: dict, config: ConfigDict) -> TrainState:
-  inputs = {"generator": jnp.zeros((1, config.toy_gan.noise)), "discriminator": jnp.zeros((1, *batch["image"].shape[1:]))}
+  inputs = {
+    "generator": jnp.zeros((1, config.toy_gan.noise)),
+    "discriminator": jnp.zeros((1, *batch["image"].shape[1:])),
+  }
   params = {
-      name: nets[name].init(jax.random.fold_in(rng, i), inputs[name])["params"] for i, name in enumerate(NETWORKS)
+    name: nets[name].init(jax.random.fold_in(rng, i), inputs[name])["params"]
+    for i, name in enumerate(NETWORKS)
   }
   width = config.toy_gan.width
   return TrainState(
@@ -99,7 +103,14 @@ def batch_statistics(params: dict, pictures: Array, axis_name: str | None, nets:
 
 
 def update(
-    state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, optimisers: dict, config: ConfigDict
+  state: TrainState,
+  batch: dict,
+  rng: Array,
+  axis_name: str | None,
+  *,
+  nets: dict,
+  optimisers: dict,
+  config: ConfigDict,
 ) -> tuple[TrainState, dict]:
   """One step of the discriminator, then one of the generator against the discriminator as it was."""
   real, count = batch["image"], batch["image"].shape[0]
@@ -118,7 +129,9 @@ def update(
     logits = judge(discriminator, pictures, batch_statistics(discriminator, pictures, axis_name, nets), nets)
     return optax.sigmoid_binary_cross_entropy(logits, jnp.ones(count)).mean()
 
-  (loss_d, statistics), grads_d = jax.value_and_grad(discriminate, has_aux=True)(state.params["discriminator"])
+  (loss_d, statistics), grads_d = jax.value_and_grad(discriminate, has_aux=True)(
+    state.params["discriminator"]
+  )
   loss_g, grads_g = jax.value_and_grad(generate)(state.params["generator"])
   grads = gradient_step.mean_over({"generator": grads_g, "discriminator": grads_d}, axis_name)
   params, opt_state = {}, {}
@@ -136,7 +149,9 @@ def update(
   return new, metrics
 
 
-def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict) -> dict:
+def validate(
+  state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
+) -> dict:
   """`val/realism`: the share of the pictures that the discriminator takes for real ones."""
   variables = inference_variables(state)
   logits = judge(variables["discriminator"], batch["image"], variables[MODEL_STATE]["statistics"], nets)
@@ -152,7 +167,9 @@ def encode(variables: dict, images: Float[Array, "B S S C"], *, nets: dict) -> d
   return {"features": nn.relu((features - statistics["mean"][None]) * scale)}
 
 
-def generate(variables: dict, rng: Array, count: int, *, nets: dict, config: ConfigDict) -> Float[Array, "B S S C"]:
+def generate(
+  variables: dict, rng: Array, count: int, *, nets: dict, config: ConfigDict
+) -> Float[Array, "B S S C"]:
   return draw(variables["generator"], rng, jnp.arange(count), nets, config)
 
 

@@ -3,8 +3,8 @@
   PYTHONPATH=tests python -m support.toy_run WORKDIR [--train='{"steps": 40}'] [--delay=SECONDS_PER_BATCH]
       [--hang_at=BATCH] [--stop_at=BATCH]
 
-Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number of the process. At its BATCH
-the run hangs in C, or the last process sends itself a SIGTERM.
+Several processes: `PDR_JAX_DISTRIBUTED`, as for the real program. `{process}` in WORKDIR becomes the number
+of the process. At its BATCH the run hangs in C, or the last process sends itself a SIGTERM.
 """
 
 import argparse
@@ -34,7 +34,8 @@ from support import toy
 def method() -> Method:
   """The toy method beside what LOOCC does across devices, with an optimiser of its own.
 
-  `v` is trained so that NT-Xent of each image's colours under `w` and under `v` falls; reported are its value and its gradient's norm.
+  `v` is trained so that NT-Xent of each image's colours under `w` and under `v` falls; reported are its value
+  and its gradient's norm.
   """
   plain, tx = toy.method(), optax.sgd(0.1, momentum=0.9)
 
@@ -54,7 +55,9 @@ def method() -> Method:
       value, gradient = jax.lax.pmean((value, gradient), axis_name)
     norm = jnp.sqrt(jnp.square(gradient["w"]).sum() + jnp.square(gradient["v"]).sum())
     rest = {name: value for name, value in state.params.items() if name != "v"}
-    new, metrics = plain.update(state.replace(params=rest, opt_state={"main": state.opt_state["main"]}), batch, rng, axis_name)
+    new, metrics = plain.update(
+      state.replace(params=rest, opt_state={"main": state.opt_state["main"]}), batch, rng, axis_name
+    )
     change, moments = tx.update(gradient["v"], state.opt_state["contrast"])
     params, opt_state = new.params | {"v": state.params["v"] + change}, new.opt_state | {"contrast": moments}
     metrics = metrics | {"contrast": (value, jnp.ones(())), "contrast_gradient": (norm, jnp.ones(()))}
@@ -70,7 +73,8 @@ class Share(toy.Stream):
 
   def __next__(self) -> dict:
     if self._next == self.hang_at:
-      hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # for hours in C: as in XLA, the main thread runs no signal handler
+      # For hours in C: as in XLA, the main thread runs no signal handler.
+      hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
     if self._next == self.stop_at and jax.process_index() == jax.process_count() - 1:
       os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(self.delay)
@@ -94,15 +98,22 @@ def main(argv: list[str]) -> int:
   distributed.start()
   cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
   jax.config.update("jax_compilation_cache_dir", cache)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # or a busy machine compiles at each start
+  # Or a busy machine compiles at each start.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   with distributed.failing_at_once():
     config = toy.config(**a.train)
     stream = Share(config.train.batch_size)
     stream.delay, stream.hang_at, stream.stop_at = a.delay, a.hang_at, a.stop_at
     whole = toy.data(config.train.batch_size)
-    data = loop.Data(stream, [part(batch) for batch in whole.validation], f"toy data, {len(part(whole.validation[0])['image'])} each")
+    data = loop.Data(
+      stream,
+      [part(batch) for batch in whole.validation],
+      f"toy data, {len(part(whole.validation[0])['image'])} each",
+    )
     if jax.process_count() > 1:  # float64, which JAX itself would not keep
-      print(f"sum {distributed.sums({'index': np.array([jax.process_index() + 1e-12, 0.25])})['index'].tolist()}")
+      print(
+        f"sum {distributed.sums({'index': np.array([jax.process_index() + 1e-12, 0.25])})['index'].tolist()}"
+      )
     workdir = os.path.abspath(a.workdir.format(process=jax.process_index()))
     return loop.train(config, workdir, method=method(), data=data).exit_code
 

@@ -1,6 +1,7 @@
 """A run of any toy method in a process of its own:
 
-  PYTHONPATH=tests python -m support.train_toy METHOD WORKDIR [--init_from=DIR] [--train='{"steps": 40}'] [--delay=SECONDS]
+  PYTHONPATH=tests python -m support.train_toy METHOD WORKDIR [--init_from=DIR] [--train='{"steps": 40}']
+  [--delay=SECONDS]
 
 `--delay`: how long each batch takes.
 """
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> int:
   parser.add_argument("--train", type=json.loads, default={})
   parser.add_argument("--delay", type=float, default=0.0)
   flags = parser.parse_args(argv[1:])
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # or a busy machine compiles at each start
+  # Or a busy machine compiles at each start.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
   class Slow(toy_data.Stream):
     def __next__(self):

@@ -5,7 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation.features import Features, absent, check, is_class, select, size, subsets, take
+from pdr_jax.evaluation.features import (
+    Features,
+    absent,
+    check,
+    is_class,
+    select,
+    size,
+    subsets,
+    take,
+    values,
+)
 from pdr_jax.evaluation.probes import ridge
 from pdr_jax.evaluation.records import Figure, Result, Score, widest
 from pdr_jax.evaluation.task import Context, Job, Task
@@ -81,7 +91,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
 def _known(train: Features) -> dict[str, list[str]]:
   """Factors and their numbers that vary in train, in the order of the blocks of the same names."""
   varying = {
-      name: [part for part in parts if np.std(train.labels[part]) > 1e-6]
+      name: [part for part in parts if np.std(values(train, part)) > 1e-6]
       for name, parts in groups(train).items()
   }
   place = {name: i for i, name in enumerate(train.blocks)}

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.data import pipeline
+from pdr_jax.data import pipeline, registry
 from pdr_jax.elements import zeros
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches as batch_lib
@@ -87,7 +87,8 @@ def true_depth(
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
   moving = {name: one for name, one in predictors.items() if name != CONSTANT}
-  for name, value in at_landmarks(run.data.name, batches, moving, representation.input).items():
+  locate = registry.find(run.data.name).landmarks
+  for name, value in at_landmarks(locate, batches, moving, representation.input).items():
     results[name][LANDMARKS] = value
   protocol = {
       "description": "geometry: SIDE, MAD (degrees), relief and depth correlation at the input view",
@@ -176,7 +177,7 @@ def average_depth(batches: Iterable[Mapping[str, np.ndarray]]) -> Float[np.ndarr
   for batch in batches:
     depths, counts = more(batch["depth"], batch["mask"] * batch["_mask"][:, None, None])
     depth, count = depth + np.asarray(depths), count + np.asarray(counts)
-  return np.asarray(geometry.average_depth(depth, count))
+  return np.asarray(geometry.average_depth(jnp.asarray(depth), jnp.asarray(count)))
 
 
 def scores_of(predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov: float) -> dict[str, float]:
@@ -200,22 +201,21 @@ def _examples(batches: Iterable[Mapping[str, np.ndarray]]) -> int:
 
 
 def at_landmarks(
-    world: str,
+    locate: Callable[[Array, Array, int], Array] | None,
     batches: Iterable[Mapping[str, np.ndarray]],
     predictors: Mapping[str, Predict],
     key: str = "image",
 ) -> dict[str, float]:
-  """`metrics.landmarks.correlation` of each predictor over the pictures of a world; empty if it has no
-  landmarks.
-  """
-  from pdr_jax.data.scenes import landmarks as places  # brings in TFDS, slow to import
+  """`metrics.landmarks.correlation` of each predictor over the pictures of a split.
 
-  if world not in places.MODELS:
+  `locate` is that of the data's source; empty if it has no landmarks.
+  """
+  if locate is None:
     return {}
 
   @jax.jit
   def measure(batch: dict) -> tuple[Array, dict[str, Array]]:
-    where = places.locate(world, batch["weights"], batch["view"], batch[key].shape[1])
+    where = jnp.asarray(locate(batch["weights"], batch["view"], batch[key].shape[1]))
     read = {name: landmarks.read(predict(batch)[0], where[..., :2]) for name, predict in predictors.items()}
     return where[..., 2], read
 

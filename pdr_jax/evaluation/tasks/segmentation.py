@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
@@ -171,7 +171,7 @@ def train(
 
 
 def cross_entropy(
-    logits: Float[Array, "B H W classes"], maps: Int[Array | np.ndarray, "B H W"]
+    logits: Float[Array, "B H W classes"], maps: Integer[Array | np.ndarray, "B H W"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Nats summed over the named pixels, and their number."""
   truth, classes = maps.astype(jnp.int32), logits.shape[-1]

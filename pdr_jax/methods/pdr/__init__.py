@@ -1,4 +1,7 @@
-"""PDR and Unsup3D: depth, albedo, light and view from single pictures. `system` has the method, `settings` its keys."""
+"""PDR and Unsup3D: depth, albedo, light and view from single pictures.
+
+`system` has the method, `settings` its keys.
+"""
 
 from pdr_jax.methods.contract import Description
 from pdr_jax.methods.pdr import settings, system

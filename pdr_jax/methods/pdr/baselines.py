@@ -1,4 +1,6 @@
-"""Depths that need no model, scored against the truth: a constant one, and the average true depth of the split."""
+"""Depths that need no model, scored against the truth: a constant one, and the average true depth of the
+split.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -15,7 +17,8 @@ SCORES = ("side", "mad", "relief")
 
 
 def baselines(batches: Iterable[dict], sums: Sums, *, config: ConfigDict) -> dict[str, dict[str, float]]:
-  """SIDE, MAD and relief of both, by the names of the method's own scores; empty for data without true depth."""
+  """SIDE, MAD and relief of both, by the names of the method's own scores; empty for data without true depth.
+  """
   first = next(iter(batches))
   if "depth" not in first or "mask" not in first:
     return {}

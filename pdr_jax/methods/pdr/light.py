@@ -1,7 +1,8 @@
 """The light models of PDR: how a network's bounded outputs become a light, its shading, and its perturbation.
 
-A light is an array. `sh`: `[B,9]` spherical-harmonic coefficients; `sh_rgb`: `[B,9,3]`, one set per colour; `directional`: `[B,5]`,
-ambient, diffuse and the unit direction. All live in the canonical frame (CONVENTIONS.md).
+A light is an array. `sh`: `[B,9]` spherical-harmonic coefficients; `sh_rgb`: `[B,9,3]`, one set per colour;
+`directional`: `[B,5]`, ambient, diffuse and the unit direction. All live in the canonical frame
+(CONVENTIONS.md).
 """
 
 import math
@@ -15,8 +16,8 @@ from pdr_jax.render import camera, lighting, safe_ops
 
 OUTPUTS = {"sh": 9, "sh_rgb": 27, "directional": 4}
 
-# Coefficients per unit of shading: an ambient shading of 1 has L_00 = 2 sqrt(pi); a directional light of strength b has
-# L_1m = pi b Y_1m(l), and pi Y_1m <= pi sqrt(3 / 4 pi).
+# Coefficients per unit of shading: an ambient shading of 1 has L_00 = 2 sqrt(pi); a directional light of
+# strength b has L_1m = pi b Y_1m(l), and pi Y_1m <= pi sqrt(3 / 4 pi).
 AMBIENT_UNIT = 2 * math.sqrt(math.pi)
 BAND1_UNIT = math.pi * math.sqrt(3 / (4 * math.pi))
 BAND2_UNIT = math.pi / 2
@@ -25,9 +26,10 @@ BAND2_UNIT = math.pi / 2
 def from_outputs(outputs: Float[Array, "B L"], config: ConfigDict) -> Float[Array, "B ..."]:
   """Maps the light network's outputs in (-1, 1) to a light.
 
-  `sh`, in units of shading: ambient (l = 0) in (0, 1), so it stays positive; band 1 in (-1/2, 1/2) for x and y, and (0, 1/2) for z: the net
-  light comes from the front, as Unsup3D's does; band 2 coefficients within +-pi/2. Together: what one source of unit strength can give.
-  `directional` (Unsup3D): ambient in (0, 1), diffuse in (`diffuse_min`, 1), direction (lx, ly, 1) normalised, lx and ly in (-1, 1).
+  `sh`, in units of shading: ambient (l = 0) in (0, 1), so it stays positive; band 1 in (-1/2, 1/2) for x and
+  y, and (0, 1/2) for z: the net light comes from the front, as Unsup3D's does; band 2 coefficients within
+  +-pi/2. Together: what one source of unit strength can give. `directional` (Unsup3D): ambient in (0, 1),
+  diffuse in (`diffuse_min`, 1), direction (lx, ly, 1) normalised, lx and ly in (-1, 1).
   """
   if config.scene.light == "directional":
     ambient = (1 + outputs[:, 0:1]) / 2
@@ -49,22 +51,27 @@ def shading(light: Float[Array, "B ..."], normals: Float[Array, "B H W 3"]) -> F
 
 
 def as_sh(light: Float[Array, "B ..."]) -> Float[Array, "B 9 ..."]:
-  """The light as spherical-harmonic coefficients (a directional one is projected, exact up to the order-2 truncation)."""
+  """The light as spherical-harmonic coefficients (a directional one is projected, exact up to the order-2
+  truncation).
+  """
   if light.shape[1:] == (5,):
     return lighting.directional_to_sh(light[:, 0], light[:, 1], light[:, 2:5])
   return light
 
 
-def perturb(light: Float[Array, "B ..."], draw: dict[str, Float[Array, "B ..."]], config: ConfigDict) -> Float[Array, "B ..."]:
+def perturb(
+  light: Float[Array, "B ..."], draw: dict[str, Float[Array, "B ..."]], config: ConfigDict
+) -> Float[Array, "B ..."]:
   """Another light near this one (specification, section 6).
 
   Args:
     light: a light, as `from_outputs` returns it.
-    draw: `ambient`, `diffuse` `[B]` offsets in units of shading, `angle` `[B]` radians, `axis` `[B,3]` unit, `offset` `[B,3]` (`raw`).
+    draw: `ambient`, `diffuse` `[B]` offsets in units of shading, `angle` `[B]` radians, `axis` `[B,3]` unit,
+      `offset` `[B,3]` (`raw`).
 
-  `bounded`: ambient and diffuse are moved and clamped to their ranges, the direction turned by `angle` about `axis`. For spherical
-  harmonics the diffuse strength is the scale of bands 1 and 2, clamped at zero, and those bands are turned. `raw` (released code,
-  directional only): plain offsets.
+  `bounded`: ambient and diffuse are moved and clamped to their ranges, the direction turned by `angle` about
+  `axis`. For spherical harmonics the diffuse strength is the scale of bands 1 and 2, clamped at zero, and
+  those bands are turned. `raw` (released code, directional only): plain offsets.
   """
   if light.shape[1:] == (5,):
     ambient, diffuse, direction = light[:, 0] + draw["ambient"], light[:, 1] + draw["diffuse"], light[:, 2:5]

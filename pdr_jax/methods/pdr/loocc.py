@@ -1,7 +1,8 @@
 """LOOCC, the leave-one-out, cycle contrastive loss (specification, section 6).
 
-For every image one factor is left out: it is perturbed, the scene is rendered again and encoded again, and the features of all
-*other* factors of the image and of its re-render are pulled together, against the other images of the batch.
+For every image one factor is left out: it is perturbed, the scene is rendered again and encoded again, and
+the features of all *other* factors of the image and of its re-render are pulled together, against the other
+images of the batch.
 """
 
 from collections.abc import Callable
@@ -24,8 +25,8 @@ FACTORS = ("depth", "albedo", "light", "view")
 def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, Array]:
   """Random perturbations of the images with these indices in the global batch.
 
-  Each image has its own stream, so the draw does not depend on how the batch is spread over devices. Returns `factor` `[B]` (index
-  into `FACTORS`) and the offsets that `perturb` reads.
+  Each image has its own stream, so the draw does not depend on how the batch is spread over devices. Returns
+  `factor` `[B]` (index into `FACTORS`) and the offsets that `perturb` reads.
   """
   options = config.loocc
   factors = np.array([FACTORS.index(name) for name in options.factors])
@@ -61,7 +62,8 @@ def swap_neighbours(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
 
 
 def perturb(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Scene:
-  """The scene with each image's left-out factor perturbed; depth and albedo are swapped with the neighbour's."""
+  """The scene with each image's left-out factor perturbed; depth and albedo are swapped with the neighbour's.
+  """
   def choose(name, other):
     value = getattr(scene, name)
     return jnp.where(left_out(drawn, name).reshape(-1, *(1,) * (value.ndim - 1)), other, value)
@@ -80,7 +82,9 @@ def perturb(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Scene:
 def perturb_view(
     view: Float[Array, "B 6"], pitch: Float[Array, " B"], yaw: Float[Array, " B"], config: ConfigDict
 ) -> Float[Array, "B 6"]:
-  """The view turned by pitch and yaw (radians), clamped to the range of views unless the perturbation is `raw`."""
+  """The view turned by pitch and yaw (radians), clamped to the range of views unless the perturbation is
+  `raw`.
+  """
   zero = jnp.zeros_like(pitch)
   moved = view + jnp.stack([pitch, yaw, zero, zero, zero, zero], axis=-1)
   if config.loocc.perturbation == "raw":
@@ -92,8 +96,8 @@ def perturb_view(
 def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Float[Array, "B S S 3"]:
   """The perturbed scene's picture, as the encoders see it.
 
-  Background is zero. With `mask="own"` the picture is clipped to [-1, 1]; with `mask="both"` (released code) it is not, and the mask
-  is the product of its own and the mirrored scene's.
+  Background is zero. With `mask="own"` the picture is clipped to [-1, 1]; with `mask="both"` (released code)
+  it is not, and the mask is the product of its own and the mirrored scene's.
   """
   perturbed = perturb(scene, drawn, config)
   rendering = scenes.render(perturbed, config)
@@ -108,11 +112,13 @@ def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Floa
   return rendering.image * (rendering.mask * mask)[..., None]
 
 
-def features(blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], config: ConfigDict) -> Float[Array, "B N"]:
+def features(
+  blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], config: ConfigDict
+) -> Float[Array, "B N"]:
   """One vector an image from its feature blocks, the left-out factor's block zeroed (it gets no gradient).
 
-  `normalized`: every block has unit length, and so has the whole. `raw` (released code): blocks as they are, light's and view's
-  through a tanh.
+  `normalized`: every block has unit length, and so has the whole. `raw` (released code): blocks as they are,
+  light's and view's through a tanh.
   """
   parts = []
   for name in FACTORS:
@@ -127,7 +133,12 @@ def features(blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], co
 
 
 def loss(
-    encode: Callable, scene: Scene, blocks: dict[str, Array], drawn: dict[str, Array], config: ConfigDict, axis_name: str | None
+  encode: Callable,
+  scene: Scene,
+  blocks: dict[str, Array],
+  drawn: dict[str, Array],
+  config: ConfigDict,
+  axis_name: str | None,
 ) -> Float[Array, " 2B"]:
   """The unreduced loss, one value an anchor (the B images, then their B re-renders).
 
@@ -143,5 +154,7 @@ def loss(
     picture = jax.lax.stop_gradient(picture)
   anchors, positives = features(blocks, drawn, config), features(encode(picture), drawn, config)
   if config.loocc.contrast == "supcon":
-    return contrastive.supcon(anchors, positives, temperature=config.loocc.temperature, base_temperature=0.07, axis_name=axis_name)
+    return contrastive.supcon(
+      anchors, positives, temperature=config.loocc.temperature, base_temperature=0.07, axis_name=axis_name
+    )
   return contrastive.nt_xent(anchors, positives, temperature=config.loocc.temperature, axis_name=axis_name)

@@ -1,4 +1,6 @@
-"""The scene of PDR: from the networks' outputs to a canonical scene, and to an image at a view (specification, sections 2 to 4)."""
+"""The scene of PDR: from the networks' outputs to a canonical scene, and to an image at a view
+(specification, sections 2 to 4).
+"""
 
 from typing import NamedTuple
 
@@ -14,7 +16,8 @@ DOME_ASPECT = 3.0
 
 
 class Scene(NamedTuple):
-  """A canonical scene: depth `[B,S,S]`, albedo `[B,S,S,3]` in [-1,1], light (see `light.py`), view `[B,6]`."""
+  """A canonical scene: depth `[B,S,S]`, albedo `[B,S,S,3]` in [-1,1], light (see `light.py`), view `[B,6]`.
+  """
 
   depth: Float[Array, "B S S"]
   albedo: Float[Array, "B S S 3"]
@@ -23,7 +26,9 @@ class Scene(NamedTuple):
 
 
 class Rendering(NamedTuple):
-  """`normals`, `shading` and `canonical` image in the canonical frame; `image`, `mask` (no gradient) and `depth` at the view."""
+  """`normals`, `shading` and `canonical` image in the canonical frame; `image`, `mask` (no gradient) and
+  `depth` at the view.
+  """
 
   normals: Float[Array, "B S S 3"]
   shading: Float[Array, "B S S ..."]
@@ -34,21 +39,25 @@ class Rendering(NamedTuple):
 
 
 def convex_start(side: int, height: float) -> np.ndarray:
-  """The dome added to the raw depth, `[S,S]`: `-height` at the centre, rising with the squared radius to zero at the sides of the picture.
+  """The dome added to the raw depth, `[S,S]`: `-height` at the centre, rising with the squared radius to zero
+  at the sides of the picture.
 
-  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as well (section 11). It is an
-  ellipse, `DOME_ASPECT` times as tall as wide: a face in a crop bends away to its ears, but hardly to forehead and chin. From a round one,
-  networks learn foreheads that stick out and chins that recede.
+  Without it, training may fall into the hollow face: relief and light reversed together explain a picture as
+  well (section 11). It is an ellipse, `DOME_ASPECT` times as tall as wide: a face in a crop bends away to its
+  ears, but hardly to forehead and chin. From a round one, networks learn foreheads that stick out and chins
+  that recede.
   """
   axis = np.linspace(-1, 1, side, dtype=np.float32)
   return -height * np.maximum(0, 1 - (axis[:, None] / DOME_ASPECT) ** 2 - axis[None, :] ** 2)
 
 
 def level(raw: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
-  """Takes away the slope from top to bottom of the middle quarter of the columns (least squares over the rows).
+  """Takes away the slope from top to bottom of the middle quarter of the columns (least squares over the
+  rows).
 
-  A tilted surface under a view of the opposite pitch is the same picture, and nothing but a slow view network says which pitch is the
-  canonical one (from left to right, symmetry says it): without this, some runs keep a face that leans back and light that makes up for it.
+  A tilted surface under a view of the opposite pitch is the same picture, and nothing but a slow view network
+  says which pitch is the canonical one (from left to right, symmetry says it): without this, some runs keep a
+  face that leans back and light that makes up for it.
   """
   side = raw.shape[-1]
   rows = np.linspace(-1, 1, side, dtype=np.float32)
@@ -75,13 +84,24 @@ def clamp_border(depth: Float[Array, "B S S"], config: ConfigDict) -> Float[Arra
 def view_range(config: ConfigDict) -> np.ndarray:
   """The largest absolute value of each of the view's six numbers (radians, model units). `[6]`."""
   scene = config.scene
-  return np.array([np.deg2rad(scene.rotation_range)] * 3 + [scene.translation_xy] * 2 + [scene.translation_z], np.float32)
+  return np.array(
+    [np.deg2rad(scene.rotation_range)] * 3 + [scene.translation_xy] * 2 + [scene.translation_z], np.float32
+  )
 
 
 def mirrored(scene: Scene) -> Scene:
-  """The scene followed by its mirror image: `[2B, ...]`; depth and albedo are flipped left to right, light and view are the same."""
-  doubled = lambda x, flip: jnp.concatenate([x, jnp.flip(x, axis=2) if flip else x], axis=0)
-  return Scene(doubled(scene.depth, True), doubled(scene.albedo, True), doubled(scene.light, False), doubled(scene.view, False))
+  """The scene followed by its mirror image: `[2B, ...]`; depth and albedo are flipped left to right, light
+  and view are the same.
+  """
+  def doubled(x, flip):
+    return jnp.concatenate([x, jnp.flip(x, axis=2) if flip else x], axis=0)
+
+  return Scene(
+    doubled(scene.depth, True),
+    doubled(scene.albedo, True),
+    doubled(scene.light, False),
+    doubled(scene.view, False),
+  )
 
 
 def shade(scene: Scene, config: ConfigDict) -> tuple[Array, Array, Array]:
@@ -92,7 +112,10 @@ def shade(scene: Scene, config: ConfigDict) -> tuple[Array, Array, Array]:
 
 
 def at_view(depth: Array, canonical: Array, view: Array, config: ConfigDict) -> tuple[Array, Array, Array]:
-  """Image, mask and depth at the view of a canonical picture on its depth. The mask, where a surface was seen, carries no gradient."""
+  """Image, mask and depth at the view of a canonical picture on its depth.
+
+  The mask, where a surface was seen, carries no gradient.
+  """
   pinhole = camera.pinhole(depth.shape[-1], config.scene.fov)
   margin = (config.scene.max_depth - config.scene.min_depth) / 2
   near, far = config.scene.min_depth - margin, config.scene.max_depth + margin

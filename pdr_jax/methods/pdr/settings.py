@@ -1,4 +1,6 @@
-"""The configuration of PDR: defaults at the published widths (specification, sections 1 to 6), rules, variants, checks."""
+"""The configuration of PDR: defaults at the published widths (specification, sections 1 to 6), rules,
+variants, checks.
+"""
 
 import os
 from typing import Any
@@ -35,15 +37,17 @@ def defaults() -> dict[str, dict[str, Any]]:
           translation_z=0.0,      # model units
           light="sh",             # sh | sh_rgb (coloured) | directional
           diffuse_min=0.0,        # directional light: lower bound of the diffuse term (cars 0.5)
-          convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it off
-          level=False,            # take the slope from top to bottom out of the raw depth, so that pitch is the
-                                  # view's alone
+          convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it
+                                  # off
+          level=False,            # take the slope from top to bottom out of the raw depth, so that pitch is
+                                  # the view's alone
       ),
       loss=dict(
           confidence=True,        # predict a deviation for each pixel, which weights the reconstruction
           flip=0.5,               # weight of the mirrored scene's terms
           perceptual=1.0,         # weight of the perceptual term
-          perceptual_features="random",  # random (fixed random convolutions) | vgg16 (needs perceptual_weights)
+          perceptual_features="random",  # random (fixed random convolutions) | vgg16 (needs
+                                         # perceptual_weights)
           perceptual_weights="",  # torchvision's VGG16 .pth or a converted .safetensors
           smoothness=0.0,         # weight of the depth's second differences
       ),
@@ -57,10 +61,11 @@ def defaults() -> dict[str, dict[str, Any]]:
           yaw=22.5,               # view: degrees, +-
           perturbation="bounded",  # bounded (clamped to the ranges, direction rotated) | raw (released code:
                                   # offsets, no clamp)
-          mask="own",             # own | both: the re-render's mask, or the product of both halves' masks, unclipped
+          mask="own",             # own | both: the re-render's mask, or the product of both halves' masks,
+                                  # unclipped
           stop_gradient=False,    # True stops the gradient at the re-render
-          features="normalized",  # normalized | raw: per-block L2 normalisation, or bottlenecks as they are (light
-                                  # and view through a tanh)
+          features="normalized",  # normalized | raw: per-block L2 normalisation, or bottlenecks as they are
+                                  # (light and view through a tanh)
           contrast="ntxent",      # ntxent | supcon (base temperature 0.07)
           temperature=0.5,        # of the contrast
       ),
@@ -138,8 +143,8 @@ def _cars(config: ConfigDict) -> None:
   config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
 
 
-# `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without the convex
-# start. `cars`: the published car settings (section 5).
+# `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without
+# the convex start. `cars`: the published car settings (section 5).
 VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity, "cars": _cars}
 
 
@@ -155,12 +160,12 @@ def check(config: ConfigDict, devices: int) -> None:
   scene, loss = config.scene, config.loss
   if scene.min_depth >= scene.max_depth:
     raise UserError(
-        f"config.scene.min_depth = {scene.min_depth}: must be below config.scene.max_depth = {scene.max_depth}"
+      f"config.scene.min_depth = {scene.min_depth}: must be below config.scene.max_depth = {scene.max_depth}"
     )
   if not scene.min_depth <= scene.border_depth <= scene.max_depth:
     raise UserError(
-        f"config.scene.border_depth = {scene.border_depth}: must be from {scene.min_depth} to {scene.max_depth}"
-        " (the depths)"
+      f"config.scene.border_depth = {scene.border_depth}: must be from {scene.min_depth} to {scene.max_depth}"
+      " (the depths)"
     )
   if loss.perceptual > 0 and loss.perceptual_features == "vgg16":
     if not loss.perceptual_weights:
@@ -181,7 +186,7 @@ def _check_loocc(config: ConfigDict, devices: int) -> None:
     )
   if loocc.weight > 0 and {"depth", "albedo"} & set(loocc.factors) and (batch // devices) % 2:
     raise UserError(
-        f"config.train.batch_size = {batch}: swapping depth or albedo needs an even number of images per device"
+      f"config.train.batch_size = {batch}: swapping depth or albedo needs an even number of images per device"
     )
   if loocc.perturbation == "raw" and config.scene.light != "directional":
     raise UserError(

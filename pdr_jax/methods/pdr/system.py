@@ -1,7 +1,7 @@
 """PDR: five networks take an image apart into depth, albedo, light and view, and a renderer puts it together.
 
-Specification, sections 1 to 6.
-With `loocc.weight = 0` this is Unsup3D (Wu, Rupprecht, Vedaldi, CVPR 2020); with it, PDR (Klinghoffer et al. 2022).
+Specification, sections 1 to 6. With `loocc.weight = 0` this is Unsup3D (Wu, Rupprecht, Vedaldi, CVPR 2020);
+with it, PDR (Klinghoffer et al. 2022).
 """
 
 import functools
@@ -66,7 +66,9 @@ def networks(config: ConfigDict) -> dict[str, object]:
   widths, side = config.networks, config.data.side
   dtype = jnp.dtype(widths.dtype)
   maps = partial(MapAutoencoder, width=widths.width_map, zdim=widths.zdim, side=side, dtype=dtype)
-  vectors = partial(VectorEncoder, width=widths.width_vector, side=side, dtype=dtype, tanh_on=widths.vector_tanh)
+  vectors = partial(
+    VectorEncoder, width=widths.width_vector, side=side, dtype=dtype, tanh_on=widths.vector_tanh
+  )
   nets = {
       "depth": maps(channels=1, activation="none"),
       "albedo": maps(channels=3, activation="tanh"),
@@ -74,12 +76,15 @@ def networks(config: ConfigDict) -> dict[str, object]:
       "view": vectors(outputs=6),
   }
   if config.loss.confidence:
-    nets["confidence"] = ConfidenceNet(width=widths.width_map, zdim=widths.zdim_confidence, side=side, dtype=dtype)
+    nets["confidence"] = ConfidenceNet(
+      width=widths.width_map, zdim=widths.zdim_confidence, side=side, dtype=dtype
+    )
   return nets
 
 
 def perceptual_features(config: ConfigDict) -> Callable | None:
-  """The fixed feature map of the perceptual loss, `[B,S,S,3]` to `[B,S/4,S/4,D]`; None when its weight is zero.
+  """The fixed feature map of the perceptual loss, `[B,S,S,3]` to `[B,S/4,S/4,D]`; None when its weight is
+  zero.
 
   Its parameters are read at the first use: a program that computes no loss does not need their file.
   """
@@ -93,15 +98,21 @@ def perceptual_features(config: ConfigDict) -> Callable | None:
   return lambda images: feature_networks.random_features(parameters(), images)
 
 
-def init(rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+def init(
+  rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
   """Fresh parameters; each network draws from its own stream."""
   images = jnp.zeros((1, *batch["image"].shape[-3:]), jnp.float32)
-  params = {name: net.init(jax.random.fold_in(rng, i), images)["params"] for i, (name, net) in enumerate(nets.items())}
+  params = {
+    name: net.init(jax.random.fold_in(rng, i), images)["params"] for i, (name, net) in enumerate(nets.items())
+  }
   return gradient_step.init(params, tx, config)
 
 
 def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
-  """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`, all non-negative."""
+  """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`,
+  all non-negative.
+  """
   return {name: nets[name].apply({"params": params[name]}, images, method="encode") for name in FACTORS}
 
 
@@ -113,13 +124,24 @@ def feature_maps(
   return {name: shared_maps.stages(encoder, variables[name]["encoder"], images) for name in MAPS}
 
 
-def explain(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> tuple[Scene, dict, Array]:
-  """The canonical scene of each image (border not clamped yet) and the feature blocks; the third is the depth before the border clamp."""
-  apply = lambda name: nets[name].apply({"params": params[name]}, images)
+def explain(
+  params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict
+) -> tuple[Scene, dict, Array]:
+  """The canonical scene of each image (border not clamped yet) and the feature blocks; the third is the depth
+  before the border clamp.
+  """
+  def apply(name):
+    return nets[name].apply({"params": params[name]}, images)
+
   (raw, *_), (albedo, *_), (light, *_), (view, *_) = outputs = [apply(name) for name in FACTORS]
   blocks = {name: output[1] for name, output in zip(FACTORS, outputs, strict=True)}
   depth = scenes.bound_depth(raw[..., 0], config)
-  scene = Scene(scenes.clamp_border(depth, config), albedo, light_model.from_outputs(light, config), view * scenes.view_range(config)[None])
+  scene = Scene(
+    scenes.clamp_border(depth, config),
+    albedo,
+    light_model.from_outputs(light, config),
+    view * scenes.view_range(config)[None],
+  )
   return scene, blocks, depth
 
 
@@ -141,9 +163,18 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
 
 
 def reconstruction_terms(
-    params: dict, images: Array, scene: Scene, depth: Array, *, nets: dict, phi: Callable | None, config: ConfigDict
+  params: dict,
+  images: Array,
+  scene: Scene,
+  depth: Array,
+  *,
+  nets: dict,
+  phi: Callable | None,
+  config: ConfigDict,
 ) -> tuple[dict, scenes.Rendering]:
-  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves, [image; mirrored]."""
+  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves, [image;
+  mirrored].
+  """
   count, weights = images.shape[0], term_weights(config)
   rendering = scenes.render(scenes.mirrored(scene), config)
   pixel = feature = None
@@ -151,7 +182,10 @@ def reconstruction_terms(
     pixel, feature = nets["confidence"].apply({"params": params["confidence"]}, images)
   terms = {}
   halves = {"": slice(None, count), "_flip": slice(count, None)}
-  confidence = lambda maps, half: None if maps is None else maps[..., half]
+
+  def confidence(maps, half):
+    return None if maps is None else maps[..., half]
+
   for half, (suffix, rows) in enumerate(halves.items()):
     if f"photometric{suffix}" in weights:
       values = photometric(rendering.image[rows], images, confidence(pixel, half))
@@ -161,7 +195,8 @@ def reconstruction_terms(
     for half, (suffix, rows) in enumerate(halves.items()):
       if f"perceptual{suffix}" in weights:
         mask = rendering.mask[rows]
-        seen = jnp.where(mask[..., None] > 0, rendering.image[rows], images)  # else the mask's edge would show in the features
+        # Else the mask's edge would show in the features.
+        seen = jnp.where(mask[..., None] > 0, rendering.image[rows], images)
         values = perceptual(phi(seen), target, confidence(feature, half))
         terms[f"perceptual{suffix}"] = (values, pool_mask(mask, values.shape[1]))
   if "smoothness" in weights:
@@ -171,9 +206,18 @@ def reconstruction_terms(
 
 
 def loss_terms(
-    params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None, config: ConfigDict
+  params: dict,
+  batch: dict,
+  rng: Array,
+  axis_name: str | None,
+  *,
+  nets: dict,
+  phi: Callable | None,
+  config: ConfigDict,
 ) -> tuple[dict, dict]:
-  """Every term's mean over the global batch (see `losses.reduce`), unweighted, and auxiliary numbers for the log."""
+  """Every term's mean over the global batch (see `losses.reduce`), unweighted, and auxiliary numbers for the
+  log.
+  """
   images = batch["image"]
   scene, blocks, depth = explain(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
@@ -192,10 +236,14 @@ def update(
   """One step (see `gradient_step.update`)."""
   terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
   count = batch["image"].shape[0]
-  return gradient_step.update(state, terms_of, term_weights(config), count=count, axis_name=axis_name, tx=tx, config=config)
+  return gradient_step.update(
+    state, terms_of, term_weights(config), count=count, axis_name=axis_name, tx=tx, config=config
+  )
 
 
-def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
+def gradient_norms(
+  state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict
+) -> dict:
   """The norm of each weighted term's gradient (see `gradient_step.gradient_norms`)."""
   terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
   return gradient_step.gradient_norms(state.params, terms_of, term_weights(config), axis_name)
@@ -205,10 +253,11 @@ def gradient_norms(state: TrainState, batch: dict, rng: Array, axis_name: str | 
 
 
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
-  """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9). Nothing is drawn at random.
+  """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9).
+  Nothing is drawn at random.
 
-  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the unmirrored half; both are means
-  over images.
+  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the
+  unmirrored half; both are means over images.
   """
   params = inference_variables(state)
   images, valid = batch["image"], batch["_mask"]
@@ -225,7 +274,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   }
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
   if "depth" in batch:
-    against_truth = geometry.scores(rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov)
+    against_truth = geometry.scores(
+      rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov
+    )
     metrics |= {f"val/{name}": pair for name, pair in geometry.totals(against_truth, valid).items()}
   return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
@@ -235,29 +286,44 @@ def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B H W"] | None
   return jax.vmap(masked_mean)(values, jnp.ones_like(values) if mask is None else mask)
 
 
-def decompose(params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict) -> dict[str, Array]:
+def decompose(
+  params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict
+) -> dict[str, Array]:
   """Everything PDR says about images.
 
-  Returns `depth` `[B,S,S]`, `albedo` `[B,S,S,3]` in [-1,1], `light` (SH, `[B,9]` or `[B,9,3]`), `view` `[B,6]`, `normal`, `shading`,
-  `canonical` (all in the canonical frame), `reconstruction`, `mask`, `depth_at_view` (at the input view), and `confidence` `[B,S,S]`
-  (the predicted deviation; absent if off).
+  Returns `depth` `[B,S,S]`, `albedo` `[B,S,S,3]` in [-1,1], `light` (SH, `[B,9]` or `[B,9,3]`), `view`
+  `[B,6]`, `normal`, `shading`, `canonical` (all in the canonical frame), `reconstruction`, `mask`,
+  `depth_at_view` (at the input view), and `confidence` `[B,S,S]` (the predicted deviation; absent if off).
   """
   scene, _, _ = explain(params, images, nets=nets, config=config)
   rendering = scenes.render(scene, config)
   parts = {
-      "depth": scene.depth, "albedo": scene.albedo, "light": light_model.as_sh(scene.light), "view": scene.view,
-      "normal": rendering.normals, "shading": rendering.shading, "canonical": rendering.canonical,
-      "reconstruction": rendering.image, "mask": rendering.mask, "depth_at_view": rendering.depth,
+    "depth": scene.depth,
+    "albedo": scene.albedo,
+    "light": light_model.as_sh(scene.light),
+    "view": scene.view,
+    "normal": rendering.normals,
+    "shading": rendering.shading,
+    "canonical": rendering.canonical,
+    "reconstruction": rendering.image,
+    "mask": rendering.mask,
+    "depth_at_view": rendering.depth,
   }
   if config.loss.confidence:
     parts["confidence"] = nets["confidence"].apply({"params": params["confidence"]}, images)[0][..., 0]
   return parts
 
 
-def render(parts: dict[str, Array], light: Array | None = None, view: Array | None = None, *, config: ConfigDict) -> dict[str, Array]:
-  """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`: `image`, `mask`, `depth_at_view`."""
+def render(
+  parts: dict[str, Array], light: Array | None = None, view: Array | None = None, *, config: ConfigDict
+) -> dict[str, Array]:
+  """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`: `image`, `mask`,
+  `depth_at_view`.
+  """
   canonical = parts["canonical"]
   if light is not None:
     _, _, canonical = scenes.shade(Scene(parts["depth"], parts["albedo"], light, parts["view"]), config)
-  image, mask, depth = scenes.at_view(parts["depth"], canonical, parts["view"] if view is None else view, config)
+  image, mask, depth = scenes.at_view(
+    parts["depth"], canonical, parts["view"] if view is None else view, config
+  )
   return {"image": image, "mask": mask, "depth_at_view": depth}

@@ -1,8 +1,9 @@
-"""What the baselines share: PDR's map encoder and decoder at PDR's size of representation, and a picture's likelihood.
+"""What the baselines share: PDR's map encoder and decoder at PDR's size of representation, and a picture's
+likelihood.
 
-One encoder, of the width of PDR's depth and albedo encoders, gives a vector as long as PDR's four blocks together, so that a downstream
-task sees as many numbers whichever method made them. Parameters are a dict of the networks in `nets`: `encoder` reads images, all others
-read that vector.
+One encoder, of the width of PDR's depth and albedo encoders, gives a vector as long as PDR's four blocks
+together, so that a downstream task sees as many numbers whichever method made them. Parameters are a dict of
+the networks in `nets`: `encoder` reads images, all others read that vector.
 """
 
 from typing import Any
@@ -26,15 +27,16 @@ def defaults() -> dict[str, dict[str, Any]]:
   return dict(
       networks=dict(
           width_map=64,           # nf of the encoder and of the decoder
-          width_vector=32,        # with zdim: the sizes of PDR's blocks, of which baseline.zdim=0 takes the sum
+          width_vector=32,        # with zdim: the sizes of PDR's blocks, of which baseline.zdim=0 takes the
+                                  # sum
           zdim=256,
           dtype="float32",        # compute dtype, float32 or bfloat16; parameters are float32
       ),
       baseline=dict(
-          zdim=0,                 # numbers in the representation; 0: those of PDR's blocks together,
-                                  # 2 zdim + 16 width_vector of networks
-          pixel_std=1.0,          # deviation of the decoded pixels' Gaussian, in pixels of [-1, 1]: smaller favours
-                                  # reconstruction
+          zdim=0,                 # numbers in the representation; 0: those of PDR's blocks together, 2 zdim +
+                                  # 16 width_vector of networks
+          pixel_std=1.0,          # deviation of the decoded pixels' Gaussian, in pixels of [-1, 1]: smaller
+                                  # favours reconstruction
       ),
   )
 
@@ -65,7 +67,9 @@ def check(config: ConfigDict, devices: int) -> None:
 
 
 def representation_size(config: ConfigDict) -> int:
-  """Numbers in a baseline's representation: `baseline.zdim`, or, where it is 0, those in PDR's depth, albedo, light and view blocks."""
+  """Numbers in a baseline's representation: `baseline.zdim`, or, where it is 0, those in PDR's depth, albedo,
+  light and view blocks.
+  """
   return config.baseline.zdim or 2 * config.networks.zdim + 2 * 8 * config.networks.width_vector
 
 
@@ -84,7 +88,10 @@ def decoder(config: ConfigDict) -> MapDecoder:
 def init_networks(rng: Array, nets: dict[str, nn.Module], config: ConfigDict) -> dict[str, Any]:
   """Fresh parameters by network; each draws from its own stream."""
   side = config.data.side
-  images, vectors = jnp.zeros((1, side, side, config.data.channels)), jnp.zeros((1, representation_size(config)))
+  images, vectors = (
+    jnp.zeros((1, side, side, config.data.channels)),
+    jnp.zeros((1, representation_size(config))),
+  )
   params = {}
   for i, (name, net) in enumerate(nets.items()):
     example = images if name == "encoder" else vectors
@@ -113,14 +120,18 @@ def decode(params: dict, z: Float[Array, "B D"], nets: dict) -> Float[Array, "B 
 def negative_log_likelihood(
     images: Float[Array, "B S S C"], decoded: Float[Array, "B S S C"], config: ConfigDict
 ) -> Float[Array, " B"]:
-  """Nats of each picture under Gaussian pixels about the decoded ones, of deviation `baseline.pixel_std`; the constant is left out."""
+  """Nats of each picture under Gaussian pixels about the decoded ones, of deviation `baseline.pixel_std`; the
+  constant is left out.
+  """
   return jnp.square((images - decoded) / config.baseline.pixel_std).sum(axis=(1, 2, 3)) / 2
 
 
 def reconstruction_scores(
     images: Float[Array, "B S S C"], decoded: Float[Array, "B S S C"], config: ConfigDict
 ) -> dict[str, Array]:
-  """`val/reconstruction` (nats, as in the loss) and `val/l1` (mean absolute difference, comparable over methods), one value an image."""
+  """`val/reconstruction` (nats, as in the loss) and `val/l1` (mean absolute difference, comparable over
+  methods), one value an image.
+  """
   return {
       "val/reconstruction": negative_log_likelihood(images, decoded, config),
       "val/l1": photometric(decoded, images).mean(axis=(1, 2, 3)),

@@ -1,7 +1,9 @@
-"""One step of gradient descent on a weighted sum of named loss terms: what every method with a single optimiser shares.
+"""One step of gradient descent on a weighted sum of named loss terms: what every method with a single
+optimiser shares.
 
-A method hands over `terms_of`, `params -> (terms, aux)`, and a weight for every term. The terms are scalars whose `pmean` over the devices,
-like that of their gradients, is the value of the global batch (see `losses.reduce.masked_mean`); `aux` carries no gradient.
+A method hands over `terms_of`, `params -> (terms, aux)`, and a weight for every term. The terms are scalars
+whose `pmean` over the devices, like that of their gradients, is the value of the global batch (see
+`losses.reduce.masked_mean`); `aux` carries no gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,8 +33,8 @@ def init(
 
 
 class Recomputed(NamedTuple):
-  """A network of which the backward pass is handed the inputs alone: it computes the activations again (Chen et al. 2016,
-  arXiv 1604.06174, one segment a network)."""
+  """A network of which the backward pass is handed the inputs alone: it computes the activations again (Chen
+  et al. 2016, arXiv 1604.06174, one segment a network)."""
 
   net: nn.Module
 
@@ -40,7 +42,9 @@ class Recomputed(NamedTuple):
     return self.net.init(*inputs)
 
   def apply(self, variables: Any, *inputs: Array, method: str | None = None) -> Any:
-    return jax.checkpoint(lambda variables, *inputs: self.net.apply(variables, *inputs, method=method))(variables, *inputs)
+    return jax.checkpoint(lambda variables, *inputs: self.net.apply(variables, *inputs, method=method))(
+      variables, *inputs
+    )
 
 
 def recomputed(nets: dict[str, nn.Module], config: ConfigDict) -> dict[str, nn.Module | Recomputed]:
@@ -54,8 +58,8 @@ def update(
 ) -> tuple[TrainState, Metrics]:
   """One step of a method whose `aux` is a dict of numbers for the log. `count`: images on this device.
 
-  The new state is the same on every device. Metrics: `loss`, the unweighted terms, the numbers, and the norm of the
-  gradient before clipping.
+  The new state is the same on every device. Metrics: `loss`, the unweighted terms, the numbers, and the norm
+  of the gradient before clipping.
   """
   grads, terms, shown = gradients(state.params, terms_of, weights, axis_name)
   return descend(state, grads, tx=tx, config=config), as_metrics(terms | shown, grads, count, axis_name)
@@ -64,7 +68,9 @@ def update(
 def gradients(
     params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None
 ) -> tuple[Any, dict[str, Array], Any]:
-  """The gradient of the weighted sum over the global batch, this device's terms with the sum as `loss`, and `aux`."""
+  """The gradient of the weighted sum over the global batch, this device's terms with the sum as `loss`, and
+  `aux`.
+  """
 
   def objective(params):
     terms, aux = terms_of(params)
@@ -74,7 +80,9 @@ def gradients(
   return mean_over(grads, axis_name), {"loss": total, **terms}, aux
 
 
-def descend(state: TrainState, grads: Any, *, tx: optax.GradientTransformation, config: ConfigDict) -> TrainState:
+def descend(
+  state: TrainState, grads: Any, *, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
   """The state after the optimiser's step, the parameters' moving average included."""
   updates, opt_state = tx.update(grads, state.opt_state[MAIN], state.params)
   params = optax.apply_updates(state.params, updates)
@@ -85,7 +93,9 @@ def descend(state: TrainState, grads: Any, *, tx: optax.GradientTransformation, 
 
 
 def as_metrics(values: dict[str, Array], grads: Any, count: int, axis_name: str | None) -> Metrics:
-  """Means over this device's `count` images to (sum, count) pairs over all devices, and the averaged gradient's norm."""
+  """Means over this device's `count` images to (sum, count) pairs over all devices, and the averaged
+  gradient's norm.
+  """
   devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
   total = jnp.asarray(count * devices, jnp.float32)
   metrics = {name: (value * total, total) for name, value in mean_over(values, axis_name).items()}
@@ -95,7 +105,10 @@ def as_metrics(values: dict[str, Array], grads: Any, count: int, axis_name: str 
 def gradient_norms(
     params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None
 ) -> Metrics:
-  """The global norm of each weighted term's gradient. One forward pass, and one backward pass for each term."""
+  """The global norm of each weighted term's gradient.
+
+  One forward pass, and one backward pass for each term.
+  """
   _, pull, _ = jax.vjp(terms_of, params, has_aux=True)
 
   def norm(one_hot):

@@ -18,12 +18,19 @@ def image(config: ConfigDict) -> Element:
 
 
 def check_images(config: ConfigDict, *, channels: tuple[int, ...] = (3,)) -> None:
-  """Raises `UserError` unless the data are single pictures of a side and of channels that the method takes."""
+  """Raises `UserError` unless the data are single pictures of a side and of channels that the method takes.
+  """
   data, name = config.data, config.method
   if data.frames:
-    raise UserError(f"config.data.frames = {data.frames}: config.method={name} takes single pictures, which are 0 frames")
+    raise UserError(
+      f"config.data.frames = {data.frames}: config.method={name} takes single pictures, which are 0 frames"
+    )
   if data.channels not in channels:
     words = " or ".join(map(str, channels))
-    raise UserError(f"config.data.channels = {data.channels}: config.method={name} takes pictures of {words} channels")
+    raise UserError(
+      f"config.data.channels = {data.channels}: config.method={name} takes pictures of {words} channels"
+    )
   if data.side not in SIDES:
-    raise UserError(f"config.data.side = {data.side}: must be one of {', '.join(map(str, SIDES))} for config.method={name}")
+    raise UserError(
+      f"config.data.side = {data.side}: must be one of {', '.join(map(str, SIDES))} for config.method={name}"
+    )

@@ -1,4 +1,6 @@
-"""The optimiser: Adam as PyTorch defines it, with L2 added to the gradient, clipping before it, and a schedule."""
+"""The optimiser: Adam as PyTorch defines it, with L2 added to the gradient, clipping before it, and a
+schedule.
+"""
 
 from collections.abc import Mapping
 
@@ -18,7 +20,8 @@ def schedule(config: ConfigDict) -> optax.Schedule:
 def create(
     config: ConfigDict, multiples: Mapping[str, float] | None = None
 ) -> optax.GradientTransformation:
-  """Clip the global norm, add L2 (`weight_decay * parameter`) to the gradient, Adam (specification, section 5).
+  """Clip the global norm, add L2 (`weight_decay * parameter`) to the gradient, Adam (specification, section
+  5).
 
   `multiples` of the learning rate for single networks: by the name of their branch of the parameters.
   """
