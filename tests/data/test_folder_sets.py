@@ -64,6 +64,27 @@ def test_fer2013_from_its_table_and_from_folders(tmp_path):
   assert data.train.size == 2 and everything(data, data.validation)["label/emotion"].tolist() == [2]
 
 
+def test_fer2013_as_other_copies_have_it(tmp_path):
+  random = np.random.default_rng(1)
+  pixels = [" ".join(map(str, random.integers(0, 255, 48 * 48))) for _ in range(6)]
+  lines = ["emotion, Usage, pixels"] + [f"{i},{'Training' if i < 4 else 'PrivateTest'},{p}" for i, p in enumerate(pixels)]
+  (tmp_path / "icml_face_data.csv").write_text("\n".join(lines))
+  data = opened("fer2013", tmp_path)
+  assert sorted(everything(data.tests["test"])["label/emotion"].tolist()) == [4, 5]
+  assert data.train.size + data.validation.size == 4
+  names = ["Training/Angry/1.jpg", "Training/3/2.jpg", "PublicTest/surprised/3.jpg", "PrivateTest/Happy/4.jpg"]
+  for i, name in enumerate(names):
+    picture(str(tmp_path / "folders" / name), i)
+  data = opened("fer2013", tmp_path / "folders")
+  assert sorted(everything(data.train)["label/emotion"].tolist()) == [0, 3]
+  assert everything(data.validation)["label/emotion"].tolist() == [5]
+  assert everything(data.tests["test"])["label/emotion"].tolist() == [3]
+  lines[3] = lines[3].replace(" ", " 300 ", 1)
+  (tmp_path / "icml_face_data.csv").write_text("\n".join(lines))
+  with pytest.raises(UserError, match="example 3: no 48 x 48 pixels from 0 to 255"):
+    opened("fer2013", tmp_path)
+
+
 def test_raf_db_and_its_own_test_split(tmp_path):
   lines = [f"train_{i:05d}.jpg {1 + i % 7}" for i in range(20)] + ["test_0001.jpg 4", "test_0002.jpg 6"]
   os.makedirs(tmp_path / "basic/EmoLabel")

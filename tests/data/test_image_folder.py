@@ -350,6 +350,98 @@ def test_a_split_column_is_taken_at_its_word():
   assert [sorted(part) for part in chosen[:3]] == [[0, 3], [2, 4], [1]]
 
 
+# --- clips ------------------------------------------------------------------------------------------------
+
+
+def test_clips_of_folders_and_of_columns(tmp_path):
+  names = [f"{folder}/{i}.png" for folder in ("ann", "bob", "cy") for i in (1, 2, 10, 11, 3)]
+  pictures = {name: picture(i) for i, name in enumerate(names)}
+  write(str(tmp_path), {name: encoded(pixels) for name, pixels in pictures.items()})
+  data = image_folder.open_image_folder(config(tmp_path, frames=2, val_examples=2))
+  assert (data.train.size, data.validation.size) == (4, 2) and data.elements["clip"].shape == (2, 32, 32, 3)
+  batch = data.validation.load(np.arange(2), data.elements)
+  who = data.classes["label/class"][batch["label/class"][0]]
+  shown = {tuple(next(n for n, p in pictures.items() if (p == frame).all()) for frame in clip) for clip in batch["clip"]}
+  assert shown == {(f"{who}/1.png", f"{who}/2.png"), (f"{who}/3.png", f"{who}/10.png")}  # 11 is left over
+  assert any("6 clips of 2 images" in line for line in data.report)
+  rows = "".join(f"{name},{name[0]},{10 - i % 5},{'' if i == 3 else i % 5}\n" for i, name in enumerate(names))
+  write(str(tmp_path), {"labels.csv": f"file,sequence,frame,score\n{rows}".encode()})
+  data = image_folder.open_image_folder(config(tmp_path, frames=5, val_examples=1))
+  assert data.elements["label/score"].shape == (5,) and data.elements["label/sequence"].shape == ()
+  batch = data.train.load(np.arange(2), data.elements)
+  for clip, scores, gone, sequence in zip(
+      batch["clip"], batch["label/score"], batch["missing/score"], batch["label/sequence"], strict=True):
+    first = "abc".index(data.classes["label/sequence"][sequence]) * 5
+    assert all((frame == picture(first + 4 - t)).all() for t, frame in enumerate(clip))  # the column counts down
+    assert [None if lost else int(s) for s, lost in zip(scores, gone, strict=True)] == [
+        None if first + i == 3 else i for i in (4, 3, 2, 1, 0)]
+
+
+# --- what every start says --------------------------------------------------------------------------------
+
+
+def test_the_block_says_what_was_read_and_what_was_not(tmp_path):
+  files = {f"{i}.png": encoded(picture(i)) for i in range(12)}
+  files |= {"a.heic": b"x", "notes.md": b"x", "sub/readme.txt": b"x", "cut.png": encoded(picture(0))[:200]}
+  rows = "".join(f"{i}.png;{'NA' if i == 3 else 'happy' if i % 2 else 'sad'};{i},5\n" for i in range(11))
+  files["Labels.CSV"] = f"file;mood;x\n{rows}gone.png;sad;1\n".encode("latin-1")
+  settings = config(write(str(tmp_path), files))
+  pipeline._open.cache_clear()
+  text = pipeline.describe(settings).summary()
+  for words in ("13 images in", "1 pictures of a format that is not read (.heic 1); 1 other files (.md 1)",
+                "Labels.CSV (separated by semicolon): 12 rows for 11 images",
+                "1 rows without an image (gone.png); 2 images without a row (11.png, cut.png)",
+                "mood: 2 classes (happy 5, sad 5); missing 1 (NA 1)", "x: numbers from 0.5 to 10.5; decimal comma",
+                "1 tables and texts are not read: sub/readme.txt", "1 files skipped: cut.png: corrupt"):
+    assert words in text, text
+  assert text.count("cut.png: corrupt") == 1
+
+
+def test_a_table_that_lies_beside_the_zip_or_inside_what_it_wraps(tmp_path):
+  files = {f"wrapped/in/{i}.png": encoded(picture(i)) for i in range(6)}
+  table = b"file,n\n" + b"".join(b"%d.png,%d\n" % (i, i) for i in range(6))
+  beside, inside, below = (str(tmp_path / name) for name in ("beside", "inside", "below"))
+  for folder in (beside, inside):
+    os.mkdir(folder)
+  write_zip(f"{beside}/faces.zip", files)
+  write(beside, {"labels.csv": table})
+  write_zip(f"{inside}/faces.zip", files | {"wrapped/labels.csv": table})
+  write(below, files | {"wrapped/in/labels.csv": table})
+  for path in (beside, f"{beside}/faces.zip", f"{inside}/faces.zip", below):
+    found = everything(image_folder.open_image_folder(config(path)))
+    names = image_folder.open_image_folder(config(path)).classes["label/n"]
+    for image, n in zip(found["image"], found["label/n"], strict=True):
+      assert (picture(int(names[n])) == image).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("exif", [b"Exif\0\0not a header", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"", b"\xff" * 20])
+def test_malformed_exif_is_no_reason(kind, exif):
+  options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
+  pixels = smooth_picture(3, 40, 40)
+  data = encoded(pixels, kind, exif=exif, **options)
+  decode.check_header(io.BytesIO(data))
+  assert np.abs(decode.decode_image(data, 40).astype(int) - pixels).mean() <= (5 if kind == "JPEG" else 0)
+
+
+def test_first_frames_and_first_pages():
+  first, second = picture(1), picture(2)
+  for kind in ("GIF", "TIFF", "WEBP", "PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(first).save(buffer, kind, save_all=True, append_images=[Image.fromarray(second)], lossless=True)
+    shown = decode.decode_image(buffer.getvalue(), 32).astype(int)
+    assert np.abs(shown - first).mean() < (30 if kind == "GIF" else 1e-9)  # GIF has 256 colours
+
+
+@pytest.mark.parametrize(("data", "reason"), [
+    (b"Pf\n32 32\n-1.0\n" + np.zeros((32, 32), "<f4").tobytes(), "floats, whose range nobody knows"),
+    (encoded(np.full((32, 32), 0.5, np.float32), "TIFF"), "floats, whose range nobody knows"),
+    (encoded(np.full((32, 32), 70_000, np.int32), "TIFF"), "32-bit integers, whose range nobody knows")])
+def test_values_without_a_range_are_refused(data, reason):
+  with pytest.raises(decode.BadImage, match=reason):
+    decode.decode_image(data, 32)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------------------
 
 

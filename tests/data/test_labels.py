@@ -23,9 +23,7 @@ def values(found, name):
   """The column as Python values: class names or numbers, None where something is missing."""
   entry = found.columns[name]
   assert entry.values.dtype == (np.int32 if entry.classes else np.float64)
-  shown = np.where(entry.missing, 0, entry.values)
-  plain = [entry.classes[value] if entry.classes else float(value) for value in shown]
-  return [None if gone else value for value, gone in zip(plain, entry.missing, strict=True)]
+  return labels.plain(entry)
 
 
 def told(found):

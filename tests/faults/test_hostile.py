@@ -91,7 +91,7 @@ def test_a_damaged_zip_is_read_or_one_line(tmp_path, data):
   except UserError as error:
     assert str(error)
   else:
-    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (
+    assert opened.train.load(np.arange(opened.train.size), ("image",))["image"].shape == (
       opened.train.size,
       32,
       32,
