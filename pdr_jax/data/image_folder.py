@@ -49,7 +49,8 @@ def open_image_folder(config) -> dataset.Dataset:
 def _clips(config, store: Any, found: label_lib.Labels) -> dataset.Dataset:
   """Clips of `data.frames` images, of the sequences that columns or folders name; see `sequences.cut`.
 
-  Clips of one person are on one side, unless the pictures have published parts or `data.split_by` says otherwise.
+  Clips of one person are on one side, unless the pictures have published parts or `data.split_by` says
+  otherwise.
   """
   data, names = config.data, store.names
   columns = {name: label_lib.plain(entry) for name, entry in found.columns.items()}

@@ -188,7 +188,8 @@ def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def plain(entry: Column) -> list[str | float | None]:
-  """The values of a column as they are meant: names of classes or numbers, None where something is missing."""
+  """The values of a column as they are meant: names of classes or numbers, None where something is missing.
+  """
   values = [entry.classes[value] if entry.classes else float(value) for value in entry.values]
   return [None if gone else value for value, gone in zip(values, entry.missing, strict=True)]
 

@@ -192,5 +192,5 @@ def _sorted_out(files: Iterable[str]) -> tuple[list[str], list[str], dict[str, i
 def _is_hidden(name: str) -> bool:
   """Names that start with a dot, and what macOS and Windows put into folders and zips."""
   parts = [part for part in name.split("/") if part not in (".", "..")]
-  added = ("thumbs.db", "desktop.ini")
-  return any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1].lower() in added
+  added = any(part.startswith((".", "__MACOSX")) for part in parts)
+  return added or not parts or parts[-1].lower() in ("thumbs.db", "desktop.ini")

@@ -137,7 +137,8 @@ class Model:
       array = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
     except Exception as error:  # a PyTorch tensor with a gradient or on a GPU, lists of different lengths ...
       reason = str(error).splitlines()[0]
-      raise UserError(f"this model takes a NumPy or JAX array, not {type(inputs).__name__} ({reason})") from error
+      takes = "this model takes a NumPy or JAX array"
+      raise UserError(f"{takes}, not {type(inputs).__name__} ({reason})") from error
     shape = ", ".join(map(str, wanted.shape))
     takes = f"this model takes {wanted.meaning or 'input'}s [B, {shape}]"
     if array.ndim == 0 or array.shape[1:] != wanted.shape:

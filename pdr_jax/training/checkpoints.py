@@ -402,7 +402,9 @@ def _decode(value: Any) -> Any:
 
 
 def _quiet_orbax() -> None:
-  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay, and what others say."""
+  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay, and what others
+  say.
+  """
   logging.getLogger("absl").addFilter(_is_not_orbax)
 
 
