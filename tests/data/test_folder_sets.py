@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
-
 from support.configs import data_config
 
 from pdr_jax.data import decode, pipeline, registry, splits

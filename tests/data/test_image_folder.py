@@ -59,7 +59,7 @@ def everything(data):
 
 
 # --- decoding
-# ---------------------------------------------------------------------------------------------------------------------
+
 
 
 def area_means(pixels, side):
@@ -216,7 +216,7 @@ def test_no_bytes_crash_the_decoder():
 
 
 # --- folders and zips
-# -------------------------------------------------------------------------------------------------------------
+
 
 
 def test_zip_and_folder_are_equal(tmp_path):
@@ -385,7 +385,7 @@ def test_class_per_folder(tmp_path):
 
 
 # --- splits
-# -----------------------------------------------------------------------------------------------------------------------
+
 
 
 @pytest.mark.parametrize(
@@ -438,7 +438,7 @@ def test_a_split_column_is_taken_at_its_word():
   assert [sorted(part) for part in chosen[:3]] == [[0, 3], [2, 4], [1]]
 
 
-# --- clips -----------------------------------------------------------------------------
+# --- clips ---------------------------------------------------------------------
 
 
 def test_clips_of_folders_and_of_columns(tmp_path):
@@ -472,7 +472,7 @@ def test_clips_of_folders_and_of_columns(tmp_path):
     ]
 
 
-# --- what every start says -----------------------------------------------------------------------------
+# --- what every start says ---------------------------------------------------------------------
 
 
 def test_the_block_says_what_was_read_and_what_was_not(tmp_path):
@@ -551,7 +551,7 @@ def test_values_without_a_range_are_refused(data, reason):
 
 
 # --- errors
-# -----------------------------------------------------------------------------------------------------------------------
+
 
 
 def fails(words, path, **data):
