@@ -153,11 +153,9 @@ def test_gradient_by_angle_and_rotation_against_differences():
   def total(matrix):
     return np.sum(rotated(value, matrix) * cotangent)
 
-  def turn(a):
-    return Rotation.from_euler("y", a).as_matrix()
+  turn = lambda a: Rotation.from_euler("y", a).as_matrix()
   slope = (total(turn(angle + step)) - total(turn(angle - step))) / (2 * step)
-  def weighted(v):
-    return jnp.sum(v[0] * jnp.asarray(cotangent, jnp.float32))
+  weighted = lambda v: jnp.sum(v[0] * jnp.asarray(cotangent, jnp.float32))
   (stacked,) = f32(value[None])
   ours = jax.grad(lambda a: weighted(about(stacked, a)))(jnp.float32([angle]))
   np.testing.assert_allclose(ours[0], slope, rtol=1e-4, atol=1e-4)
@@ -237,8 +235,7 @@ def test_a_dense_voxel_hides_what_is_behind_it_and_nothing_before_it():
 @pytest.mark.parametrize("level", [-1e4, -1.0, 0.0, 1e-12, 1.0, 1e4, 1e30])
 def test_projections_and_their_gradients_are_finite(level):
   density, emission = jnp.full((1, 4, 2, 2), level), jnp.ones((1, 4, 2, 2, 1))
-  def both(d, e):
-    return sum(jnp.sum(x) for x in (*volume.emission_absorption(d, e), volume.silhouette(d)))
+  both = lambda d, e: sum(jnp.sum(x) for x in (*volume.emission_absorption(d, e), volume.silhouette(d)))
   value, gradients = jax.value_and_grad(both, argnums=(0, 1))(density, emission)
   assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
   assert (level > 0) == bool(value > 0)
@@ -248,11 +245,9 @@ def test_gradient_of_the_projections_against_differences():
   density, emission = np.random.default_rng(2).gamma(1.0, size=(1, 4, 2, 2)), random((1, 4, 2, 2, 2))
   step = 1e-6
   weights = random((1, 2, 2, 2), 3), random((1, 2, 2), 4)
-  def total(d, e):
-    return sum(np.sum(x * w) for x, w in zip(marched(d, e), weights, strict=True))
-  def ours(d, e):
-    return sum(
-        jnp.sum(x * w) for x, w in zip(volume.emission_absorption(d, e), f32(*weights), strict=True))
+  total = lambda d, e: sum(np.sum(x * w) for x, w in zip(marched(d, e), weights, strict=True))
+  ours = lambda d, e: sum(
+      jnp.sum(x * w) for x, w in zip(volume.emission_absorption(d, e), f32(*weights), strict=True))
   by_density, by_emission = jax.jit(jax.grad(ours, argnums=(0, 1)))(*f32(density, emission))
   for index in np.ndindex(density.shape):
     moved = np.zeros_like(density)
@@ -276,9 +271,8 @@ def test_type_jit_and_vmap():
     return jax.grad(lambda v, a: jnp.sum(volume.rotate_about_axis(v, a) ** 2), argnums=(0, 1))(value, angle)
 
   def both(value, angle):
-    return *gradient(value, angle), volume.rotate(
-      value, camera.rotation_matrix(jnp.outer(angle, jnp.ones(3)))
-    )
+    matrix = camera.rotation_matrix(jnp.outer(angle, jnp.ones(3)))
+    return *gradient(value, angle), volume.rotate(value, matrix)
 
   arguments = f32(value, angle)
   nested = quick(jax.vmap(both))(*[a[:, None] for a in arguments])
