@@ -1,4 +1,4 @@
-"""Folders and zips of frames as data sets of clips: a folder for each sequence, or columns of the label table."""
+"""Folders and zips of frames as data sets of clips: a folder is a sequence, or columns of a table say so."""
 
 from typing import Any
 
@@ -43,7 +43,8 @@ def _choose(data, names: list[str], found: label_lib.Labels, clips: sequences.Cl
   if data.split_by == "seed" and found.parts is None:
     sizes = (data.train_examples, data.val_examples)
     train, validation = sequences.keep_apart(clips.people, data.scene_seed, *sizes)
-    return splits.Chosen(train, validation, [], f"{len(set(clips.people)):,} sequences or people are kept apart")
+    note = f"{len(set(clips.people)):,} sequences or people are kept apart"
+    return splits.Chosen(train, validation, [], note)
   first = clips.frames[:, 0].tolist()
   columns = {
     name: column._replace(values=column.values[first], missing=column.missing[first])

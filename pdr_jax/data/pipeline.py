@@ -232,8 +232,8 @@ def train_iterator(
   data, spec, batch_size = open_dataset(config), published(config, reads), config.train.batch_size
   if data.train.size < batch_size:
     raise UserError(
-      f"train.batch_size={batch_size} is larger than the training split of {data.train.size} images: lower it or "
-      "add images"
+      f"train.batch_size={batch_size} is larger than the training split of {data.train.size} images: lower "
+      "it or add images"
     )
   part = slice(process_index * local, (process_index + 1) * local)
   transform = _TrainBatch(

@@ -51,7 +51,10 @@ def test_a_folder_for_each_sequence(tmp_path, monkeypatch, lazily):
   clips = everything(data)["clip"]
   expected = {(who, k) for who in range(5) for k in (8, 11)}  # 14 is the rest
   found = {
-    (who, k) for clip in clips for who, k in expected if all((clip[t] == pixels(100 * who + k + t)).all() for t in range(3))
+    (who, k)
+    for clip in clips
+    for who, k in expected
+    if all((clip[t] == pixels(100 * who + k + t)).all() for t in range(3))
   }
   assert found == expected and len(clips) == 9 and (data.train.size, data.validation.size) == (6, 3)
   assert any("10 clips of 3 frames" in line for line in pipeline.describe(config).report)
@@ -61,9 +64,16 @@ def test_a_folder_for_each_sequence(tmp_path, monkeypatch, lazily):
 
 
 def zipped(tmp_path, changes=None):
-  """Twelve sequences of four frames in a zip, of four people, with the order of time against that of names."""
+  """Twelve sequences of four frames in a zip, of four people, with the order of time against that of names.
+  """
   rows = [
-    {"file": f"{9 - k}_{s}.png", "sequence": f"s{s}", "frame": k, "person": f"p{s % 4}", "mood": "sad" if s % 2 else "gay"}
+    {
+      "file": f"{9 - k}_{s}.png",
+      "sequence": f"s{s}",
+      "frame": k,
+      "person": f"p{s % 4}",
+      "mood": "sad" if s % 2 else "gay",
+    }
     for s in range(12)
     for k in range(4)
   ]
@@ -96,7 +106,10 @@ def test_columns_of_the_table_and_nobody_in_two_splits(tmp_path):
 
 def test_split_by_a_label_of_clips(tmp_path):
   _, data = opened(zipped(tmp_path), frames=2, split_by="mood")
-  moods = [set(split.load(np.arange(split.size), {"label/mood"})["label/mood"]) for split in (data.train, data.validation)]
+  moods = [
+    set(split.load(np.arange(split.size), {"label/mood"})["label/mood"])
+    for split in (data.train, data.validation)
+  ]
   assert len(moods[0]) == len(moods[1]) == 1 and moods[0] != moods[1]
 
 
@@ -120,5 +133,7 @@ def test_a_wrong_table_is_one_line(tmp_path, changes, words):
 
 
 def test_clips_that_are_too_long_are_one_line(tmp_path):
-  with pytest.raises(UserError, match=r"data.frames=5: none of the 12 sequences of .* the longest, s0, has 4 frames"):
+  with pytest.raises(
+    UserError, match=r"data.frames=5: none of the 12 sequences of .* the longest, s0, has 4 frames"
+  ):
     opened(zipped(tmp_path), frames=5)

@@ -130,7 +130,8 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for k, (scene, labels) in enumerate(draws)
       ]
 
-    # XLA keeps hardly more than one core busy with one batch: as many at a time as there are cores, a few ahead of the writer.
+    # XLA keeps hardly more than one core busy with one batch: as many at a time as there are cores, a few
+    # ahead of the writer.
     workers = min(8, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool, progress:
       starts, waiting = iter(range(0, size, BATCH)), collections.deque()
@@ -348,5 +349,5 @@ class _Progress:
     elif now - self.said >= self.every or self.done == self.total:
       self.said = now
       left = (self.total - self.done) / max(rate, 1e-9)
-      line = f"rendering {self.title}: {self.done:,} of {self.total:,} images, {rate:.0f} images/s, {left:.0f} s left"
-      print(line, file=sys.stderr, flush=True)
+      line = f"rendering {self.title}: {self.done:,} of {self.total:,} images"
+      print(f"{line}, {rate:.0f} images/s, {left:.0f} s left", file=sys.stderr, flush=True)

@@ -20,10 +20,8 @@ from pdr_jax.data.scenes.head_mesh import ShapeModel, incident_faces
 from pdr_jax.data.scenes.people_mesh import inward, sheet
 
 ELEVATION = 35.0                     # degrees
-LENGTH, UNIT = (
-  4.6,
-  0.175 / 4.6,
-)  # a car of this length fills a 10 degree picture at distance 1; model units in a metre of it
+LENGTH = 4.6  # metres: a car of this length fills a 10 degree picture at distance 1
+UNIT = 0.175 / LENGTH  # model units in a metre
 BODY, WHEEL, ARCH = range(3)         # materials; mirrors are BODY
 ROWS = (3, 5, 9, 10, 9, 7, 6, 3, 4)  # of the grid between stations
 COLUMNS = (4, 4, 4, 6, 2, 2, 2, 3)   # between the places of a contour, from the middle down
@@ -150,9 +148,8 @@ def body(d: Design) -> np.ndarray:
   y = np.stack([np.interp(q, knots, row) for row in high])
   s = _stations()[:, None]
   corner = np.clip(x / half, 0, 1) ** 3
-  z = (
-    at + 0.28 * corner * np.clip(2.6 - s, 0, 1) - 0.16 * corner * np.clip(s - 7.4, 0, 1)
-  )  # bumpers are round in plan
+  # Bumpers are round in plan.
+  z = at + 0.28 * corner * np.clip(2.6 - s, 0, 1) - 0.16 * corner * np.clip(s - 7.4, 0, 1)
   points = np.stack([x, y, d.length / 2 - z], -1)
   return np.concatenate([points[:, :0:-1] * [-1, 1, 1], points], axis=1)
 
@@ -231,10 +228,8 @@ def _mirrors(d: Design) -> list:
   )
   points = ball * [0.13, 0.085, 0.075] + centre
   faces = inward(points, sheet(7, 10, False, True))
-  where, coords = (
-    np.broadcast_to(centre, points.shape),
-    np.broadcast_to([2.5, 5.0, 0.0], points.shape),
-  )  # painted as a fender
+  where = np.broadcast_to(centre, points.shape)
+  coords = np.broadcast_to([2.5, 5.0, 0.0], points.shape)  # painted as a fender
   return [
     (points, faces, coords, BODY, where),
     (points * [-1, 1, 1], faces[:, ::-1], coords, BODY, where * [-1, 1, 1]),
@@ -255,7 +250,8 @@ def make_cars() -> ShapeModel:
   and FORMS.
   """
   built = {name: parts(design) for name, design in DESIGNS.items()}
-  # Half way to one length for all, as in sets that normalise sizes: a picture neither cuts vans off nor loses small cars.
+  # Half way to one length for all, as in sets that normalise sizes: a picture neither cuts vans off nor loses
+  # small cars.
   size = {name: (LENGTH / design.length) ** 0.5 for name, design in DESIGNS.items()}
   shapes = {
     name: to_canonical(size[name] * np.concatenate([part[0] for part in built[name]])) for name in TYPES
@@ -268,7 +264,10 @@ def make_cars() -> ShapeModel:
   material = np.concatenate([np.full(len(part[1]), part[3]) for part in first]).astype(np.int32)
   points, centre = (np.concatenate([part[k] for part in first]) for k in (0, 4))
   origin = to_canonical(np.zeros(3))
-  shift = lambda displacement: to_canonical(displacement) - origin
+
+  def shift(displacement):
+    return to_canonical(displacement) - origin
+
   upper = (
     np.maximum(points[:, 1:2] - 0.45, 0)
     * (np.repeat([part[3] for part in first], np.diff(starts)) == BODY)[:, None]
@@ -278,9 +277,8 @@ def make_cars() -> ShapeModel:
     shift(0.035 * centre * [1, 0, 0]),
     shift(0.05 * upper * [0, 1, 0]),
   )
-  base = np.array(
-    [0.0, 0.0, 1.0]
-  )  # types add up: with weights that sum to 1 it does not matter where they start
+  # Types add up: with weights that sum to 1 it does not matter where they start.
+  base = np.array([0.0, 0.0, 1.0])
   modes = np.stack([shapes[name] - base for name in TYPES] + list(forms))
   return ShapeModel(
     np.broadcast_to(base, points.shape).astype(np.float32),

@@ -50,8 +50,8 @@ def read_mesh(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | 
         colours = np.asarray(visual.vertex_colors)[:, :3] / 255.0
   except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
     raise UserError(
-      f"data.path: {file} is no mesh ({str(error).splitlines()[0][:100]}): remove it, or make it an npz of V and F or a "
-      "glb"
+      f"data.path: {file} is no mesh ({str(error).splitlines()[0][:100]}): remove it, or make it an npz "
+      "of V and F or a glb"
     ) from error
   points, faces = np.asarray(points, np.float64), np.asarray(faces, np.int64)
   good = (
@@ -65,7 +65,8 @@ def read_mesh(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | 
     or np.ptp(points[:, 2]) == 0
   ):
     raise UserError(
-      f"data.path: {file} has positions {points.shape} and triangles {faces.shape} that make no mesh: remove it"
+      f"data.path: {file} has positions {points.shape} and triangles {faces.shape} that make no mesh: remove "
+      "it"
     )
   if colours is not None and colours.shape != points.shape:
     raise UserError(f"data.path: {file} has colours {colours.shape} for {len(points)} vertices: remove it")
@@ -106,8 +107,8 @@ def read_folder(path: str) -> dict[str, ShapeModel]:
   files = sorted(file for file in pathlib.Path(path).iterdir() if file.suffix in (".npz", ".glb"))
   if len(files) < LEAST:
     raise UserError(
-      f"data.path={path} holds {len(files)} meshes (npz or glb): at least {LEAST} are needed, as train, validation and "
-      "test share none"
+      f"data.path={path} holds {len(files)} meshes (npz or glb): at least {LEAST} are needed, as train, "
+      "validation and test share none"
     )
   models, palette = {}, list(cars.COLOURS.values())
   for k, file in enumerate(files):

@@ -23,9 +23,16 @@ def paint_car(coords, material, look) -> tuple:
   """
   s, q, _ = coords
   side = jnp.abs(q)
-  number = lambda name: look[name][:, None, None]
-  within = lambda value, low, high: (value > low) & (value < high)
-  colour = lambda name: [look[name][:, c, None, None] + 0.0 * s for c in range(3)]
+
+  def number(name):
+    return look[name][:, None, None]
+
+  def within(value, low, high):
+    return (value > low) & (value < high)
+
+  def colour(name):
+    return [look[name][:, c, None, None] + 0.0 * s for c in range(3)]
+
   body = material == BODY
 
   roof = within(s, 3.6, 5.6) & (side < 2.12)

@@ -13,7 +13,8 @@ import numpy as np
 
 from pdr_jax.data.scenes.paint import HAIRLINE, MOUTH, MOUTH_SINE
 
-UNIT = 0.11  # model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1
+# Model units (canonical frame) for one sculpting unit: the face fills a 10 degree picture at distance 1.
+UNIT = 0.11
 PIVOT = np.array([0.0, -0.20, 0.32])  # the sculpting point that sits at (0, 0, 1) and about which views turn
 COLUMNS, ROWS = 83, 72   # of the grid of directions; odd, so that the middle column is the plane of symmetry
 
@@ -54,54 +55,19 @@ def incident_faces(faces, count, width=None):
 
 
 IDENTITY = (
-  "size",
-  "width",
-  "height",
-  "depth",
-  "jaw_width",
-  "chin_width",
-  "chin_length",
-  "chin_forward",
-  "jaw_drop",
-  "cheekbones",
-  "cheeks_full",
-  "forehead_slope",
-  "forehead_width",
-  "brow_ridge",
-  "brow_height",
-  "eye_spacing",
-  "eye_height",
-  "eye_size",
-  "eye_slant",
-  "eye_deep",
-  "nose_width",
-  "nose_length",
-  "nose_forward",
-  "nose_tip_up",
-  "nose_bridge",
-  "nose_bridge_width",
-  "mouth_width",
-  "mouth_height",
-  "mouth_forward",
-  "lips_full",
-  "ears",
-  "neck_width",
+  "size", "width", "height", "depth", "jaw_width", "chin_width", "chin_length", "chin_forward", "jaw_drop",
+  "cheekbones", "cheeks_full", "forehead_slope", "forehead_width", "brow_ridge", "brow_height",
+  "eye_spacing", "eye_height", "eye_size", "eye_slant", "eye_deep", "nose_width", "nose_length",
+  "nose_forward", "nose_tip_up", "nose_bridge", "nose_bridge_width", "mouth_width", "mouth_height",
+  "mouth_forward", "lips_full", "ears", "neck_width",
 )
 EXPRESSION = (
-  "smile",
-  "frown",
-  "mouth_open",
-  "teeth_show",
-  "pucker",
-  "brow_up",
-  "brow_down",
-  "cheek_puff",
-  "squint",
+  "smile", "frown", "mouth_open", "teeth_show", "pucker", "brow_up", "brow_down", "cheek_puff", "squint",
 )
 HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
 
-# ---------------------------------------------------------------------------------------------------------------- sculpture
+# ------------------------------------------------------------------------------------------ sculpture
 def _ellipsoid(p, centre, radii, tilt=0.0):
   """Signed pseudo-distance to an ellipsoid; tilt (radians) turns it about x. Negative inside."""
   q = p - np.asarray(centre)
@@ -228,7 +194,7 @@ def grid_normals(points):
   return normal / np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
 
 
-# -------------------------------------------------------------------------------------------------------------------- modes
+# ---------------------------------------------------------------------------------------------- modes
 def bump(value, centre, width):
   return np.exp(-0.5 * ((value - centre) / width) ** 2)
 

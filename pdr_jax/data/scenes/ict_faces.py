@@ -71,7 +71,10 @@ def draw(model: head_mesh.ShapeModel, seed: int, split: str, index: int) -> tupl
     )
 
   strongest = max(names, key=strength.get, default=None)
-  strong = lambda name, least: int(strength.get(name, 0.0) > least)
+
+  def strong(name, least):
+    return int(strength.get(name, 0.0) > least)
+
   labels = {
     "identity": index,
     "expression": 1 + names.index(strongest) if strongest and strength[strongest] > 0.25 else 0,

@@ -118,7 +118,7 @@ def _read_obj(file: pathlib.Path, with_faces: bool = False) -> tuple[np.ndarray,
     raise UserError(f"data.path: {file} cannot be read ({error}); fetch it again") from error
 
 
-# ------------------------------------------------------------------------------------------------------------------ shape
+# ---------------------------------------------------------------------------------------------- shape
 def make_face(parts: dict) -> ShapeModel:
   """The shape model: skin seen from the front half, eyeballs, mouth patch; modes identity, expression (both
   as in `parts`), then hair.

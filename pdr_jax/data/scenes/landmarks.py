@@ -27,7 +27,7 @@ _MIDDLE = {
   "lower_lip": (0, -0.65, 0.85),
   "chin": (0, -0.9, 0.8),
 }
-# Sculpting coordinates; a landmark is the nearest vertex of the skin. Left and right are those of the picture.
+# Sculpting coordinates; a landmark is the nearest vertex of the skin. Left and right are the picture's.
 PLACES = (
   _MIDDLE
   | {f"{name}_left": (-x, y, z) for name, (x, y, z) in _SIDES.items()}

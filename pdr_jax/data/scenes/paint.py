@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-MOUTH = -35.66  # degrees: the line between the lips is where sculpting coordinates have this elevation, a row of the head's grid
+# Degrees: the line between the lips is where sculpting coordinates have this elevation, a row of the grid.
+MOUTH = -35.66
 MOUTH_SINE = float(np.sin(np.deg2rad(MOUTH)))
 # Height of the hairline at angles around the head (degrees from the front).
 HAIRLINE = (

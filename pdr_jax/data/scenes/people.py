@@ -2,8 +2,8 @@
 views, clothes, backgrounds.
 
 Splits: `train`, `validation` and `test` share no person; `test_light` and `test_view` show the people of
-  `test` under light or from a viewpoint outside the training range, by `light_outside` and `view_outside`
-  degrees. Closed-set identification has to divide `test` itself.
+`test` under light or from a viewpoint outside the training range, by `light_outside` and `view_outside`
+degrees. Closed-set identification has to divide `test` itself.
 """
 
 import functools
@@ -16,15 +16,13 @@ from pdr_jax.data.scenes import builder, conditions, head_mesh, heads, people_me
 VERSION = "1.0.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
 PEOPLE = {"train": range(120), "validation": range(120, 150), "test": range(150, 210)}
 PEOPLE |= {"test_light": PEOPLE["test"], "test_view": PEOPLE["test"]}
-LIGHT_AXIS, LIGHT_LIMIT = (
-  np.array([0.0, 0.25, 1.0]) / np.hypot(0.25, 1.0),
-  45.0,
-)  # direction the middle light travels in; degrees from it
+LIGHT_AXIS = np.array([0.0, 0.25, 1.0]) / np.hypot(0.25, 1.0)  # direction in which the middle light travels
+LIGHT_LIMIT = 45.0  # degrees from it
 YAW_LIMIT = 30.0    # degrees, the training range
 PITCH, ROLL = 16.0, 6.0  # degrees: as far as heads nod (even), and one deviation of their tilt
 
 EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # numbered as in FER2013
-# Modes of the shape by the action units of each emotion (Ekman & Friesen's prototypes): least and most; and how far the lids open.
+# Modes of the shape by the action units of each emotion (Ekman & Friesen's prototypes): least and most.
 ACTIONS = {
   "angry": {
     "brow_down": (0.8, 1.2),
@@ -50,6 +48,7 @@ ACTIONS = {
   "surprise": {"brow_up": (0.8, 1.3), "mouth_open": (0.5, 0.9)},  # 1 2 5 26
   "neutral": {},
 }
+# How far the lids open.
 LIDS = {
   "angry": 0.85,
   "disgust": 0.7,
@@ -62,22 +61,8 @@ LIDS = {
 HATS = ("beanie", "cap", "brim")
 # As the person is, whether or not a hat or hair hides it.
 ATTRIBUTES = (
-  "smiling",
-  "mouth_open",
-  "glasses",
-  "sunglasses",
-  "hat",
-  "beard",
-  "moustache",
-  "long_hair",
-  "bald",
-  "fringe",
-  "makeup",
-  "freckles",
-  "pale_skin",
-  "dark_hair",
-  "blond_hair",
-  "male",
+  "smiling", "mouth_open", "glasses", "sunglasses", "hat", "beard", "moustache", "long_hair", "bald",
+  "fringe", "makeup", "freckles", "pale_skin", "dark_hair", "blond_hair", "male",
 )
 
 
@@ -181,11 +166,14 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   view = np.array(
     [np.deg2rad(rng.uniform(-PITCH, PITCH)), yaw, tilt, *np.clip(rng.normal(0, 0.003, 2), -0.008, 0.008), 0.0]
   )
-  scene = {"weights": np.array([weights[name] for name in shape_model().names], np.float32),
-           **conditions.draw_light(rng, LIGHT_AXIS, LIGHT_LIMIT, float(outside["light_outside"])),
-           "view": view.astype(np.float32), "background": sample.draw_background(rng), "look": look}
-  hair = look["hair"].mean()
-  labels = sample.look_labels(look, style, man) | {
+  scene = {
+    "weights": np.array([weights[name] for name in shape_model().names], np.float32),
+    **conditions.draw_light(rng, LIGHT_AXIS, LIGHT_LIMIT, float(outside["light_outside"])),
+    "view": view.astype(np.float32),
+    "background": sample.draw_background(rng),
+    "look": look,
+  }
+  labels = sample.look_labels(look, style, man) | _attributes(look) | {
     "identity": person,
     "expression": EXPRESSIONS.index(expression),
     "smiling": int(weights["smile"] > 0.25),
@@ -193,13 +181,20 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
     "glasses": int(glasses),
     "sunglasses": int(glasses * dark_glasses),
     "hat": int(hat),
-    "moustache": int(look["moustache"] > 0.25),
     "makeup": int(chance["makeup"]),
-    "freckles": int(look["freckles"] > 0),
-    "pale_skin": int(look["skin"].mean() > 0.7),
-    "blond_hair": int(hair > 0.4 and look["hair"][0] > look["hair"][2] + 0.15),
   }
   return scene, labels | outside
+
+
+def _attributes(look: dict[str, np.ndarray]) -> dict[str, int]:
+  """The attributes of people alone that an appearance decides."""
+  hair = look["hair"]
+  return {
+    "moustache": int(look["moustache"] > 0.25),
+    "freckles": int(look["freckles"] > 0),
+    "pale_skin": int(look["skin"].mean() > 0.7),
+    "blond_hair": int(hair.mean() > 0.4 and hair[0] > hair[2] + 0.15),
+  }
 
 
 class People(builder.SceneBuilder):

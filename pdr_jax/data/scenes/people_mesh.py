@@ -48,7 +48,7 @@ def expression_modes(p: np.ndarray) -> dict[str, np.ndarray]:
   return modes
 
 
-# ------------------------------------------------------------------------------------------------------------- things to wear
+# ------------------------------------------------------------------------------------- things to wear
 def _tube(
   path: np.ndarray, radii: tuple[float, float], closed: bool, side: np.ndarray, corners: int = 6
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,10 @@ def _rim(power: float, scale: float = 1.0, points: int = 28) -> np.ndarray:
   nearly a rectangle at 5.
   """
   turn = np.linspace(0, 2 * np.pi, points, endpoint=False)
-  bend = lambda v: np.sign(v) * np.abs(v) ** (2 / power)
+
+  def bend(v):
+    return np.sign(v) * np.abs(v) ** (2 / power)
+
   x, y = 0.290 + scale * 0.180 * bend(np.cos(turn)), -0.015 + scale * 0.140 * bend(np.sin(turn))
   return np.stack([x, y, 0.872 - 0.30 * x**2], -1)
 
@@ -177,9 +180,11 @@ def hat() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
   columns = 48
   around = np.linspace(0, 2 * np.pi, columns, endpoint=False)
   right, front = np.sin(around), np.cos(around)
-  place = lambda ring, height: np.stack(
-    [0.735 * ring * right, height + 0.42 + 0.13 * ring * front, -0.03 + 0.925 * ring * front], -1
-  )
+
+  def place(ring, height):
+    return np.stack(
+      [0.735 * ring * right, height + 0.42 + 0.13 * ring * front, -0.03 + 0.925 * ring * front], -1
+    )
   points = np.stack([place(ring, height) for ring, height, _, _ in rings])
   brim, tall = rings[:, 2, None], rings[:, 3, None]
   visor = np.clip((front - 0.25) / 0.75, 0, 1) ** 0.6

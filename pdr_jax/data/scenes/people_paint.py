@@ -52,7 +52,9 @@ def paint_person(coords, material, look) -> tuple:
   part = lay("hair", over("hair"))
   part = lay("clothes", over("clothes"))
 
-  number = lambda name, channel: look[name][:, channel, None, None]
+  def number(name, channel):
+    return look[name][:, channel, None, None]
+
   band = (y < 0.62 + 0.14 * z) & (y > 0.475 + 0.14 * z)  # the hat's lower edge rises to the front
   worn = [(FRAME, [number("frame", c) + 0 * x for c in range(3)]), (LENS, [LENS_COLOUR + 0 * x] * 3),
           (HAT, [jnp.where(band, number("hat_band", c), number("hat", c)) for c in range(3)])]

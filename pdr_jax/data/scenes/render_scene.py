@@ -67,12 +67,10 @@ def render(
   Args:
     model: the shape (arrays may be NumPy).
     scene: weights [B, M]; view [B, 6]; ambient [B]; diffuse [B, 2]; direction [B, 2, 3] (unit, canonical
-      frame, travelling);
-      background [B, 3, 3]; look: {name: [B, ...]}.
+      frame, travelling); background [B, 3, 3]; look: {name: [B, ...]}.
     side: S.
     painter: (three planes of `model.coords` [B, H, W], `model.material` there or None, look) -> (three planes
-      of reflectance, part uint8
-      [B, H, W] or None).
+      of reflectance, part uint8 [B, H, W] or None).
 
   Returns:
     image and albedo: three planes [B, S, S] each, reflectance scale [0, 1]; depth [B, S, S] (0 where nothing
@@ -99,18 +97,17 @@ def render(
   material = None if model.material is None else jnp.asarray(model.material)[jnp.maximum(face, 0)]
   albedo = fused(painter([x, y, z], material, scene["look"])[0])
   shading = shade_planes(scene, normal)
-  ramp = jnp.linspace(-1.0, 1.0, 3 * side)
-  number = lambda row, channel: scene["background"][:, row, channel, None, None]
-  ground = [
-    number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None] for c in range(3)
-  ]
-  ground = [jnp.clip(plane, 0.02, 0.97) for plane in ground]
+  ground = _background_planes(scene["background"], 3 * side)
   albedo = [jnp.where(hit, a, g) for a, g in zip(albedo, ground, strict=True)]
   lit = jnp.where(hit, shading, 1.0)
   image, albedo = fused(([jnp.clip(a * lit, 0.0, 1.0) for a in albedo], albedo))
-  average = lambda a: a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
 
-  centre = lambda a: a[:, 1::3, 1::3]  # truth is that of the pixels' centres
+  def average(a):
+    return a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
+
+  def centre(a):
+    return a[:, 1::3, 1::3]  # truth is that of the pixels' centres
+
   _, part = painter(
     [centre(a) for a in (x, y, z)], None if material is None else centre(material), scene["look"]
   )
@@ -121,6 +118,19 @@ def render(
   image, albedo = tuple(map(average, image)), tuple(map(average, albedo))
   maps = {"image": image, "albedo": albedo, "depth": jnp.where(hit, depth, 0.0), "hit": hit, "normal": normal}
   return maps if part is None else {**maps, "segmentation": jnp.where(hit, part, jnp.uint8(0))}
+
+
+def _background_planes(background: Float[Array, "B 3 3"], side: int) -> list[Float[Array, "B H W"]]:
+  """Reflectances behind the object: a colour, and its change across the width and the height."""
+  ramp = jnp.linspace(-1.0, 1.0, side)
+
+  def number(row: int, channel: int) -> Array:
+    return background[:, row, channel, None, None]
+
+  planes = [
+    number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None] for c in range(3)
+  ]
+  return [jnp.clip(plane, 0.02, 0.97) for plane in planes]
 
 
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:

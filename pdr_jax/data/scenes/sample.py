@@ -41,22 +41,14 @@ IRISES = np.array(
 )
 STYLES = ("bald", "short", "fringe", "long", "long_fringe")
 STYLE_SHARES = np.array([[0.0, 0.15, 0.15, 0.42, 0.28], [0.12, 0.62, 0.16, 0.07, 0.03]])  # of women, of men
-VIEW_LIMIT = np.array(
-  [np.deg2rad(25), np.deg2rad(40), np.deg2rad(12), 0.010, 0.010, 0.01]
-)  # rx, ry, rz, tx, ty, tz
+# rx, ry, rz (radians), tx, ty, tz (model units)
+VIEW_LIMIT = np.array([*np.deg2rad([25, 40, 12]), 0.010, 0.010, 0.01])
 VIEW_SPREAD = np.array([np.deg2rad(13), np.deg2rad(28), np.deg2rad(5), 0.004, 0.004, 0.0])
 SPLITS = ("train", "validation", "test", "test_light", "test_view")  # of every world its own
-# identity: the person's number (each image is another person's); expression: 1 + the strongest one, 0 where all are weak; others 0 or 1
+# identity: the person's number (each image is another person's); expression: 1 + the strongest one, 0 where
+# all are weak; others 0 or 1.
 LABELS = (
-  "identity",
-  "expression",
-  "smiling",
-  "mouth_open",
-  "beard",
-  "long_hair",
-  "bald",
-  "fringe",
-  "male",
+  "identity", "expression", "smiling", "mouth_open", "beard", "long_hair", "bald", "fringe", "male",
   "dark_hair",
 )
 
@@ -135,26 +127,9 @@ def draw_look(rng, makeup: bool | None = None) -> dict[str, np.ndarray]:
     "lips": np.clip(lips, 0.05, 0.9),
     "iris": _palette(rng, IRISES, 0.08),
     "shirt": rng.uniform(0.05, 0.85, 3),
-    # skin
-    "waves": np.concatenate([rng.normal(0, 0.8, (WAVES, 3)), rng.uniform(0, 1, (WAVES, 1))], -1),
-    "phase": rng.uniform(0, 1, 4),
-    "blotch": rng.uniform(0.008, 0.028),
-    "blush": rng.uniform(0.15, 0.7) + 0.3 * makeup,
-    "tired": rng.uniform(0, 0.22),
-    "shadow": rng.uniform(0, 0.12) + 0.25 * makeup,
-    "freckles": rng.uniform(0.4, 0.9) * (rng.random() < 0.25) * (1 - dark),
-    "moles": np.stack(
-      [
-        rng.uniform(-0.5, 0.5, MOLES),
-        rng.uniform(-0.95, 0.5, MOLES),
-        rng.uniform(0.008, 0.015, MOLES),
-        rng.uniform(0.4, 0.9, MOLES) * (rng.random(MOLES) < 0.35),
-      ],
-      -1,
-    ),
-    "beard": bearded * rng.uniform(0.25, 0.95) * (rng.random() < 0.75),
-    "moustache": bearded * rng.uniform(0.3, 0.95),
-    "goatee": bearded * rng.uniform(0, 0.9),
+  }
+  look |= _draw_skin(rng, makeup, dark, bearded)
+  look |= {
     # mouth and eyes
     "lips_full": rng.uniform(0.8, 1.15),
     "teeth": rng.random() < 0.7,
@@ -178,6 +153,31 @@ def draw_look(rng, makeup: bool | None = None) -> dict[str, np.ndarray]:
     "hair_on": style != "bald",
   }
   return {name: np.asarray(value, np.float32) for name, value in look.items()} | {"style": style, "man": man}
+
+
+def _draw_skin(rng, makeup, dark, bearded) -> dict:
+  """What is on the skin: spots, blush, freckles, moles and beard."""
+  return {
+    "waves": np.concatenate([rng.normal(0, 0.8, (WAVES, 3)), rng.uniform(0, 1, (WAVES, 1))], -1),
+    "phase": rng.uniform(0, 1, 4),
+    "blotch": rng.uniform(0.008, 0.028),
+    "blush": rng.uniform(0.15, 0.7) + 0.3 * makeup,
+    "tired": rng.uniform(0, 0.22),
+    "shadow": rng.uniform(0, 0.12) + 0.25 * makeup,
+    "freckles": rng.uniform(0.4, 0.9) * (rng.random() < 0.25) * (1 - dark),
+    "moles": np.stack(
+      [
+        rng.uniform(-0.5, 0.5, MOLES),
+        rng.uniform(-0.95, 0.5, MOLES),
+        rng.uniform(0.008, 0.015, MOLES),
+        rng.uniform(0.4, 0.9, MOLES) * (rng.random(MOLES) < 0.35),
+      ],
+      -1,
+    ),
+    "beard": bearded * rng.uniform(0.25, 0.95) * (rng.random() < 0.75),
+    "moustache": bearded * rng.uniform(0.3, 0.95),
+    "goatee": bearded * rng.uniform(0, 0.9),
+  }
 
 
 def draw_background(rng) -> np.ndarray:

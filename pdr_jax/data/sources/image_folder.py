@@ -1,4 +1,4 @@
-"""Any folder or zip of images, single or as clips, with labels from a table or from one folder for each class."""
+"""Any folder or zip of images, single or as clips, with labels from a table or from folders of classes."""
 
 from pdr_jax.data import clip_folder, image_folder
 from pdr_jax.data.dataset import Dataset, Source
@@ -6,7 +6,8 @@ from pdr_jax.data.dataset import Dataset, Source
 
 def read(config) -> Dataset:
   """See `image_folder.open_image_folder` and `clip_folder.open_clip_folder`."""
-  return clip_folder.open_clip_folder(config) if config.data.frames else image_folder.open_image_folder(config)
+  opened = clip_folder.open_clip_folder if config.data.frames else image_folder.open_image_folder
+  return opened(config)
 
 
 SOURCE = Source(
