@@ -231,8 +231,9 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       config.data.update(train_examples=6, val_examples=3, scene_seed=9)
 
       # interrupted: nothing that looks finished stays, and the next attempt clears up and succeeds
-      draw, heads.draw = heads.draw, lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split,
-      index) try:
+      draw = heads.draw
+      heads.draw = lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split, index)
+      try:
         builder.prepared(heads.Heads, config.data)
         raise SystemExit('the error was swallowed')
       except ZeroDivisionError:
@@ -250,15 +251,18 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       shapes = dict(normal=(32, 32, 3), depth=(32, 32), mask=(32, 32), light=(9,), view=(6,))
       for name, shape in shapes.items():
         assert example[name].shape == shape and example[name].dtype == np.float32, name
-      assert example['image'].shape == example['albedo'].shape == (32, 32, 3) and example['image'].dtype ==
-      np.uint8 assert np.abs(np.linalg.norm(example['normal'], axis=-1) - 1).max() < 1e-5 assert
-      np.all(example['depth'][example['mask'] == 0] == np.float32(1.1)) assert 0.85 < example['depth'].min()
-      and 0.2 < example['mask'].mean() < 1 stored = builder.renderer(heads.shape_model(),
-      32)(builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)])) assert
-      np.array_equal(np.asarray(stored['image'][0]).transpose(1, 2, 0), train[4]['image']) batch =
-      builder.decode({{name: np.stack([e[name] for e in (train[0], train[4])]) for name in ('depth',
-      'normal')}}) assert np.array_equal(batch['depth'][1], example['depth']) and
-      np.array_equal(batch['normal'][1], example['normal'])
+      assert example['image'].shape == example['albedo'].shape == (32, 32, 3)
+      assert example['image'].dtype == np.uint8
+      assert np.abs(np.linalg.norm(example['normal'], axis=-1) - 1).max() < 1e-5
+      assert np.all(example['depth'][example['mask'] == 0] == np.float32(1.1))
+      assert 0.85 < example['depth'].min() and 0.2 < example['mask'].mean() < 1
+      scenes = builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)])
+      pixels = np.asarray(builder.renderer(heads.shape_model(), 32)(scenes)['image'][0])
+      assert np.array_equal(pixels.transpose(1, 2, 0), train[4]['image'])
+      pairs = {{name: np.stack([train[0][name], train[4][name]]) for name in ('depth', 'normal')}}
+      batch = builder.decode(pairs)
+      assert np.array_equal(batch['depth'][1], example['depth'])
+      assert np.array_equal(batch['normal'][1], example['normal'])
 
       before = heads.draw
       heads.draw = None  # a second time it is read, not rendered
