@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from scipy.ndimage import map_coordinates
+from support import render_oracles as oracle
 from unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
 
 from pdr_jax.errors import UserError

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import render_oracles as oracle
+from support import render_oracles as oracle
 
 from pdr_jax.render import depth_mesh, lighting, reproject, unwrap
 from pdr_jax.render.camera import pinhole
