@@ -55,6 +55,7 @@ setup(
             "beartype>=0.20",
             "hypothesis>=6.120",
             "import-linter>=2.5",
+            "pandas>=2.2",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
             "ruff>=0.9",

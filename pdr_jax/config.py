@@ -39,7 +39,9 @@ def common() -> dict[str, Any]:
                                   # empty: centre square
           flip=False,             # random left-right flips of training images (images without truth only)
           split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values
-                                  # are kept apart
+                                  # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
+          label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
+                                  # age:numbers,zip:classes (classes, numbers or identity)
           workers=0,              # Grain worker processes; 0 reads in the training process (threads)
       ),
       optim=dict(

@@ -68,6 +68,9 @@ def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] 
 
 def start(main: Callable[[list[str]], int]) -> None:
   """Runs a command and ends the process: a `UserError` is one line on stderr and exit code 2."""
+  for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):  # a name in another alphabet must not end a run on an ASCII terminal
+      stream.reconfigure(errors="backslashreplace")
   try:
     code = main(sys.argv)
   except UserError as error:

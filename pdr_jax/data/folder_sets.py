@@ -7,7 +7,7 @@ a one-line error that says what has to lie where.
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,10 +101,11 @@ def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...]
   return classes[rows[:, None], columns[None]]
 
 
-def classes_of(values: Sequence[Any], names: Sequence[str] = ()) -> labels.Column:
+def classes_of(values: Iterable[Any], names: Sequence[str] = ()) -> labels.Column:
   """A column of classes without a hole: indices into `names`, or without names any numbers, which are then
   the names.
   """
+  values = list(values)
   if not names:
     names = [str(value) for value in sorted(set(values))]
     values = [names.index(str(value)) for value in values]
@@ -112,9 +113,9 @@ def classes_of(values: Sequence[Any], names: Sequence[str] = ()) -> labels.Colum
   return labels.Column(indices, np.zeros(len(indices), bool), tuple(names), labels.CLASSES)
 
 
-def numbers_of(values: Sequence[float]) -> labels.Column:
+def numbers_of(values: Iterable[Any]) -> labels.Column:
   """A column of numbers without a hole."""
-  numbers = np.asarray(values, np.float64)
+  numbers = np.array(list(values), np.float64)
   return labels.Column(numbers, np.zeros(len(numbers), bool), (), labels.NUMBERS)
 
 

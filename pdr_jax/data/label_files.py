@@ -17,7 +17,7 @@ NAMES = ("labels", "metadata")
 PARTITION = "partition"  # the column of CelebA's list of parts
 # CelebA as published, and as Kaggle has it -> title of the column where the list has no header
 CELEBA = {"list_attr_celeba": "attribute", "identity_celeba": "identity", "list_eval_partition": PARTITION}
-CELEBA_PARTS = ("train", "validation", "test")  # 0, 1, 2
+CELEBA_PARTS = {"0": "train", "1": "validation", "2": "test"}
 _EXAMPLES = 3  # names of rows and pictures in a line
 
 
@@ -37,7 +37,7 @@ class _Joined(NamedTuple):
   notes: list[str]
 
 
-def read(store: stores.Store, kinds: Mapping[str, str]) -> labels.Labels:
+def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labels:
   """The labels of all pictures of a store: of its tables, or else of its folders.
 
   Args:
@@ -76,15 +76,14 @@ def _of_tables(joined: _Joined, kinds: Mapping[str, str]) -> labels.Labels:
 
 def _published_parts(entry: labels.Column) -> tuple[str, ...]:
   """CelebA's list of parts as the part of each picture. Raises UserError."""
-  try:
-    words = [CELEBA_PARTS[int(text)] for text in entry.classes]
-  except (ValueError, IndexError) as error:
-    value = entry.classes[-1]
-    raise UserError(f"list_eval_partition holds {value!r}, and only 0, 1 and 2 are parts") from error
+  other = [text for text in entry.classes if text not in CELEBA_PARTS]
+  if other:
+    raise UserError(f"list_eval_partition holds {other[0]!r}, and only 0, 1 and 2 are parts")
+  words = [CELEBA_PARTS[text] for text in entry.classes]
   return tuple("" if gone else words[value] for value, gone in zip(entry.values, entry.missing, strict=True))
 
 
-def _find(store: stores.Store) -> tuple[list[_File], list[str]]:
+def _find(store: stores.StoreWithTables) -> tuple[list[_File], list[str]]:
   """The tables to read, and a line about those that are not."""
   chosen = [name for name in store.tables if _is_table(name)]
   files = []

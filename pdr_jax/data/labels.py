@@ -187,6 +187,24 @@ def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
   return found
 
 
+def plain(entry: Column) -> list[str | float | None]:
+  """The values of a column as they are meant: names of classes or numbers, None where something is missing.
+  """
+  values = [entry.classes[value] if entry.classes else float(value) for value in entry.values]
+  return [None if gone else value for value, gone in zip(values, entry.missing, strict=True)]
+
+
+def take(labels: Labels, rows: Sequence[int]) -> Labels:
+  """The labels of some of the pictures."""
+  rows = np.asarray(rows, int)
+  columns = {
+      name: entry._replace(values=entry.values[rows], missing=entry.missing[rows])
+      for name, entry in labels.columns.items()
+  }
+  parts = tuple(labels.parts[row] for row in rows) if labels.parts else None
+  return labels._replace(columns=columns, parts=parts)
+
+
 def part_of(word: str) -> str:
   """train, validation or test where a word means one of them, such as PublicTest; else ""."""
   return next((part for part, words in PARTS.items() if word.lower() in words), "")

@@ -324,7 +324,7 @@ class Prefetch(Iterator[Any]):
     to those already read ahead, so a checkpoint neither skips nor repeats a batch.
   """
 
-  def __init__(self, iterator: TrainIterator, transfer: Callable[[Batch], Any], depth: int):
+  def __init__(self, iterator: Any, transfer: Callable[[Batch], Any], depth: int):
     self._iterator, self._transfer, self._depth = iterator, transfer, max(1, depth)
     self._waiting: collections.deque[tuple[Any, dict]] = collections.deque()
     self._state = iterator.get_state()
@@ -357,7 +357,7 @@ class Prefetch(Iterator[Any]):
     self._iterator.close()
 
 
-def prefetch(iterator: TrainIterator, transfer: Callable[[Batch], Any], depth: int = 2) -> Prefetch:
+def prefetch(iterator: Any, transfer: Callable[[Batch], Any], depth: int = 2) -> Prefetch:
   """Iterates with `transfer(batch)` (an asynchronous device_put) applied `depth` batches ahead; see
   `Prefetch`.
   """

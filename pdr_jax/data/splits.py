@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pdr_jax.data.labels import PARTS, Labels, part_of
+from pdr_jax.data.labels import PARTS, Labels, part_of, plain
 from pdr_jax.errors import UserError
 
 # Columns of whole numbers with such names are asked which is which.
@@ -72,9 +72,7 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
   if column not in labels.columns:
     known = ", ".join(labels.columns) or "there are no labels"
     raise UserError(f"data.split_by={column} is no column of the labels; use seed, or one of: {known}")
-  entry = labels.columns[column]
-  values = [entry.classes[value] if entry.classes else f"{value:.17g}" for value in entry.values]
-  words = [None if gone else value for value, gone in zip(values, entry.missing, strict=True)]
+  words = [value if value is None else str(value) for value in plain(labels.columns[column])]
   meaning = _meanings(column, mapping, {word for word in words if word is not None})
   if not meaning:
     return by_value(names, words, column, seed, *counts)

@@ -10,6 +10,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
 from pdr_jax.data import decode
 from pdr_jax.errors import UserError
@@ -75,10 +76,26 @@ class Zip:
     return [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
 
 
-Store = Folder | Zip
+@runtime_checkable
+class Store(Protocol):
+  """Where pictures come from, whatever it is."""
+
+  where: str
+  names: list[str]
+
+  def open(self, name: str) -> io.BufferedIOBase: ...
 
 
-def open_store(path: str) -> Store:
+@runtime_checkable
+class StoreWithTables(Store, Protocol):
+  """A store that may hold tables of labels, or have them beside it."""
+
+  tables: list[str]
+
+  def beside(self) -> list[str]: ...
+
+
+def open_store(path: str) -> Folder | Zip:
   """The pictures of a folder, a zip, or a folder that holds one zip and no picture. Raises UserError."""
   if not path:
     raise UserError("data.path is empty: name a folder or a .zip of images, --config.data.path=...")
@@ -176,5 +193,5 @@ def _sorted_out(files: Iterable[str]) -> tuple[list[str], list[str], dict[str, i
 def _is_hidden(name: str) -> bool:
   """Names that start with a dot, and what macOS and Windows put into folders and zips."""
   parts = [part for part in name.split("/") if part not in (".", "..")]
-  added = ("thumbs.db", "desktop.ini")
-  return any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1].lower() in added
+  added = any(part.startswith((".", "__MACOSX")) for part in parts)
+  return added or not parts or parts[-1].lower() in ("thumbs.db", "desktop.ini")

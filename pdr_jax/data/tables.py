@@ -6,6 +6,7 @@ What is decided by looking (encoding, separator, no header) is said: `Table.note
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from pdr_jax.errors import UserError
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "|", " ": "space"}
 LONGEST_NAME = 120  # bytes of a column's name: files of results are called by it
+_LOOKED_AT = 1000  # rows, spread over the table, by which the separator and the column of names are found
 _UTF16_ZEROS = 0.3  # share of zero bytes at odd or even places that makes UTF-16 of bytes without a mark
 
 _NAME_TITLES = frozenset((
@@ -104,7 +106,7 @@ def decode_text(data: bytes, where: str) -> tuple[str, str]:
     encodings = {"UTF-16": likely} if max(zeros) > _UTF16_ZEROS else {}
   else:
     encodings = {"UTF-8": "utf-8-sig", "Windows-1252": "cp1252", "Latin-1": "latin-1"}
-    if not any(0x80 <= byte < 0xA0 for byte in data):  # these two differ there alone
+    if not re.search(rb"[\x80-\x9f]", data):  # these two differ there alone
       del encodings["Windows-1252"]
   for name, encoding in encodings.items():
     try:
@@ -158,14 +160,14 @@ def _rows(text: str, separator: str) -> list[Row]:
   if not rows:
     raise UserError("it is empty")
   if len(rows) > 2 and len([cell for cell in rows[0][1] if cell]) == 1 and rows[0][1][0].isdigit():
-    return [rows[0], *_even(rows[1:])]
-  return _even(rows)
+    return [rows[0], *_even(rows[1:], separator)]
+  return _even(rows, separator)
 
 
-def _even(rows: list[Row]) -> list[Row]:
+def _even(rows: list[Row], separator: str) -> list[Row]:
   width = len(rows[0][1])
-  if len(rows) > 1 and all(len(cells) == width + 1 and cells[-1] for _, cells in rows[1:]):
-    return rows  # no title above the names
+  if separator in " \t" and len(rows) > 1 and all(len(cells) == width + 1 for _, cells in rows[1:]):
+    return rows  # no title above the names, as R and CelebA write it
   even = []
   for line, cells in rows:
     if len(cells) > width and not any(cells[width:]):
@@ -179,7 +181,7 @@ def _even(rows: list[Row]) -> list[Row]:
 def _matches(rows: Sequence[Row], is_known: Callable[[str], bool]) -> int:
   cells = [cells for _, cells in rows]
   place = _name_column(cells, is_known)
-  return sum(is_known(row[place]) for row in cells if len(row) > place)
+  return sum(is_known(row[place]) for row in cells[:: max(1, len(cells) // _LOOKED_AT)] if len(row) > place)
 
 
 def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool]) -> int:
@@ -189,7 +191,7 @@ def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool])
   first column, or under a title such as image.
   """
   width = len(rows[-1])
-  full = [row for row in rows if len(row) == width]
+  full = [row for row in rows[:: max(1, len(rows) // _LOOKED_AT)] if len(row) == width]
 
   def names(i: int) -> int:
     bare = i == 0 or (len(rows[0]) == width and rows[0][i].lower() in _NAME_TITLES)

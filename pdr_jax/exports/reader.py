@@ -133,7 +133,12 @@ class Model:
   def _checked(self, inputs: Any) -> jax.Array:
     """The inputs as the programs take them. Raises `UserError` for another shape, type or range."""
     wanted = self.element
-    array = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
+    try:
+      array = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
+    except Exception as error:  # a PyTorch tensor with a gradient or on a GPU, lists of different lengths ...
+      reason = str(error).splitlines()[0]
+      takes = "this model takes a NumPy or JAX array"
+      raise UserError(f"{takes}, not {type(inputs).__name__} ({reason})") from error
     shape = ", ".join(map(str, wanted.shape))
     takes = f"this model takes {wanted.meaning or 'input'}s [B, {shape}]"
     if array.ndim == 0 or array.shape[1:] != wanted.shape:

@@ -402,5 +402,12 @@ def _decode(value: Any) -> Any:
 
 
 def _quiet_orbax() -> None:
-  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay."""
-  logging.getLogger("absl").setLevel(logging.ERROR)
+  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay, and what others
+  say.
+  """
+  logging.getLogger("absl").addFilter(_is_not_orbax)
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+  """Is a record of absl's logger an error, or written outside of Orbax? Ours go through the same logger."""
+  return record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname

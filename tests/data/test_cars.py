@@ -16,8 +16,8 @@ SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def render():
-  return builder.renderer(cars.shape_model(), SIDE, cars.EmbeddedCars.painter)
+def render(renderer_of):
+  return renderer_of(cars, cars.EmbeddedCars)
 
 
 @pytest.fixture(scope="module")

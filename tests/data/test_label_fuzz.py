@@ -49,25 +49,25 @@ def table(rng):
   titles = rng.permutation(["who", "age", "x y", "mood", "a;b", "größe"])[: rng.integers(1, 5)]
   frame = pd.DataFrame({"file": names} | {title: column(rng, count) for title in titles})
   write = {
-      "sep": str(rng.choice([",", ";", "\t", "|"])),
-      "index": bool(rng.random() < 0.2),
-      "header": bool(rng.random() < 0.8),
-      "na_rep": str(rng.choice(MARKS)),
-      "quoting": int(rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
-      "lineterminator": str(rng.choice(["\n", "\r\n"])),
-      "encoding": str(rng.choice(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"])),
-      "decimal": ".",
+    "sep": str(rng.choice([",", ";", "\t", "|"])),
+    "index": bool(rng.random() < 0.2),
+    "header": bool(rng.random() < 0.8),
+    "na_rep": str(rng.choice(MARKS)),
+    "quoting": int(rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])),
+    "lineterminator": str(rng.choice(["\n", "\r\n"])),
+    "encoding": str(rng.choice(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1"])),
+    "decimal": ".",
   }
   if write["sep"] != ",":
     write["decimal"] = str(rng.choice([".", ","]))
   buffer = io.BytesIO()
   frame.to_csv(buffer, **write)
   oracle = {
-      "sep": write["sep"],
-      "header": 0 if write["header"] else None,
-      "encoding": write["encoding"],
-      "na_values": ["?"],
-      "index_col": 0 if write["index"] else None,
+    "sep": write["sep"],
+    "header": 0 if write["header"] else None,
+    "encoding": write["encoding"],
+    "na_values": ["?"],
+    "index_col": 0 if write["index"] else None,
   }
   return names, buffer.getvalue(), write, oracle
 

@@ -23,9 +23,7 @@ def values(found, name):
   """The column as Python values: class names or numbers, None where something is missing."""
   entry = found.columns[name]
   assert entry.values.dtype == (np.int32 if entry.classes else np.float64)
-  shown = np.where(entry.missing, 0, entry.values)
-  plain = [entry.classes[value] if entry.classes else float(value) for value in shown]
-  return [None if gone else value for value, gone in zip(plain, entry.missing, strict=True)]
+  return labels.plain(entry)
 
 
 def told(found):
@@ -43,7 +41,7 @@ def refused(match, table, names=ABC, kinds=None, name="labels.csv"):
 
 
 @pytest.mark.parametrize(
-    ("separator", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "|"), (" ", "space")]
+  ("separator", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "|"), (" ", "space")]
 )
 def test_separators_are_found_and_said(separator, word):
   rows = ["file,mood,age", "a.png,sad,3", "b.png,happy,4", "c.png,sad,5"]
@@ -65,9 +63,18 @@ def test_a_comma_in_names_does_not_make_a_separator():
   assert values(found, "who") == ["Smith, J", "Lee, K"]
 
 
-@pytest.mark.parametrize(("encoding", "said"), [
-    ("utf-8", ""), ("utf-8-sig", ""), ("utf-16", "UTF-16"), ("utf-16-le", "UTF-16"), ("utf-16-be", "UTF-16"),
-    ("latin-1", "Latin-1"), ("cp1252", "Windows-1252")])
+@pytest.mark.parametrize(
+  ("encoding", "said"),
+  [
+    ("utf-8", ""),
+    ("utf-8-sig", ""),
+    ("utf-16", "UTF-16"),
+    ("utf-16-le", "UTF-16"),
+    ("utf-16-be", "UTF-16"),
+    ("latin-1", "Latin-1"),
+    ("cp1252", "Windows-1252"),
+  ],
+)
 def test_encodings(encoding, said):
   word = "fröhlich€" if encoding == "cp1252" else "fröhlich"
   found = read(f"file,mood\nä.png,{word}\nb.png,müde\n".encode(encoding), ["ä.png", "b.png"])
@@ -86,7 +93,7 @@ def test_line_ends_blank_lines_and_a_last_separator():
 
 
 @pytest.mark.parametrize(
-    "mark", ["", "NA", "nan", "NaN", "null", "NULL", "?", "None", "<NA>", "N/A", "#N/A", "n/a"]
+  "mark", ["", "NA", "nan", "NaN", "null", "NULL", "?", "None", "<NA>", "N/A", "#N/A", "n/a"]
 )
 def test_missing_is_missing_whatever_the_column(mark):
   found = read(f"file,who,x,mood\na.png,2,1.5,sad\nb.png,{mark},{mark},{mark}\nc.png,0,-1,NAs\n")
@@ -115,8 +122,15 @@ def test_whole_numbers_as_pandas_writes_them_with_a_hole():
 
 def test_class_numbers_have_names_whatever_their_size():
   ids = ["12345678901234567", "12345678901234568", "1234567890"]
-  found = read("file,zip,id,id2\n" + "".join(f"{n},{z},{i},{k}\n" for n, z, i, k in zip(
-      ABC, ("01234", "90210", "01234"), ids, (9007199254740993, 9007199254740992, -3), strict=True)))
+  found = read(
+    "file,zip,id,id2\n"
+    + "".join(
+      f"{n},{z},{i},{k}\n"
+      for n, z, i, k in zip(
+        ABC, ("01234", "90210", "01234"), ids, (9007199254740993, 9007199254740992, -3), strict=True
+      )
+    )
+  )
   assert values(found, "zip") == ["01234", "90210", "01234"]
   assert found.columns["zip"].values.tolist() == [0, 1, 0]
   assert values(found, "id") == ids and found.columns["id"].classes == (ids[2], ids[0], ids[1])
@@ -177,7 +191,9 @@ def test_other_digits_and_words_are_no_numbers():
 # ------------------------------------------------------------------------------------ names of pictures
 
 
-@pytest.mark.parametrize(("rows", "names", "way"), [
+@pytest.mark.parametrize(
+  ("rows", "names", "way"),
+  [
     (["./x\\a.png", "x/b.png"], ["x/a.png", "x/b.png"], ""),
     (["a", "b"], ["a.png", "b.png"], "without suffix"),
     (["a.jpg", "b.jpg"], ["a.png", "b.png"], "without suffix"),
@@ -186,7 +202,8 @@ def test_other_digits_and_words_are_no_numbers():
     (["/home/me/faces/a.png", "C:\\me\\b.png"], ["a.png", "b.png"], "by the path after a folder"),
     (["/me/img/a.png", "/me/img/b.png"], ["unpacked/img/a.png", "unpacked/img/b.png"], "by the path after"),
     (["me/A", "me/B"], ["a.png", "b.png"], "by the path after a folder, in another case without suffix"),
-])
+  ],
+)
 def test_names_that_are_written_otherwise(rows, names, way):
   found = read("file,n\n" + "".join(f"{row},{i}\n" for i, row in enumerate(rows)), names)
   assert values(found, "n") == ["0", "1"] and way in told(found)
@@ -224,8 +241,10 @@ def test_two_rows_for_one_picture():
 
 
 def test_tables_in_several_folders_count_from_their_own():
-  store = LabelStore(["in/train/1.png", "in/test/1.png"], {
-      "in/train/labels.csv": "file,mood\n1.png,sad\n", "in/test/labels.csv": "file,mood\n1.png,happy\n"})
+  store = LabelStore(
+    ["in/train/1.png", "in/test/1.png"],
+    {"in/train/labels.csv": "file,mood\n1.png,sad\n", "in/test/labels.csv": "file,mood\n1.png,happy\n"},
+  )
   found = label_files.read(store, {})
   assert values(found, "mood") == ["sad", "happy"]
   store = LabelStore(["in/1.png", "in/2.png"], {"in/labels.csv": "file,n\n1.png,5\n2.png,6\n"})
@@ -247,13 +266,17 @@ def test_what_is_not_a_table():
 def test_other_tables_are_said():
   store = LabelStore(ABC, {"train.csv": "x", "readme.txt": "x"})
   assert told(label_files.read(store, {})) == (
-      "2 tables and texts are not read: train.csv, readme.txt (a table of labels is called labels.csv)")
+    "2 tables and texts are not read: train.csv, readme.txt (a table of labels is called labels.csv)"
+  )
 
 
 def test_many_attributes_share_a_line():
   header = ",".join(f"is_{i}" for i in range(12))
-  found = read(f"file,{header}\n" + "".join(f"{name}{',-1' * 6}{',1' * 6}\n" for name in ABC[:1])
-               + "".join(f"{name}{',1' * 6}{',-1' * 6}\n" for name in ABC[1:]))
+  found = read(
+    f"file,{header}\n"
+    + "".join(f"{name}{',-1' * 6}{',1' * 6}\n" for name in ABC[:1])
+    + "".join(f"{name}{',1' * 6}{',-1' * 6}\n" for name in ABC[1:])
+  )
   assert "12 columns of the classes -1 and 1: is_0, is_1, is_2, ..." in told(found)
 
 
@@ -274,11 +297,17 @@ def test_celeba_as_published():
   attributes = "6\nSmiling Male \n" + "".join(f"{i:06}.jpg {smile} -1\n" for i, smile in smiles.items())
   identity = "".join(f"{i:06}.jpg {i % 2 + 10177}\n" for i in range(1, 7))
   parts = "".join(f"{i:06}.jpg {part}\n" for i, part in enumerate([0, 0, 0, 1, 2, 2], 1))
-  found = label_files.read(LabelStore(names, {
-      "list_attr_celeba.txt": attributes,
-      "identity_CelebA.txt": identity,
-      "list_eval_partition.txt": parts,
-  }), {})
+  found = label_files.read(
+    LabelStore(
+      names,
+      {
+        "list_attr_celeba.txt": attributes,
+        "identity_CelebA.txt": identity,
+        "list_eval_partition.txt": parts,
+      },
+    ),
+    {},
+  )
   assert values(found, "Smiling") == ["1", "-1"] * 3 and values(found, "Male") == ["-1"] * 6
   assert values(found, "identity") == ["10178", "10177"] * 3 and found.columns["identity"].kind == "identity"
   assert "partition" not in found.columns
@@ -297,12 +326,14 @@ def test_folders_of_parts_and_classes():
   (train, validation, test), note = split(found, names, split_by="seed")
   assert train | validation == set(names[:6]) and len(validation) == 1 and test == set(names[6:])
   assert note == "validation is taken from train" and "train" in told(found)
-  twice = labels.from_folders([
+  twice = labels.from_folders(
+    [
       "seg_train/seg_train/sea/1.png",
       "seg_train/seg_train/wood/1.png",
       "seg_test/seg_test/sea/1.png",
       "seg_pred/seg_pred/1.png",
-  ])
+    ]
+  )
   assert values(twice, "class")[:3] == ["sea", "wood", "sea"]
   assert twice.parts == ("train", "train", "test", "")
   assert "seg_pred is left out" in told(twice)
@@ -312,12 +343,15 @@ def test_folders_of_parts_and_classes():
   assert vehicles.parts is None and values(vehicles, "class") == ["bus", "car", "train"]
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize(
+  "words",
+  [
     ["train", "val", "test"],
     ["Training", "PublicTest", "PrivateTest"],
     ["TRAIN", "dev", "Test"],
     ["train", "validation", "test"],
-])
+  ],
+)
 def test_split_columns_mean_what_they_say(words):
   names = [f"{i}.png" for i in range(9)]
   found = read("file,part\n" + "".join(f"{name},{words[i % 3]}\n" for i, name in enumerate(names)), names)

@@ -13,11 +13,14 @@ NAMES = list(landmarks.PLACES)
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_landmarks_lie_on_the_surface_that_is_seen(world):
-  module, cls = WORLDS[world]
-  scenes = builder.stack([module.draw(3, "train", index)[0] for index in range(COUNT)])
-  maps = jax.device_get(builder.renderer(module.shape_model(), SIDE, cls.painter)(scenes))
-  depth = render_scene.NEAR + maps["depth"] * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+def test_landmarks_lie_on_the_surface_that_is_seen(world, renderer_of):
+  module, _ = WORLDS[world]
+  draws = [module.draw(3, "train", index)[0] for index in range(COUNT)]
+  scenes = builder.stack(draws)
+  render = renderer_of(*WORLDS[world])
+  starts = range(0, COUNT, builder.BATCH)
+  parts = [jax.device_get(render(builder.stack(draws[start : start + builder.BATCH]))["depth"]) for start in starts]
+  depth = render_scene.NEAR + np.concatenate(parts) * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
 
   def seen(view):
     u, v, z = np.moveaxis(np.asarray(registry.find(world).landmarks(scenes["weights"], view, SIDE)), -1, 0)

@@ -16,8 +16,8 @@ INDICES = (0, 4, 1, 7)  # glasses and a hat; a beard; a hat; a hat with a brim a
 
 
 @pytest.fixture(scope="module")
-def render():
-  return builder.renderer(people.shape_model(), SIDE, people.People.painter)
+def render(renderer_of):
+  return renderer_of(people, people.People)
 
 
 @pytest.fixture(scope="module")

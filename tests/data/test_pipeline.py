@@ -8,7 +8,6 @@ import grain
 import numpy as np
 import pytest
 from PIL import Image
-
 from support.configs import data_config
 
 from pdr_jax.data import dataset, pipeline, transforms

@@ -84,9 +84,8 @@ def test_image_is_albedo_times_shading(scene, rendered):
   assert np.concatenate(sh_errors).max() < 3 / 32 + 1e-3  # the bands above order 2, worst where light begins to graze
 
 
-def test_background_is_unlit_and_far(scene, rendered):
-  model = heads.shape_model()
-  stored = jax.device_get(builder.renderer(model, SIDE)(scene))
+def test_background_is_unlit_and_far(scene, rendered, renderer_of):
+  stored = jax.device_get(renderer_of(heads, heads.Heads)(scene))
   k = 0
   outside = stored["depth"][k] == 65535
   assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
@@ -104,8 +103,8 @@ def outside_of_any(hit):
   return np.any([padded[1 + i:1 + i + hit.shape[0], 1 + j:1 + j + hit.shape[1]] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
 
 
-def test_an_image_depends_on_its_seed_split_and_number_only():
-  render = builder.renderer(heads.shape_model(), SIDE)
+def test_an_image_depends_on_its_seed_split_and_number_only(renderer_of):
+  render = renderer_of(heads, heads.Heads)
   draws = lambda indices, seed=5, split="train": builder.stack([heads.draw(seed, split, i)[0] for i in indices])
   first, again = (jax.device_get(render(draws(order))) for order in ((0, 1, 2, 3), (3, 7, 1, 0)))
   for name, array in first.items():

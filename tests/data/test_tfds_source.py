@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
-
 from support.configs import data_config
 
 from pdr_jax.data import dataset, decode, pipeline, tfds_files, tfds_source

@@ -314,11 +314,22 @@ def test_a_method_without_a_capability_says_so(video):
     (np.zeros((0, 32, 32, 3)), "the batch is empty"),
     (np.full((1, 32, 32, 3), 255.0), r"in \[-1, 1\] but got values from 255 to 255: use images / 127.5 - 1"),
     (np.full((1, 32, 32, 3), np.nan), "values that are not finite"),
+    ([np.zeros((32, 32, 3)), np.zeros((8, 8, 3))], "takes a NumPy or JAX array, not list"),
   ],
 )
 def test_images_that_the_model_does_not_take(exported, given, words):
   with pytest.raises(UserError, match=words):
     pdr_jax.load(exported).encode(given)
+
+
+def test_tensors_of_pytorch_are_arrays_or_one_clear_error(exported):
+  torch = pytest.importorskip("torch")
+  model = pdr_jax.load(exported)
+  pictures = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+  blocks = model.encode(torch.from_numpy(pictures))
+  assert all(map(np.array_equal, jax.tree.leaves(blocks), jax.tree.leaves(model.encode(pictures))))
+  with pytest.raises(UserError, match=r"takes a NumPy or JAX array, not Tensor \(Can't call numpy"):
+    model.encode(torch.from_numpy(pictures).requires_grad_())
 
 
 def test_parts_that_cannot_be_rendered(exported):

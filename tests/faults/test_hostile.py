@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
+from support.label_store import LabelStore
 
 import pdr_jax
 from pdr_jax import config
 from pdr_jax.cli import configurations
 from pdr_jax.config_checks import flatten, validate
-from pdr_jax.data import decode, image_folder, labels
+from pdr_jax.data import decode, image_folder, label_files
 from pdr_jax.errors import UserError
 from pdr_jax.exports import reader
 
@@ -90,7 +91,7 @@ def test_a_damaged_zip_is_read_or_one_line(tmp_path, data):
   except UserError as error:
     assert str(error)
   else:
-    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (
+    assert opened.train.load(np.arange(opened.train.size), ("image",))["image"].shape == (
       opened.train.size,
       32,
       32,
@@ -119,13 +120,16 @@ TABLE = b"name,age,mood\na.png,3,glad\nb.png,4.5,sad\nc.png,,glad\n"
 def test_a_damaged_table_of_labels_is_read_or_one_line(data):
   names = ["a.png", "b.png", "c.png"]
   try:
-    found = labels.read_csv(data, "labels.csv", names)
+    found = label_files.read(LabelStore(names, {"labels.csv": data}), {})
   except UserError as error:
-    assert str(error).startswith("labels.csv")
+    assert str(error).startswith("faces/labels.csv") and "\n" not in str(error)
     return
-  for name, values in found.columns.items():
-    assert values.shape == (3,) and values.dtype in (np.int32, np.float32)
-    assert name not in found.classes or values.max() < len(found.classes[name])
+  for entry in found.columns.values():
+    assert entry.values.shape == entry.missing.shape == (3,) and not entry.missing.all()
+    if entry.classes:
+      assert entry.values.dtype == np.int32 and entry.values.max() < len(entry.classes)
+    else:
+      assert entry.values.dtype == np.float64 and np.isfinite(entry.values[~entry.missing]).all()
 
 
 @pytest.fixture(scope="module")

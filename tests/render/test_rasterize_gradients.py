@@ -2,6 +2,8 @@
 transformations.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +82,26 @@ def test_gradients_are_finite_on_hostile_meshes(count, blur):
   extremes[5, 4] = (np.inf, 1, 1)
   fragments, _, gradient = draw(np.concatenate([vertices, extremes]), faces, count, blur)
   assert np.isfinite(gradient).all() and all(np.isfinite(x).all() for x in fragments)
+
+
+@pytest.mark.parametrize("count,blur", [(1, 0.0), (8, 1.5)])
+def test_gradients_are_finite_for_depths_of_any_size(count, blur):
+  """Every choice of three depths far apart, for triangles with pixels on their edges, and for slivers."""
+  sizes = (1e-38, 1e-10, 1.0, 1e20)
+  depths = np.array(list(itertools.product(sizes, repeat=3)), np.float32)
+  outlines = [
+    [(0, 0), (6, 0), (0, 5)],
+    [(0.3, 0.2), (5.5, 1.1), (2.2, 4.6)],
+    [(0, 0), (7, 1e-6), (3.5, 0)],
+    [(-1e8, 2), (1e8, 2), (3, 2.00001)],
+  ]
+  corners = np.repeat(np.array(outlines, np.float32), len(depths), axis=0)
+  vertices = np.concatenate([corners, np.tile(depths, (len(outlines), 1))[..., None]], axis=-1)
+  fragments, _, gradient = draw(vertices, np.array([[0, 1, 2]]), count, blur)
+  bad = ~np.isfinite(gradient).all(axis=(1, 2))
+  assert not bad.any(), vertices[bad][:3]
+  assert all(np.isfinite(x).all() for x in fragments)
+  assert (np.asarray(fragments.face) >= 0).any(axis=(1, 2, 3)).mean() > 0.5  # most are seen
 
 
 @pytest.mark.parametrize("count,blur", [(1, 0.0), (2, 1.25)])

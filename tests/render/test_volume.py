@@ -271,7 +271,8 @@ def test_type_jit_and_vmap():
     return jax.grad(lambda v, a: jnp.sum(volume.rotate_about_axis(v, a) ** 2), argnums=(0, 1))(value, angle)
 
   def both(value, angle):
-    return *gradient(value, angle), volume.rotate(value, camera.rotation_matrix(jnp.outer(angle, jnp.ones(3))))
+    matrix = camera.rotation_matrix(jnp.outer(angle, jnp.ones(3)))
+    return *gradient(value, angle), volume.rotate(value, matrix)
 
   arguments = f32(value, angle)
   nested = quick(jax.vmap(both))(*[a[:, None] for a in arguments])

@@ -27,10 +27,10 @@ with run_lock.hold(sys.argv[1]):
 
 def start(workdir, *words):
   process = subprocess.Popen(
-      [sys.executable, "-c", HOLD, str(workdir), *words],
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
+    [sys.executable, "-c", HOLD, str(workdir), *words],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
   )
   assert process.stdout.readline().strip() == "held"
   return process

@@ -15,4 +15,5 @@ SOURCE = Source(
   path="a folder or .zip of images",
   crops=True,
   split_by_label=True,
+  clips=True,
 )
