@@ -5,7 +5,6 @@ Orientation, grey, alpha, 16 bits, crop, antialiased resize.
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -84,7 +83,7 @@ def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
   return size[::-1] if orientation in _SIDEWAYS else size
 
 
-def _open(file: BinaryIO) -> tuple[Image.Image, tuple[int, int]]:
+def _open(file: io.BufferedIOBase) -> tuple[Image.Image, tuple[int, int]]:
   """The undecoded image and its (width, height) as it is meant to be looked at. Raises BadImage."""
   image = Image.open(file, formats=FORMATS)
   width, height = image.size
@@ -189,7 +188,7 @@ def _decode_file(data: bytes, side: int, crop: tuple[int, ...]) -> np.ndarray:
   return _resized(_to_rgb(upright), _upright(stored, orientation), crop, side)
 
 
-def check_header(file: BinaryIO, crop: tuple[int, ...] = ()) -> None:
+def check_header(file: io.BufferedIOBase, crop: tuple[int, ...] = ()) -> None:
   """Reads no more than the header.
 
   Raises BadImage where the file is no image, too small, too large, or the crop lies outside.

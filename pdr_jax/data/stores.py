@@ -5,11 +5,12 @@ hold labels), `left_out` (how many files were left out, by suffix) and `open(nam
 """
 
 import collections
+import io
 import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterable
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from pdr_jax.data import decode
 from pdr_jax.errors import UserError
@@ -31,7 +32,7 @@ class Folder:
     if unreadable:
       self.left_out["folders that cannot be read"] = unreadable
 
-  def open(self, name: str) -> BinaryIO:
+  def open(self, name: str) -> io.BufferedIOBase:
     """The file of this name, for reading."""
     return open(os.path.join(self._root, name), "rb")
 
@@ -59,7 +60,7 @@ class Zip:
   def __setstate__(self, state):
     self.__dict__.update(state, _lock=threading.Lock())
 
-  def open(self, name: str) -> BinaryIO:
+  def open(self, name: str) -> io.BufferedIOBase:
     """The entry of this name, for reading. Raises BadImage for one that is too large, KeyError for none."""
     with self._lock:
       if self._zip is None:
@@ -82,7 +83,7 @@ class Store(Protocol):
   where: str
   names: list[str]
 
-  def open(self, name: str) -> BinaryIO: ...
+  def open(self, name: str) -> io.BufferedIOBase: ...
 
 
 @runtime_checkable
