@@ -1,4 +1,8 @@
-"""Installs pdr_jax. No compiler, no TensorFlow, no CUDA toolkit needed; lower bounds here, tested versions in requirements.lock."""
+"""Installs pdr_jax. No compiler, no TensorFlow, no CUDA toolkit needed.
+
+Lower bounds stand here, tested versions in requirements.lock. The folder `configs` is the package
+`pdr_jax.configs` of an installation, so that `--config quickstart` works without a checkout.
+"""
 
 import pathlib
 import re
@@ -11,10 +15,13 @@ version = re.search(r'__version__ = "(.+?)"', (root / "pdr_jax/__init__.py").rea
 setup(
     name="pdr_jax",
     version=version,
-    description="Physically disentangled representations in JAX: depth, albedo, light and viewpoint from plain images",
+    description="Disentangled representations of scenes in JAX: depth, albedo, light, viewpoint from images",
     long_description=(root / "README.md").read_text(),
     long_description_content_type="text/markdown",
-    packages=find_packages(include=["pdr_jax", "pdr_jax.*"]),
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=[*find_packages(include=["pdr_jax", "pdr_jax.*"]), "pdr_jax.configs", "pdr_jax.configs.eval"],
+    package_dir={"pdr_jax.configs": "configs"},
     package_data={"pdr_jax": ["pretrained/*", "report/html/*"]},
     python_requires=">=3.11",
     install_requires=[
@@ -44,11 +51,22 @@ setup(
         "trimesh>=4.6",
     ],
     extras_require={
-        "test": ["hypothesis>=6.120", "pytest>=8.3", "pytest-xdist>=3.6", "ruff>=0.9"],
+        "test": [
+            "beartype>=0.20",
+            "hypothesis>=6.120",
+            "import-linter>=2.5",
+            "pandas>=2.2",
+            "pytest>=8.3",
+            "pytest-xdist>=3.6",
+            "ruff>=0.9",
+            "setuptools>=77",
+        ],
         "cuda": ["jax[cuda13]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
-        "gcs": ["gcsfs>=2025.3"],  # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
+        # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
+        "gcs": ["gcsfs>=2025.3"],
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
+        "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard; nothing here imports it
     },
 )

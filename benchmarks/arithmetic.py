@@ -1,7 +1,9 @@
-"""The arithmetic of the networks by hand: products and bytes of every convolution, from its shapes and its definition alone.
+"""The arithmetic of the networks by hand: products and bytes of every convolution, from its shapes and its
+definition alone.
 
-Counted is the operator, not the program: a product is counted wherever the definition has one, also with the zeros of the padding.
-Nearest-neighbour upsampling and a 3x3 convolution count the 16 products per input pixel that suffice, not the 36 of the definition.
+Counted is the operator, not the program: a product is counted wherever the definition has one, also with the
+zeros of the padding. Nearest-neighbour upsampling and a 3x3 convolution count the 16 products per input pixel
+that suffice, not the 36 of the definition.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from pdr_jax.networks import features, layers
 
 
 class Convolution(NamedTuple):
-  """One application of a convolution to a batch: multiply-adds, and elements of its input, its output and its kernel."""
+  """One application of a convolution to a batch: multiply-adds; elements of input, output and kernel."""
 
   products: int
   inputs: int
@@ -26,15 +28,24 @@ class Convolution(NamedTuple):
 
   @classmethod
   def of(cls, kind: str, size: int, inputs: tuple[int, ...], outputs: int) -> "Convolution":
-    """`kind` and `size` as in `pdr_jax.networks.layers.Conv`, the input's shape `[B, H, W, I]` or `[B, I]`, and the output's channels."""
+    """`kind` and `size` as in `pdr_jax.networks.layers.Conv`, the input's shape `[B, H, W, I]` or `[B,
+    I]`, and the output's channels.
+    """
     batch, *spatial, channels = inputs
     pixels = int(np.prod(spatial))
-    places, scale = {  # positions at which the kernel has all its taps, per pixel of the input; pixels of the output per pixel of the input
+    # positions at which the kernel has all its taps, per pixel of the input; pixels of the output per pixel
+    # of the input
+    places, scale = {
         "same": (pixels, 1), "down": (pixels // 4, 1 / 4), "up": (pixels, 4), "upsampled": (pixels, 4),
         "to_point": (1, 1 / pixels), "from_point": (1, size**2)}[kind]
     taps = 16 if kind == "upsampled" else size**2
-    return cls(batch * places * taps * channels * outputs, batch * pixels * channels, round(batch * pixels * scale) * outputs,
-               size**2 * channels * outputs, channels)
+    return cls(
+      batch * places * taps * channels * outputs,
+      batch * pixels * channels,
+      round(batch * pixels * scale) * outputs,
+      size**2 * channels * outputs,
+      channels,
+    )
 
 
 class Work(NamedTuple):
@@ -55,15 +66,18 @@ def convolutions(function: Callable, *args: Any) -> list[Convolution]:
     return run(*inputs, **keywords)
 
   with nn.intercept_methods(intercept):
-    jax.eval_shape(lambda *inputs: function(*inputs), *args)  # a new function: JAX would not trace one again that it has seen
+    # a new function: JAX would not trace one again that it has seen
+    jax.eval_shape(lambda *inputs: function(*inputs), *args)
   return found
 
 
 def training(found: list[Convolution], itemsize: int, *, picture_gradient: bool = False) -> Work:
-  """Forward, the kernels' gradients and the inputs' gradients; a picture's gradient only where something needs it.
+  """Forward, the kernels' gradients and the inputs' gradients; a picture's gradient only where something
+  needs it.
 
-  Each of the three is as many products, and moves the input, the output and the kernel (or their gradients) once: everything between
-  convolutions is taken to be fused into them, nothing to stay in a cache. Kernels are float32, activations `itemsize` bytes.
+  Each of the three is as many products, and moves the input, the output and the kernel (or their gradients)
+  once: everything between convolutions is taken to be fused into them, nothing to stay in a cache. Kernels
+  are float32, activations `itemsize` bytes.
   """
   passes = [2 if conv.channels == 3 and not picture_gradient else 3 for conv in found]
   return Work(sum(2.0 * n * conv.products for n, conv in zip(passes, found, strict=True)),
@@ -73,7 +87,10 @@ def training(found: list[Convolution], itemsize: int, *, picture_gradient: bool 
 def fixed(found: list[Convolution], itemsize: int, *, backward: bool) -> Work:
   """Forward, and where asked the gradient of the input, of convolutions whose kernels are not trained."""
   passes = 2 if backward else 1
-  return Work(sum(2.0 * passes * conv.products for conv in found), sum(float(passes) * _moved(conv, itemsize) for conv in found))
+  return Work(
+    sum(2.0 * passes * conv.products for conv in found),
+    sum(float(passes) * _moved(conv, itemsize) for conv in found),
+  )
 
 
 def perceptual(config: ConfigDict, batch: int) -> list[Convolution]:

@@ -1,8 +1,10 @@
-"""Forward and backward of the five networks of PDR, next to PyTorch in the same run: `python -m benchmarks.convolutions`.
+"""Forward and backward of the five networks of PDR, next to PyTorch in the same run: `python -m
+benchmarks.convolutions`.
 
-Prints milliseconds per image and the ratio ours / PyTorch (below 1: ours is faster), the median of alternating repetitions. PyTorch
-runs eagerly on the CPU, so only a CPU run compares like with like; `--no_torch` times ours alone, on whatever device JAX finds.
-Needs the extra `[torch]` otherwise. Close everything else: the ratio travels between machines, milliseconds do not.
+Prints milliseconds per image and the ratio ours / PyTorch (below 1: ours is faster), the median of
+alternating repetitions. PyTorch runs eagerly on the CPU, so only a CPU run compares like with like;
+`--no_torch` times ours alone, on whatever device JAX finds. Needs the extra `[torch]` otherwise. Close
+everything else: the ratio travels between machines, milliseconds do not.
 """
 
 import argparse
@@ -21,20 +23,31 @@ from pdr_jax.networks.vector_encoder import VectorEncoder
 
 
 def networks(width: int, side: int, dtype):
-  """Our five networks at map width `width`; vectors at half of it, bottlenecks four and two times it, as at parity."""
+  """Our five networks at map width `width`.
+
+  Vectors are half as wide, bottlenecks four and two times, as at parity.
+  """
   half = max(width // 8 * 4, 4)
   return dict(
-      depth=MapAutoencoder(1, width, 4 * width, side, dtype=dtype), albedo=MapAutoencoder(3, width, 4 * width, side, "tanh", dtype),
-      light=VectorEncoder(4, half, side, dtype), view=VectorEncoder(6, half, side, dtype),
-      confidence=ConfidenceNet(width, 2 * width, side, dtype))
+    depth=MapAutoencoder(1, width, 4 * width, side, dtype=dtype),
+    albedo=MapAutoencoder(3, width, 4 * width, side, "tanh", dtype),
+    light=VectorEncoder(4, half, side, dtype),
+    view=VectorEncoder(6, half, side, dtype),
+    confidence=ConfidenceNet(width, 2 * width, side, dtype),
+  )
 
 
 def torch_networks(width: int):
   """The same in PyTorch, side 64."""
-  from tests.networks.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
+  from tests.support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
   half = max(width // 8 * 4, 4)
-  return dict(depth=TorchAutoencoder(1, width, 4 * width, False), albedo=TorchAutoencoder(3, width, 4 * width, True),
-              light=TorchVectorEncoder(4, half), view=TorchVectorEncoder(6, half), confidence=TorchConfidence(width, 2 * width))
+  return dict(
+    depth=TorchAutoencoder(1, width, 4 * width, False),
+    albedo=TorchAutoencoder(3, width, 4 * width, True),
+    light=TorchVectorEncoder(4, half),
+    view=TorchVectorEncoder(6, half),
+    confidence=TorchConfidence(width, 2 * width),
+  )
 
 
 def jax_step(module, images):
@@ -58,7 +71,10 @@ def torch_step(module, images):
 
 
 def interleaved(steps: dict, repetitions: int) -> dict[str, float]:
-  """Median seconds of each step; repetitions alternate between steps, so that a busy machine slows all of them alike."""
+  """Median seconds of each step.
+
+  Repetitions alternate between steps, so that a busy machine slows all of them alike.
+  """
   for step in steps.values():
     step()
   seconds = {name: [] for name in steps}
@@ -81,14 +97,17 @@ def main() -> None:
   parser.add_argument("--only", default="", help="comma-separated names of networks")
   parser.add_argument("--no_torch", action="store_true")
   flags = parser.parse_args()
-  pixels = np.random.default_rng(0).uniform(-1, 1, (flags.batch, flags.side, flags.side, 3)).astype(np.float32)
+  pixels = (
+    np.random.default_rng(0).uniform(-1, 1, (flags.batch, flags.side, flags.side, 3)).astype(np.float32)
+  )
   modules = networks(flags.width, flags.side, jnp.dtype(flags.dtype))
   references = {}
   if not flags.no_torch:
     if flags.side != 64:
       parser.error("the PyTorch networks are written for side 64; add --no_torch")
     import torch
-    references, torch_pixels = torch_networks(flags.width), torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+    references = torch_networks(flags.width)
+    torch_pixels = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
   total = dict(ours=0.0, torch=0.0)
   print(measure.machine())
   print(f"batch {flags.batch}, side {flags.side}, width {flags.width}, {flags.dtype}; ms per image")
@@ -102,8 +121,10 @@ def main() -> None:
       total[key] += value
     print(f"{name:12}" + "".join(f"{key} {value:8.3f}  " for key, value in row.items())
           + (f"ratio {row['ours'] / row['torch']:.2f}" if references else ""), flush=True)
-  print(f"{'all':12}ours {total['ours']:8.3f}  " + (f"torch {total['torch']:8.3f}  ratio {total['ours'] / total['torch']:.2f}"
-                                                   if references else ""))
+  print(
+    f"{'all':12}ours {total['ours']:8.3f}  "
+    + (f"torch {total['torch']:8.3f}  ratio {total['ours'] / total['torch']:.2f}" if references else "")
+  )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Images per second that the input pipeline gives, next to what the quickstart's step takes: `python -m benchmarks.input_pipeline`.
+"""Images per second that the input pipeline gives, next to what the quickstart's step takes: `python -m
+benchmarks.input_pipeline`.
 
-Rows: embedded heads in memory (quickstart), then a generated folder of JPEG files of CelebA's size (178 x 218) with and without decoded
-images in memory, and, with `--step`, the quickstart's step (compiling it takes minutes the first time). CPU seconds per 1,000 images are
+Rows: embedded heads in memory (quickstart), then a generated folder of JPEG files of CelebA's size (178 x
+218) with and without decoded images in memory, and, with `--step`, the quickstart's step (compiling it takes
+minutes the first time). CPU seconds per 1,000 images are
 those of the whole process: they say what a busy machine hides.
 """
 
@@ -37,7 +39,10 @@ def measure(name: str, iterator, batch_size: int, seconds: float, skip: int = 1)
     next(iterator)
     count += batch_size
   passed, used = time.perf_counter() - begun, time.process_time() - cpu
-  print(f"{name:<50} {count / passed:10,.0f} images/s   {1000 * used / count:8.3f} CPU s per 1,000 images", flush=True)
+  print(
+    f"{name:<50} {count / passed:10,.0f} images/s   {1000 * used / count:8.3f} CPU s per 1,000 images",
+    flush=True,
+  )
   return count / passed
 
 
@@ -52,11 +57,11 @@ def training(name: str, config, seconds: float, skip: int = 1) -> float:
 
 def step(config, seconds: float) -> float:
   """The quickstart's training step on a batch that is on the device already."""
-  import jax
 
-  from pdr_jax import main, methods
+  from pdr_jax import methods
+  from pdr_jax.cli.compilation_cache import cache_compilations
   from pdr_jax.training import step as steps
-  main.cache_compilations(jax)
+  cache_compilations()
   method, batch = methods.create(config), next(pipeline.train_iterator(config))
   state, placed = steps.initial_state(method, 0, batch), steps.place(batch)
   update, root = steps.update_fn(method), steps.stream(0, "update")
@@ -85,7 +90,9 @@ def main() -> None:
   with tempfile.TemporaryDirectory() as folder:
     write_folder(folder, args.images)
     config = quickstart.get_config()
-    config.data.update(name="image_folder", path=folder, side=args.side, train_examples=0, val_examples=args.images // 10)
+    config.data.update(
+      name="image_folder", path=folder, side=args.side, train_examples=0, val_examples=args.images // 10
+    )
     training(f"folder of jpg, side {args.side}, decoded first", config, args.seconds)
     eager, dataset.EAGER_LIMIT = dataset.EAGER_LIMIT, 0
     epoch = args.images // config.train.batch_size

@@ -1,4 +1,7 @@
-"""What the benchmarks share: the line that names the machine, configurations, alternating repetitions, XLA's own counts."""
+"""What the benchmarks share.
+
+The line that names the machine, configurations, alternating repetitions, XLA's own counts.
+"""
 
 import datetime
 import importlib.util
@@ -17,8 +20,11 @@ from ml_collections import ConfigDict
 def machine() -> str:
   """Device, cores, load, versions and date: what stands beside every number."""
   count = jax.local_device_count()
-  return (f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores of {processor()}, load {os.getloadavg()[0]:.1f}, "
-          f"jax {jax.__version__}, jaxlib {jaxlib.__version__}, Python {platform.python_version()}, {datetime.date.today()}")
+  return (
+    f"{count} x {jax.devices()[0].device_kind}, {os.cpu_count()} cores of {processor()}, "
+    f"load {os.getloadavg()[0]:.1f}, jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
+    f"Python {platform.python_version()}, {datetime.date.today()}"
+  )
 
 
 def processor() -> str:
@@ -33,7 +39,8 @@ def processor() -> str:
 def load_config(name: str, *, width: int = 0, side: int = 0, dtype: str = "") -> ConfigDict:
   """The configuration of `FILE[:variant]`; `width`, `side` and `dtype` replace its own where they are given.
 
-  A width means the map networks'; vectors get half of it, bottlenecks four and two times it, as at parity (64, 32, 256, 128).
+  A width means the map networks'; vectors get half of it, bottlenecks four and two times it, as at parity
+  (64, 32, 256, 128).
   """
   path, _, variant = name.partition(":")
   spec = importlib.util.spec_from_file_location("benchmark_config", path)
@@ -41,21 +48,27 @@ def load_config(name: str, *, width: int = 0, side: int = 0, dtype: str = "") ->
   spec.loader.exec_module(module)
   config = module.get_config(variant)
   if width:
-    config.networks.update(width_map=width, width_vector=max(width // 8 * 4, 4), zdim=4 * width, zdim_confidence=2 * width)
+    config.networks.update(
+      width_map=width, width_vector=max(width // 8 * 4, 4), zdim=4 * width, zdim_confidence=2 * width
+    )
   config.data.side = side or config.data.side
   config.networks.dtype = dtype or config.networks.dtype
   return config
 
 
 def images(batch: int, side: int) -> np.ndarray:
-  """Random images `[batch, side, side, 3]` in [-1, 1]: never constant, because a product of zeros may run faster."""
+  """Random images `[batch, side, side, 3]` in [-1, 1].
+
+  They are never constant, because a product of zeros may run faster.
+  """
   return np.random.default_rng(0).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
 
 
 def alternating(steps: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, np.ndarray]:
   """Wall seconds of each step, `{name: [repetitions]}`, after one warm-up each.
 
-  Repetitions alternate between the steps, so that a machine that slows down slows all of them alike and ratios within a repetition hold.
+  Repetitions alternate between the steps, so that a machine that slows down slows all of them alike and
+  ratios within a repetition hold.
   """
   for step in steps.values():
     step()
@@ -77,8 +90,9 @@ def spread(values: np.ndarray, digits: int = 1) -> str:
 def counts(stage: jax.stages.Lowered | jax.stages.Compiled) -> dict[str, float]:
   """XLA's `flops` and `bytes accessed` of a program; NaN where it has none.
 
-  Of a lowered program: of the operations as written, nothing fused. Of a compiled one: of what runs on one device. Neither sees into
-  custom calls (cuDNN, cuBLAS, oneDNN: counted as nothing), and both count the body of a `while` once, however often it runs.
+  Of a lowered program: of the operations as written, nothing fused. Of a compiled one: of what runs on one
+  device. Neither sees into custom calls (cuDNN, cuBLAS, oneDNN: counted as nothing), and both count the body
+  of a `while` once, however often it runs.
   """
   found = stage.cost_analysis()
   found = found[0] if isinstance(found, list) else found or {}

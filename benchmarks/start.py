@@ -1,8 +1,8 @@
 """Seconds from the command until the first step of the quickstart is done: `python -m benchmarks.start`.
 
-Starts it twice in fresh processes with a fresh compilation cache, so that the first start compiles and the second does not, and ends each
-after its first step. Data that were prepared before are not drawn again. Prints CPU seconds besides: on a machine with other work they say
-what two idle cores would need at most.
+Starts it twice in fresh processes with a fresh compilation cache, so that the first start compiles and the
+second does not, and ends each after its first step. Data that were prepared before are not drawn again.
+Prints CPU seconds besides: on a machine with other work they say what two idle cores would need at most.
 """
 
 import argparse
@@ -17,9 +17,20 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def start(config: str, folder: str, number: int) -> tuple[float, float, list[tuple[float, str]]]:
   """Runs until the line of step 1. Returns seconds, CPU seconds, and when which line was printed."""
-  command = [sys.executable, "-m", "pdr_jax.main", "--config", config, "--workdir", os.path.join(folder, f"run{number}"),
-             "--config.train.steps=1"]
-  environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "cache"), "PYTHONUNBUFFERED": "1"}
+  command = [
+    sys.executable,
+    "-m",
+    "pdr_jax.main",
+    "--config",
+    config,
+    "--workdir",
+    os.path.join(folder, f"run{number}"),
+    "--config.train.steps=1",
+  ]
+  environment = os.environ | {
+    "JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "cache"),
+    "PYTHONUNBUFFERED": "1",
+  }
   begun, lines = time.monotonic(), []
   with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT) as process:
     for line in process.stdout:

@@ -2,7 +2,8 @@
 
     python -m pdr_jax.main --config configs/cars.py --workdir runs/cars --config.data.path=FOLDER_OR_ZIP
 
-Variants (`configs/cars.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+Variants (`configs/cars.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices),
+`small` (for two CPU cores).
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,11 @@
 r"""CelebA, from TFDS; or from a folder or zip of aligned images.
 
     python -m pdr_jax.main --config configs/celeb_a.py --workdir runs/celeb_a [\
-        --config.data.name=image_folder --config.data.path=FOLDER_OR_ZIP --config.data.crop="(12, 32, 76, 96)"]
+        --config.data.name=image_folder --config.data.path=FOLDER_OR_ZIP \
+        --config.data.crop="(12, 32, 76, 96)"]
 
-Variants (`configs/celeb_a.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+Variants (`configs/celeb_a.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices),
+`small` (for two CPU cores).
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
     python -m pdr_jax.main --config configs/heads.py --workdir runs/heads
 
-Variants (`configs/heads.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+Variants (`configs/heads.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices),
+`small` (for two CPU cores).
 """
 
 from ml_collections import ConfigDict

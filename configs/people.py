@@ -1,8 +1,10 @@
-"""Embedded people: heads with identity, expression, attributes and part masks, and test splits beyond the training light and viewpoint.
+"""Embedded people: heads with identity, expression, attributes and part masks, and test splits beyond the
+training light and viewpoint.
 
     python -m pdr_jax.main --config configs/people.py --workdir runs/people
 
-Variants (`configs/people.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+Variants (`configs/people.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices),
+`small` (for two CPU cores).
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
     python -m pdr_jax.main --config configs/utkface.py --workdir runs/utkface --config.data.path=FOLDER_OR_ZIP
 
-Variants (`configs/utkface.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices), `small` (for two CPU cores).
+Variants (`configs/utkface.py:NAME[,NAME]`): `unsup3d` (LOOCC off), `parity` (the released code's choices),
+`small` (for two CPU cores).
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,11 @@
 """Runs training as several processes on this machine, as on a cluster: to try it out, and for tests.
 
-  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py --workdir runs/two
+  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py --workdir
+  runs/two
 
-`--devices` is the number of CPU devices of each process. Every line is printed with the number of its process in front. SIGTERM and Ctrl-C
-go to all of them. The exit code is that of the process that failed first of all; 75 (saved, run again) when all were stopped.
+`--devices` is the number of CPU devices of each process. Every line is printed with the number of its process
+in front. SIGTERM and Ctrl-C go to all of them. The exit code is that of the process that failed first of all;
+75 (saved, run again) when all were stopped.
 """
 
 import argparse
@@ -16,13 +18,18 @@ import threading
 import time
 
 AGAIN, LOST = 75, 76  # pdr_jax.training.preemption.AGAIN, pdr_jax.training.distributed.LOST
-PATIENCE = 60.0       # seconds that the others may take to notice that one is gone
-# On a busy machine one device's thread may compile or wait longer than the 40 s after which XLA:CPU ends the process.
+PATIENCE = 60.0  # seconds that the others may take to notice that one is gone
+# On a busy machine one device's thread may compile or wait longer than the 40 s after which XLA:CPU ends the
+# process.
 XLA_FLAGS = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 
 
-def start(command: list[str], processes: int, devices: int, environ: dict[str, str] | None = None) -> list[subprocess.Popen]:
-  """Starts `command` once for each process; each in a session of its own, so that Ctrl-C reaches it once, through us."""
+def start(
+  command: list[str], processes: int, devices: int, environ: dict[str, str] | None = None
+) -> list[subprocess.Popen]:
+  """Starts `command` once for each process; each in a session of its own, so that Ctrl-C reaches it once,
+  through us.
+  """
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -30,14 +37,28 @@ def start(command: list[str], processes: int, devices: int, environ: dict[str, s
   for i in range(processes):
     environment = dict(os.environ if environ is None else environ)
     environment["XLA_FLAGS"] = f"{XLA_FLAGS} {environment.get('XLA_FLAGS', '')}"  # the last of two counts
-    environment |= dict(PDR_JAX_DISTRIBUTED=f"{address},{processes},{i}", JAX_NUM_CPU_DEVICES=str(devices), PYTHONUNBUFFERED="1")
-    children.append(subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True))
+    environment |= dict(
+      PDR_JAX_DISTRIBUTED=f"{address},{processes},{i}", JAX_NUM_CPU_DEVICES=str(devices), PYTHONUNBUFFERED="1"
+    )
+    children.append(
+      subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+      )
+    )
   return children
 
 
 def wait(children: list[subprocess.Popen], show) -> list[int]:
-  """Passes lines on as `show(process, line)`; returns the exit codes. What outlives a failed process by a minute is killed."""
+  """Passes lines on as `show(process, line)`; returns the exit codes. What outlives a failed process by a
+  minute is killed.
+  """
+
   def read(i: int) -> None:
     for line in children[i].stdout:
       show(i, line)
@@ -61,7 +82,9 @@ def wait(children: list[subprocess.Popen], show) -> list[int]:
 def together(codes: list[int]) -> int:
   """One exit code: a failure of its own before "another has stopped" before "run me again" before success."""
   after = (-signal.SIGABRT, LOST, AGAIN)  # the first is how JAX ends a process that has lost another one
-  code = next((code for code in codes if code and code not in after), None) or next((code for code in after if code in codes), 0)
+  code = next((code for code in codes if code and code not in after), None) or next(
+    (code for code in after if code in codes), 0
+  )
   return 128 - code if code < 0 else code  # as a shell says it of a signal
 
 

@@ -1,16 +1,21 @@
 """Trains on a Cloud TPU slice of any number of hosts: a queued resource, the same program on every worker.
 
-  python launch/tpu_pod.py create  NAME --zone=Z --type=v5litepod-16 --version=v2-alpha-tpuv5-lite [--spot] [--project=P]
+  python launch/tpu_pod.py create  NAME --zone=Z --type=v5litepod-16 --version=v2-alpha-tpuv5-lite [--spot]
+  [--project=P]
   python launch/tpu_pod.py install NAME --zone=Z [--bucket=gs://B]
-  python launch/tpu_pod.py run     NAME --zone=Z [--bucket=gs://B] -- --config configs/heads.py --workdir '~/bucket/runs/heads'
+  python launch/tpu_pod.py run     NAME --zone=Z [--bucket=gs://B] -- --config configs/heads.py --workdir
+  '~/bucket/runs/heads'
   python launch/tpu_pod.py logs    NAME --zone=Z [--logs=FOLDER]
-  python launch/tpu_pod.py resume  NAME --zone=Z --type=T --version=V [--spot] [--bucket=gs://B] -- (the flags of run)
+  python launch/tpu_pod.py resume  NAME --zone=Z --type=T --version=V [--spot] [--bucket=gs://B] -- (the flags
+  of run)
   python launch/tpu_pod.py delete  NAME --zone=Z
 
-`--dry_run` prints the commands instead. `create` waits until the slice is there. `install` sends the committed files of this checkout (git
-archive HEAD) and, with a bucket, mounts it at ~/bucket on every worker. `run` detaches: closing this terminal stops nothing, and a
-second `run` beside a running one is refused. `resume` makes a preempted slice anew, then installs and runs; the run continues from its
-newest checkpoint, so its --workdir must be in the bucket. `logs` follows one file per worker until Ctrl-C. Needs gcloud, logged in.
+`--dry_run` prints the commands instead. `create` waits until the slice is there. `install` sends the
+committed files of this checkout (git archive HEAD) and, with a bucket, mounts it at ~/bucket on every worker.
+`run` detaches: closing this terminal stops nothing, and a second `run` beside a running one is refused.
+`resume` makes a preempted slice anew, then installs and runs; the run continues from its newest checkpoint,
+so its --workdir must be in the bucket. `logs` follows one file per worker until Ctrl-C. Needs gcloud, logged
+in.
 """
 
 import argparse
@@ -24,16 +29,26 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POLL = float(os.environ.get("TPU_POD_POLL", "20"))  # seconds between two looks at the queue
-GONE = ("", "FAILED", "SUSPENDING", "SUSPENDED", "PREEMPTED", "TERMINATED")  # nothing will come of it any more
+GONE = (
+  "",
+  "FAILED",
+  "SUSPENDING",
+  "SUSPENDED",
+  "PREEMPTED",
+  "TERMINATED",
+)  # nothing will come of it any more
 INSTALL = (  # uv, because the machines come with Python 3.10
-    "mkdir -p ~/pdr_jax && tar -xzf ~/pdr_jax.tar.gz -C ~/pdr_jax && python3 -m pip install --quiet --user uv"
-    " && cd ~/pdr_jax && ~/.local/bin/uv venv --quiet --allow-existing --python 3.11 ~/venv"
-    " && VIRTUAL_ENV=~/venv ~/.local/bin/uv pip install --quiet -e '.[tpu]' -c requirements.lock"
+  "mkdir -p ~/pdr_jax && tar -xzf ~/pdr_jax.tar.gz -C ~/pdr_jax && python3 -m pip install --quiet --user uv"
+  " && cd ~/pdr_jax && ~/.local/bin/uv venv --quiet --allow-existing --python 3.11 ~/venv"
+  " && VIRTUAL_ENV=~/venv ~/.local/bin/uv pip install --quiet -e '.[tpu]' -c requirements.lock"
 )
 GCSFUSE = (
-    " && (command -v gcsfuse >/dev/null || (echo deb https://packages.cloud.google.com/apt gcsfuse-$(lsb_release -cs) main"
-    " | sudo tee /etc/apt/sources.list.d/gcsfuse.list >/dev/null && curl -fsSL https://packages.cloud.google.com/apt/doc/apt-key.gpg"
-    " | sudo tee /etc/apt/trusted.gpg.d/gcsfuse.asc >/dev/null && sudo apt-get -q update && sudo apt-get -q -y install gcsfuse))"
+  " && (command -v gcsfuse >/dev/null"
+  " || (echo deb https://packages.cloud.google.com/apt gcsfuse-$(lsb_release -cs) main"
+  " | sudo tee /etc/apt/sources.list.d/gcsfuse.list >/dev/null"
+  " && curl -fsSL https://packages.cloud.google.com/apt/doc/apt-key.gpg"
+  " | sudo tee /etc/apt/trusted.gpg.d/gcsfuse.asc >/dev/null"
+  " && sudo apt-get -q update && sudo apt-get -q -y install gcsfuse))"
 )
 
 
@@ -63,7 +78,9 @@ class Gcloud:
     """What a command prints; empty where the thing does not exist."""
     answer = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
     if answer.returncode and "NOT_FOUND" not in answer.stderr:
-      raise Failure(f"{shlex.join(self.command(*words))}: {(answer.stderr.strip().splitlines() or ['no message'])[-1]}")
+      raise Failure(
+        f"{shlex.join(self.command(*words))}: {(answer.stderr.strip().splitlines() or ['no message'])[-1]}"
+      )
     return answer.stdout.strip()
 
   def ssh(self, name: str, worker: str, command: str) -> list[str]:
@@ -105,17 +122,23 @@ def run(gcloud: Gcloud, a: argparse.Namespace) -> None:
   if not a.flags:
     raise Failure("the flags of the training program are missing: end with -- --config ... --workdir ...")
   # The shell of the worker opens the tilde, so a word that begins with one keeps it outside of the quotes.
-  flags = " ".join("~/" + shlex.quote(word[2:]) if word.startswith("~/") else shlex.quote(word) for word in a.flags)
+  flags = " ".join(
+    "~/" + shlex.quote(word[2:]) if word.startswith("~/") else shlex.quote(word) for word in a.flags
+  )
   gcloud(*gcloud.ssh(a.name, "all", remote_run(flags, a.bucket)))
 
 
 def remote_run(flags: str, bucket: str) -> str:
-  """Starts the program in a session of its own, at most once at a time (flock), its output and exit code in files of the home folder."""
+  """Starts the program in a session of its own, at most once at a time (flock), its output and exit code in
+  files of the home folder.
+  """
   mount = ""
   if bucket:
     where = shlex.quote(bucket.removeprefix("gs://").rstrip("/"))
-    mount = f"mkdir -p ~/bucket && (mountpoint -q ~/bucket || gcsfuse --implicit-dirs --rename-dir-limit=100000 {where} ~/bucket) && "
-  program = f"cd ~/pdr_jax && PDR_JAX_DISTRIBUTED=auto ~/venv/bin/python -u -m pdr_jax.main {flags}; echo $? > ~/pdr_jax.exit"
+    fuse = f"gcsfuse --implicit-dirs --rename-dir-limit=100000 {where} ~/bucket"
+    mount = f"mkdir -p ~/bucket && (mountpoint -q ~/bucket || {fuse}) && "
+  python = "PDR_JAX_DISTRIBUTED=auto ~/venv/bin/python -u -m pdr_jax.main"
+  program = f"cd ~/pdr_jax && {python} {flags}; echo $? > ~/pdr_jax.exit"
   busy = "{ echo 'pdr_jax already runs on this worker' >&2; exit 1; }"
   start = f"setsid flock -n ~/pdr_jax.lock bash -c {shlex.quote(program)} >> ~/pdr_jax.log 2>&1 < /dev/null &"
   return f"{mount}(flock -n ~/pdr_jax.lock true || {busy}) && rm -f ~/pdr_jax.exit && {{ {start} }}"
@@ -152,8 +175,13 @@ def logs(gcloud: Gcloud, a: argparse.Namespace) -> None:
   print(f"following {len(paths)} workers into {paths[0]} ...; Ctrl-C ends", flush=True)
   files = [open(path, "wb") for path in paths]
   followers = [
-      subprocess.Popen(gcloud.command(*gcloud.ssh(a.name, str(i), follow)), stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-      for i, file in zip(workers, files, strict=True)
+    subprocess.Popen(
+      gcloud.command(*gcloud.ssh(a.name, str(i), follow)),
+      stdout=file,
+      stderr=subprocess.STDOUT,
+      stdin=subprocess.DEVNULL,
+    )
+    for i, file in zip(workers, files, strict=True)
   ]
   try:
     codes = [follower.wait() for follower in followers]
@@ -162,7 +190,8 @@ def logs(gcloud: Gcloud, a: argparse.Namespace) -> None:
       follower.terminate()
       file.close()
   if any(codes):
-    raise Failure(f"the log of worker {codes.index(next(filter(None, codes)))} ended: gcloud gave code {next(filter(None, codes))}")
+    worker, code = next((i, code) for i, code in enumerate(codes) if code)
+    raise Failure(f"the log of worker {worker} ended: gcloud gave code {code}")
 
 
 def delete(gcloud: Gcloud, a: argparse.Namespace) -> None:

@@ -1,46 +1,45 @@
-"""Every key has a rule, every shipped configuration passes, every impossible value is one line that names the key."""
+"""Every key has a rule, every shipped configuration passes, every impossible value is one line that names the
+key.
 
-import glob
-import importlib.util
-import os
+And a configuration becomes that of another method.
+"""
 
 import pytest
 
 from pdr_jax import config as config_lib
-from pdr_jax.config_checks import RULES, flatten, validate
+from pdr_jax import methods
+from pdr_jax.config import flatten
+from pdr_jax.config_checks import rules, validate
 from pdr_jax.errors import UserError
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-
-def test_every_key_has_a_rule_and_the_defaults_pass():
-  assert set(RULES) == set(flatten(config_lib.base()))
-  validate(config_lib.base(), 1)
-
-
-@pytest.mark.parametrize("path", sorted(glob.glob(os.path.join(ROOT, "configs", "*.py"))), ids=os.path.basename)
-def test_shipped_configs_pass_with_every_variant(path):
-  spec = importlib.util.spec_from_file_location("a_config", path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  for variant in ("", "small", "unsup3d", "parity", "cars", "cars,small,unsup3d,parity"):
-    config = module.get_config(variant)
-    config.data.path = "/"  # exists everywhere; the user's own belongs here
-    validate(config, 1)
-  with pytest.raises(ValueError, match="nonsense"):
-    module.get_config("nonsense")
+@pytest.mark.parametrize("method", methods.names())
+def test_every_key_has_a_rule_and_the_defaults_pass(method):
+  config = config_lib.base(method)
+  assert set(rules(method)) == set(flatten(config)) and config.method == method
+  validate(config, 1)
 
 
 @pytest.mark.parametrize(
     "key, value, said",
     [
         ("data.side", 48, "32, 64, 128, 256"),
+        ("data.side", 7, "at least 8"),
+        ("data.channels", 2, "3, 1"),
+        ("data.channels", 1, "3 channels"),
+        ("data.frames", -1, "at least 0"),
+        ("data.frames", 4, "single pictures"),
+        ("init_from", "runs/x", "config.method=pdr"),
         ("data.name", "", "name"),
         ("data.crop", (1, 2, 3), "left"),
         ("data.crop", (5, 0, 5, 9), "left < right"),
         ("data.path", "/no/such/folder", "no such file"),
         ("data.workers", -1, "at least 0"),
-        ("method", "gan", "pdr"),
+        ("method", "gan", "beta_vae, pdr, simclr, vae, vq_vae"),
+        ("method", "contract", "beta_vae, pdr"),
+        ("method", "no.such_module", "dotted path of a module with a METHOD"),
+        ("method", "pdr_jax.errors", "dotted path of a module with a METHOD"),
+        ("method", "", "name"),
         ("seed", -1, "from 0"),
         ("networks.width_map", 30, "multiple of 4"),
         ("networks.width_vector", 0, "multiple of 4"),
@@ -70,6 +69,7 @@ def test_shipped_configs_pass_with_every_variant(path):
         ("train.batch_size", 62, "4 devices"),
         ("train.keep_checkpoints", 0, "at least 1"),
         ("train.best_metric", " ", "name"),
+        ("train.best_mode", "best", "lowest, highest"),
     ],
 )
 def test_impossible_value_is_one_line_that_names_the_key(key, value, said):
@@ -79,7 +79,11 @@ def test_impossible_value_is_one_line_that_names_the_key(key, value, said):
   with pytest.raises(UserError) as error:
     validate(config, 4)
   message = str(error.value)
-  assert said in message and "\n" not in message and (f"config.{key}" in message or key == "scene.max_depth" or said.startswith("config."))
+  assert (
+    said in message
+    and "\n" not in message
+    and (f"config.{key}" in message or key == "scene.max_depth" or said.startswith("config."))
+  )
 
 
 def test_unknown_missing_and_mistyped_keys_of_a_config_file():
@@ -97,10 +101,46 @@ def test_unknown_missing_and_mistyped_keys_of_a_config_file():
     validate(config_lib.ConfigDict(config), 1)
 
 
-def test_loocc_needs_company_and_unsup3d_does_not():
+def test_loocc_needs_company_and_unsup3d_and_a_vae_do_not():
   config = config_lib.base()
   config.train.batch_size = 1
   with pytest.raises(UserError, match="LOOCC"):
     validate(config, 1)
   config.loocc.weight = 0.0
   validate(config, 1)
+  config = config_lib.base("vae")
+  config.train.batch_size = 1
+  validate(config, 1)
+
+
+def test_a_method_has_its_own_sections_only_and_sets_common_defaults():
+  pdr, simclr = config_lib.base(), config_lib.base("simclr")
+  common = {"method", "seed", "init_from", "data", "optim", "train"}
+  assert set(pdr) == common | {"networks", "scene", "loss", "loocc"} and "view_rate" in pdr.optim
+  assert set(simclr) == common | {"networks", "baseline", "simclr"} and "view_rate" not in simclr.optim
+  assert (pdr.train.best_metric, simclr.train.best_metric) == ("val/reconstruction", "val/nt_xent")
+  assert config_lib.base("pdr_jax.methods.vae").to_dict() == config_lib.base("vae").to_dict() | {
+      "method": "pdr_jax.methods.vae"
+  }
+
+
+def test_another_method_takes_over_what_was_changed_where_it_has_the_key():
+  config = config_lib.variant(config_lib.base(), "small")
+  config.seed, config.data.crop, config.loocc.weight = 3, (1, 2, 9, 10), 0.0
+  simclr = config_lib.for_method(config, "simclr")
+  expected = config_lib.variant(config_lib.base("simclr"), "small")
+  expected.seed, expected.data.crop = 3, (1, 2, 9, 10)
+  assert simclr.to_dict() == expected.to_dict()  # its own best metric among them
+  back = config_lib.for_method(simclr, "pdr")
+  assert back.data.to_dict() == config.data.to_dict() and back.train.best_metric == "val/reconstruction"
+  assert config_lib.for_method(config, "pdr").to_dict() == config.to_dict()
+  with pytest.raises(UserError, match=r"config.method = 'gan'"):
+    config_lib.for_method(config, "gan")
+
+
+def test_variants_are_those_of_the_common_keys_and_of_the_method():
+  assert config_lib.variants("pdr") == ("small", "unsup3d", "parity", "cars")
+  assert config_lib.variants("vae") == ("small",)
+  validate(config_lib.variant(config_lib.base(), "cars,small,unsup3d,parity"), 1)
+  with pytest.raises(ValueError, match="unknown config variant 'parity'; choose from small"):
+    config_lib.variant(config_lib.base("vae"), "parity")

@@ -1,123 +1,219 @@
-"""The evaluation program: from a run directory and labelled images to tables; errors of one line; finished tasks are not repeated."""
+"""The evaluation program: from a run directory and labelled images to tables; errors; what is not done
+twice.
+"""
 
-import csv
-import json
 import os
+import shutil
 
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from support import labelled_folder, toy_scene
+from support.results import mean, metrics, score
 
-from pdr_jax import evaluate as program
-from pdr_jax.config import base, variant
+from pdr_jax.cli import evaluate as program
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import tables
+from pdr_jax.evaluation import records, representations
+from pdr_jax.evaluation.run import evaluate
 from pdr_jax.training import run_dir
-from pdr_jax.training.checkpoints import check_params
+from pdr_jax.training.checkpoints import check_variables
+
+WORDS = ["evaluate", "--config.seeds=2", "--config.batch_size=8"]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+  """A run directory with a checkpoint of a toy method, and 60 images whose colour tells their class."""
+  folder = tmp_path_factory.mktemp("evaluate")
+  labelled_folder.write(folder / "images")
+  config = toy_scene.config(name="image_folder", path=str(folder / "images"), val_examples=20)
+  toy_scene.write_run(str(folder / "run"), config)
+  return folder
 
 
 @pytest.fixture
-def run(tmp_path):
-  """A run directory without a checkpoint, and 60 images whose colour tells their class."""
-  images = tmp_path / "images"
-  images.mkdir()
-  random = np.random.default_rng(0)
-  rows = []
-  for i in range(60):
-    colour = i % 3
-    pixels = random.integers(0, 80, (32, 32, 3)).astype(np.uint8)
-    pixels[..., colour] += 150
-    Image.fromarray(pixels).save(images / f"{i:02d}.png")
-    rows.append({"file": f"{i:02d}.png", "colour": ("red", "green", "blue")[colour], "reddish": int(colour == 0), "identity": i % 6})
-  with open(images / "labels.csv", "w", newline="") as file:
-    writer = csv.DictWriter(file, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-  config = variant(base(), "small")
-  config.data.update(name="image_folder", path=str(images), val_examples=20, train_examples=0)
-  workdir = str(tmp_path / "run")
-  run_dir.record_start(workdir, config)
-  return workdir
+def run(whole, tmp_path):
+  """A copy of the run's folder; the images are shared."""
+  return shutil.copytree(whole / "run", tmp_path / "run").as_posix()
+
+
+def result(run, task, representation=""):
+  return records.read(os.path.join(run, "evaluation", representation, f"{task}.json"))
 
 
 def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatch):
-  words = ["evaluate", f"--workdir={run}", "--method=pixels", "--config.seeds=2", "--config.batch_size=8",
-           "--config.tasks=('linear', 'clustering', 'factors', 'geometry')"]
+  words = [
+    *WORDS,
+    f"--workdir={run}",
+    "--method=pixels",
+    "--config.tasks=('linear', 'clustering', 'factors')",
+  ]
   assert program.main(words) == 0
-  folder = f"{run}/evaluation/pixels"
-  with open(f"{folder}/linear_colour.json") as file:
-    found = json.load(file)
-  logistic = found["results"]["pixels"]["logistic"]["scores"]
-  assert logistic["accuracy"]["mean"] == 1.0 and len(logistic["accuracy"]["per_seed"]) == 2
-  assert found["protocol"]["train"] == 40 and found["protocol"]["method"] == "pixels"
-  table = open(f"{folder}/table.md").read()
-  assert "## linear/colour" in table and "| pixels logistic | 1.000 ± 0.000 |" in table and "## linear/attributes" in table
-  assert "## clustering/colour" in table
+  found = result(run, "linear_colour", "pixels")
+  accuracy = score(found, "pixels", "logistic/accuracy")
+  assert np.mean(accuracy.values) == 1.0 and len(accuracy.values) == 2
+  assert found.protocol["train"] == 40 and found.protocol["method"] == "pixels"
+  table = open(f"{run}/evaluation/pixels/table.md").read()
+  assert "## linear/colour" in table and "| pixels logistic | 1.000 ± 0.000 |" in table
+  assert "## linear/attributes" in table and "## clustering/colour" in table
   capsys.readouterr()
 
-  from pdr_jax.evaluation import linear
-  monkeypatch.setattr(linear, "multi_class", lambda *a, **k: pytest.fail("a finished task was computed again"))
+  from pdr_jax.evaluation.tasks import linear
+
+  monkeypatch.setattr(
+    linear, "multi_class", lambda *a, **k: pytest.fail("a finished task was computed again")
+  )
   assert program.main(words) == 0
   assert "linear/colour ..." not in capsys.readouterr().out
-  assert open(f"{folder}/table.md").read() == table
+  assert open(f"{run}/evaluation/pixels/table.md").read() == table
 
 
-def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run):
+def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
+  """Blocks come from `encode`, depth from `decompose`; nothing asks for the method's name."""
+  words = [
+    *WORDS,
+    f"--workdir={run}",
+    "--config.tasks=('linear', 'geometry', 'segmentation', 'support.toy_task')",
+  ]
+  assert program.main(words) == 0
+  found = result(run, "linear_colour")
+  assert found.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(found, "depth")
+  assert (
+    "true depth" in result(run, "geometry").skipped
+    and "no feature maps" in result(run, "segmentation").skipped
+  )
+  toy = result(run, "toy_task")
+  assert (
+    score(toy, "light", "mean").values[0] > 0 and os.path.getsize(f"{run}/evaluation/toy_task.png") > 5000
+  )
+  assert "## toy_task" in open(f"{run}/evaluation/table.md").read()
+
+
+@pytest.mark.parametrize("name", ["random", "pca"])
+def test_what_nothing_is_trained_for(run, name):
+  words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
+  assert program.main(words) == 0
+  found = result(run, "clustering_colour", name)
+  assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {
+    entry.block for entry in found.scores
+  }
+  assert name == "random" or mean(found, "pca", "ward/accuracy") == 1.0
+
+
+def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tmp_path):
   """Brightness tells how far the light is from the camera; inside 25 degrees it is read, beyond it is not."""
-  folder = run_dir.read_config(run).data.path
-  rows = [{"file": f"{i:02d}.png", "reddish": int(i % 3 == 0), "azimuth": 20 * (i % 4) - 10, "elevation": 5} for i in range(60)]
-  with open(f"{folder}/labels.csv", "w", newline="") as file:
-    writer = csv.DictWriter(file, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-  words = ["evaluate", f"--workdir={run}", "--method=pca", "--config.seeds=1", "--config.batch_size=8", "--config.robustness.width=20",
-           "--config.tasks=('factors', 'robustness')", "--config.light_angles=('azimuth', 'elevation')"]
+  labelled_folder.write(
+    tmp_path / "lit",
+    columns=lambda i: {"reddish": int(i % 3 == 0), "azimuth": 20 * (i % 4) - 10, "elevation": 5},
+  )
+  words = [
+    "evaluate",
+    f"--workdir={run}",
+    "--method=pixels",
+    "--config.seeds=1",
+    "--config.batch_size=8",
+    "--config.robustness.width=20",
+    f"--config.data.path={tmp_path / 'lit'}",
+    "--config.tasks=('factors', 'robustness')",
+    "--config.light_angles=('azimuth', 'elevation')",
+  ]
   assert program.main(words) == 0
   for name in ("factors", "robustness_light"):
-    with open(f"{run}/evaluation/pca/{name}.json") as file:
-      found = json.load(file)
-    assert os.path.getsize(f"{run}/evaluation/pca/{name}.png") > 5000
-  assert found["protocol"]["examples"] == {"0": 6, "0-20": 15, "20-40": 15}  # 30 within 25 degrees, of which 24 are learned from
-  assert found["results"]["pca"]["attributes"]["20-40"]["balanced_accuracy"]["mean"] > 0.9
+    assert os.path.getsize(f"{run}/evaluation/pixels/{name}.png") > 5000
+  found = result(run, "robustness_light", "pixels")
+  # 30 within 25 degrees, of which 24 are learned from.
+  assert found.protocol["examples"] == {"0": 6, "0-20": 15, "20-40": 15}
+  assert mean(found, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
 
 
-@pytest.mark.parametrize(("words", "message"), [
+@pytest.mark.parametrize(
+  ("words", "message"),
+  [
     (["--method=resnet"], "--method=resnet: must be one of trained, random, pca, pixels"),
     (["--config.tasks=('linaer',)"], "'linaer' is unknown"),
     (["--config.batch_size=3"], "batch_size = 3: must be a multiple"),
-    ([], "no checkpoints in"),
+    (["--config.checkpoint=9"], "no checkpoint of step 9 in"),
     (["--export=nowhere"], "nowhere is not an export"),
-    (["--export=nowhere", "--method=pca"], "--export and --method exclude each other"),
+    (
+      ["--export=nowhere", "--method=pca"],
+      "--export and --method exclude each other|--method and --export exclude",
+    ),
     (["--config.checkpoint=newest"], "config.checkpoint = newest: must be best, latest"),
-])
+    (
+      ["--config.tasks=('regression', 'factors')"],
+      r"nothing to evaluate: none of the tasks regression, factors found .*the train split has colour "
+      r"\(classes\), "
+      r"identity \(classes\), reddish \(classes\)",
+    ),
+  ],
+)
 def test_errors_are_one_line(run, words, message):
   with pytest.raises(UserError, match=message) as error:
-    program.main(["evaluate", f"--workdir={run}", *words])
+    program.main(["evaluate", f"--workdir={run}", "--config.batch_size=8", *words])
   assert "\n" not in str(error.value)
 
 
 def test_a_checkpoint_of_another_model_is_named_by_its_keys():
   have = {"depth": {"kernel": np.zeros((2, 3), np.float32)}, "extra": np.zeros(1, np.float32)}
   want = {"depth": {"kernel": jax.ShapeDtypeStruct((2, 4), np.float32)}}
-  with pytest.raises(UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"):
-    check_params(have, want)
+  with pytest.raises(
+    UserError, match=r"depth/kernel \(float32\[2, 3\], the model's is float32\[2, 4\]\).*extra .*absent"
+  ):
+    check_variables(have, want)
 
 
 def test_a_missing_label_is_named_and_others_go_on(run):
-  results = program.main(["evaluate", f"--workdir={run}", "--method=pixels", "--config.labels=('colour', 'age')", "--config.batch_size=8",
-                          "--config.seeds=1", "--config.tasks=('clustering', 'linear')"])
-  assert results == 0
-  with open(f"{run}/evaluation/pixels/linear_attributes.json") as file:
-    assert "no label 'age'" in json.load(file)["skipped"]
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", "--config.labels=('colour', 'age')"]
+  assert program.main([*words, "--config.tasks=('clustering', 'linear')"]) == 0
+  assert "no label 'age'" in result(run, "linear_attributes", "pixels").skipped
   table = open(f"{run}/evaluation/pixels/table.md").read()
   assert "| pixels ward |" in table and "Not run: the train split has no label 'age'" in table
 
 
-def test_tables_show_means_deviations_and_groups():
-  result = {"task": "t", "protocol": {"train": 1000, "test": 10, "seeds": [0, 1]}, "majority": 0.5, "leakage": {"light": 0.25},
-            "results": {"all": {"logistic": {"scores": {"accuracy": {"mean": 0.5, "std": 0.1, "per_seed": [0.4, 0.6]}}, "fit": {"l2": 1.0}},
-                                "knn": {"1": {"accuracy": {"mean": 0.25, "std": None, "per_seed": [0.25]}}}}}}
-  text = tables.markdown("title", {"a": result, "b": {"skipped": "why"}})
-  assert "train 1,000, test 10" in text and "50.0 %" in text and "Leakage: light 0.25." in text
-  assert "| all logistic | 0.500 ± 0.100 |" in text and "| all knn 1 | 0.250 |" in text and "Not run: why." in text and "l2" not in text
+def test_a_task_that_fails_leaves_its_trace_and_the_others_go_on(run, capsys):
+  words = [*WORDS, f"--workdir={run}", "--config.tasks=('support.failing_task', 'support.toy_task')"]
+  assert program.main(words) == 1
+  failed = result(run, "failing")
+  assert failed.failed.startswith("ZeroDivisionError: a mistake of two lines (its trace is in ")
+  trace = open(f"{run}/evaluation/failing.trace.txt").read()
+  assert "in compute" in trace and "ZeroDivisionError" in trace
+  assert (
+    not result(run, "toy_task").failed and "failing: failed, ZeroDivisionError" in capsys.readouterr().out
+  )
+  assert "Failed: ZeroDivisionError" in open(f"{run}/evaluation/table.md").read()
+
+
+def test_an_older_result_is_computed_again(run):
+  words = [*WORDS, f"--workdir={run}", "--config.tasks=('support.toy_task',)"]
+  assert program.main(words) == 0
+  path = f"{run}/evaluation/toy_task.json"
+  with open(path, "w") as file:
+    file.write('{"task": "toy", "protocol": {}, "results": {}}')
+  assert program.main(words) == 0
+  assert records.read(path).scores
+
+
+def test_untrained_representations_say_what_they_depend_on(run):
+  config = run_dir.read_config(run)
+  for name, untrained in representations.UNTRAINED.items():
+    first, second = (untrained.create(_seeded(config, seed), run) for seed in (0, 1))
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
+    blocks = [jax.tree.leaves(source.encode(images)) for source in (first, second)]
+    same = all(np.array_equal(a, b) for a, b in zip(*blocks, strict=True))
+    assert same != untrained.seeded, name
+    assert (first.variables is None) == (name != "random") and not first.trained
+
+
+def _seeded(config, seed):
+  config = config.copy_and_resolve_references()
+  config.seed, config.train.batch_size = seed, 8
+  return config
+
+
+def test_an_evaluation_tells_what_it_gave(run):
+  from pdr_jax.evaluation.config import get_config
+
+  config = get_config()
+  config.update(batch_size=8, tasks=("support.toy_task",))
+  outcome = evaluate(config, run, say=lambda line: None)
+  assert outcome.exit_code == 0 and list(outcome.results) == ["toy_task"] and os.path.isdir(outcome.folder)

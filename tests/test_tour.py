@@ -13,7 +13,8 @@ left, _, right, _ = relit.mean(axis=-1)
 half = model.side // 2
 brighter = lambda picture: picture[:, :half].mean() - picture[:, half:].mean()
 assert brighter(left) > brighter(right)  # light from the left shines on what is on the left
-assert abs(turned[0] - turned[-1]).max() > 0.1 and all(math.isfinite(score) and score <= 1 for score in scores.values())
+assert abs(turned[0] - turned[-1]).max() > 0.1 and all(math.isfinite(score) and score <= 1 for score in
+scores.values())
 """
 
 
@@ -24,6 +25,8 @@ def test_tour_runs_from_top_to_bottom(tmp_path):
   assert notebook["nbformat"] == 4 and len(cells) > 5
   (tmp_path / "tour.py").write_text("\n".join([*cells, CHECKS]), encoding="utf-8")
   environment = os.environ | {"MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
-  done = subprocess.run([sys.executable, "tour.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+  done = subprocess.run(
+    [sys.executable, "tour.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+  )
   assert done.returncode == 0, done.stderr[-2000:]
   assert (tmp_path / "face.glb").stat().st_size > 10_000

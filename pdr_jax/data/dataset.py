@@ -1,57 +1,136 @@
-"""What every data source hands to the pipeline: splits with random access, and a description; and the memory cache behind them."""
+"""What a data source hands to the pipeline: splits with random access, a description, and the memory cache."""
 
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent import futures
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int, Shaped, UInt8
 from rich.console import Console
 from rich.progress import Progress
 
-CACHE_LIMIT = 4 * 2**30  # bytes of decoded images kept in memory; larger sets are decoded each time they are read
-EAGER_LIMIT = 30_000     # images decoded before training starts (about half a minute on two cores); of larger sets, each when first read
+from pdr_jax.elements import Element, ElementSpec
+
+CACHE_LIMIT = 4 * 2**30  # bytes of decoded images in memory; larger sets are decoded each time they are read
+EAGER_LIMIT = 30_000  # images decoded before training starts (half a minute); those of larger sets, when read
 LAZY_NOTE = "images are decoded as they are read"
+PICTURES = ("image", "clip", "albedo")  # meanings of what is stored as uint8 and given as float32 in a range
+
+Arrays = dict[str, Shaped[np.ndarray, "n ..."]]
 
 
 class Split(NamedTuple):
-  """One split. `load(indices [n] ints, image_only)` gives a dict of arrays [n, ...]: `image` as uint8 [n, S, S, 3], and, unless image_only,
-  truth and `label/...` as the Batch contract has them (CONVENTIONS.md). `in_memory` says that loading costs no decoding.
+  """One split.
+
+  Attributes:
+    size: number of examples.
+    load: `load(indices [n] ints, keys)` gives `{key: array [n, ...]}` of the asked keys that there are, and
+      reads nothing else. Pictures (`image`, `clip`, `albedo`) are uint8 there; all else is as batches have it.
+    in_memory: loading costs no decoding.
   """
+
   size: int
-  load: Callable[[np.ndarray, bool], dict[str, np.ndarray]]
+  load: Callable[[np.ndarray, Collection[str]], Arrays]
   in_memory: bool
 
 
 class Dataset(NamedTuple):
-  """A data set: its splits; whether truth (depth, normal, ...) comes with it; label names -> class names (or () for numbers);
-  files left out as (name, reason), which grows while a set too large for memory is read; a note for the user; and the splits by name that
-  training never reads, where there are some: `test`, and beyond the training range `test_light` and `test_view`."""
+  """A data set.
+
+  Attributes:
+    name: for messages.
+    train, validation: the two splits that training reads.
+    elements: what batches hold, by key: the picture, truth and labels.
+    classes: for each `label/NAME` (and `segmentation`) the names of its classes, () for numbers.
+    skipped: files that are left out, as (name, reason); grows while a set too large for memory is read.
+    note: a remark for the user.
+    tests: splits that training never reads: `test`, and beyond the training range `test_light` and
+      `test_view`.
+    report: what was read and what was not, line by line.
+  """
+
   name: str
   train: Split
   validation: Split
-  has_truth: bool
+  elements: ElementSpec
   classes: dict[str, tuple[str, ...]]
   skipped: list[tuple[str, str]]
   note: str = ""
   tests: Mapping[str, Split] = types.MappingProxyType({})
+  report: tuple[str, ...] = ()
+
+
+class Source(NamedTuple):
+  """What the module of a data source says of itself, under the name `SOURCE`.
+
+  Attributes:
+    about: one line.
+    open: gives the data set of a configuration; it reads the section `data` alone. Raises UserError.
+    path: what `data.path` names, such as "a folder or zip of images"; "" where no path is read.
+    crops: `data.crop` is read.
+    split_by_label: `data.split_by` may name a label.
+    clips: `data.frames` may be above 0.
+    licence: for model cards: what the data's terms mean for parameters trained on it; "" where unknown.
+    landmarks: `(weights [B, M], view [B, 6], side) -> [B, L, 3]` from those keys of a batch: column u and row v
+      in pixels, depth in model units; None where there are none.
+  """
+
+  about: str
+  open: Callable[[Any], Dataset]
+  path: str = ""
+  crops: bool = False
+  split_by_label: bool = False
+  clips: bool = False
+  licence: str = ""
+  landmarks: Callable[[Any, Any, int], Any] | None = None
+
+
+def input_key(data: Any) -> str:
+  """The key of the pictures, by the section `data`: `clip` where it asks for frames, else `image`."""
+  return "clip" if data.frames else "image"
+
+
+def picture_shape(data: Any) -> tuple[int, ...]:
+  """(S, S, C), or (T, S, S, C) for clips."""
+  frames = (data.frames,) if data.frames else ()
+  return (*frames, data.side, data.side, data.channels)
+
+
+def elements_of(arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> dict[str, Element]:
+  """The elements of loaded examples `[n, ...]`, whatever their number: shapes without the first axis."""
+  spec = {}
+  for key, array in arrays.items():
+    meaning = key.split("/")[0] if key.startswith(("label/", "missing/")) else key
+    picture = meaning in PICTURES
+    dtype = "float32" if picture else array.dtype.name
+    spec[key] = Element(tuple(array.shape[1:]), dtype, meaning, (-1.0, 1.0) if picture else None)
+  return spec
 
 
 class Kept:
-  """Remembers decoded images [N, S, S, 3] uint8 once they were read, where the set fits in memory."""
+  """Remembers decoded pictures once they were read, where the set fits in memory.
 
-  def __init__(self, count: int, side: int):
-    self._keep = fits_in_memory(count * side * side * 3)
+  `shape` is that of one picture or clip, such as (S, S, C).
+  """
+
+  def __init__(self, count: int, shape: tuple[int, ...]):
+    self._keep = fits_in_memory(count * int(np.prod(shape)))
     # Empty pages cost nothing until they are written to.
-    self._images = np.empty((count if self._keep else 0, side, side, 3), np.uint8)
+    self._images = np.empty((count if self._keep else 0, *shape), np.uint8)
     self._known = np.zeros(count, bool)
 
-  def __getstate__(self):  # Grain's worker processes each see a part of every epoch: keeping it in all of them is too much
+  def __getstate__(
+    self,
+  ):  # each of Grain's worker processes sees a part of every epoch: all of them would keep the set
     return {"_keep": False, "_images": None, "_known": np.zeros_like(self._known)}
 
-  def get(self, index: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
-    """The image at `index`, by `read(index)` unless it is known. Safe in threads: at worst two read the same image."""
+  def get(self, index: int, read: Callable[[int], np.ndarray]) -> UInt8[np.ndarray, "..."]:
+    """The picture at `index`, by `read(index)` unless it is known.
+
+    Safe in threads: at worst two read the same one.
+    """
     if self._known[index]:
       return self._images[index]
     image = read(index)
@@ -62,22 +141,24 @@ class Kept:
 
 
 class MemorySplit:
-  """`Split.load` over decoded arrays [N, ...] in memory."""
+  """`Split.load` over arrays [N, ...] in memory."""
 
-  def __init__(self, arrays: dict[str, np.ndarray]):
+  def __init__(self, arrays: Arrays):
     self.arrays = arrays
 
-  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
-    return {key: array[indices] for key, array in self.arrays.items() if key == "image" or not image_only}
+  def __call__(self, indices: Int[np.ndarray, " n"], keys: Collection[str]) -> Arrays:
+    return {key: array[indices] for key, array in self.arrays.items() if key in keys}
 
 
-def memory_split(arrays: dict[str, np.ndarray]) -> Split:
-  """A Split of arrays [N, ...] that are already decoded; `image` is uint8."""
-  return Split(len(arrays["image"]), MemorySplit(arrays), in_memory=True)
+def memory_split(arrays: Arrays) -> Split:
+  """A Split of arrays [N, ...] that are already decoded; pictures are uint8."""
+  return Split(len(next(iter(arrays.values()))), MemorySplit(arrays), in_memory=True)
 
 
 def fits_in_memory(bytes_needed: int) -> bool:
-  """True where that many bytes of decoded images may be kept: at most CACHE_LIMIT and a third of what the machine has free."""
+  """May so many bytes of decoded images be kept? At most CACHE_LIMIT, and a third of what the machine has
+  free.
+  """
   try:
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
   except (ValueError, OSError, AttributeError):  # macOS and Windows do not tell
@@ -85,13 +166,19 @@ def fits_in_memory(bytes_needed: int) -> bool:
   return bytes_needed <= min(CACHE_LIMIT, free // 3)
 
 
-def decode_first(count: int, side: int) -> bool:
-  """True where all images are decoded before training starts, into one array."""
-  return count <= EAGER_LIMIT and fits_in_memory(count * side * side * 3)
+def decode_first(count: int, shape: tuple[int, ...]) -> bool:
+  """Are all pictures decoded before training starts, into one array? `shape` is that of one, (S, S, C) or a
+  clip's.
+  """
+  pictures = count * (shape[0] if len(shape) == 4 else 1)
+  return pictures <= EAGER_LIMIT and fits_in_memory(count * int(np.prod(shape)))
 
 
 def for_each(count: int, work: Callable[[int], None], title: str, threads: int | None = None) -> None:
-  """Runs `work(i)` for i in 0 .. count-1 in a thread pool, with a progress bar on stderr. The first exception is raised."""
+  """Runs `work(i)` for i in 0 ..
+
+  count-1 in a thread pool, with a progress bar on stderr. Raises the first exception.
+  """
   threads = threads or min(16, os.cpu_count() or 1)
   chunk = max(1, min(64, count // (threads * 4) or 1))
 
@@ -102,7 +189,8 @@ def for_each(count: int, work: Callable[[int], None], title: str, threads: int |
     return stop - start
 
   console = Console(stderr=True)
-  with Progress(console=console, transient=True, disable=not console.is_terminal) as bar, futures.ThreadPoolExecutor(threads) as pool:
+  progress = Progress(console=console, transient=True, disable=not console.is_terminal)
+  with progress as bar, futures.ThreadPoolExecutor(threads) as pool:
     task = bar.add_task(title, total=count)
     jobs = [pool.submit(several, start) for start in range(0, count, chunk)]
     try:

@@ -1,88 +1,296 @@
-"""Labels of image files: a labels.csv whose first column is the name, or one folder per class."""
+"""Labels of pictures, typed: classes with names, numbers, identities; what is missing is a mask of its own.
 
-import csv
-import io
-import posixpath
-import unicodedata
-from collections.abc import Sequence
+A class column holds indices into the names of its classes, which are what the table says, in the order of
+numbers or of names. Nothing else is special: -1 is a class or a number like any other.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from pdr_jax.data.matching import normal, shared_folders
 from pdr_jax.errors import UserError
+
+CLASSES, NUMBERS, IDENTITY = "classes", "numbers", "identity"
+KINDS = (CLASSES, NUMBERS, IDENTITY)
+# As pandas reads them, and a question mark.
+MISSING = frozenset((
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null", "?",
+))
+PARTS = {
+    "train": ("train", "training", "trn"),
+    "validation": ("validation", "valid", "val", "dev", "publictest"),
+    "test": ("test", "testing", "tst", "privatetest"),
+}
+_WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?", re.ASCII)
+_PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
+_LONG = 10  # digits; whole numbers as long as that are names of something
+_ALIKE = 3  # columns of the same two classes that are described one by one
+_SHOWN = 8  # classes of a column in its line
+_MEASURES = frozenset((
+    "age", "ages", "year", "years", "month", "day", "hour", "deg", "degree", "degrees", "angle", "azimuth",
+    "elevation", "yaw", "pitch", "roll", "pan", "tilt", "x", "y", "z", "width", "height", "weight", "size",
+    "length", "distance", "depth", "score", "rating", "intensity", "valence", "arousal", "temperature",
+    "time", "price", "count",
+))
+_NAMES = frozenset((
+    "class", "classes", "label", "labels", "category", "group", "type", "kind", "code", "bin", "level",
+    "index", "zip", "plz",
+))
+_IDENTITIES = frozenset((
+    "id", "ids", "identity", "person", "people", "subject", "who", "individual", "actor", "speaker",
+    "celebrity",
+))
+
+
+class Column(NamedTuple):
+  """One typed column of N pictures.
+
+  Attributes:
+    values: int32 indices into `classes`, or float64 numbers. What stands where something is missing has no
+      meaning.
+    missing: where nothing was given.
+    classes: the names of the classes; () for numbers.
+    kind: classes, numbers or identity.
+    note: what was decided by looking, for the user.
+    marks: how missing values were written, with counts; pictures without a row do not count.
+  """
+
+  values: np.ndarray
+  missing: np.ndarray
+  classes: tuple[str, ...]
+  kind: str
+  note: str = ""
+  marks: tuple[tuple[str, int], ...] = ()
 
 
 class Labels(NamedTuple):
-  """Columns [N] (int32, float32) by name, and for columns of words the class names, sorted, that the integers stand for."""
-  columns: dict[str, np.ndarray]
-  classes: dict[str, tuple[str, ...]]
+  """Typed columns by name, a line about each source, and the published part (train, validation, test) of each
+  picture.
 
-
-def _key(name: str) -> str:
-  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed accents)."""
-  return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
-
-
-def _column(values: list[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
-  """Parses one column; None or empty is missing: NaN among numbers, -1 among words.
-
-  A column of nothing but -1 and 1 holds an attribute as CelebA writes it, absent or present, and becomes 0 and 1.
+  `parts` is None where nothing was published, and "" for a picture without a part.
   """
-  filled = [value for value in values if value]
-  for kind, dtype in ((int, np.int32), (float, np.float32)):
-    try:
-      parsed = [kind(value) for value in filled]
-      if kind is int and (len(filled) < len(values) or any(abs(value) >= 2**31 for value in parsed)):
-        continue
-      column = np.array([kind(value) if value else np.nan for value in values], dtype)
-      if set(parsed) == {-1, 1}:
-        column = np.where(np.isnan(column), column, column > 0).astype(dtype)
-      return column, ()
-    except ValueError:
-      continue
-  classes = tuple(sorted(set(filled)))
-  index = {value: i for i, value in enumerate(classes)}
-  return np.array([index.get(value, -1) for value in values], np.int32), classes
+
+  columns: dict[str, Column]
+  notes: tuple[str, ...] = ()
+  parts: tuple[str, ...] | None = None
 
 
-def read_csv(data: bytes, where: str, names: Sequence[str]) -> Labels:
-  """Parses a labels.csv with a header and aligns its rows with `names` (paths inside the folder or zip).
+def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = "") -> Column | None:
+  """Types one column.
 
-  A column of integers becomes int32, of numbers float32, anything else classes. Images without a row get NaN (-1 for classes).
-  Raises UserError: not a table, a row of another length, or not one name that is among the images.
+  Args:
+    name: of the column; it helps to tell classes of whole numbers from measures.
+    cells: as the table has them, stripped; None where the table has no row.
+    kind: the kind that the user wants; "" to decide by looking.
+    where: the table, for messages.
+
+  Returns: None for a column without any value.
+  Raises UserError: a cell that is not of the wanted kind; an infinite number.
   """
-  try:
-    rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")) if row]
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise UserError(f"{where} is not a comma-separated table in UTF-8 ({error})") from error
-  if not rows:
-    raise UserError(f"{where} is empty: it needs a header and one row per image, the image's name first; or remove it")
-  header = [name.strip() for name in rows[0]]
-  if len(set(header)) < len(header):
-    raise UserError(f"{where}: two columns have the same name in its header; rename one")
-  table = {}
-  for line, row in enumerate(rows[1:], 2):
-    if len(row) != len(header):
-      raise UserError(f"{where}, row {line}: {len(row)} cells, the header has {len(header)}")
-    table[_key(row[0])] = [cell.strip() for cell in row[1:]]
-  found = [table.get(_key(name)) for name in names]
-  if not any(found) and len(header) > 1:
-    raise UserError(f"{where} names none of the images: its first column must hold names such as {names[0]}; or remove it")
-  columns, classes = {}, {}
-  for i, name in enumerate(header[1:]):
-    columns[name], words = _column([row[i] if row else None for row in found])
-    if words:
-      classes[name] = words
-  return Labels(columns, classes)
+  missing = np.array([cell is None or cell in MISSING for cell in cells], bool)
+  given = [cell for cell, gone in zip(cells, missing, strict=True) if not gone]
+  if not given:
+    return None
+  marks = tuple(Counter(cell for cell in cells if cell in MISSING).most_common())
+  comma = any("," in cell for cell in given) and all(_DECIMAL_COMMA.fullmatch(cell) for cell in given)
+  numeric = comma or all(_NUMBER.fullmatch(cell) for cell in given)
+  _check_cells(name, given, kind, comma, where)
+  note = ""
+  if not kind:
+    kind, note = _guess(name, given, numeric)
+  if kind == NUMBERS:
+    values = np.full(len(cells), np.nan)
+    values[~missing] = [float(cell.replace(",", ".")) for cell in given]
+    if not np.isfinite(values[~missing]).all():
+      raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: mend it")
+    note = ", ".join(filter(None, (note, "decimal comma" if comma else "")))
+    return Column(values, missing, (), kind, note, marks)
+  whole = all(_WHOLE.fullmatch(cell) for cell in given) and not any(_PADDED.match(cell) for cell in given)
+  written = [str(int(cell.split(".")[0])) for cell in given] if whole else given
+  names = sorted(set(written))
+  if whole:
+    names.sort(key=int)  # ids are longer than what a float tells apart
+  elif numeric:
+    names.sort(key=lambda text: (float(text.replace(",", ".")), text))
+  index = {text: i for i, text in enumerate(names)}
+  values = np.full(len(cells), -1, np.int32)
+  values[~missing] = [index[text] for text in written]
+  return Column(values, missing, tuple(names), kind, note, marks)
+
+
+def _check_cells(name: str, given: Sequence[str], kind: str, comma: bool, where: str) -> None:
+  """Raises UserError for an infinite number, and for a cell that is none where numbers are wanted."""
+  number = _DECIMAL_COMMA if comma else _NUMBER
+  others = [cell for cell in given if not number.fullmatch(cell)]
+  infinite = [cell for cell in others if _INFINITE.fullmatch(cell)]
+  if infinite and (kind == NUMBERS or (len(infinite) == len(others) < len(given))):
+    raise UserError(f"{where}: column {name!r} holds {infinite[0]}, no finite number: leave the cell empty")
+  if others and kind == NUMBERS:
+    word = others[0][:40]
+    raise UserError(f"{where}: column {name!r} shall hold numbers (data.label_kinds) but holds {word!r}")
+
+
+def _guess(name: str, given: Sequence[str], numeric: bool) -> tuple[str, str]:
+  """The kind of a column, and a note where it is a guess."""
+  spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
+  tokens = set(re.split(r"[^a-z0-9]+", spaced.lower()))
+  identity = IDENTITY if tokens & _IDENTITIES else CLASSES
+  if not numeric:
+    return identity, ""
+  if not all(_WHOLE.fullmatch(cell) for cell in given):
+    return NUMBERS, ""
+  digits = max(len(cell.split(".")[0].lstrip("+-")) for cell in given)
+  if any(_PADDED.match(cell) for cell in given) or digits >= _LONG:
+    return (IDENTITY if len(set(given)) > _FEW else identity), ""
+  different = {int(cell.split(".")[0]) for cell in given}
+  if identity == IDENTITY or different <= {-1, 0, 1} or tokens & _NAMES:
+    return identity, ""
+  change = f"--config.data.label_kinds={name}:"
+  if min(different) < 0 or tokens & _MEASURES:
+    return NUMBERS, f"whole numbers, taken for numbers; {change}classes makes them classes"
+  if len(different) <= _FEW and max(different) <= len(different):
+    return CLASSES, ""
+  return CLASSES, f"whole numbers, taken for classes; {change}numbers makes them numbers"
+
+
+def read_kinds(text: str) -> dict[str, str]:
+  """`data.label_kinds`: `age:numbers,zip:classes` -> {"age": "numbers", "zip": "classes"}. Raises UserError.
+  """
+  kinds = {}
+  for entry in filter(None, (entry.strip() for entry in text.split(","))):
+    name, _, kind = entry.rpartition(":")
+    if kind not in KINDS or not name:
+      raise UserError(f"data.label_kinds: {entry!r} is not COLUMN:KIND with a kind of {', '.join(KINDS)}")
+    kinds[name] = kind
+  return kinds
+
+
+def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
+  """What batches hold of some pictures: `label/NAME`, and `missing/NAME` where any picture of the set lacks
+  it.
+  """
+  rows = np.asarray(rows, int)
+  found = {}
+  for name, entry in labels.columns.items():
+    found[f"label/{name}"] = entry.values[rows]
+    if entry.missing.any():
+      found[f"missing/{name}"] = entry.missing[rows]
+  return found
+
+
+def plain(entry: Column) -> list[str | float | None]:
+  """The values of a column as they are meant: names of classes or numbers, None where something is missing.
+  """
+  values = [entry.classes[value] if entry.classes else float(value) for value in entry.values]
+  return [None if gone else value for value, gone in zip(values, entry.missing, strict=True)]
+
+
+def take(labels: Labels, rows: Sequence[int]) -> Labels:
+  """The labels of some of the pictures."""
+  rows = np.asarray(rows, int)
+  columns = {
+      name: entry._replace(values=entry.values[rows], missing=entry.missing[rows])
+      for name, entry in labels.columns.items()
+  }
+  parts = tuple(labels.parts[row] for row in rows) if labels.parts else None
+  return labels._replace(columns=columns, parts=parts)
+
+
+def part_of(word: str) -> str:
+  """train, validation or test where a word means one of them, such as PublicTest; else ""."""
+  return next((part for part, words in PARTS.items() if word.lower() in words), "")
 
 
 def from_folders(names: Sequence[str]) -> Labels:
-  """The first folder below the one that all images share, as the column `class`; no column where that gives fewer than two classes."""
-  parts = [_key(name).split("/")[:-1] for name in names]
-  shared = 0
-  while all(len(part) > shared for part in parts) and len({part[shared] for part in parts}) == 1:
-    shared += 1
-  if not parts or not all(len(part) > shared for part in parts):
-    return Labels({}, {})
-  values, classes = _column([f"/{part[shared]}" for part in parts])  # the slash keeps folders named 0, 1 from being numbers
-  return Labels({"class": values}, {"class": tuple(name[1:] for name in classes)})
+  """The column `class` of the first folder that differs among the pictures; folders called train and test are
+  parts.
+
+  There is no column where that gives fewer than two classes, or where a picture lies in no such folder (but
+  for the parts that have no classes, as an unlabelled test part).
+  """
+  paths = [normal(name) for name in names]
+  shared = shared_folders(paths)
+  below = [path.split("/")[shared:-1] for path in paths]
+  parts, notes = None, []
+  if all(below):
+    meanings = {word: _part_in(word) for word in sorted({folder[0] for folder in below})}
+    if "train" in meanings.values() and len(set(meanings.values()) - {""}) > 1:
+      parts = tuple(meanings[folder[0]] for folder in below)
+      told = ", ".join(f"{word} is {part or 'left out'}" for word, part in meanings.items())
+      notes.append(f"folders are the published split: {told}")
+      below = _without_wrapping([folder[1:] for folder in below], parts)
+  cells = [folder[0] if folder else None for folder in below]
+  given = {cell for cell in cells if cell is not None}
+  if len(given) < 2 or (parts is None and None in cells):
+    return Labels({}, tuple(notes), parts)
+  index = {text: i for i, text in enumerate(sorted(given, key=_by_number))}
+  missing = np.array([cell is None for cell in cells])
+  values = np.array([index.get(cell, -1) for cell in cells], np.int32)
+  entry = Column(values, missing, tuple(index), CLASSES)
+  notes.append("folders give " + describe("class", entry))
+  return Labels({"class": entry}, tuple(notes), parts)
+
+
+def _part_in(word: str) -> str:
+  """The part that a folder's name speaks of, as in seg_train; "" where it speaks of none, or of two."""
+  meant = {part_of(token) for token in re.split(r"[^A-Za-z]+", word)} - {""}
+  return meant.pop() if len(meant) == 1 else ""
+
+
+def _without_wrapping(folders: list[list[str]], parts: Sequence[str]) -> list[list[str]]:
+  """Takes off a folder that all pictures of a part share and that holds folders, as in
+  seg_train/seg_train/CLASS.
+  """
+  for part in set(parts):
+    rows = [i for i, other in enumerate(parts) if other == part]
+    while all(len(folders[i]) > 1 for i in rows) and len({folders[i][0] for i in rows}) == 1:
+      for i in rows:
+        folders[i] = folders[i][1:]
+  return folders
+
+
+def _by_number(text: str) -> tuple:
+  return (0, int(text), text) if text.isascii() and text.isdigit() else (1, 0, text)
+
+
+def describe(name: str, entry: Column) -> str:
+  """One line about a column: its kind, its classes with counts or its range, and what is missing."""
+  known = entry.values[~entry.missing]
+  if entry.kind == NUMBERS:
+    line = f"numbers from {known.min():g} to {known.max():g}"
+  else:
+    counts = np.bincount(known, minlength=len(entry.classes))
+    pairs = list(zip(entry.classes, counts, strict=True))
+    shown = ", ".join(f"{text[:30]} {count:,}" for text, count in pairs[:_SHOWN])
+    title = "identities" if entry.kind == IDENTITY else "classes"
+    line = f"{len(pairs):,} {title} ({shown}{', ...' if len(pairs) > _SHOWN else ''})"
+  if entry.marks:
+    told = ", ".join(f"{mark or 'empty'} {count:,}" for mark, count in entry.marks)
+    line += f"; missing {sum(count for _, count in entry.marks):,} ({told})"
+  return f"{name}: {line}" + (f"; {entry.note}" if entry.note else "")
+
+
+def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
+  """A line about each column; many columns of the same two classes and nothing else to say share one."""
+  alike: dict[tuple[str, ...], list[str]] = {}
+  for name, entry in columns.items():
+    if len(entry.classes) == 2 and not entry.note and not entry.marks:
+      alike.setdefault(entry.classes, []).append(name)
+  lines = []
+  for name, entry in columns.items():
+    group = alike.get(entry.classes, [])
+    if name not in group or len(group) <= _ALIKE:
+      lines.append(describe(name, entry))
+    elif name == group[0]:
+      shown = ", ".join(group[:_ALIKE])
+      lines.append(f"{len(group)} columns of the classes {' and '.join(entry.classes)}: {shown}, ...")
+  return tuple(lines)

@@ -1,73 +1,111 @@
-"""Embedded worlds as data sets: rendered on first use, read from array_record, images kept in memory."""
+"""Embedded worlds as data sets:
 
+rendered on first use, read from array_record, pictures in memory where they fit.
+"""
+
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from pdr_jax.data import dataset, tfds_source
+from pdr_jax.data import dataset, sequences, tfds_files, transforms
+from pdr_jax.data.dataset import Arrays, Dataset, Split
+from pdr_jax.data.scenes import builder, clips
+
+_BYTES = 12  # per pixel of everything as it is stored; 3 of them are the image's
 
 
-def _stack(examples: list[Any]) -> Any:
-  """A list of (nested) examples as one with a leading axis."""
-  if isinstance(examples[0], dict):
-    return {key: _stack([example[key] for example in examples]) for key in examples[0]}
-  return np.stack(examples)
+class _Examples:
+  """`Split.load` of one split of a prepared world.
+
+  Arrays in `memory`, by feature, are not read from its files.
+  """
+
+  def __init__(self, world: builder.SceneBuilder, split: str, channels: int):
+    self._world, self._split, self._channels = world, split, channels
+    self.memory: Arrays = {}
+    self._readers: dict[tuple[str, ...], tfds_files.Reader] = {}
+
+  def __call__(self, indices: np.ndarray, keys: Collection[str]) -> Arrays:
+    wanted = [key for key in published(self._world) if key in keys]
+    features = {_feature(key) for key in wanted}
+    rows = {feature: self.memory[feature][indices] for feature in features & self.memory.keys()}
+    if missing := sorted(features - self.memory.keys()):
+      rows |= self.read(indices, missing)
+    pictures = {key: rows[key] for key in wanted if key in dataset.PICTURES}
+    truth = builder.decode({feature: rows[feature] for feature in features - pictures.keys()})
+    return pictures | {key: truth[key] for key in wanted if key in truth}
+
+  def read(self, indices: np.ndarray, features: list[str], title: str = "") -> Arrays:
+    """The features as they are stored, from the files; many at a time where there is a title for the progress
+    bar.
+    """
+    if tuple(features) not in self._readers:
+      opened = tfds_files.Reader(self._world, self._split, features, encoded=False)
+      self._readers[tuple(features)] = opened
+    reader = self._readers[tuple(features)]
+    rows: list[Any] = [None] * len(indices)
+
+    def work(i: int) -> None:
+      example = reader[int(indices[i])]
+      values = {feature: np.asarray(tfds_files.at(example, feature)) for feature in features}
+      rows[i] = {
+        feature: transforms.to_channels(value, self._channels) if feature in dataset.PICTURES else value
+        for feature, value in values.items()
+      }
+
+    if title:
+      dataset.for_each(len(indices), work, title)
+    else:
+      for i in range(len(indices)):
+        work(i)
+    return {feature: np.stack([row[feature] for row in rows]) for feature in features}
 
 
-def _rows(tree: Any, indices: np.ndarray) -> Any:
-  return {key: _rows(value, indices) for key, value in tree.items()} if isinstance(tree, dict) else tree[indices]
+def published(world: builder.SceneBuilder) -> list[str]:
+  """The keys of an example of a world."""
+  keys = [key for key in world.info.features if key != "label"] + ["mask"]
+  return keys + [f"label/{name}" for name in world.info.features["label"]]
 
 
-class _Scenes:
-  """`Split.load`. `images` [N, S, S, 3] uint8 or None; `stored`: the stored form of everything [N, ...], or None; what is not in memory is
-  read from `image_source` or `source`."""
-
-  def __init__(self, image_source, source, images: np.ndarray | None, stored: dict | None):
-    self._image_source, self._source, self._images, self._stored = image_source, source, images, stored
-
-  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
-    from pdr_jax.data.scenes import builder  # brings in TFDS, slow to import
-    if image_only:
-      read = self._images[indices] if self._images is not None else np.stack([self._image_source[int(i)]["image"] for i in indices])
-      return {"image": read}
-    rows = _rows(self._stored, indices) if self._stored is not None else _stack([self._source[int(i)] for i in indices])
-    return {**builder.decode_example(rows), "image": rows["image"]}  # every operation of it works on batches too
+def _feature(key: str) -> str:
+  """The stored feature behind a key."""
+  return "depth" if key == "mask" else key
 
 
-def _read_all(source, title: str) -> dict:
-  examples: list[Any] = [None] * len(source)
+def open_world(data: Any, world: type[builder.SceneBuilder]) -> Dataset:
+  """A world with exact truth. It is rendered where there is no copy of this size, side and seed yet.
 
-  def work(i: int) -> None:
-    examples[i] = source[i]
+  Args:
+    data: the section of the configuration.
+    world: the builder's class.
 
-  dataset.for_each(len(source), work, title)
-  return _stack(examples)
+  Raises UserError.
+  """
+  prepared = builder.prepared(world, data)
+  pixels, keys = data.side * data.side, published(prepared)
 
+  def make(split: str, in_memory: Collection[str]) -> Split:
+    load, size = _Examples(prepared, split, data.channels), prepared.info.splits[split].num_examples
+    fits = dataset.fits_in_memory(size * pixels * (_BYTES if len(in_memory) > 1 else data.channels))
+    if in_memory and fits:
+      features = sorted({_feature(key) for key in in_memory})
+      load.memory = load.read(np.arange(size), features, f"reading {data.name} {split}")
+    return Split(size, load, in_memory=bool(in_memory) and fits)
 
-def open_scenes(config) -> dataset.Dataset:
-  """The world `config.data.name` with exact truth. Rendered where there is no copy of this size, side and seed yet. Raises UserError."""
-  from pdr_jax.data.scenes import builder
-  data, prepared = config.data, builder.builder_for(config)
-  pixels = data.side * data.side
-
-  def make(split: str, truth_in_memory: bool) -> dataset.Split:
-    image_source = tfds_source.Reader(prepared, split, ["image"], encoded=False)
-    source = prepared.as_data_source(split)
-    in_memory = dataset.fits_in_memory(len(source) * pixels * (12 if truth_in_memory else 3))  # bytes per pixel as stored
-    images, stored = None, None
-    if in_memory and truth_in_memory:
-      stored = _read_all(source, f"reading {data.name} {split}")
-      images = stored["image"]
-    elif in_memory:
-      images = _read_all(image_source, f"reading {data.name} {split}")["image"]
-    return dataset.Split(len(source), _Scenes(image_source, source, images, stored), in_memory)
-
-  # Validation is read with its truth again and again; training needs its truth for probes only, once; the tests are read once.
-  train, validation = make("train", False), make("validation", True)
-  tests = {split: dataset.Split(len(source), _Scenes(source, source, None, None), in_memory=False)
-           for split in prepared.SPLITS[2:] for source in (prepared.as_data_source(split),)}
-  classes = {f"label/{name}": tuple(prepared.CLASSES.get(name, ())) for name in prepared.info.features["label"]}
-  if prepared.PARTS:
-    classes["segmentation"] = prepared.PARTS
-  return dataset.Dataset(name=data.name, train=train, validation=validation, has_truth=True, skipped=[], classes=classes,
-                         note="" if train.in_memory else dataset.LAZY_NOTE, tests=tests)
+  # Validation is read with its truth again and again, training for probes only, and the tests once.
+  train, validation = make("train", ["image"]), make("validation", keys)
+  classes = {
+    f"label/{name}": tuple(prepared.CLASSES.get(name, ())) for name in prepared.info.features["label"]
+  }
+  single = Dataset(
+    name=data.name,
+    train=train,
+    validation=validation,
+    elements=dataset.elements_of(validation.load(np.arange(1), keys)),
+    classes=classes | ({"segmentation": prepared.PARTS} if prepared.PARTS else {}),
+    skipped=[],
+    note="" if train.in_memory else dataset.LAZY_NOTE,
+    tests={split: make(split, []) for split in prepared.SPLITS[2:]},
+  )
+  return sequences.of_frames(single, data.frames, clips.PER_FRAME) if data.frames else single

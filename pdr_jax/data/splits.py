@@ -1,19 +1,43 @@
-"""Who is in the training split and who in validation: fixed by names and a seed, so that adding or losing a file moves no other."""
+"""Who is in the training split and who in validation: fixed by names and a seed, so that a file more moves no
+other.
+"""
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from pdr_jax.data.labels import PARTS, Labels, part_of, plain
 from pdr_jax.errors import UserError
 
-_TRAIN, _VALIDATION = ("train", "training"), ("validation", "val", "valid", "test")
+# Columns of whole numbers with such names are asked which is which.
+_PART_NAMES = frozenset(
+    ("split", "splits", "partition", "part", "set", "subset", "usage", "fold", "phase", "mode", *PARTS)
+)
+
+
+class Chosen(NamedTuple):
+  """Indices into the names of the pictures, each in a random order, and a line for the user ("" for the
+  seed's).
+  """
+
+  train: list[int]
+  validation: list[int]
+  test: list[int]
+  note: str = ""
 
 
 def rank(seed: int, name: str) -> bytes:
+  """What a picture is sorted by."""
   return hashlib.blake2b(f"{seed}/{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()
 
 
 def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]:
-  """(training, validation) sizes: validation is val_examples (0: a tenth), at most half; training at most train_examples (0: all)."""
+  """(training, validation) sizes.
+
+  Validation has `val_examples` (0: a tenth), at most half; training at most `train_examples` (0: all).
+  """
   if train_examples < 0 or val_examples < 0:
     raise UserError("data.train_examples and data.val_examples are counts: 0 (all, a tenth) or more")
   validation = min(val_examples or (total + 9) // 10, total // 2)
@@ -21,60 +45,135 @@ def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]
   return (min(train, train_examples) if train_examples else train), validation
 
 
-def by_seed(names: Sequence[str], seed: int, train_examples: int, val_examples: int) -> tuple[list[int], list[int]]:
-  """Random split: indices into `names` for (train, validation), disjoint, each in a random order fixed by the seed and the names."""
-  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
-  train, validation = sizes(len(names), train_examples, val_examples)
-  return order[validation:validation + train], order[:validation]
+def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
+  """The split that `data.split_by` asks for.
 
+  * `seed`: the published split of the pictures where there is one (folders called train and test, CelebA's
+    list), else a random one.
+  * `COLUMN`: a column that says train, validation and test is taken at its word; of any other, whole values
+    are kept apart, so that no person, say, is on both sides.
+  * `COLUMN:VALUE=PART,...` says which value means which part.
 
-def by_value(names: Sequence[str], values: Sequence, column: str, seed: int, train_examples: int,
-             val_examples: int) -> tuple[list[int], list[int]]:
-  """Split that keeps the images of one value (one person, say) together, as in `by_seed`.
+  Args:
+    data: the section of the configuration; `split_by`, `scene_seed`, `train_examples` and `val_examples` are
+      read.
 
-  Whole values go to validation, in a random order, until it is large enough. A column that itself says `train` and `validation`
-  (or val, valid, test) is taken at its word. Raises UserError where the column has a single value.
+  Raises UserError: no such column; values that do not say which part they are; one value alone.
   """
-  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
-  words = {str(value).lower() for value in values}
-  given = next((word for word in _VALIDATION if word in words), None)
-  if given and any(word in words for word in _TRAIN):
-    validation = [i for i in order if str(values[i]).lower() == given]
-    train = [i for i in order if str(values[i]).lower() in _TRAIN]
-    return train[:train_examples or None], validation[:val_examples or None]
-  if len(words) < 2:
-    raise UserError(f"data.split_by={column}: every image has the same value there, nothing can be kept apart; use data.split_by=seed")
-  _, wanted = sizes(len(names), train_examples, val_examples)
-  groups: dict[str, list[int]] = {}
-  for i in order:
-    groups.setdefault(str(values[i]), []).append(i)
-  held: set[str] = set()
-  count = 0
-  ranked = sorted(groups, key=lambda value: rank(seed, f"value/{value}"))
-  for value in ranked[:-1]:  # at least one value is left for training
-    if count >= wanted:
+  seed, counts = data.scene_seed, (data.train_examples, data.val_examples)
+  column, _, mapping = data.split_by.partition(":")
+  if labels.parts and (column == "seed" or (column not in labels.columns and column in _PART_NAMES)):
+    return by_parts(names, labels.parts, seed, *counts)
+  if column == "seed":
+    train, validation = by_seed(names, seed, *counts)
+    return Chosen(train, validation, [])
+  if data.split_by in labels.columns:  # a name with a colon
+    column, mapping = data.split_by, ""
+  if column not in labels.columns:
+    known = ", ".join(labels.columns) or "there are no labels"
+    raise UserError(f"data.split_by={column} is no column of the labels; use seed, or one of: {known}")
+  words = [value if value is None else str(value) for value in plain(labels.columns[column])]
+  meaning = _meanings(column, mapping, {word for word in words if word is not None})
+  if not meaning:
+    return by_value(names, words, column, seed, *counts)
+  parts = ["" if word is None else meaning.get(word, "") for word in words]
+  chosen = by_parts(names, parts, seed, *counts)
+  told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
+  note = f"split by {column}" + (f" ({told})" if told else "")
+  return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
+
+
+def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
+  """The part of each value, where the values are parts; {} where they are something to keep apart. Raises
+  UserError.
+  """
+  if mapping:
+    meaning = {}
+    for entry in mapping.split(","):
+      word, _, part = (text.strip() for text in entry.partition("="))
+      if word not in words or not part_of(part):
+        choice = f"a value of {', '.join(sorted(words)[:5])} and train, validation or test"
+        raise UserError(f"data.split_by={column}:{mapping}: {entry!r} is not VALUE=PART with {choice}")
+      meaning[word] = part_of(part)
+  else:
+    meaning = {word: part_of(word) for word in sorted(words) if part_of(word)}
+    tokens = set(re.split(r"[^a-z]+", column.lower()))
+    if not meaning and 1 < len(words) <= 3 and words <= {"0", "1", "2"} and tokens & _PART_NAMES:
+      example = ",".join(f"{word}={part}" for word, part in zip(sorted(words), PARTS, strict=False))
+      reason = f"its values are {', '.join(sorted(words))}, and nothing says which is which"
+      raise UserError(f"data.split_by={column}: {reason}: write --config.data.split_by={column}:{example}")
+    if len(set(meaning.values())) < 2:
+      return {}
+  if "train" not in meaning.values():
+    raise UserError(f"data.split_by={column}: none of its values is train ({', '.join(sorted(words)[:5])})")
+  return meaning
+
+
+def by_seed(
+    names: Sequence[str], seed: int, train_examples: int, val_examples: int
+) -> tuple[list[int], list[int]]:
+  """Random split: indices for (train, validation), disjoint, each in a random order fixed by the seed and the
+  names.
+  """
+  order = _shuffled(names, seed)
+  train, validation = sizes(len(names), train_examples, val_examples)
+  return order[validation : validation + train], order[:validation]
+
+
+def by_value(
+    names: Sequence[str],
+    values: Sequence[str | None],
+    column: str,
+    seed: int,
+    train_examples: int,
+    val_examples: int,
+) -> Chosen:
+  """Split that keeps the pictures of one value (one person, say) together, as in `by_seed`.
+
+  Whole values go to validation, in a random order, until it is large enough. Pictures without a value (None)
+  are left out: they could be of anybody. Raises UserError where the column has a single value.
+  """
+  order = [i for i in _shuffled(names, seed) if values[i] is not None]
+  if len({values[i] for i in order}) < 2:
+    reason = "every image has the same value there, nothing can be kept apart"
+    raise UserError(f"data.split_by={column}: {reason}; use data.split_by=seed")
+  _, wanted = sizes(len(order), train_examples, val_examples)
+  counts = Counter(values[i] for i in order)
+  outside: set[str] = set()
+  ranked = sorted(counts, key=lambda value: rank(seed, f"value/{value}"))
+  for value in ranked[:-1]:  # one is left for training
+    if sum(counts[other] for other in outside) >= wanted:
       break
-    held.add(value)
-    count += len(groups[value])
-  validation = [i for i in order if str(values[i]) in held][:wanted]
-  train = [i for i in order if str(values[i]) not in held]
-  return train[:train_examples or None], validation
+    outside.add(value)
+  validation = [i for i in order if values[i] in outside][:wanted]
+  train = [i for i in order if values[i] not in outside]
+  note = f"the {len(counts):,} values of {column} are kept apart" + _left_out(len(names) - len(order))
+  return Chosen(train[: train_examples or None], validation[: val_examples or None], [], note)
 
 
-def test_of(names: Sequence[str], values: Sequence, seed: int) -> list[int]:
-  """What a column calls `test`, in a random order, where it names `train` and another validation split as well; else nothing."""
-  words = [str(value).lower() for value in values]
-  if not (set(_TRAIN) & set(words) and set(_VALIDATION[:-1]) & set(words)):
-    return []
-  return sorted((i for i, word in enumerate(words) if word == "test"), key=lambda i: rank(seed, names[i]))
+def by_parts(
+    names: Sequence[str], parts: Sequence[str], seed: int, train_examples: int, val_examples: int
+) -> Chosen:
+  """A published split: `parts` has train, validation or test for each picture, "" for those that are left
+  out.
 
-
-def by_words(names: Sequence[str], words: Sequence[str], seed: int, train_examples: int,
-             val_examples: int) -> tuple[list[int], list[int], list[int]]:
-  """A published split: (train, validation, test) of `words`, each in a random order. Without validation, the seed takes a part of train."""
-  order = sorted(range(len(names)), key=lambda i: rank(seed, names[i]))
-  train, validation, test = ([i for i in order if words[i] == word] for word in ("train", "validation", "test"))
+  Without validation, the seed takes a share of train. Test is never trained on and chooses no checkpoint.
+  """
+  order = _shuffled(names, seed)
+  train, validation, test = ([i for i in order if parts[i] == part] for part in PARTS)
+  note = ""
   if not validation:
-    validation = train[:sizes(len(train), train_examples, val_examples)[1]]
-    train = train[len(validation):]
-  return train[:train_examples or None], validation[:val_examples or None], test
+    validation = train[: sizes(len(train), train_examples, val_examples)[1]]
+    train = train[len(validation) :]
+    note = "validation is taken from train"
+  note += _left_out(sum(part == "" for part in parts))
+  train, validation = train[: train_examples or None], validation[: val_examples or None]
+  return Chosen(train, validation, test, note.removeprefix(", "))
+
+
+def _left_out(count: int) -> str:
+  return f", {count:,} images without a part of it are left out" if count else ""
+
+
+def _shuffled(names: Sequence[str], seed: int) -> list[int]:
+  return sorted(range(len(names)), key=lambda i: rank(seed, names[i]))

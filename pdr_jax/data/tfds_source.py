@@ -1,246 +1,259 @@
-"""Prepared TensorFlow Datasets as a data set, read without TensorFlow: array_record, and TFRecord files as they are."""
+"""Prepared TensorFlow Datasets as a data set, read without TensorFlow:
 
-import difflib
-import os
-import struct
+array_record, and TFRecord files as they are.
+"""
+
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from absl import logging
+from jaxtyping import UInt8
 
-from pdr_jax.data import dataset, decode, splits
+from pdr_jax.data import dataset, decode, splits, tfds_files, transforms
+from pdr_jax.data.dataset import Dataset, Source, Split
 from pdr_jax.errors import UserError
 
 _VALIDATION = ("validation", "val", "valid", "test")
-PREPARE = "python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
-OWN = ("heads", "ict_faces", "people", "embedded_cars", "car_meshes", "image_folder")  # names that are no TFDS set's
-
-
-class TfRecords:
-  """Random access to the records of uncompressed TFRecord shards. A record: length u64, its checksum u32, bytes, their checksum u32.
-
-  The positions are found by hopping from length to length once. Raises UserError where a shard ends in the middle of a record.
-  """
-
-  def __init__(self, file_instructions):
-    self._paths, self._records = [], []
-    for instruction in file_instructions:
-      path = os.fspath(instruction.filename)
-      self._paths.append(path)
-      records, position, size = [], 0, os.path.getsize(path)
-      with open(path, "rb") as file:
-        while position < size:
-          file.seek(position)
-          head = file.read(8)
-          length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
-          if position + length + 16 > size:
-            raise UserError(f"{path} is truncated or no TFRecord file: prepare the data set again")
-          records.append((len(self._paths) - 1, position + 12, length))
-          position += length + 16
-      take = instruction.take if instruction.take > 0 else None
-      self._records += records[instruction.skip:][:take]
-
-  def __len__(self) -> int:
-    return len(self._records)
-
-  def __getitem__(self, index: int) -> bytes:
-    path, position, length = self._records[index]
-    with open(self._paths[path], "rb") as file:
-      file.seek(position)
-      return file.read(length)
-
-
-def find_builder(name: str, data_dir: str) -> Any:
-  """The builder of a prepared data set, whether or not its generation code is installed. Raises UserError with what to do."""
-  import tensorflow_datasets as tfds  # slow to import, and only this source needs it
-  data_dir = os.path.expanduser(data_dir) if data_dir else None
-  where = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-  try:
-    return tfds.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
-  except tfds.core.registered.DatasetNotFoundError:
-    pass
-  except Exception as error:  # a damaged dataset_info.json, an unparsable name, a version that is not there ...
-    raise UserError(f"data.name={name}: the copy in {where} cannot be opened ({_line(error)}); prepare it again") from error
-  known = tfds.list_builders(with_community_datasets=False)
-  bare = name.split(":")[0].split("/")[0]
-  if bare not in known:
-    close = difflib.get_close_matches(bare, sorted({*known, *OWN}), 3)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise UserError(f"data.name={name} is neither {', '.join(OWN)}, nor a prepared TFDS data set in {where}{hint}")
-  raise UserError(f"data.name={name} is not prepared in {where}; prepare it once: {PREPARE.format(name=name)}")
-
-
-def _line(error: Exception) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _label_features(features, prefix: str = "") -> dict[str, Any]:
   """Path -> feature of every scalar number, truth value or class, nested ones as attributes/Smiling."""
   import tensorflow_datasets as tfds
-  found = {}
+
+  labels = {}
   for key, feature in features.items():
     if isinstance(feature, tfds.features.FeaturesDict):
-      found.update(_label_features(feature, f"{prefix}{key}/"))
+      labels.update(_label_features(feature, f"{prefix}{key}/"))
     elif isinstance(feature, tfds.features.Tensor | tfds.features.ClassLabel) and feature.shape == ():
       if np.dtype(feature.np_dtype).kind in "biuf":
-        found[prefix + key] = feature
-  return found
+        labels[prefix + key] = feature
+  return labels
 
 
-def _chosen(features, paths: list[str]):
-  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`): what is not in it is not even parsed."""
-  import tensorflow_datasets as tfds
-  below: dict[str, list[str]] = {}
-  for path in paths:
-    key, _, rest = path.partition("/")
-    below.setdefault(key, []).append(rest)
-  return tfds.features.FeaturesDict({key: _chosen(features[key], rest) if rest[0] else features[key] for key, rest in below.items()})
+class _Examples:
+  """Some examples of one split: pictures or clips, and labels.
 
-
-def _at(example: dict, path: str) -> Any:
-  for key in path.split("/"):
-    example = example[key]
-  return example
-
-
-class Reader:
-  """Random access to the chosen features of one split, array_record or TFRecord. Raises NotImplementedError for other formats.
-
-  Images stay encoded bytes where `encoded` says so, to be decoded here and not by OpenCV, which takes half a JPEG for a whole one.
-  Reading raises UserError where the files are cut short or gone.
+  Args:
+    reader: gives the examples of the split.
+    feature: the feature of the picture or the video.
+    labels: feature of each label, by path.
+    rows: the numbers of the chosen examples in the split.
+    data: the section of the configuration.
+    name: of the set, for messages.
   """
 
-  def __init__(self, builder, split: str, paths: list[str], *, encoded: bool):
-    import tensorflow_datasets as tfds
-    features = builder.info.features
-    self._name = builder.name
-    self._features = _chosen(features, paths)
-    self._decoders = {"image": tfds.decode.SkipDecoding()} if encoded and isinstance(features["image"], tfds.features.Image) else None
-    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-      self._source = TfRecords(builder.info.splits[split].file_instructions)
-    else:
-      self._source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+  def __init__(
+    self, reader: tfds_files.Reader, feature: str, labels: dict[str, Any], rows: np.ndarray, data: Any, name: str
+  ):
+    self.rows, self.name = rows, name
+    self._reader, self._feature, self._labels = reader, feature, labels
+    self._side, self._channels, self._frames = data.side, data.channels, data.frames
+    self._crop, self._seed = decode.check_crop(data.crop), data.scene_seed
+    self.key, self.shape = dataset.input_key(data), dataset.picture_shape(data)
 
-  def __len__(self) -> int:
-    return len(self._source)
+  def example(self, index: int) -> dict:
+    """The example as it is stored, pictures still encoded."""
+    return self._reader[int(self.rows[index])]
 
-  def __getitem__(self, index: int) -> dict:
-    try:
-      record = self._source[index]
-    except Exception as error:  # array_record and file systems raise what they like
-      raise UserError(f"data.name={self._name}: its prepared files are damaged or gone ({_line(error)}); prepare it again") from error
-    return self._features.deserialize_example_np(record, decoders=self._decoders)
+  def picture(self, index: int, example: dict) -> UInt8[np.ndarray, "*T S S C"]:
+    """The example's picture or clip. Raises `decode.BadImage`."""
+    pictures = example[self._feature]
+    if not self._frames:
+      return transforms.picture(pictures, self._side, self._crop, self._channels)
+    if len(pictures) < self._frames:
+      raise decode.BadImage(f"{len(pictures)} frames, fewer than data.frames={self._frames}")
+    # A window of a longer video, fixed by the seed and the number of the example.
+    rank = splits.rank(self._seed, f"window/{self.rows[index]}")
+    start = int.from_bytes(rank, "big") % (len(pictures) - self._frames + 1)
+    window = pictures[start : start + self._frames]
+    return np.stack([transforms.picture(frame, self._side, self._crop, self._channels) for frame in window])
+
+  def empty(self, count: int) -> dataset.Arrays:
+    """Arrays for so many examples."""
+    labels = {
+      f"label/{path}": np.zeros(count, _label_dtype(feature)) for path, feature in self._labels.items()
+    }
+    return {self.key: np.zeros((count, *self.shape), np.uint8)} | labels
+
+  def label(self, example: dict, key: str) -> Any:
+    """The value of the label `label/PATH`."""
+    return tfds_files.at(example, key.removeprefix("label/"))
 
 
-class _LazyReader:
-  """`Split.load` that decodes as images are read, for large sets; an image that fails is replaced by the next one."""
+class _LazySplit:
+  """`Split.load` that decodes as images are read, for large sets.
 
-  def __init__(self, reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str, skipped: list):
-    self._reader, self._labels, self._rows, self._side, self._crop = reader, labels, rows, side, crop
-    self._name, self._skipped = name, skipped
+  A picture that fails is replaced by the next one, with its labels. That shows only where pictures are read.
+  """
+
+  def __init__(self, examples: _Examples, skipped: list):
+    self._examples, self._skipped = examples, skipped
     self._bad: set[int] = set()
-    self._kept = dataset.Kept(len(rows), side)
+    self._memory = dataset.Kept(len(examples.rows), examples.shape)
 
-  def __call__(self, indices: np.ndarray, image_only: bool) -> dict[str, np.ndarray]:
-    if image_only:
-      return {"image": np.stack([self._kept.get(int(i), lambda index: self._one(index)[0]) for i in indices])}
-    examples = [self._one(int(i)) for i in indices]
-    arrays = {"image": np.stack([image for image, _ in examples])}
-    for path, feature in self._labels.items():
-      arrays[f"label/{path}"] = np.array([_at(example, path) for _, example in examples], _label_dtype(feature))
+  def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dataset.Arrays:
+    examples = self._examples
+    arrays = {key: array for key, array in examples.empty(len(indices)).items() if key in keys}
+    labels = [key for key in arrays if key != examples.key]
+    for i, index in enumerate(map(int, indices)):
+      if not labels:
+        arrays[examples.key][i] = self._memory.get(index, lambda index: self._read(index)[0])
+      elif examples.key in arrays:
+        arrays[examples.key][i], example = self._read(index)
+      else:
+        example = examples.example(index)
+      for key in labels:
+        arrays[key][i] = examples.label(example, key)
     return arrays
 
-  def _one(self, index: int) -> tuple[np.ndarray, dict]:
-    for step in range(len(self._rows)):
-      row = int(self._rows[(index + step) % len(self._rows)])
-      if row in self._bad:
+  def _read(self, index: int) -> tuple[np.ndarray, dict]:
+    examples, count = self._examples, len(self._examples.rows)
+    for step in range(count):
+      i = (index + step) % count
+      if i in self._bad:
         continue
-      example = self._reader[row]
+      example = examples.example(i)
       try:
-        return decode.decode_image(example["image"], self._side, self._crop), example
+        return examples.picture(i, example), example
       except decode.BadImage as error:
-        self._bad.add(row)
-        self._skipped.append((f"example {row}", str(error)))
-        logging.warning("%s: example %d: %s; the next image takes its place", self._name, row, error)
-    raise UserError(f"data.name={self._name}: not one image can be used; see the reasons above")
+        self._bad.add(i)
+        self._skipped.append((f"example {examples.rows[i]}", str(error)))
+        logging.warning(
+          "%s: example %d: %s; the next one takes its place", examples.name, examples.rows[i], error
+        )
+    raise UserError(f"data.name={examples.name}: not one image can be used; see the reasons above")
 
 
 def _label_dtype(feature) -> type:
   return np.float32 if np.dtype(feature.np_dtype).kind == "f" else np.int32
 
 
-def _rows(config, readers: dict[str, Reader], validation: str | None) -> tuple[np.ndarray, np.ndarray]:
-  """Which examples of the train split and of the validation split (or of train too, where validation is None) are used. Sizes of 0 mean
-  all, and a tenth where validation is carved out."""
-  data, total = config.data, len(readers["train"])
+def _rows(data: Any, readers: dict[str, tfds_files.Reader], validation: str | None) -> dict[str, np.ndarray]:
+  """The numbers of the examples for train and for validation.
+
+  `validation` names the split of the latter; None: they are taken out of train. Sizes of 0 mean all, and a
+  tenth where validation is taken out of train.
+  """
+  total = len(readers["train"])
   if validation is None:
-    train, held = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, data.val_examples)
-    return np.array(train), np.array(held)
+    names = [str(i) for i in range(total)]
+    train, rest = splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples)
+    return {"train": np.array(train), "validation": np.array(rest)}
   train, _ = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, 1)
   if not data.train_examples or data.train_examples >= total:
     train = range(total)
-  others = len(readers[validation])
-  held = sorted(range(others), key=lambda i: splits.rank(data.scene_seed, str(i)))
-  return np.array(train), np.array(held[:data.val_examples or None])
+  rest = sorted(range(len(readers[validation])), key=lambda i: splits.rank(data.scene_seed, str(i)))
+  return {"train": np.array(train), "validation": np.array(rest[: data.val_examples or None])}
 
 
-def open_tfds(config) -> dataset.Dataset:
-  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in `config.data.cache_dir`, without truth.
+def _picture_feature(features, data: Any) -> str:
+  """The name of the feature of images, or of videos where clips are asked for. Raises UserError."""
+  import tensorflow_datasets as tfds
 
-  Needs a feature `image`; scalar features become `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named
-  validation, val, valid or test, in this order, or else is carved out of train by `data.scene_seed`.
-  Raises UserError: unknown or unprepared data set, no image feature, no train split, no usable image, a crop that fits none.
+  if not isinstance(features, tfds.features.FeaturesDict):
+    raise UserError(
+      f"data.name={data.name} has no feature `image` (it has {type(features).__name__}): choose a data "
+      "set of images"
+    )
+  listed = ", ".join(features)
+  videos = [key for key, feature in features.items() if tfds_files.is_video(feature)]
+  if not data.frames:
+    if "image" not in features:
+      clips = "ask for clips of videos by data.frames, or " if videos else ""
+      raise UserError(
+        f"data.name={data.name} has no feature `image` (it has {listed}): {clips}choose a data set of images"
+      )
+    if not isinstance(features["image"], tfds.features.Image) and features["image"].np_dtype != np.uint8:
+      raise UserError(
+        f"data.name={data.name}: its `image` holds {features['image'].np_dtype} values, not pictures of 8 bits"
+      )
+    return "image"
+  if not videos:
+    raise UserError(
+      f"data.frames={data.frames}: data.name={data.name} has no videos (it has {listed}); use data.frames=0"
+    )
+  return "video" if "video" in videos else videos[0]
+
+
+def open_tfds(config) -> Dataset:
+  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in
+  `config.data.cache_dir`.
+
+  Needs a feature `image`, or a video where `data.frames` asks for clips; scalar features become
+  `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named validation, val, valid
+  or test, in this order, or else is taken out of train by `data.scene_seed`. Of a video longer than a clip, a
+  window is taken that the seed fixes.
+
+  Raises UserError: unknown or unprepared data set, no image feature, no train split, no usable image, a crop
+    that fits none.
   """
   import tensorflow_datasets as tfds
-  name, side, crop = config.data.name, config.data.side, decode.check_crop(config.data.crop)
-  builder = find_builder(name, config.data.cache_dir)
-  features = builder.info.features
-  if not isinstance(features, tfds.features.FeaturesDict) or "image" not in features:
-    listed = ", ".join(features) if isinstance(features, tfds.features.FeaturesDict) else type(features).__name__
-    raise UserError(f"data.name={name} has no feature `image` (it has {listed}): choose a data set of images")
-  if not isinstance(features["image"], tfds.features.Image) and features["image"].np_dtype != np.uint8:
-    raise UserError(f"data.name={name}: its `image` holds {features['image'].np_dtype} values, not pictures of 8 bits")
-  if "train" not in builder.info.splits:
-    raise UserError(f"data.name={name} has no split `train` (it has {', '.join(builder.info.splits) or 'none: prepare it again'})")
-  validation = next((split for split in _VALIDATION if split in builder.info.splits and builder.info.splits[split].num_examples), None)
+
+  data = config.data
+  decode.check_crop(data.crop)
+  builder = tfds_files.find_builder(data.name, data.cache_dir)
+  info = builder.info
+  feature = _picture_feature(info.features, data)
+  if "train" not in info.splits:
+    has = ", ".join(info.splits) or "none: prepare it again"
+    raise UserError(f"data.name={data.name} has no split `train` (it has {has})")
+  validation = next(
+    (split for split in _VALIDATION if split in info.splits and info.splits[split].num_examples), None
+  )
+  labels = _label_features(info.features)
   try:
-    labels = _label_features(features)
-    readers = {split: Reader(builder, split, ["image", *labels], encoded=True) for split in ("train", validation) if split}
+    paths = [feature, *labels]
+    readers = {split: tfds_files.Reader(builder, split, paths, encoded=True) for split in ("train", validation) if split}
   except NotImplementedError as error:
-    kind = builder.info.file_format.value
-    raise UserError(f"data.name={name} is prepared as {kind}, which has no random access; once: {PREPARE.format(name=name)}") from error
-  rows = dict(zip(("train", "validation"), _rows(config, readers, validation), strict=True))
+    prepare = tfds_files.PREPARE.format(name=data.name)
+    raise UserError(
+      f"data.name={data.name} is prepared as {info.file_format.value}, which has no random access; once: {prepare}"
+    ) from error
+  rows = _rows(data, readers, validation)
   skipped: list[tuple[str, str]] = []
-  in_memory = dataset.decode_first(sum(map(len, rows.values())), side)
-  classes = {f"label/{path}": tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) and feature.names else ()
-             for path, feature in labels.items()}
+  in_memory = dataset.decode_first(sum(map(len, rows.values())), dataset.picture_shape(data))
 
-  def make(split: str) -> dataset.Split:
+  def make(split: str) -> Split:
     if not len(rows[split]):
-      raise UserError(f"data.name={name}: no example is left for {split}; it needs at least two in all")
+      raise UserError(f"data.name={data.name}: no example is left for {split}; it needs at least two in all")
     reader = readers["train" if split == "train" or validation is None else validation]
+    examples = _Examples(reader, feature, labels, rows[split], data, data.name)
     if not in_memory:
-      return dataset.Split(len(rows[split]), _LazyReader(reader, labels, rows[split], side, crop, name, skipped), in_memory=False)
-    return dataset.memory_split(_read_all(reader, labels, rows[split], side, crop, f"{name} {split}", skipped))
+      return Split(len(rows[split]), _LazySplit(examples, skipped), in_memory=False)
+    return dataset.memory_split(_read_all(examples, f"{data.name} {split}", skipped))
 
-  return dataset.Dataset(name=name, train=make("train"), validation=make("validation"), has_truth=False, classes=classes,
-                         skipped=skipped, note="" if in_memory else dataset.LAZY_NOTE)
+  classes = {
+    f"label/{path}": tuple(label.names) if isinstance(label, tfds.features.ClassLabel) and label.names else ()
+    for path, label in labels.items()
+  }
+  train, validation_split = make("train"), make("validation")
+  return Dataset(
+    name=data.name,
+    train=train,
+    validation=validation_split,
+    elements=dataset.elements_of(
+      _Examples(readers["train"], feature, labels, rows["train"], data, data.name).empty(0)
+    ),
+    classes=classes,
+    skipped=skipped,
+    note="" if in_memory else dataset.LAZY_NOTE,
+  )
 
 
-def _read_all(reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: tuple[int, ...], name: str,
-              skipped: list) -> dict[str, np.ndarray]:
-  """Decodes the chosen rows into arrays, those that fail left out."""
-  arrays = {"image": np.zeros((len(rows), side, side, 3), np.uint8)}
-  for path, feature in labels.items():
-    arrays[f"label/{path}"] = np.zeros(len(rows), _label_dtype(feature))
+def _read_all(examples: _Examples, name: str, skipped: list) -> dataset.Arrays:
+  """Decodes the examples into arrays, those that fail left out."""
+  rows = examples.rows
+  arrays = examples.empty(len(rows))
   reasons: dict[int, decode.BadImage] = {}
 
   def work(i: int) -> None:
-    example = reader[int(rows[i])]
-    for path in labels:
-      arrays[f"label/{path}"][i] = _at(example, path)
+    example = examples.example(i)
+    for key in arrays:
+      if key != examples.key:
+        arrays[key][i] = examples.label(example, key)
     try:
-      arrays["image"][i] = decode.decode_image(example["image"], side, crop)
+      arrays[examples.key][i] = examples.picture(i, example)
     except decode.BadImage as error:
       reasons[i] = error
 
@@ -248,7 +261,12 @@ def _read_all(reader: Reader, labels: dict, rows: np.ndarray, side: int, crop: t
   if len(reasons) == len(rows):
     first = reasons[min(reasons)]
     key = "data.crop" if isinstance(first, decode.CropOutside) else "data.name"
-    raise UserError(f"{key}: none of the {len(rows)} images of {name} can be used; the first: {first}")
+    raise UserError(f"{key}: none of the {len(rows)} examples of {name} can be used; the first: {first}")
   skipped += [(f"{name} example {rows[i]}", str(reasons[i])) for i in sorted(reasons)]
   good = np.array([i for i in range(len(rows)) if i not in reasons])
   return arrays if not reasons else {key: array[good] for key, array in arrays.items()}
+
+
+SOURCE = Source(
+  about="any prepared TensorFlow data set with images or videos", open=open_tfds, crops=True, clips=True
+)

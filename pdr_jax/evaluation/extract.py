@@ -1,24 +1,26 @@
-"""The features of a data set, computed once on all devices and kept on disk: the only place where evaluation sees images or a method."""
+"""The features of a data set, computed once on all devices and kept on disk."""
 
 import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
-from jaxtyping import Array, Float
+from jaxtyping import Shaped
 
 from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.representations import Encode
 from pdr_jax.files import write_atomically
 
-TRUTH = {"light": "light", "view": "view", "weights": "depth"}  # exact factors of embedded worlds, numbered labels: light/0, light/1, ...
-Encode = Callable[[Float[Array, "B S S 3"]], dict[str, Float[Array, "B _"]]]
+# Exact factors of embedded worlds by batch key: numbered labels light/0, light/1, ...
+TRUTH = {"light": "light", "view": "view", "weights": "depth"}
 
 
-def fingerprint(tree) -> str:
+def fingerprint(tree: Any) -> str:
   """16 hex digits that change with any bit, shape or name of a tree of arrays or plain values."""
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -28,41 +30,62 @@ def fingerprint(tree) -> str:
   return digest.hexdigest()[:16]
 
 
-def extract(encode: Encode, batches: Iterable[dict], classes: dict[str, tuple[str, ...]]) -> Features:
+def extract(
+    encode: Encode, batches: Iterable[Mapping], classes: Mapping[str, tuple[str, ...]], key: str = "image"
+) -> Features:
   """Features and labels of a split, in its order, without its padding.
 
   Args:
     encode: a pure function; it runs on every local device, with the batch spread over them.
-    batches: with `image` `[B,S,S,3]`, `_mask` `[B]`, and `label/NAME` `[B]`; exact `light`, `view`, shape `weights` and the mean
-      `albedo` colour become numbered labels.
+    batches: with what `encode` takes under `key`, `_mask` `[B]`, labels `label/NAME` `[B]` and, where some
+      are missing, `missing/NAME` `[B]`; exact `light`, `view`, shape `weights` and the mean `albedo` colour
+      become numbered labels.
     classes: names of the classes by `label/NAME`.
   """
   devices = jax.local_device_count()
   run = jax.pmap(encode)
-  blocks, labels = {}, {}
+  blocks, labels, missing = {}, {}, {}
   for batch in batches:
     keep = np.asarray(batch["_mask"]) > 0
-    images = np.asarray(batch["image"])
-    found = run(images.reshape(devices, -1, *images.shape[1:]))
-    for name, block in found.items():
+    inputs = np.asarray(batch[key])
+    for name, block in run(inputs.reshape(devices, -1, *inputs.shape[1:])).items():
       block = np.asarray(block, np.float32)
-      blocks.setdefault(name, []).append(block.reshape(len(images), -1)[keep])
+      blocks.setdefault(name, []).append(block.reshape(len(inputs), -1)[keep])
     for name, values in _labels(batch).items():
       labels.setdefault(name, []).append(values[keep])
-  join = lambda parts: {name: np.concatenate(part) for name, part in parts.items()}
-  return Features(join(blocks), join(labels), {name.removeprefix("label/"): names for name, names in classes.items() if names})
+      nothing = np.zeros(len(values), bool)
+      absent = np.asarray(batch.get(f"missing/{name}", nothing), bool)
+      missing.setdefault(name, []).append(absent[keep])
+  return Features(
+      _joined(blocks),
+      _joined(labels),
+      {name.removeprefix("label/"): tuple(named) for name, named in classes.items() if named},
+      {name: rows for name, rows in _joined(missing).items() if rows.any()},
+  )
 
 
-def _labels(batch: dict) -> dict[str, np.ndarray]:
-  labels = {name.removeprefix("label/"): np.asarray(values) for name, values in batch.items() if name.startswith("label/")}
+def _joined(parts: Mapping[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
+  return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def _labels(batch: Mapping) -> dict[str, Shaped[np.ndarray, " B"]]:
+  """Classes as int32, numbers as float64; of a factor one label for each of its numbers."""
+  named = {name.removeprefix("label/"): name for name in batch if name.startswith("label/")}
+  labels = {name: _typed(np.asarray(batch[key])) for name, key in named.items()}
   truth = {factor: batch[name] for name, factor in TRUTH.items() if name in batch}
   if "albedo" in batch and "mask" in batch:  # its mean colour on the object
     weight = np.asarray(batch["mask"], np.float32)[..., None]
-    truth["albedo"] = (np.asarray(batch["albedo"]) * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
+    colour = (np.asarray(batch["albedo"]) * weight).sum(axis=(1, 2))
+    truth["albedo"] = colour / np.maximum(weight.sum(axis=(1, 2)), 1.0)
   for factor, values in truth.items():
     columns = np.asarray(values, np.float32)
-    labels |= {f"{factor}/{i}": column for i, column in enumerate(columns.reshape(len(columns), -1).T)}
+    columns = columns.reshape(len(columns), -1).T
+    labels |= {f"{factor}/{i}": column.astype(np.float64) for i, column in enumerate(columns)}
   return labels
+
+
+def _typed(values: Shaped[np.ndarray, " B"]) -> Shaped[np.ndarray, " B"]:
+  return values.astype(np.float64 if np.issubdtype(values.dtype, np.floating) else np.int32)
 
 
 def cached(folder: str, key: str, compute: Callable[[], Features]) -> Features:
@@ -81,30 +104,15 @@ def _pack(features: Features) -> dict[str, np.ndarray]:
   return {
       **{f"blocks/{name}": block for name, block in features.blocks.items()},
       **{f"labels/{name}": values for name, values in features.labels.items()},
+      **{f"missing/{name}": rows for name, rows in features.missing.items()},
       "classes": np.frombuffer(json.dumps(features.classes).encode(), np.uint8),
   }
 
 
-def _unpack(arrays: dict[str, np.ndarray]) -> Features:
-  part = lambda kind: {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
+def _unpack(arrays: Mapping[str, np.ndarray]) -> Features:
+  def part(kind: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
+
   classes = json.loads(arrays["classes"].tobytes())
-  return Features(part("blocks/"), part("labels/"), {name: tuple(names) for name, names in classes.items()})
-
-
-# ---------------------------------------------------------------- representations that nothing was trained for
-
-
-def pixels(images: Float[Array, "B S S 3"]) -> dict[str, Float[Array, "B _"]]:
-  """The pixels themselves as one block."""
-  return {"pixels": images.reshape(images.shape[0], -1)}
-
-
-def principal_components(batches: Iterable[dict], count: int) -> Encode:
-  """The `count` principal components of the training images (fewer where there are fewer images or pixels), as one block."""
-  from sklearn.decomposition import PCA
-
-  rows = np.concatenate([np.asarray(batch["image"])[np.asarray(batch["_mask"]) > 0] for batch in batches])
-  rows = rows.reshape(len(rows), -1)
-  fitted = PCA(min(count, *rows.shape), svd_solver="randomized", random_state=0).fit(rows)
-  mean, axes = fitted.mean_.astype(np.float32), fitted.components_.T.astype(np.float32)
-  return lambda images: {"pca": (images.reshape(images.shape[0], -1) - mean[None]) @ axes}
+  classes = {name: tuple(named) for name, named in classes.items()}
+  return Features(part("blocks/"), part("labels/"), classes, part("missing/"))

@@ -1,56 +1,65 @@
-"""The results of an evaluation as one Markdown table a person reads first; the JSON files beside it have everything."""
+"""The results of an evaluation as one Markdown document a person reads first; the JSON files have everything.
+
+Tables are made of score records alone: whatever a task gives stands in one.
+"""
 
 import math
+from collections.abc import Mapping
+
+from pdr_jax.evaluation import records
+from pdr_jax.evaluation.records import Result, Score
+
+SIZES = ("train", "test", "examples")
 
 
-def markdown(title: str, results: dict[str, dict]) -> str:
-  """A document with one table a task: rows are feature subsets and solvers, one column a score, mean and deviation over seeds.
+def markdown(title: str, results: Mapping[str, Result]) -> str:
+  """A document with one table a task.
 
-  Args:
-    results: `{name: what a task returned}`; a task that could not run is `{"skipped": reason}`.
+  Rows are what was read and how, one column a metric, with mean and deviation over seeds. A task that could
+  not run, or failed, says so.
   """
   parts = [f"# {title}", ""]
-  for name, result in results.items():
-    parts += [f"## {name}", ""]
-    if "skipped" in result:
-      parts += [f"Not run: {result['skipped']}.", ""]
+  for task, result in results.items():
+    parts += [f"## {task}", ""]
+    if result.skipped or result.failed:
+      parts += [f"Not run: {result.skipped}." if result.skipped else f"Failed: {result.failed}", ""]
       continue
-    protocol = result.get("protocol", {})
-    sizes = ", ".join(f"{key} {protocol[key]:,}" for key in ("train", "test", "examples") if isinstance(protocol.get(key), int))
-    majority = f"; the most frequent class alone has accuracy {100 * result['majority']:.1f} %" if "majority" in result else ""
-    parts += [f"{result['task']}; {sizes}; seeds {protocol.get('seeds', '-')}{majority}.", "", *_table(list(_rows(result["results"]))), ""]
-    if result.get("leakage"):
-      parts += ["Leakage: " + ", ".join(f"{factor} {value:.2f}" for factor, value in result["leakage"].items()) + ".", ""]
-    if result.get("gap_closed"):
-      share = ", ".join(f"{key} {100 * value:.0f} %" for key, value in result["gap_closed"].items() if value is not None)
-      parts += [f"Closed of the gap between average true depth and the supervised bound: {share or 'nothing, there is no gap'}.", ""]
-    if result.get("numbers"):
-      parts += ["Single numbers of all features: " + ", ".join(f"{key} {value:.2f}" for key, value in result["numbers"].items()) + ".", ""]
+    parts += [_about(result), "", *_table(result), ""]
   return "\n".join(parts)
 
 
-def _rows(tree: dict, path: tuple[str, ...] = ()):
-  """(row name, {score: text}) for every group of scores in nested results."""
-  scores = {key: _number(value) for key, value in tree.items() if _number(value) is not None}
-  if scores:
-    yield " ".join(path), scores
-  for key, value in tree.items():
-    if key not in scores and isinstance(value, dict) and key not in ("fit", "labels"):
-      yield from _rows(value, path if key == "scores" else (*path, key))
+def _about(result: Result) -> str:
+  protocol = result.protocol
+  sizes = [f"{key} {protocol[key]:,}" for key in SIZES if isinstance(protocol.get(key), int)]
+  words = [protocol.get("description", ""), ", ".join(sizes), f"seeds {protocol.get('seeds', '-')}"]
+  return "; ".join(word for word in words if word) + "."
 
 
-def _number(value) -> str | None:
-  if isinstance(value, bool) or value is None:
-    return None
-  if isinstance(value, int | float):
-    return "-" if math.isnan(value) else f"{value:.3f}"
-  if isinstance(value, dict) and "mean" in value:
-    return f"{value['mean']:.3f}" + (f" ± {value['std']:.3f}" if value.get("std") is not None else "")
-  return None
+def _table(result: Result) -> list[str]:
+  """A row for each block, label (where there are several) and solver; of a matrix the labels are columns."""
+  labels = {score.label for score in result.scores}
+  matrix = result.figure is not None and result.figure.kind == "matrix"
+  rows: dict[str, dict[str, str]] = {}
+  for score in result.scores:
+    solver, _, metric = score.metric.rpartition("/")
+    label = score.label if len(labels) > 1 and not matrix else ""
+    row = " ".join(filter(None, (score.block, label, *solver.split("/"))))
+    column = (score.label or metric) if matrix else metric
+    rows.setdefault(row, {})[column] = number(score)
+  columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+  body = [line([row or "all", *(cells.get(column, "") for column in columns)]) for row, cells in rows.items()]
+  head = line(["features", *(column.replace("_", " ") for column in columns)])
+  return [head, line(["---"] * (len(columns) + 1)), *body]
 
 
-def _table(rows: list[tuple[str, dict[str, str]]]) -> list[str]:
-  columns = list(dict.fromkeys(key for _, scores in rows for key in scores))
-  line = lambda cells: "| " + " | ".join(cells) + " |"
-  body = [line([name or "all", *(scores.get(key, "") for key in columns)]) for name, scores in rows]
-  return [line(["features", *(column.replace("_", " ") for column in columns)]), line(["---"] * (len(columns) + 1)), *body]
+def number(score: Score) -> str:
+  """`0.730 ± 0.012`."""
+  mean, spread = records.mean(score), records.deviation(score)
+  if math.isnan(mean):
+    return "-"
+  return f"{mean:.3f}" + (f" ± {spread:.3f}" if spread is not None else "")
+
+
+def line(cells: list[str]) -> str:
+  """A line of a Markdown table."""
+  return "| " + " | ".join(cells) + " |"

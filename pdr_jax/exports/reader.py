@@ -7,14 +7,21 @@
 
 The folder (`exports.writer` writes it):
 
-    export.json          format and version, what was exported, the checksum of every file below
-    params.safetensors   float32 parameters, named `network/layer/kernel`
-    config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it as one)
-    *.stablehlo          programs of `jax.export`, any batch size, for CPU, CUDA and TPU
+    export.json          format and version, what was exported, what its input is, the checksum of every file
+    below params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
+    config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it
+    as one) first_stage.json     of a second stage: the configuration of its first one, whose variables are
+    among the others
+    *.stablehlo          the programs of `exports.programs`, any batch size, for CPU, CUDA and TPU
     README.md            the model card
 
-This file needs jax, numpy, safetensors and flatbuffers, and no other part of the package. Nothing is unpickled. Programs that want the
-parameters and not the programs (evaluation, for one) call `load_params(DIR)`.
+Versions: 1 takes RGB pictures `[S,S,3]` in [-1, 1] and has the programs of `VERSION_1`; 2 says in `elements`
+and `input` what it takes, and may have any program. A version-2 export that a reader of version 1 can read
+says 1.
+
+This file needs jax, numpy, safetensors and flatbuffers, and no other part of the package but base modules.
+Nothing is unpickled. Programs that want the variables and not the programs (evaluation, for one) call
+`load_variables(DIR)`.
 """
 
 import functools
@@ -22,90 +29,148 @@ import hashlib
 import json
 import operator
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pdr_jax import elements
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
+from pdr_jax.exports.programs import PARTS, PROGRAMS
 
-FORMAT, VERSION = "pdr_jax export", 1
+FORMAT, VERSION = "pdr_jax export", 2
+VERSION_1 = ("encode", "decompose", "render_view", "render_light")
 MANIFEST, PARAMS, CONFIG, CARD = "export.json", "params.safetensors", "config.json", "README.md"
-# encode and decompose take (params, images); render_view (parts, view), and render_light (parts, light, view), which shades anew.
-PROGRAMS = ("encode", "decompose", "render_view", "render_light")
-FIELDS = {"method": str, "side": int, "programs": list, "largest_batch": int, "files": dict}  # of the manifest, that are read here
-PARTS = ("depth", "albedo", "canonical", "view")  # what `render` reads of what `decompose` gives
+# Fields of the manifest that are read here.
+FIELDS = {"method": str, "side": int, "programs": list, "largest_batch": int, "files": dict}
 SHIPPED = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "pretrained")
+FAR = 0.5  # resizing overshoots: inputs may lie outside of their range by this share of it
 
 
 class Model:
-  """An export that was read. Arrays are float32; batches of any size, which are cut into pieces where a program has a largest one.
+  """An export that was read. Batches may have any size; they are cut into pieces where a program has a
+  largest one.
 
   Attributes:
-    manifest: `export.json`: method, side, step, and where it comes from.
+    manifest: `export.json`: method, input, step, and where it comes from.
     config: `config.json`, nested dicts.
-    params: nested dicts of NumPy arrays.
-    side: the side S of the images.
+    variables: nested dicts of NumPy arrays.
+    element: what one input is: shape, type, meaning and range.
+    side: the side S of the pictures.
   """
 
-  def __init__(self, folder: str, manifest: dict, config: dict, params: dict):
-    self.manifest, self.config, self.params, self.side = manifest, config, params, manifest["side"]
+  def __init__(self, folder: str, manifest: dict, config: dict, variables: dict):
+    self.manifest, self.config, self.variables = manifest, config, variables
+    self.element, self.side = element_of(manifest), manifest["side"]
     self._folder, self._programs, self._on_device = folder, {}, None
 
-  def encode(self, images) -> dict[str, jax.Array]:
-    """Feature blocks `{name: [B,D]}` of images `[B,S,S,3]` in [-1, 1]."""
-    return self._run("encode", self._checked(images))
+  def encode(self, inputs: Any) -> dict[str, jax.Array]:
+    """Feature blocks `{name: [B,D]}` of a batch of inputs, such as images `[B,S,S,3]` in [-1, 1]."""
+    return self._run("encode", self._checked(inputs))
 
-  def decompose(self, images) -> dict[str, jax.Array]:
-    """What the method says about images `[B,S,S,3]` in [-1, 1]. Raises `UserError` where the method takes nothing apart.
+  def decompose(self, inputs: Any) -> dict[str, jax.Array]:
+    """What the method says about a batch of inputs. Raises `UserError` where the method takes nothing apart.
 
-    For PDR `depth` `[B,S,S]`, `albedo` `[B,S,S,3]`, `light` `[B,9]` (SH), `view` `[B,6]` and more, see `methods.pdr.decompose`.
+    For PDR `depth` `[B,S,S]`, `albedo` `[B,S,S,3]`, `light` `[B,9]` (SH), `view` `[B,6]` and more, see
+    `methods.pdr.system.decompose`.
     """
-    return self._run("decompose", self._checked(images))
+    return self._run("decompose", self._checked(inputs))
 
-  def render(self, parts: dict, light=None, view=None) -> dict[str, jax.Array]:
-    """Decomposed parts under another light or from another view: `image` `[B,S,S,3]`, `mask`, `depth_at_view` `[B,S,S]`.
+  def normalize(self, inputs: Any) -> Any:
+    """The inputs in a canonical pose and light. Raises `UserError` where the method has none."""
+    return self._run("normalize", self._checked(inputs))
+
+  def generate(self, count: int, seed: int = 0) -> Any:
+    """`count` new pictures; the same for the same seed. Raises `UserError` where the method generates
+    nothing.
+    """
+    keys = jax.random.key_data(jax.random.split(jax.random.key(seed, impl="threefry2x32"), count))
+    return self._run("generate", keys)
+
+  def forecast(self, clips: Any) -> Any:
+    """What comes after the clips, as many frames as they have. Raises `UserError` where the method foretells
+    nothing.
+    """
+    return self._run("forecast", self._checked(clips))
+
+  def render(self, parts: Mapping[str, Any], light: Any = None, view: Any = None) -> dict[str, jax.Array]:
+    """Decomposed parts under another light or from another view: `image` `[B,S,S,3]`, `mask`,
+    `depth_at_view`.
 
     Args:
-      parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any number of lights or views.
-      light: SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put in by hand included.
+      parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any
+      number
+        of lights or views.
+      light: SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put in by
+      hand
+        included.
       view: `[B,6]`, radians and model units; without it `parts["view"]`.
     """
     missing = [name for name in PARTS if name not in parts]
     if missing:
-      raise UserError(f"render needs the parts {', '.join(PARTS)} of decompose; {', '.join(missing)} is missing")
+      raise UserError(
+        f"render needs the parts {', '.join(PARTS)} of decompose; {', '.join(missing)} is missing"
+      )
     inputs = {name: jnp.asarray(parts[name], jnp.float32) for name in PARTS}
-    given = {"light": light, "view": inputs["view"] if view is None else view}
-    given = {name: jnp.asarray(value, jnp.float32) for name, value in given.items() if value is not None}
-    counts = {value.shape[0] for value in (*inputs.values(), *given.values())}
+    given = [] if light is None else [jnp.asarray(light, jnp.float32)]
+    given.append(inputs["view"] if view is None else jnp.asarray(view, jnp.float32))
+    counts = {value.shape[0] for value in (*inputs.values(), *given)}
     count = max(counts)
     if not counts <= {1, count}:
-      raise UserError(f"render: parts, light and view have batches of {sorted(counts)}; they must be equal, or 1")
-    spread = lambda value: jnp.broadcast_to(value, (count, *value.shape[1:]))
-    return self._run("render_view" if light is None else "render_light", jax.tree.map(spread, inputs), *map(spread, given.values()))
+      raise UserError(
+        f"render: parts, light and view have batches of {sorted(counts)}; they must be equal, or 1"
+      )
 
-  def _checked(self, images) -> jax.Array:
-    shape, dtype = np.shape(images), getattr(images, "dtype", np.dtype(float))
-    if len(shape) != 4 or shape[1:] != (self.side, self.side, 3):
-      raise UserError(f"this model takes images [B, {self.side}, {self.side}, 3] but got {list(shape)}")
-    if not jnp.issubdtype(dtype, jnp.floating):
-      raise UserError(f"this model takes images in [-1, 1] but got {dtype}: use images / 127.5 - 1")
-    return jnp.asarray(images, jnp.float32)
+    def spread(value: jax.Array) -> jax.Array:
+      return jnp.broadcast_to(value, (count, *value.shape[1:]))
 
-  def _run(self, name: str, *inputs) -> dict[str, jax.Array]:
+    program = "render_view" if light is None else "render_light"
+    return self._run(program, jax.tree.map(spread, inputs), *map(spread, given))
+
+  def _checked(self, inputs: Any) -> jax.Array:
+    """The inputs as the programs take them. Raises `UserError` for another shape, type or range."""
+    wanted = self.element
+    try:
+      array = inputs if isinstance(inputs, jax.Array) else np.asarray(inputs)
+    except Exception as error:  # a PyTorch tensor with a gradient or on a GPU, lists of different lengths ...
+      reason = str(error).splitlines()[0]
+      takes = "this model takes a NumPy or JAX array"
+      raise UserError(f"{takes}, not {type(inputs).__name__} ({reason})") from error
+    shape = ", ".join(map(str, wanted.shape))
+    takes = f"this model takes {wanted.meaning or 'input'}s [B, {shape}]"
+    if array.ndim == 0 or array.shape[1:] != wanted.shape:
+      raise UserError(f"{takes} but got {list(array.shape)}")
+    if wanted.range is not None:
+      low, high = wanted.range
+      takes = f"this model takes {wanted.meaning or 'input'}s in [{low:g}, {high:g}]"
+      advice = "use images / 127.5 - 1" if (low, high) == (-1, 1) else "use images / 255"
+      if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise UserError(f"{takes} but got {array.dtype}: {advice}")
+      if array.size and not isinstance(array, jax.core.Tracer):
+        _check_range(np.asarray(array), low, high, takes, advice)
+    return jnp.asarray(array, wanted.dtype)
+
+  def _run(self, name: str, *inputs: Any) -> Any:
     if name not in self.manifest["programs"]:
-      raise UserError(f"this is a model of {self.manifest['method']}, which has no {name.split('_')[0]}")
+      raise UserError(
+        f"this is a model of {self.manifest['method']}, which has no {PROGRAMS[name].capability}"
+      )
     if name not in self._programs:
       self._programs[name] = jax.jit(_read_program(os.path.join(self._folder, f"{name}.stablehlo")).call)
     call = self._programs[name]
-    if name in ("encode", "decompose"):  # the renderer has no parameters
-      self._on_device = jax.device_put(self.params) if self._on_device is None else self._on_device
+    if "variables" in PROGRAMS[name].arguments:
+      self._on_device = jax.device_put(self.variables) if self._on_device is None else self._on_device
       call = functools.partial(call, self._on_device)
     count, most = jax.tree.leaves(inputs)[0].shape[0], self.manifest["largest_batch"]
     if count == 0:
-      raise UserError(f"{name.split('_')[0]}: the batch is empty")
-    pieces = [call(*jax.tree.map(operator.itemgetter(slice(start, start + most)), inputs)) for start in range(0, count, most)]
+      raise UserError(f"{PROGRAMS[name].capability}: the batch is empty")
+    starts = range(0, count, most)
+    pieces = [
+      call(*jax.tree.map(operator.itemgetter(slice(start, start + most)), inputs)) for start in starts
+    ]
     return pieces[0] if len(pieces) == 1 else jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
 
 
@@ -118,16 +183,18 @@ def load(folder: str | None = None) -> Model:
   manifest = read_manifest(folder)
   for name in (CONFIG, *(f"{program}.stablehlo" for program in manifest["programs"])):
     _check_file(folder, name, manifest)
+  path = os.path.join(folder, CONFIG)
   try:
-    with open(os.path.join(folder, CONFIG), encoding="utf-8") as file:
+    with open(path, encoding="utf-8") as file:
       config = dict(json.load(file))
   except (TypeError, ValueError, RecursionError) as error:
-    raise UserError(f"{os.path.join(folder, CONFIG)} is no configuration ({type(error).__name__}): export the model again") from error
-  return Model(folder, manifest, config, load_params(folder))
+    raise UserError(f"{path} is no configuration ({type(error).__name__}): export the model again") from error
+  return Model(folder, manifest, config, load_variables(folder))
 
 
-def load_params(folder: str | None = None) -> dict:
-  """The parameters of an export, nested dicts of float32 NumPy arrays, as the method of its `config.json` takes them.
+def load_variables(folder: str | None = None) -> dict:
+  """The inference variables of an export, nested dicts of NumPy arrays, as the method of its `config.json`
+  takes them.
 
   `training.run_dir.read_config(folder)` reads that configuration. Raises `UserError` as `load` does.
   """
@@ -136,13 +203,14 @@ def load_params(folder: str | None = None) -> dict:
 
   folder = _folder(folder)
   _check_file(folder, PARAMS, read_manifest(folder))
+  path = os.path.join(folder, PARAMS)
   try:
-    flat = load_file(os.path.join(folder, PARAMS))
+    flat = load_file(path)
   except (SafetensorError, OSError) as error:
-    raise UserError(f"{os.path.join(folder, PARAMS)} cannot be read ({error}): export the model again") from error
+    raise UserError(f"{path} cannot be read ({error}): export the model again") from error
   clash = [name for name in flat if any(other.startswith(f"{name}/") for other in flat)]
   if clash:
-    raise UserError(f"{os.path.join(folder, PARAMS)}: {clash[0]!r} names both an array and a layer: export the model again")
+    raise UserError(f"{path}: {clash[0]!r} names both an array and a layer: export the model again")
   return unflatten(flat)
 
 
@@ -154,20 +222,44 @@ def read_manifest(folder: str) -> dict:
       manifest = json.load(file)
     kind, version = manifest["format"], manifest["version"]
   except (FileNotFoundError, NotADirectoryError):
-    raise UserError(f"{folder} is not an export: it has no {MANIFEST}; python -m pdr_jax.export makes one of a run") from None
+    raise UserError(
+      f"{folder} is not an export: it has no {MANIFEST}; python -m pdr_jax.export makes one of a run"
+    ) from None
   except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f"{path} is not the {MANIFEST} of an export ({type(error).__name__}: {error})") from None
   if kind != FORMAT or not isinstance(version, int):
     raise UserError(f"{path} is not the {MANIFEST} of an export (format {kind!r}, version {version!r})")
-  if version != VERSION:
+  if not 1 <= version <= VERSION:
     advice = "upgrade pdr_jax" if version > VERSION else "export the model again"
-    raise UserError(f"{folder} is an export of version {version}, and this pdr_jax reads version {VERSION}: {advice}")
+    raise UserError(
+      f"{folder} is an export of version {version}, and this pdr_jax reads versions 1 to {VERSION}: {advice}"
+    )
   wrong = [key for key, kind in FIELDS.items() if not isinstance(manifest.get(key), kind)]
   wrong = wrong or [key for key in ("side", "largest_batch") if manifest[key] < 1]
-  wrong = wrong or [f"program {name!r}" for name in manifest["programs"] if name not in PROGRAMS]  # a name is a file's: none outside
+  # The name of a program is that of a file: none outside of the table, none outside of the folder.
+  wrong = wrong or [f"program {name!r}" for name in manifest["programs"] if name not in PROGRAMS]
+  if not wrong:
+    try:
+      element_of(manifest)
+    except (ValueError, KeyError, TypeError):
+      wrong = ["elements"]
   if wrong:
     raise UserError(f"{path} is damaged ({', '.join(wrong)}): export the model again")
   return manifest
+
+
+def element_of(manifest: Mapping[str, Any]) -> Element:
+  """What one input of the model is. Raises ValueError or KeyError for a manifest that does not say it."""
+  if "elements" not in manifest:  # the first exports
+    return Element((manifest["side"], manifest["side"], 3), "float32", "image", (-1.0, 1.0))
+  return elements.from_json(manifest["elements"])[manifest["input"]]
+
+
+def oldest_version(manifest: Mapping[str, Any]) -> int:
+  """The oldest version of the format whose readers can read what the manifest describes."""
+  first = Element((manifest["side"], manifest["side"], 3), "float32", "image", (-1.0, 1.0))
+  readable = element_of(manifest) == first and set(manifest["programs"]) <= set(VERSION_1)
+  return 1 if readable else VERSION
 
 
 def digest(data: bytes) -> str:
@@ -191,27 +283,49 @@ def _folder(folder: str | None) -> str:
   if folder is not None:
     return os.path.abspath(os.path.expanduser(folder))
   if not os.path.exists(os.path.join(SHIPPED, MANIFEST)):
-    raise UserError("no model is shipped with this installation: name the folder of an export (python -m pdr_jax.export makes one)")
+    raise UserError(
+      "no model is shipped with this installation: name the folder of an export "
+      "(python -m pdr_jax.export makes one)"
+    )
   return SHIPPED
 
 
+def _check_range(array: np.ndarray, low: float, high: float, takes: str, advice: str) -> None:
+  """Raises `UserError` for values that are not finite, or far outside of the range."""
+  smallest, largest = float(array.min()), float(array.max())
+  if not (np.isfinite(smallest) and np.isfinite(largest)):
+    raise UserError(f"{takes} but got values that are not finite (NaN or infinite)")
+  margin = FAR * (high - low)
+  if smallest < low - margin or largest > high + margin:
+    raise UserError(f"{takes} but got values from {smallest:g} to {largest:g}: {advice}")
+
+
 def _check_file(folder: str, name: str, manifest: dict) -> None:
+  """Raises `UserError` for a file that is missing, or is not the one that was exported."""
   path = os.path.join(folder, name)
   try:
     with open(path, "rb") as file:
-      found = digest(file.read())
+      checksum = digest(file.read())
   except OSError as error:
-    raise UserError(f"{path} is missing from the export ({error.strerror}): export the model again") from error
-  if found != manifest["files"].get(name):
-    raise UserError(f"{path} is not the file that was exported, it is damaged or was changed: export the model again")
+    raise UserError(
+      f"{path} is missing from the export ({error.strerror}): export the model again"
+    ) from error
+  if checksum != manifest["files"].get(name):
+    raise UserError(
+      f"{path} is not the file that was exported, it is damaged or was changed: export the model again"
+    )
 
 
-def _read_program(path: str):
+def _read_program(path: str) -> Any:
+  """The program in a file. Raises `UserError`."""
   try:
     from jax import export  # reading programs needs flatbuffers
+
     with open(path, "rb") as file:
       return export.deserialize(bytearray(file.read()))
   except ImportError as error:
     raise UserError(f"reading an export needs flatbuffers: pip install flatbuffers ({error})") from error
   except Exception as error:  # flatbuffers checks nothing: whatever its offsets meet
-    raise UserError(f"{path} is no program of jax.export ({type(error).__name__}): export the model again") from error
+    raise UserError(
+      f"{path} is no program of jax.export ({type(error).__name__}): export the model again"
+    ) from error

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -14,13 +14,17 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save
 
 from pdr_jax import config as config_lib
-from pdr_jax import methods
-from pdr_jax.config_checks import flatten
+from pdr_jax import elements, methods
+from pdr_jax.config import flatten
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.exports import model_card, reader
+from pdr_jax.exports.programs import PARTS, PROGRAMS, Program
 from pdr_jax.files import write_atomically, write_json
+from pdr_jax.methods import Method
 from pdr_jax.render.select_faces import INT32_ENTRIES
-from pdr_jax.training.checkpoints import check_params
+from pdr_jax.training import stages
+from pdr_jax.training.checkpoints import check_variables
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LARGEST_BATCH = 1024
@@ -31,75 +35,128 @@ def check_target(folder: str, force: bool) -> None:
   if os.path.exists(folder) and not os.path.isdir(folder):
     raise UserError(f"--out {folder} is a file: name a folder")
   if not force and os.path.isdir(folder) and os.listdir(folder):
-    raise UserError(f"--out {folder} is not empty: choose another folder, or pass --force to write over what has the same name")
+    raise UserError(
+      f"--out {folder} is not empty: choose another folder, or pass --force to write over what has the "
+      "same name"
+    )
 
 
-def write(folder: str, config: ConfigDict, params: dict, facts: dict) -> None:
-  """Writes an export of the parameters of `config`'s method.
+def write(
+  folder: str,
+  config: ConfigDict,
+  variables: dict,
+  facts: dict,
+  *,
+  method: Method | None = None,
+  first: dict | None = None,
+) -> None:
+  """Writes an export of the inference variables of `config`'s method.
 
   Args:
-    folder: made if need be. `export.json` comes last: a folder without it is no export, also after an interruption.
-    params: nested dicts of arrays. Raises `UserError` where they are not those of the method.
-    facts: for the model card and the manifest, see `model_card`.
+    folder: made if need be. `export.json` comes last: a folder without it is no export, also after an
+    interruption. variables: nested dicts of arrays. Raises `UserError` where they are not those of the
+    method. facts: for the model card and the manifest, see `model_card`. method: the method; needed for a
+    second stage, else made of `config`. first: the record of a second stage's first stage, see
+    `training.stages`.
   """
-  known, defaults = flatten(config), flatten(config_lib.base())
-  if missing := [key for key in defaults if key not in known]:
-    raise UserError(f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one")
-  programs_config = ConfigDict(config.to_dict())
-  programs_config.loss.perceptual = 0.0  # no program computes a loss, and the perceptual one may need a file that is not here
-  method = methods.create(programs_config)
-  side = config.data.side
-  example = {"image": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
-  check_params(params, jax.eval_shape(method.init, jax.random.key(0), example).params)
+  known = flatten(config)
+  if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
+    raise UserError(
+      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
+    )
+  method = method or methods.create(config)
+  description = methods.describe(config.method)
+  reads = description.reads(config)
+  element = reads[description.input]
+  check_variables(variables, _shapes(method, reads))
 
-  contents = {reader.PARAMS: save(_flatten(params)), reader.CONFIG: (json.dumps(config.to_dict(), indent=1) + "\n").encode()}
-  with _without_source_locations():
-    found = programs(method, params, side)
-  contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in found.items()}
-  manifest = {
-      "format": reader.FORMAT, "version": reader.VERSION, "method": config.method, "side": side, "programs": list(found),
-      "largest_batch": largest_batch(side), "platforms": list(PLATFORMS), **facts,
-      "files": {name: reader.digest(data) for name, data in contents.items()},
+  contents = {
+    reader.PARAMS: save(_flatten(variables)),
+    reader.CONFIG: _json(config.to_dict()),
   }
-  path = lambda name: os.path.join(os.path.abspath(os.path.expanduser(folder)), name)
+  if first is not None:
+    contents[stages.RECORD] = _json(first)
+  with _without_source_locations():
+    lowered = programs(method, variables, element)
+  contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in lowered.items()}
+  manifest = {
+    "format": reader.FORMAT,
+    "method": config.method,
+    "input": description.input,
+    "elements": elements.to_json({description.input: element}),
+    "side": element.shape[-2],
+    "programs": list(lowered),
+    "largest_batch": largest_batch(method, element),
+    "platforms": list(PLATFORMS),
+    **facts,
+    "files": {name: reader.digest(data) for name, data in contents.items()},
+  }
+  manifest = {"version": reader.oldest_version(manifest), **manifest}
+  contents[reader.CARD] = model_card.markdown(manifest, config, variables).encode()
   try:
-    if os.path.exists(path(reader.MANIFEST)):
-      os.remove(path(reader.MANIFEST))
-    contents[reader.CARD] = model_card.markdown(manifest, config, params).encode()
-    for name, data in contents.items():
-      write_atomically(path(name), lambda file, data=data: file.write(data))
-    write_json(path(reader.MANIFEST), manifest)
+    _write_files(os.path.abspath(os.path.expanduser(folder)), contents, manifest)
   except OSError as error:
     raise UserError(f"--out {folder} cannot be written to: {error.strerror or error}") from error
 
 
-def largest_batch(side: int) -> int:
-  """Images that one call of a program takes: as many as the rasterizer counts in int32, at most `LARGEST_BATCH`."""
+def _write_files(folder: str, contents: Mapping[str, bytes], manifest: dict) -> None:
+  path = os.path.join(folder, reader.MANIFEST)
+  if os.path.exists(path):
+    os.remove(path)
+  for name, data in contents.items():
+    write_atomically(os.path.join(folder, name), lambda file, data=data: file.write(data))
+  write_json(path, manifest)
+
+
+def largest_batch(method: Method, element: Element) -> int:
+  """Inputs that one call of a program takes, at most `LARGEST_BATCH`.
+
+  Where the method renders, they are as many as the rasterizer counts in int32.
+  """
+  if method.decompose is None:
+    return LARGEST_BATCH
+  side = element.shape[-2]
   faces = 2 * (side - 1) ** 2
   return min(LARGEST_BATCH, INT32_ENTRIES // (faces * side))
 
 
-def programs(method: methods.Method, params: dict, side: int) -> dict[str, export.Exported]:
-  """The programs of `reader.PROGRAMS` that the method has, for every batch size up to `largest_batch(side)`."""
-  batch, = export.symbolic_shape("b", constraints=["b >= 1", f"b <= {largest_batch(side)}"])
-  lower = lambda function, *specs: export.export(jax.jit(function), platforms=PLATFORMS)(*specs)
-  weights = jax.tree.map(_spec, params)
-  images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32)
-  found = {"encode": lower(method.encode, weights, images)}
+def programs(method: Method, variables: dict, element: Element) -> dict[str, export.Exported]:
+  """The programs of `exports.programs` that the method can have, for every batch up to `largest_batch`."""
+  largest = largest_batch(method, element)
+  (batch,) = export.symbolic_shape("b", constraints=["b >= 1", f"b <= {largest}"])
+  arguments = {
+    "variables": jax.tree.map(_spec, variables),
+    "inputs": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
+    "keys": jax.ShapeDtypeStruct((batch, 2), jnp.uint32),
+  }
   if method.decompose is not None:
-    found["decompose"] = lower(method.decompose, weights, images)
-  if method.render is not None:
-    shapes = jax.eval_shape(method.decompose, weights, images)
-    parts = {name: _spec(shapes[name]) for name in reader.PARTS}
-    light, view = _spec(shapes["light"]), _spec(shapes["view"])
-    found["render_view"] = lower(lambda parts, view: method.render(parts, view=view), parts, view)
-    found["render_light"] = lower(lambda parts, light, view: method.render(parts, light=light, view=view), parts, light, view)
-  return found
+    parts = jax.eval_shape(method.decompose, arguments["variables"], arguments["inputs"])
+    arguments |= {name: _spec(parts[name]) for name in ("light", "view") if name in parts}
+    if all(name in parts for name in PARTS):
+      arguments["parts"] = {name: _spec(parts[name]) for name in PARTS}
+  return {
+    name: _lower(program, method, arguments)
+    for name, program in PROGRAMS.items()
+    if getattr(method, program.capability) is not None and set(program.arguments) <= arguments.keys()
+  }
+
+
+def _lower(program: Program, method: Method, arguments: dict[str, Any]) -> export.Exported:
+  function = jax.jit(program.function(method))
+  return export.export(function, platforms=PLATFORMS)(*(arguments[name] for name in program.arguments))
+
+
+def _shapes(method: Method, reads: elements.ElementSpec) -> dict:
+  """The inference variables that the method would have at its start, without computing them."""
+  example = {key: jax.ShapeDtypeStruct((1, *element.shape), element.dtype) for key, element in reads.items()}
+  return methods.inference_variables(jax.eval_shape(method.init, jax.random.key(0), example))
 
 
 @contextlib.contextmanager
 def _without_source_locations() -> Iterator[None]:
-  """JAX writes the traceback of every operation into a program: paths of the exporting machine, which are nobody's business."""
+  """JAX writes the traceback of every operation into a program, with paths of the exporting machine; here it
+  does not.
+  """
   limit = jax.config.jax_traceback_in_locations_limit
   jax.config.update("jax_traceback_in_locations_limit", 0)
   try:
@@ -112,6 +169,19 @@ def _spec(array: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
-def _flatten(params: dict) -> dict[str, np.ndarray]:
-  leaves = jax.tree_util.tree_leaves_with_path(params)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(leaf) for path, leaf in leaves}
+def _json(value: dict) -> bytes:
+  return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _flatten(variables: dict) -> dict[str, np.ndarray]:
+  """`{"depth/head/kernel": array}`. Raises ValueError for containers other than dicts, which reading would
+  lose.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(variables)
+  for path, _ in leaves:
+    if not all(isinstance(key, jax.tree_util.DictKey) for key in path):
+      raise ValueError(f"variables are nested dicts, and {jax.tree_util.keystr(path)} is not")
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(leaf)
+    for path, leaf in leaves
+  }

@@ -1,4 +1,6 @@
-"""What a PyTorch checkpoint does not say about itself: the scene of the published face models. Widths and heads are read from the file."""
+"""What a PyTorch checkpoint does not say about itself: the scene of the published face models. Widths and
+heads are read from the file.
+"""
 
 from ml_collections import ConfigDict
 

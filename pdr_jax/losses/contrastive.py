@@ -1,32 +1,39 @@
-"""Contrastive losses of LOOCC (specification, section 6): NT-Xent, and SupCon as the released code calls it."""
+"""Contrastive losses of LOOCC (specification, section 6).
+
+NT-Xent, and SupCon as the released code calls it.
+"""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
-def l2_normalize(features: Float[Array, "B D"], epsilon: float = 1e-6) -> Float[Array, "B D"]:
+def l2_normalize(features: Float[ArrayLike, "B D"], epsilon: float = 1e-6) -> Float[Array, "B D"]:
   """Rows at unit length; a row shorter than `epsilon` has no direction and gives zeros with zero gradient."""
   square = jnp.sum(jnp.square(features), axis=-1, keepdims=True)
   valid = square > epsilon**2
   return jnp.where(valid, features * lax.rsqrt(jnp.where(valid, square, 1.0)), 0.0)
 
 
-def join_blocks(blocks: Sequence[Float[Array, "B D"]]) -> Float[Array, "B D"]:
-  """L2-normalises each block of features, concatenates, and normalises again: every block has the same say, the result unit length."""
+def join_blocks(blocks: Sequence[Float[ArrayLike, "B _"]]) -> Float[Array, "B D"]:
+  """L2-normalises each block of features, concatenates, and normalises again.
+
+  Every block has the same say, and the result has unit length.
+  """
   return l2_normalize(jnp.concatenate([l2_normalize(block) for block in blocks], axis=-1))
 
 
-def nt_xent(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, temperature: float,
-            axis_name: str | None = None) -> Float[Array, "2B"]:
+def nt_xent(anchors: Float[ArrayLike, "B D"], positives: Float[ArrayLike, "B D"], *, temperature: float,
+            axis_name: str | None = None) -> Float[Array, " 2*B"]:
   """NT-Xent per anchor: each of the 2B features against its counterpart, all others being negatives.
 
-  -log(exp(a.p/T) / sum_{k != a} exp(a.k/T)), similarity = dot product of the features as they come (normalise before: `join_blocks`).
-  With `axis_name`, negatives come from every device; each device scores its own anchors, and gradients reach the other devices'
-  features, so that the `pmean` of the gradients of the mean is the gradient of the whole batch. Entries: B anchors, then B positives.
+  -log(exp(a.p/T) / sum_{k != a} exp(a.k/T)), similarity = dot product of the features as they come (normalise
+  before: `join_blocks`). With `axis_name`, negatives come from every device; each device scores its own
+  anchors, and gradients reach the other devices' features, so that the `pmean` of the gradients of the mean
+  is the gradient of the whole batch. Entries: B anchors, then B positives.
   """
   if anchors.shape != positives.shape:
     raise ValueError(f"anchors {anchors.shape} and positives {positives.shape} differ in shape")
@@ -44,10 +51,20 @@ def nt_xent(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, tem
   return normaliser - positive
 
 
-def supcon(anchors: Float[Array, "B D"], positives: Float[Array, "B D"], *, temperature: float, base_temperature: float = 0.07,
-           axis_name: str | None = None) -> Float[Array, "2B"]:
-  """SupCon (Khosla et al. 2020, their code) with two views and no labels: NT-Xent times temperature / base_temperature.
+def supcon(
+  anchors: Float[ArrayLike, "B D"],
+  positives: Float[ArrayLike, "B D"],
+  *,
+  temperature: float,
+  base_temperature: float = 0.07,
+  axis_name: str | None = None,
+) -> Float[Array, " 2*B"]:
+  """SupCon (Khosla et al. 2020, their code) with two views and no labels.
 
-  The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight 0.01 hides. Entries as `nt_xent`.
+  It is NT-Xent times temperature / base_temperature.
+  The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight 0.01
+  hides. Entries as `nt_xent`.
   """
-  return (temperature / base_temperature) * nt_xent(anchors, positives, temperature=temperature, axis_name=axis_name)
+  return (temperature / base_temperature) * nt_xent(
+    anchors, positives, temperature=temperature, axis_name=axis_name
+  )

@@ -3,15 +3,16 @@
 import math
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 EPSILON = 1e-7
 
 
-def photometric(predicted: Float[Array, "B H W C"], target: Float[Array, "B H W C"],
-                confidence: Float[Array, "B H W"] | None = None) -> Float[Array, "B H W C"]:
-  """Absolute difference, or with `confidence` s > 0 the Laplace negative log-likelihood |R - I| sqrt2/(s+eps) + log(s+eps).
+def photometric(predicted: Float[ArrayLike, "B H W C"], target: Float[ArrayLike, "B H W C"],
+                confidence: Float[ArrayLike, "B H W"] | None = None) -> Float[Array, "B H W C"]:
+  """Absolute difference, or with `confidence` the Laplace negative log-likelihood.
 
+  The latter is |R - I| sqrt2/(s+eps) + log(s+eps) at confidence s > 0.
   Unreduced; the likelihood's constant log(sqrt 2) is left out, as in Unsup3D, so the value may be negative.
   """
   difference = jnp.abs(predicted - target)

@@ -1,54 +1,76 @@
-"""Methods: each file is one system, a set of pure functions over an explicit state (see `Method`)."""
+"""Systems that learn representations. A system is a module with one name, `METHOD`, its `Description`.
+
+`config.method` is the name of a module of this package, or the dotted path of a module anywhere.
+"""
 
 import importlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import pkgutil
+from types import ModuleType
 
-import flax.struct
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
+from pdr_jax.methods.contract import Description, FirstStage, Method, TrainState, inference_variables
 
-METHODS = {"pdr": "pdr", "vae": "vae", "beta_vae": "vae", "vq_vae": "vq_vae", "simclr": "simclr"}  # name -> file
+__all__ = [
+  "Description",
+  "FirstStage",
+  "Method",
+  "TrainState",
+  "create",
+  "describe",
+  "inference_variables",
+  "names",
+]
 
 
-@flax.struct.dataclass
-class TrainState:
-  """What a run carries from step to step. `ema` is None unless `optim.ema` is set."""
+def describe(name: str) -> Description:
+  """The description of the method `name`.
 
-  step: Any
-  params: Any
-  opt_state: Any
-  ema: Any = None
+  Raises `UserError` that lists the methods of this package for another name.
+  """
+  module = _import(name if "." in name else f"{__name__}.{name}")
+  if not isinstance(getattr(module, "METHOD", None), Description):
+    others = "" if "." in name else f"one of {', '.join(names())}, or "
+    raise UserError(f"config.method = {name!r}: must be {others}the dotted path of a module with a METHOD")
+  return module.METHOD
 
 
-class Method(NamedTuple):
-  """The training loop's and the evaluation's view of a system. Metrics are `{name: (sum, count)}`, already summed over `axis_name`.
+def create(config: ConfigDict, first: FirstStage | None = None) -> Method:
+  """Builds the method that `config.method` names, a second stage on top of `first`. Raises `UserError`."""
+  description = describe(config.method)
+  if not description.stage:
+    return description.create(config)
+  if first is None:
+    raise UserError(
+      f"config.init_from is empty: config.method={config.method} starts from a trained run or an export"
+    )
+  return _carrying(description.create(config, first), first)
 
-  Attributes:
-    init: `(rng, batch) -> state`.
-    update: `(state, batch, rng, axis_name) -> (state, metrics)`; `rng` is the step's key, the same on every device.
-    validate: `(state, batch, axis_name) -> metrics`, deterministic; `batch["_mask"]` marks the examples that count.
-    gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss term.
-    encode: `(params, images [B,S,S,3]) -> {block: [B,D]}`.
-    decompose: `(params, images) -> {depth, albedo, light, view, ...}`.
-    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another light or view.
-    pictures: `(params, images) -> {name: [B,S,S,3]}`, what a method that decomposes nothing shows in figures, such as reconstructions.
-  `decompose`, `render` and `pictures` are None where they have no meaning.
+
+def _carrying(method: Method, first: FirstStage) -> Method:
+  """The method whose state carries the first stage's variables, so that its checkpoints and exports are
+  complete.
   """
 
-  init: Callable
-  update: Callable
-  validate: Callable
-  gradient_norms: Callable
-  encode: Callable
-  decompose: Callable | None
-  render: Callable | None
-  pictures: Callable | None = None
+  def init(rng, batch):
+    state = method.init(rng, batch)
+    return state.replace(model_state=state.model_state | {"first": first.variables})
+
+  return method._replace(init=init)
 
 
-def create(config: ConfigDict) -> Method:
-  """Builds the method that `config.method` names. Raises UserError for an unknown name."""
-  if config.method not in METHODS:
-    raise UserError(f"method={config.method!r} is unknown; it is one of {', '.join(METHODS)}")
-  return importlib.import_module(f"pdr_jax.methods.{METHODS[config.method]}").create(config)
+def _import(path: str) -> ModuleType | None:
+  """The module, or None where there is none of this name. What its own imports raise is raised."""
+  try:
+    return importlib.import_module(path)
+  except ModuleNotFoundError as error:
+    if error.name is None or not f"{path}.".startswith(f"{error.name}."):
+      raise
+    return None
+
+
+def names() -> list[str]:
+  """The methods of this package, by a look into it."""
+  names = [module.name for module in pkgutil.iter_modules(__path__)]
+  return [name for name in names if hasattr(_import(f"{__name__}.{name}"), "METHOD")]

@@ -1,10 +1,13 @@
-"""The depth and albedo networks: an encoder to one vector and a decoder to maps (Unsup3D's `EDDeconv`; specification, section 1)."""
+"""The depth and albedo networks: an encoder to one vector and a decoder to maps.
+
+They are Unsup3D's `EDDeconv` (specification, section 1).
+"""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.layers import Conv, GroupNorm
@@ -13,29 +16,42 @@ SIDES = (32, 64, 128, 256)
 
 
 def stage_widths(width: int, side: int) -> tuple[int, ...]:
-  """Widths of the stride-2 stages that take `side` to 4: `width` doubled at each stage, at most 8 times. UserError on what cannot be."""
+  """Widths of the stride-2 stages that take `side` to 4: `width` doubled at each stage, at most 8 times.
+
+  UserError on what cannot be.
+  """
   if side not in SIDES:
-    raise UserError(f"side {side} is not supported by the networks; choose one of {', '.join(map(str, SIDES))}")
+    raise UserError(
+      f"side {side} is not supported by the networks; choose one of {', '.join(map(str, SIDES))}"
+    )
   if width < 4 or width % 4:
-    raise UserError(f"network width {width} must be a positive multiple of 4 (group normalisation works on groups of 4 channels)")
+    raise UserError(
+      f"network width {width} must be a positive multiple of 4 "
+      "(group normalisation works on groups of 4 channels)"
+    )
   return tuple(width * min(2**i, 8) for i in range(side.bit_length() - 3))
 
 
-def check_images(images: Float[Array, "B S S 3"], side: int) -> None:
+def check_images(images: Float[ArrayLike, "B S S 3"], side: int) -> None:
   """UserError unless the images have the side that the network was built for."""
   if images.ndim != 4 or images.shape[1:] != (side, side, 3):
-    raise UserError(f"the network was built for images [B, {side}, {side}, 3] but got {list(images.shape)}; check data.side")
+    raise UserError(
+      f"the network was built for images [B, {side}, {side}, 3] but got {list(images.shape)}; check data.side"
+    )
 
 
 class MapEncoder(nn.Module):
-  """Images `[B,S,S,3]` to a ReLU bottleneck `[B,zdim]` in `dtype`; group normalisation on all stages but the last, LeakyReLU 0.2."""
+  """Images `[B,S,S,3]` to a ReLU bottleneck `[B,zdim]` in `dtype`.
+
+  All stages but the last have group normalisation; LeakyReLU has slope 0.2.
+  """
   width: int
   zdim: int
   side: int
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
     check_images(images, self.side)
     widths = stage_widths(self.width, self.side)
     x = images
@@ -55,7 +71,7 @@ class MapDecoder(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, z: Float[Array, "B zdim"]) -> Float[Array, "B S S C"]:
+  def __call__(self, z: Float[ArrayLike, "B zdim"]) -> Float[Array, "B S S C"]:
     widths = stage_widths(self.width, self.side)[::-1]
 
     def block(x, name, features, kind, size):
@@ -69,14 +85,16 @@ class MapDecoder(nn.Module):
       x = block(x, f"up{i}_conv", features, "same", 3)
     x = block(x, "final0", self.width, "upsampled", 3)
     x = block(x, "final1", self.width, "same", 5)
-    # The head is float32 at any compute dtype: bfloat16 steps in depth would show as several degrees in the normals.
+    # The head is float32 at any compute dtype: bfloat16 steps in depth would show as several degrees in the
+    # normals.
     return Conv(self.channels, "same", 5, name="head")(x)
 
 
 class MapAutoencoder(nn.Module):
   """Images to `channels` maps through a `zdim` bottleneck, which is the feature kept for downstream tasks.
 
-  `side` is one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise); `activation` is `none` or `tanh`, on the maps.
+  `side` is one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise); `activation` is `none` or
+  `tanh`, on the maps.
   """
   channels: int
   width: int
@@ -91,12 +109,17 @@ class MapAutoencoder(nn.Module):
     self.encoder = MapEncoder(self.width, self.zdim, self.side, self.dtype)
     self.decoder = MapDecoder(self.channels, self.width, self.side, self.dtype)
 
-  def __call__(self, images: Float[Array, "B S S 3"]) -> tuple[Float[Array, "B S S C"], Float[Array, "B zdim"]]:
-    """Images in [-1, 1] to (maps, bottleneck), both float32; maps in (-1, 1) with tanh, unbounded without; bottleneck >= 0."""
+  def __call__(
+    self, images: Float[ArrayLike, "B S S 3"]
+  ) -> tuple[Float[Array, "B S S C"], Float[Array, "B zdim"]]:
+    """Images in [-1, 1] to (maps, bottleneck), both float32.
+
+    Maps are in (-1, 1) with tanh and unbounded without; the bottleneck is >= 0.
+    """
     z = self.encoder(images)
     maps = self.decoder(z)
     return (jnp.tanh(maps) if self.activation == "tanh" else maps), z.astype(jnp.float32)
 
-  def encode(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def encode(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
     """The bottleneck alone, float32."""
     return self.encoder(images).astype(jnp.float32)

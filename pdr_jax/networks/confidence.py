@@ -1,19 +1,24 @@
-"""The confidence network: how far each pixel, and each perceptual feature, is expected to be off (Unsup3D's `ConfNet`)."""
+"""The confidence network: how far each pixel, and each perceptual feature, is expected to be off.
+
+It is Unsup3D's `ConfNet`.
+"""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.networks.autoencoder import MapEncoder, stage_widths
 from pdr_jax.networks.layers import Conv, GroupNorm
 
 
 class ConfidenceNet(nn.Module):
-  """Images to positive scales `(pixel [B,S,S,2], feature [B,S/4,S/4,2])`, float32, for the (original, mirrored) scene.
+  """Images to positive scales `(pixel [B,S,S,2], feature [B,S/4,S/4,2])`, float32, for the (original,
+  mirrored) scene.
 
-  A large value means a tolerated error. `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise).
+  A large value means a tolerated error. `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError
+  otherwise).
   """
   width: int
   zdim: int
@@ -21,7 +26,9 @@ class ConfidenceNet(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B S S 3"]) -> tuple[Float[Array, "B S S 2"], Float[Array, "B S/4 S/4 2"]]:
+  def __call__(
+    self, images: Float[ArrayLike, "B S S 3"]
+  ) -> tuple[Float[Array, "B S S 2"], Float[Array, "B S//4 S//4 2"]]:
     widths = stage_widths(self.width, self.side)[::-1] + (self.width,)
     z = MapEncoder(self.width, self.zdim, self.side, self.dtype, name="encoder")(images)
     x = nn.relu(Conv(widths[0], "from_point", dtype=self.dtype, name="expand")(z))

@@ -1,10 +1,13 @@
-"""The light and view networks: an image to a few bounded numbers (Unsup3D's `Encoder`; specification, section 1)."""
+"""The light and view networks: an image to a few bounded numbers.
+
+They are Unsup3D's `Encoder` (specification, section 1).
+"""
 
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.errors import UserError
 from pdr_jax.networks.autoencoder import check_images, stage_widths
@@ -18,7 +21,7 @@ class VectorTrunk(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B D"]:
+  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B D"]:
     check_images(images, self.side)
     x = images
     for i, features in enumerate(stage_widths(self.width, self.side)):
@@ -27,10 +30,11 @@ class VectorTrunk(nn.Module):
 
 
 class VectorEncoder(nn.Module):
-  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise).
+  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4
+  (UserError otherwise).
 
-  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR code, whose outputs have no
-  bound.
+  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR
+  code, whose outputs have no bound.
   """
   outputs: int
   width: int
@@ -42,15 +46,16 @@ class VectorEncoder(nn.Module):
     if self.tanh_on not in ("output", "features"):
       raise UserError(f"tanh_on {self.tanh_on!r} is unknown; choose output or features")
     self.encoder = VectorTrunk(self.width, self.side, self.dtype)
-    self.head = Conv(self.outputs, "to_point", 1)  # float32 at any compute dtype: angles and light coefficients come from it
+    # float32 at any compute dtype: angles and light coefficients come from it
+    self.head = Conv(self.outputs, "to_point", 1)
 
-  def __call__(self, images: Float[Array, "B S S 3"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
+  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
     """Images in [-1, 1] to (vector, bottleneck), both float32; the bottleneck is >= 0."""
     z = self.encode(images)
     vector = self.head(z[:, None, None])
     return (jnp.tanh(vector) if self.tanh_on == "output" else vector), z
 
-  def encode(self, images: Float[Array, "B S S 3"]) -> Float[Array, "B D"]:
+  def encode(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B D"]:
     """The bottleneck alone, float32."""
     z = self.encoder(images).astype(jnp.float32)
     return jnp.tanh(z) if self.tanh_on == "features" else z

@@ -7,22 +7,27 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.coverage import MAX_DEPTH, MIN_AREA, MIN_DEPTH, MIN_EDGE_SQ
 
-Triple = Sequence[Float[Array, "..."]]  # one array for each of a face's three vertices
+Triple = Sequence[Float[ArrayLike, "..."]]  # one array for each of a face's three vertices
 
 
 class Fragments(NamedTuple):
-  """The nearest faces of every pixel, nearest first. Entries without a face have `face == -1` and zeros everywhere else.
+  """The nearest faces of every pixel, nearest first.
+
+  Entries without a face have `face == -1` and zeros everywhere else.
 
   Attributes:
     face: index into `faces`, -1 where there is no further face.
     depth: z of the face at the pixel (perspective-correct), in the vertices' unit.
-    barycentric: perspective-correct weights in the order of the face's vertices, each in [0, 1], summing to one.
-    signed_distance_sq: squared pixels to the face's outline on the screen; negative inside the face, positive outside.
-    overflow: number of (face, pixel) pairs that were dropped, per image. The present algorithm drops none: always zero.
+    barycentric: perspective-correct weights in the order of the face's vertices, each in [0, 1], summing to
+      one.
+    signed_distance_sq: squared pixels to the face's outline on the screen; negative inside the face, positive
+      outside.
+    overflow: number of (face, pixel) pairs that were dropped, per image. The present algorithm drops none:
+      always zero.
   """
   face: Int[Array, "... H W K"]
   depth: Float[Array, "... H W K"]
@@ -43,7 +48,7 @@ class _Outline(NamedTuple):
 
 
 def _plane_weights(x: Triple, y: Triple):
-  """Screen barycentrics of the origin, whether they are usable (area not zero), and one over twice the area."""
+  """Screen barycentrics of the origin, whether they are usable (area not zero), and 1 / (2 area)."""
   areas = [x[(i + 1) % 3] * y[(i + 2) % 3] - y[(i + 1) % 3] * x[(i + 2) % 3] for i in range(3)]
   total = areas[0] + areas[1] + areas[2]
   solid = jnp.abs(total) > MIN_AREA
@@ -64,7 +69,18 @@ def _nearest_on_outline(x: Triple, y: Triple) -> _Outline:
     between = proper & (raw > 0) & (raw < 1)
     t = jnp.where(proper, jnp.clip(raw, 0.0, 1.0), 0.0)
     u, v = x[i] + t * du, y[i] + t * dv
-    edges.append((lax.stop_gradient(u * u + v * v), t, between.astype(t.dtype), u, v, du * inverse, dv * inverse, inverse))
+    edges.append(
+      (
+        lax.stop_gradient(u * u + v * v),
+        t,
+        between.astype(t.dtype),
+        u,
+        v,
+        du * inverse,
+        dv * inverse,
+        inverse,
+      )
+    )
   (d0, t0, b0, *rest0), (d1, t1, b1, *rest1), (d2, t2, b2, *rest2) = edges
   is0 = (d0 <= d1) & (d0 <= d2)
   is1 = ~is0 & (d1 <= d2)
@@ -79,13 +95,22 @@ def _nearest_on_outline(x: Triple, y: Triple) -> _Outline:
 
 
 def _weights(x: Triple, y: Triple, blurred: bool):
-  """Screen weights of the point of the face that stands for the pixel at the origin, and all that their derivatives need."""
+  """Screen weights of the point of the face that stands for the pixel at the origin.
+
+  Besides them, all that their derivatives need: inside or not, 1 / (2 area), the nearest outline point.
+  """
   plane, solid, inverse_area = _plane_weights(x, y)
   outline = _nearest_on_outline(x, y)
   if blurred:
     inside = solid & (jnp.minimum(jnp.minimum(plane[0], plane[1]), plane[2]) >= 0)
-    return [jnp.where(inside, p, o) for p, o in zip(plane, outline.weights, strict=True)], inside, inverse_area, outline
-  # Without blur every selected face covers its pixel: only rounding can put a pixel that is on an edge outside, by next to nothing.
+    return (
+      [jnp.where(inside, p, o) for p, o in zip(plane, outline.weights, strict=True)],
+      inside,
+      inverse_area,
+      outline,
+    )
+  # Without blur every selected face covers its pixel: only rounding can put a pixel that is on an edge
+  # outside, by next to nothing.
   clipped = [jnp.maximum(p, 0.0) for p in plane]
   inverse = 1.0 / (clipped[0] + clipped[1] + clipped[2])  # the plane weights sum to one, so this is about one
   return [c * inverse for c in clipped], jnp.ones_like(solid), inverse_area, outline
@@ -93,10 +118,12 @@ def _weights(x: Triple, y: Triple, blurred: bool):
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _point_on_face(x: Triple, y: Triple, blurred: bool):
-  """Screen weights (three) of the point of a face that stands for the origin, and the signed squared distance to its outline.
+  """Screen weights (three) of the point of a face that stands for the origin, and the signed squared distance
+  to its outline.
 
-  The derivatives are written out: the weights of a point follow from how the face moves *at that point*, two numbers, where automatic
-  differentiation would carry every product of coordinates along. Both agree (tests); this one takes a fraction of the time.
+  The derivatives are written out: the weights of a point follow from how the face moves *at that point*, two
+  numbers, where automatic differentiation would carry every product of coordinates along. Both agree (tests);
+  this one takes a fraction of the time.
   """
   weights, inside, _, outline = _weights(x, y, blurred)
   distance = outline.u * outline.u + outline.v * outline.v
@@ -125,20 +152,35 @@ def _(blurred, primals, tangents):
     j, k = (i + 1) % 3, (i + 2) % 3
     d_weights.append(-(inside_scale * (y[j] - y[k])) * face_u - (inside_scale * (x[k] - x[j])) * face_v)
   if blurred:
-    # outside: the foot of the perpendicular slides on its edge, as the edge moves along itself and as it turns
+    # outside: the foot of the perpendicular slides on its edge, as the edge moves along itself and as it
+    # turns
     turn_u, turn_v = motion(outline.along)
     outside = jnp.where(inside, 0.0, 1.0)
-    slide = (-(outside * outline.edge_u) * outline_u - (outside * outline.edge_v) * outline_v
-             - (outside * outline.across * outline.u) * turn_u - (outside * outline.across * outline.v) * turn_v)
+    slide = (
+      -(outside * outline.edge_u) * outline_u
+      - (outside * outline.edge_v) * outline_v
+      - (outside * outline.across * outline.u) * turn_u
+      - (outside * outline.across * outline.v) * turn_v
+    )
     d_weights = [d + along * slide for d, along in zip(d_weights, outline.along, strict=True)]
   return (weights, jnp.where(inside, -distance, distance)), (d_weights, d_distance)
 
 
-def describe(u: Triple, v: Triple, z: Triple, pixel_u: Float[Array, "..."], pixel_v: Float[Array, "..."], blurred: bool):
-  """Depth, three barycentrics and signed squared distance of faces at pixels. Differentiable in the vertices, to any order.
+def describe(
+  u: Triple,
+  v: Triple,
+  z: Triple,
+  pixel_u: Float[ArrayLike, "..."],
+  pixel_v: Float[ArrayLike, "..."],
+  blurred: bool,
+):
+  """Depth, three barycentrics and signed squared distance of faces at pixels.
 
-  Inside a face they are those of the point of the face at the pixel; outside (only if `blurred`) those of the point of its outline nearest
-  on the screen. Finite, with finite gradients, for all faces that `coverage.sort_faces` does not cull.
+  Differentiable in the vertices, to any order.
+
+  Inside a face they are those of the point of the face at the pixel; outside (only if `blurred`) those of the
+  point of its outline nearest on the screen. Finite, with finite gradients, for all faces that
+  `coverage.sort_faces` does not cull.
   """
   weights, distance = _point_on_face([x - pixel_u for x in u], [y - pixel_v for y in v], blurred)
   scaled = [w / jnp.clip(depth, MIN_DEPTH, MAX_DEPTH) for w, depth in zip(weights, z, strict=True)]
@@ -146,24 +188,41 @@ def describe(u: Triple, v: Triple, z: Triple, pixel_u: Float[Array, "..."], pixe
   return depth, [s * depth for s in scaled], distance
 
 
-def make_fragments(vertices: Float[Array, "B V 3"], faces: Int[Array, "F 3"], face: Int[Array, "B H W K"], blur_radius: float) -> Fragments:
+def make_fragments(
+  vertices: Float[ArrayLike, "B V 3"],
+  faces: Int[ArrayLike, "F 3"],
+  face: Int[ArrayLike, "B H W K"],
+  blur_radius: float,
+) -> Fragments:
   """Fragments of the selected faces (-1: none); gradients reach `vertices`."""
   batch, count = vertices.shape[:2]
   _, height, width, _ = face.shape
   found = (face >= 0).reshape(-1)
   first = 3 * jnp.maximum(face, 0).reshape(-1)
   image = jnp.broadcast_to(jnp.arange(batch, dtype=jnp.int32)[:, None, None, None], face.shape).reshape(-1)
-  pixel_v = jnp.broadcast_to(jnp.arange(height, dtype=vertices.dtype)[None, :, None, None], face.shape).reshape(-1)
-  pixel_u = jnp.broadcast_to(jnp.arange(width, dtype=vertices.dtype)[None, None, :, None], face.shape).reshape(-1)
-  # Coordinates are gathered one by one: rows of three or nine would be split again, which is slow backwards. An index out of range reads
-  # as 1.0 and drops its gradient: where there is no face, all vertices are the harmless point (1, 1, 1).
+  pixel_v = jnp.broadcast_to(
+    jnp.arange(height, dtype=vertices.dtype)[None, :, None, None], face.shape
+  ).reshape(-1)
+  pixel_u = jnp.broadcast_to(
+    jnp.arange(width, dtype=vertices.dtype)[None, None, :, None], face.shape
+  ).reshape(-1)
+  # Coordinates are gathered one by one: rows of three or nine would be split again, which is slow backwards.
+  # An index out of range reads as 1.0 and drops its gradient: where there is no face, all vertices are the
+  # harmless point (1, 1, 1).
   corner = [faces.reshape(-1).at[first + i].get(mode="promise_in_bounds") for i in range(3)]
   corner = [jnp.where(found, c + image * count, batch * count) for c in corner]
-  u, v, z = ([vertices[..., i].reshape(-1).at[c].get(mode="fill", fill_value=1.0) for c in corner] for i in range(3))
+  u, v, z = (
+    [vertices[..., i].reshape(-1).at[c].get(mode="fill", fill_value=1.0) for c in corner] for i in range(3)
+  )
   depth, barycentric, distance = describe(u, v, z, pixel_u, pixel_v, blur_radius > 0)
 
   def finish(values):
     return jnp.where(found, values, 0.0).reshape(face.shape)
 
-  return Fragments(face, finish(depth), jnp.stack([finish(b) for b in barycentric], axis=-1), finish(distance),
-                   jnp.zeros((batch,), jnp.int32))
+  return Fragments(
+    face,
+    finish(depth),
+    jnp.stack([finish(b) for b in barycentric], axis=-1),
+    finish(distance),
+    jnp.zeros((batch,), jnp.int32),
+  )

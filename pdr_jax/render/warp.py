@@ -2,53 +2,74 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 
-def sample_bilinear(image: Float[Array, "... H W C"], uv: Float[Array, "... h w 2"]) -> Float[Array, "... h w C"]:
-  """Bilinear samples of `image` at pixel positions `uv` (column, row; pixel centres at integers), zero outside the image.
+def sample_bilinear(
+  image: Float[ArrayLike, "... H W C"], uv: Float[ArrayLike, "... h w 2"]
+) -> Float[Array, "... h w C"]:
+  """Bilinear samples of `image` at pixel positions `uv` (column, row; pixel centres at integers), zero
+  outside the image.
 
-  The image is surrounded by zeros: between the outermost centres and one pixel beyond, values fade linearly to zero. Differentiable in both
-  (reverse mode); the gradient by `uv` is zero further out, and at a pixel centre it is that of the cell to the lower right.
-  Leading axes of both must be equal. `uv` of any magnitude; where it is NaN, so is the sample.
+  The image is surrounded by zeros: between the outermost centres and one pixel beyond, values fade linearly
+  to zero. Differentiable in both (reverse mode); the gradient by `uv` is zero further out, and at a pixel
+  centre it is that of the cell to the lower right. Leading axes of both must be equal. `uv` of any magnitude;
+  where it is NaN, so is the sample.
   """
   return sample_bilinear_components(image, uv[..., 0], uv[..., 1])
 
 
 def sample_bilinear_components(
-    image: Float[Array, "... H W C"], u: Float[Array, "... h w"], v: Float[Array, "... h w"]
+    image: Float[ArrayLike, "... H W C"], u: Float[ArrayLike, "... h w"], v: Float[ArrayLike, "... h w"]
 ) -> Float[Array, "... h w C"]:
-  """`sample_bilinear` with the columns and rows in separate arrays (no axis of two to build and take apart)."""
+  """`sample_bilinear` with the columns and rows in separate arrays (no axis of two to build and take
+  apart).
+  """
   height, width, channels = image.shape[-3:]
   if u.shape != v.shape or u.shape[:-2] != image.shape[:-3]:
-    raise ValueError(f"sample_bilinear: image {image.shape} and positions {u.shape}, {v.shape} need equal leading axes")
+    raise ValueError(
+      f"sample_bilinear: image {image.shape} and positions {u.shape}, {v.shape} need equal leading axes"
+    )
   padded = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
   pixels = padded.reshape(-1, (height + 2) * (width + 2), channels)
   column, along_u = _cell(u, width)
   row, along_v = _cell(v, height)
   index = (row * (width + 2) + column).reshape(pixels.shape[0], -1)
   corners = (index, index + 1, index + (width + 2), index + (width + 3))
-  return _interpolate(pixels, corners, along_u.reshape(index.shape), along_v.reshape(index.shape)).reshape(*u.shape, channels)
+  return _interpolate(pixels, corners, along_u.reshape(index.shape), along_v.reshape(index.shape)).reshape(
+    *u.shape, channels
+  )
 
 
-def _cell(position: Float[Array, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
-  """Index (in the padded image) of the pixel before each position, and the position within the cell, 0 to 1."""
+def _cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+  """Index (in the padded image) of the pixel before each position, and the position within the cell.
+
+  The latter is 0 to 1.
+  """
   clipped = jnp.clip(position, -1.0, float(size))
-  # The comparison is false for NaN: its index stays in bounds, which the gathers rely on, and the position within the cell shows the NaN.
+  # The comparison is false for NaN: its index stays in bounds, which the gathers rely on, and the position
+  # within the cell shows the NaN.
   before = jnp.where(clipped >= -1.0, jnp.floor(jax.lax.stop_gradient(clipped)), -1.0)
   before = jnp.minimum(before, size - 1.0)  # position == size: end of the last cell
   return before.astype(jnp.int32) + 1, clipped - before
 
 
-# Written out backwards: XLA fuses the derivative of the plain expression badly on CPUs (reductions over an axis of three, gathered values
-# computed again), 4 times slower; and this keeps only the image and the positions for the backward pass, not the gathered corners.
+# Written out backwards: XLA fuses the derivative of the plain expression badly on CPUs (reductions over an
+# axis of three, gathered values computed again), 4 times slower; and this keeps only the image and the
+# positions for the backward pass, not the gathered corners.
 
 
 @jax.custom_vjp
 def _interpolate(
-    pixels: Float[Array, "B P C"], corners: tuple[Int[Array, "B N"], ...], along_u: Float[Array, "B N"], along_v: Float[Array, "B N"]
+  pixels: Float[ArrayLike, "B P C"],
+  corners: tuple[Int[ArrayLike, "B N"], ...],
+  along_u: Float[ArrayLike, "B N"],
+  along_v: Float[ArrayLike, "B N"],
 ) -> Float[Array, "B N C"]:
-  """Bilinear mixture of the pixels at four corner indices (upper left, upper right, lower left, lower right; all in bounds)."""
+  """Bilinear mixture of the pixels at four corner indices.
+
+  Upper left, upper right, lower left, lower right; all are in bounds.
+  """
   upper_left, upper_right, lower_left, lower_right = _gather(pixels, corners)
   u, v = along_u[..., None], along_v[..., None]
   upper = upper_left + u * (upper_right - upper_left)
@@ -78,6 +99,8 @@ def _interpolate_backward(residuals, cotangent):
 _interpolate.defvjp(_interpolate_forward, _interpolate_backward)
 
 
-def _gather(pixels: Float[Array, "B P C"], corners: tuple[Int[Array, "B N"], ...]) -> list[Float[Array, "B N C"]]:
+def _gather(
+  pixels: Float[ArrayLike, "B P C"], corners: tuple[Int[ArrayLike, "B N"], ...]
+) -> list[Float[Array, "B N C"]]:
   take = jax.vmap(lambda image, index: image.at[index].get(mode="promise_in_bounds"))
   return [take(pixels, index) for index in corners]

@@ -1,4 +1,6 @@
-"""The report as one HTML document: every text escaped, every picture inside, and a content policy that lets nothing be fetched."""
+"""The report as one HTML document: every text escaped, every picture inside, and a content policy that lets
+nothing be fetched.
+"""
 
 import base64
 import hashlib
@@ -9,38 +11,59 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
-from pdr_jax.report import figures, plots, stage
+from pdr_jax.plots import sheets, style
+from pdr_jax.plots.style import Plot
+from pdr_jax.report import plots, stage
 from pdr_jax.report.pictures import SIDE, Pictures
 from pdr_jax.report.runs import Run
 
 LARGEST_SHOWN = 128  # pixels; larger pictures are made smaller for the galleries
 
 
-def document(runs: Sequence[Run], drawn: Sequence[plots.Plot], shown: Mapping[str, Pictures | str]) -> str:
+def document(runs: Sequence[Run], drawn: Sequence[Plot], shown: Mapping[str, Pictures | str]) -> str:
   """The page. `shown` has the pictures of each run, or why there are none."""
   title = "Report of " + ", ".join(run.name for run in runs)
-  faces = [face for name, pictures in shown.items() if not isinstance(pictures, str) and pictures.faces for face in _faces(name, pictures)]
-  sections = {"Runs": _summary(runs), "Stage": _stage(faces), "Curves": _plots(drawn, ("curves_",)),
-              "Results": "".join(f'<div class="results">{markdown(table)}</div>' for run in runs for table in run.tables),
-              "Robustness and factors": _plots(drawn, ("robustness_", "factors_"))}
+  faces = []
+  for name, pictures in shown.items():
+    if not isinstance(pictures, str) and pictures.faces:
+      faces += _faces(name, pictures)
+  over_steps = [plot for plot in drawn if plot.name.startswith(plots.COURSE)]
+  tables = (f'<div class="results">{markdown(table)}</div>' for run in runs for table in run.tables)
+  sections = {
+      "Runs": _summary(runs),
+      "Stage": _stage(faces),
+      "Curves": _plots(over_steps),
+      "Results": "".join(tables),
+      "Robustness and factors": _plots([plot for plot in drawn if plot not in over_steps]),
+  }
   for name, pictures in shown.items():
     sections |= _run_sections(name, pictures)
-  sections = {name: body for name, body in sections.items() if body}
+  return _html(title, {name: body for name, body in sections.items() if body}, faces)
+
+
+def _html(title: str, sections: Mapping[str, str], faces: Sequence[dict]) -> str:
+  """The document of these sections, with the stage's script where there are faces."""
   anchors = {name: f"section-{i}" for i, name in enumerate(sections)}
   links = "".join(f'<a href="#{anchors[name]}">{_text(name)}</a>' for name in sections)
-  bodies = "".join(f'<section id="{anchors[name]}"><h2>{_text(name)}</h2>{body}</section>' for name, body in sections.items())
+  bodies = "".join(
+      f'<section id="{anchors[name]}"><h2>{_text(name)}</h2>{body}</section>'
+      for name, body in sections.items()
+  )
   script = asset("stage.js") if faces else ""
   policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {_source(script)}"
-  return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-          f'<meta name="color-scheme" content="light dark"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-          f'<title>{_text(title)}</title><style>{asset("page.css")}</style></head>'
-          f'<body><header><h1>{_text(title)}</h1><nav aria-label="Sections">{links}</nav></header><main>{bodies}</main>'
-          + (f'<script id="faces" type="application/json">{_json(faces)}</script><script>{script}</script>' if script else "")
-          + "</body></html>\n")
+  data = f'<script id="faces" type="application/json">{_json(faces)}</script><script>{script}</script>'
+  return (
+      '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+      '<meta name="viewport" content="width=device-width, initial-scale=1">'
+      '<meta name="color-scheme" content="light dark">'
+      f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+      f'<title>{_text(title)}</title><style>{asset("page.css")}</style></head>'
+      f'<body><header><h1>{_text(title)}</h1><nav aria-label="Sections">{links}</nav></header>'
+      f'<main>{bodies}</main>{data if script else ""}</body></html>\n'
+  )
 
 
 def asset(name: str) -> str:
@@ -49,7 +72,7 @@ def asset(name: str) -> str:
 
 
 def markdown(text: str) -> str:
-  """The Markdown that `evaluation.tables` and `evaluation.suite_table` write, as HTML: headings, tables, lists, bold, paragraphs."""
+  """The Markdown of evaluations and studies as HTML: headings, tables, lists, bold, paragraphs."""
   parts, rows = [], []
   for line in [*text.splitlines(), ""]:
     if line.startswith("|"):
@@ -76,57 +99,82 @@ def _summary(runs: Sequence[Run]) -> str:
     if run.config is None:
       rows.append([_text(run.name), f"suite of {len(run.results)} methods", "", "", *("" for _ in names)])
       continue
-    data = run.config.data
-    found = run.summary.get("validation", {})
-    rows.append([_text(run.name), _text(run.config.method), _text(f"{data.name}, {data.side} x {data.side}"),
-                 f"{max((record['step'] for record in run.records), default=0):,}", *(_number(found.get(name)) for name in names)])
+    data, scores = run.config.data, run.summary.get("validation", {})
+    steps = max((record["step"] for record in run.records), default=0)
+    what = _text(f"{data.name}, {data.side} x {data.side}")
+    numbers = [_number(scores.get(name)) for name in names]
+    rows.append([_text(run.name), _text(run.config.method), what, f"{steps:,}", *numbers])
     for title, scores in run.summary.get("baselines", {}).items():
-      rows.append([_text(f"{run.name}: {title}"), "baseline", "", "", *(_number(scores.get(name)) for name in names)])
-  return _table(["run", "method", "data", "steps", *(_text(name.removeprefix("val/").replace("_", " ")) for name in names)], rows)
+      numbers = [_number(scores.get(name)) for name in names]
+      rows.append([_text(f"{run.name}: {title}"), "baseline", "", "", *numbers])
+  titles = [_text(name.removeprefix("val/").replace("_", " ")) for name in names]
+  return _table(["run", "method", "data", "steps", *titles], rows)
 
 
-def _plots(drawn: Sequence[plots.Plot], kinds: tuple[str, ...]) -> str:
-  chosen = [(plots.svg(plot), _text(plot.title)) for plot in drawn if plot.name.startswith(kinds)]
-  return "".join(f'<figure role="img" aria-label="{title}">{svg}<figcaption>{title}</figcaption></figure>' for svg, title in chosen)
+def _plots(drawn: Sequence[Plot]) -> str:
+  figures = []
+  for plot in drawn:
+    title = _text(plot.title)
+    inside = f"{style.svg(plot)}<figcaption>{title}</figcaption>"
+    figures.append(f'<figure role="img" aria-label="{title}">{inside}</figure>')
+  return "".join(figures)
 
 
 def _run_sections(name: str, pictures: Pictures | str) -> dict[str, str]:
   if isinstance(pictures, str):
     return {f"{name}: pictures": f"<p>There are none: {_text(pictures)}.</p>"}
-  sections = {f"{name}: validation images": f"<p>Checkpoint of step {pictures.step:,}.</p>" + _sheet(pictures.gallery)}
+  checkpoint = f"<p>Checkpoint of step {pictures.step:,}.</p>"
+  sections = {f"{name}: validation images": checkpoint + _sheet(pictures.gallery)}
   if pictures.swaps:
     inputs = _images(pictures.gallery["input"][: len(pictures.swaps["light"])], "input")
-    grids = (f"<figure>{_grid(inputs, swapped, factor)}<figcaption>{factor} of the column on the face of the row</figcaption></figure>"
-             for factor, swapped in pictures.swaps.items())
+    grids = (
+        f"<figure>{_grid(inputs, swapped, factor)}"
+        f"<figcaption>{factor} of the column on the face of the row</figcaption></figure>"
+        for factor, swapped in pictures.swaps.items()
+    )
     sections[f"{name}: swapped factors"] = f'<div class="side">{"".join(grids)}</div>'
   if pictures.score:
-    scaled, title = (100, "SIDE x 100") if pictures.score == SIDE else (1, pictures.score.removeprefix("val/"))
+    name_of_score = pictures.score.removeprefix("val/")
+    scaled, title = (100, "SIDE x 100") if pictures.score == SIDE else (1, name_of_score)
     text = f"The worst validation images by {title}; the median is {_number(scaled * pictures.median)}."
-    sections[f"{name}: failures"] = (f"<p>{_text(text)}</p>"
-                                     + _sheet(pictures.failures, {title: [_number(scaled * value) for value in pictures.scores]}))
+    notes = {title: [_number(scaled * value) for value in pictures.scores]}
+    sections[f"{name}: failures"] = f"<p>{_text(text)}</p>" + _sheet(pictures.failures, notes)
   return sections
 
 
 def _stage(faces: Sequence[dict]) -> str:
   if not faces:
     return ""
-  buttons = "".join(f'<button type="button" aria-pressed="false" aria-label="{_text(face["label"])}">{face.pop("thumbnail")}</button>'
-                    for face in faces)
-  modes = "".join(f'<label><input type="radio" name="mode" data-stage="{mode}"{" checked" if mode == "lit" else ""}> {mode}</label>'
-                  for mode in ("lit", "albedo", "shading", "normals"))
-  sliders = "".join(f'<label>{text} <input type="range" min="0" max="2" step="0.01" value="1" data-stage="band{band}"></label>'
-                    for band, text in enumerate(("ambient light (band 0)", "direction (band 1)", "detail (band 2)")))
-  return f"""<div id="stage"><div class="faces" data-stage="faces" role="group" aria-label="Faces">{buttons}</div>
-<div class="side"><canvas data-stage="canvas" width="480" height="480" tabindex="0" role="img" aria-describedby="stage-help"
-aria-label="The face; drag it, or use the arrow keys, to turn it"></canvas>
+  buttons = "".join(
+      f'<button type="button" aria-pressed="false" aria-label="{_text(face["label"])}">'
+      f'{face.pop("thumbnail")}</button>'
+      for face in faces
+  )
+  modes = "".join(
+      f'<label><input type="radio" name="mode" data-stage="{mode}"'
+      f'{" checked" if mode == "lit" else ""}> {mode}</label>'
+      for mode in ("lit", "albedo", "shading", "normals")
+  )
+  bands = ("ambient light (band 0)", "direction (band 1)", "detail (band 2)")
+  sliders = "".join(
+      f'<label>{text} <input type="range" min="0" max="2" step="0.01" value="1" '
+      f'data-stage="band{band}"></label>'
+      for band, text in enumerate(bands)
+  )
+  return f"""<div id="stage">
+<div class="faces" data-stage="faces" role="group" aria-label="Faces">{buttons}</div>
+<div class="side"><canvas data-stage="canvas" width="480" height="480" tabindex="0" role="img"
+aria-describedby="stage-help" aria-label="The face; drag it, or use the arrow keys, to turn it"></canvas>
 <div class="controls"><fieldset><legend>Show</legend>{modes}</fieldset>
 <fieldset><legend>Light</legend><svg data-stage="light" viewBox="-1.1 -1.1 2.2 2.2" tabindex="0" role="img"
 aria-label="Where the light comes from; drag the dot, or use the arrow keys">
 <circle r="1" class="disc"/><path d="M-1 0H1M0 -1V1" class="disc"/>
 <circle data-stage="handle" r="0.1" class="dot"/></svg>{sliders}</fieldset>
-<p><button type="button" data-stage="fitted">As in the picture</button> <button type="button" data-stage="front">From the front</button></p>
+<p><button type="button" data-stage="fitted">As in the picture</button>
+<button type="button" data-stage="front">From the front</button></p>
 <p data-stage="status" role="status" aria-live="polite"></p>
-<p id="stage-help">Drag the face to turn it and the dot to move the light; arrow keys do the same. The light turns with the face.</p>
+<p id="stage-help">Drag the face to turn it and the dot to move the light; arrow keys do the same. The light
+turns with the face.</p>
 <noscript><p>The stage needs JavaScript.</p></noscript></div></div></div>"""
 
 
@@ -143,9 +191,11 @@ def _faces(name: str, pictures: Pictures) -> list[dict]:
 def _sheet(columns: Mapping[str, np.ndarray], notes: Mapping[str, list[str]] | None = None) -> str:
   """One row for each picture, one column for each entry; `notes` are columns of text in front."""
   notes = notes or {}
-  titles = [figures.COLUMNS.get(name, (name, None))[0] for name in columns]
-  pictures = [_images(values, title, name) for (name, values), title in zip(columns.items(), titles, strict=True)]
-  rows = [[*(column[i] for column in notes.values()), *row] for i, row in enumerate(zip(*pictures, strict=True))]
+  titles = [sheets.column(name).title for name in columns]
+  pictures = [_images(values, sheets.column(name).title, name) for name, values in columns.items()]
+  rows = [
+      [*(column[i] for column in notes.values()), *row] for i, row in enumerate(zip(*pictures, strict=True))
+  ]
   return _table([*map(_text, notes), *map(_text, titles)], rows, "pictures")
 
 
@@ -155,18 +205,9 @@ def _grid(inputs: list[str], swapped: np.ndarray, factor: str) -> str:
 
 
 def _images(values: np.ndarray, title: str, name: str = "") -> list[str]:
-  """`<img>` of pictures `[N,S,S,3]` in [-1, 1] or of maps `[N,S,S]`, which share one scale."""
-  values = np.asarray(values, np.float32)
-  if values.ndim == 3:
-    ends = np.percentile(values, (0.5, 99.5))
-    low, high = (0.0, max(1.0, ends[1])) if name == "shading" else (ends[0], max(ends[1], ends[0] + 1e-6))
-    colours = matplotlib.colormaps[figures.COLUMNS.get(name, ("", "gray"))[1] or "gray"]
-    values = colours((values - low) / (high - low))[..., :3]
-  elif name == "shading":
-    values = values / max(1.0, np.percentile(values, 99.5))
-  else:
-    values = values / 2 + 0.5
-  return [f'<img alt="{_text(title)}" src="data:image/png;base64,{_png(picture)}">' for picture in values]
+  """`<img>` of pictures `[N,S,S,C]` in [-1, 1] or of maps `[N,S,S]`, which share one scale."""
+  pictures = sheets.coloured(name, values)
+  return [f'<img alt="{_text(title)}" src="data:image/png;base64,{_png(picture)}">' for picture in pictures]
 
 
 def _png(picture: np.ndarray) -> str:
@@ -179,10 +220,14 @@ def _png(picture: np.ndarray) -> str:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
   """A table of cells that are HTML already; the first cell of a row of numbers is its heading."""
-  line = lambda cells, tag: "".join(f"<{tag}>{cell}</{tag}>" for cell in cells)
+
+  def cells(texts: Sequence[str], tag: str) -> str:
+    return "".join(f"<{tag}>{text}</{tag}>" for text in texts)
+
   first = "th" if kind == "numbers" else "td"
-  body = "".join(f"<tr>{line(row[:1], first)}{line(row[1:], 'td')}</tr>" for row in rows)
-  return f'<div class="wide"><table class="{kind}"><thead><tr>{line(head, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+  body = "".join(f"<tr>{cells(row[:1], first)}{cells(row[1:], 'td')}</tr>" for row in rows)
+  header = f"<thead><tr>{cells(head, 'th')}</tr></thead>"
+  return f'<div class="wide"><table class="{kind}">{header}<tbody>{body}</tbody></table></div>'
 
 
 def _number(value: float | None) -> str:

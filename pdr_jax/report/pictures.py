@@ -1,33 +1,42 @@
-"""Pictures of a run for the report: what its model makes of validation images, factors swapped between them, and its worst cases."""
+"""Pictures of a run for the report: what its model makes of validation data, factors swapped, and its worst
+cases.
+"""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from pdr_jax.data import pipeline
-from pdr_jax.evaluation import sources
-from pdr_jax.methods import TrainState
-from pdr_jax.report import figures
+from pdr_jax.evaluation import batches as batch_lib
+from pdr_jax.evaluation import representations
+from pdr_jax.methods import Method, TrainState
+from pdr_jax.plots import sheets
 from pdr_jax.report.runs import Run
 
 FACES = 24  # on the stage, of all runs together
 GALLERY, SWAPPED, FAILURES = 8, 6, 8  # the first and the last equal: one compiled program serves both
-SIDE, LOSS = "val/side", "val/reconstruction"  # what tells a failure: the error against truth where there is truth, else the loss
+# What tells a failure: the error against truth where there is truth, else the loss.
+SIDE, LOSS = "val/side", "val/reconstruction"
+STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the stage shows
+SWAPS = ("light", "view")  # the parts that `render` takes in another's place
+RENDERED = ("depth", "albedo", "canonical", "view")  # the parts that it reads
 
 
 class Pictures(NamedTuple):
-  """What is shown of a run; pictures are float32 in [-1, 1], see `figures.COLUMNS` for the columns.
+  """What is shown of a run; pictures are float32 in [-1, 1], see `plots.sheets.COLUMNS` for the columns.
 
   Attributes:
     step: of the checkpoint.
-    gallery: `{column: [N,S,S,...]}` of the first validation images.
-    swaps: `{"light" | "view": [A,B,S,S,3]}`, that factor of image B on image A; empty where the method has no renderer.
-    failures: columns of the worst validation images, worst first; empty where no score tells images apart.
-    score: the name of that score, and `scores` its values for `failures`, and `median` that over all images.
-    faces: `{part: [N,...]}` of `decompose` for the stage, with `image`; empty where the method takes nothing apart.
-    fov: degrees, of the camera.
+    gallery: `{column: [N,S,S,...]}` of the first validation pictures.
+    swaps: `{"light" | "view": [A,B,S,S,C]}`, that factor of picture B on picture A; empty where the method
+      has no renderer.
+    failures: columns of the worst validation pictures, worst first; empty where no score tells pictures
+    apart. score: the name of that score, `scores` its values for `failures`, and `median` that over all
+    pictures. faces: `{part: [N,...]}` of `decompose` for the stage, with `image`; empty where the method
+    takes nothing apart. fov: degrees, of the camera.
   """
 
   step: int | None
@@ -41,77 +50,104 @@ class Pictures(NamedTuple):
   fov: float
 
 
+class Worst(NamedTuple):
+  """The worst examples by a score: its values over the split from bad to good, and the worst inputs."""
+
+  score: str
+  values: list[float]
+  inputs: Float[np.ndarray, "N ..."]
+
+
 def of_run(run: Run, faces: int = FACES) -> Pictures:
-  """Loads the best checkpoint and goes over the validation images. Raises `UserError` without checkpoint or data."""
-  source = sources.of_run(run.config, run.workdir, "trained", "best")
-  method, params = source.system, jax.device_put(source.params)
-  batches = pipeline.validation_batches(run.config)
-  images = _first(batches, max(GALLERY, SWAPPED, faces))
-  gallery = _columns(figures.decompose(method, params, images[:GALLERY]))
-  score, values, worst = _worst(method, params, batches)
-  failures = _columns(figures.decompose(method, params, worst)) if score else {}
+  """Loads the best checkpoint and goes over the validation data.
+
+  Raises `UserError` without checkpoint or data.
+  """
+  model = representations.create(run.config, run.workdir, "trained", "best")
+  method, variables = model.method, jax.device_put(model.variables)
+  batches = batch_lib.of_split(run.config, model.reads, "validation")
+  inputs = _first(batches, max(GALLERY, SWAPPED, faces), model.input)
+  show = jax.jit(lambda variables, inputs: columns(method, variables, inputs))
+  worst = find_worst(method, variables, batches, model.input)
+  failures = sheets.in_order(jax.device_get(show(variables, worst.inputs))) if worst.score else {}
   shown, swaps = {}, {}
   if method.decompose is not None:
-    parts = jax.device_get(jax.jit(method.decompose)(params, images))
-    shown = {name: parts[name][:faces] for name in ("depth", "albedo", "normal", "light", "view")} | {"image": images[:faces]}
-    if method.render is not None:
+    parts = jax.device_get(jax.jit(method.decompose)(variables, inputs))
+    if all(name in parts for name in STAGE):
+      shown = {name: parts[name][:faces] for name in STAGE} | {"image": inputs[:faces]}
+    if method.render is not None and all(name in parts for name in (*RENDERED, *SWAPS)):
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()})
-  order = values[: len(worst)] if score else []
-  return Pictures(source.step, gallery, swaps, failures, score, order, float(np.median(values)) if score else 0.0, shown,
-                  float(run.config.scene.fov))
+  return Pictures(
+      step=model.step,
+      gallery=sheets.in_order(jax.device_get(show(variables, inputs[:GALLERY]))),
+      swaps=swaps,
+      failures=failures,
+      score=worst.score,
+      scores=worst.values[: len(worst.inputs)],
+      median=float(np.median(worst.values)) if worst.score else 0.0,
+      faces=shown,
+      fov=float(run.config.scene.fov) if "scene" in run.config else 10.0,
+  )
 
 
-def swap(method, parts: dict) -> dict[str, np.ndarray]:
-  """`{"light", "view": [A,B,S,S,3]}`: image A with that factor of image B; what nothing is seen of is white."""
+def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:
+  """The columns of a sheet: what the method shows of some inputs, and these where they are pictures."""
+  shown = method.pictures(variables, inputs) if method.pictures is not None else {}
+  return ({"input": inputs} if inputs.ndim == 4 else {}) | shown
+
+
+def swap(method: Method, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """`{"light", "view": [A,B,S,S,C]}`: picture A with that factor of picture B; what nothing is seen of is
+  white.
+  """
   count = len(parts["view"])
   a, b = (index.ravel() for index in np.divmod(np.arange(count * count), count))
   render = jax.jit(method.render)
-  rows = {name: parts[name][a] for name in ("depth", "albedo", "canonical", "view")}
+  rows = {name: parts[name][a] for name in RENDERED}
   swapped = {}
-  for name in ("light", "view"):
+  for name in SWAPS:
     seen = jax.device_get(render(rows, **{name: parts[name][b]}))
     pixels = np.where(seen["mask"][..., None] > 0, seen["image"], 1.0)
     swapped[name] = pixels.reshape(count, count, *pixels.shape[1:])
   return swapped
 
 
-def _first(batches, count: int) -> np.ndarray:
-  """The first `count` images of a split, fewer in a smaller one."""
-  images, have = [], 0
+def _first(batches: Iterable[dict], count: int, key: str) -> np.ndarray:
+  """The first `count` inputs of a split, fewer in a smaller one."""
+  inputs, have = [], 0
   for batch in batches:
-    images.append(batch["image"][batch["_mask"] > 0])
-    have += len(images[-1])
+    inputs.append(batch[key][batch["_mask"] > 0])
+    have += len(inputs[-1])
     if have >= count:
       break
-  return np.concatenate(images)[:count]
+  return np.concatenate(inputs)[:count]
 
 
-def _worst(method, params, batches) -> tuple[str, list[float], np.ndarray]:
-  """(score, its values over the split from bad to good, the worst images `[N,S,S,3]`); the score is empty where there is none.
+def find_worst(method: Method, variables: dict, batches: Iterable[dict], key: str) -> Worst:
+  """The worst examples of a split by what `validate` says of each alone; without a score where it says
+  nothing.
 
-  A batch of one image each time: `validate` then gives the score of that image alone.
+  A batch of one example each time: `validate` then gives the score of that example.
   """
-  state = TrainState(step=jnp.int32(0), params=params, opt_state=())
-  alone = lambda row: method.validate(state, jax.tree.map(lambda leaf: leaf[None], row), None)
+  params = {name: tree for name, tree in variables.items() if name != "model_state"}
+  state = TrainState(step=jnp.int32(0), params=params, model_state=variables.get("model_state", {}))
+
+  def alone(row: dict) -> dict:
+    return method.validate(state, jax.tree.map(lambda leaf: leaf[None], row), None)
+
   each = jax.jit(jax.vmap(alone))
-  keys = ("image", "depth", "mask", "_mask")
-  first = {key: value for key, value in next(iter(batches)).items() if key in keys}
+  keys = (key, "depth", "mask", "_mask")
+  first = {name: value for name, value in next(iter(batches)).items() if name in keys}
   names = jax.eval_shape(each, first)
   score = next((name for name in (SIDE, LOSS) if name in names), "")
-  if not score:  # a contrast within a batch says nothing of one image
-    return "", [], np.empty(0)
-  values, images = [], []
+  if not score:  # a contrast within a batch says nothing of one example
+    return Worst("", [], np.empty(0))
+  values, inputs = [], []
   for batch in batches:
-    total, count = each({key: value for key, value in batch.items() if key in keys})[score]
+    total, count = each({name: value for name, value in batch.items() if name in keys})[score]
     counted = np.asarray(count) > 0
     values.append(np.asarray(total)[counted] / np.asarray(count)[counted])
-    images.append(batch["image"][counted])
-  values, images = np.concatenate(values), np.concatenate(images)
+    inputs.append(batch[key][counted])
+  values, inputs = np.concatenate(values), np.concatenate(inputs)
   order = np.argsort(-values, kind="stable")
-  return score, values[order].tolist(), images[order[:FAILURES]]
-
-
-def _columns(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """In the order of `figures.COLUMNS`, others after them."""
-  return {name: columns[name] for name in (*(name for name in figures.COLUMNS if name in columns),
-                                           *(name for name in columns if name not in figures.COLUMNS))}
+  return Worst(score, values[order].tolist(), inputs[order[:FAILURES]])

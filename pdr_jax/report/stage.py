@@ -6,7 +6,8 @@ Each face is one run of bytes, base64 in the page, planes after each other, rows
     normal  int16 [S,S,3]   32767 is 1
     albedo  uint8 [S,S,3]   0 is -1, 255 is 1
 
-all little-endian and in the canonical frame of CONVENTIONS.md. Beside it stand the light, `[9]` or `[9][3]`, and the view `[6]` as numbers.
+all little-endian and in the canonical frame of CONVENTIONS.md. Beside it stand the light, `[9]` or `[9][3]`,
+and the view `[6]` as numbers.
 """
 
 import base64
@@ -39,7 +40,8 @@ def pack(faces: Mapping[str, np.ndarray], fov: float, labels: list[str]) -> list
     )
     packed.append({
         "label": labels[i], "side": side, "fov": fov, "near": near, "far": far,
-        "light": np.asarray(faces["light"][i], float).tolist(), "view": np.asarray(faces["view"][i], float).tolist(),
+        "light": np.asarray(faces["light"][i], float).tolist(),
+        "view": np.asarray(faces["view"][i], float).tolist(),
         "data": base64.b64encode(b"".join(plane.tobytes() for plane in planes)).decode(),
     })
   return packed

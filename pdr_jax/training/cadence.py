@@ -1,4 +1,7 @@
-"""When something is due in a run, and which of its steps are dispatched together. Steps count from one: step n is the n-th update."""
+"""When something is due in a run, and which of its steps are dispatched together.
+
+Steps count from one: step n is the n-th update.
+"""
 
 from collections.abc import Iterator
 
@@ -11,21 +14,29 @@ def is_due(step: int, every: int, last: int) -> bool:
 
 
 def looks_at_state(step: int, train: ConfigDict) -> bool:
-  """Is something due at this step that needs the state as it is after it: validation, figures, a checkpoint, gradient norms?"""
+  """Is something due at this step that needs the state as it is after it: validation, figures, a checkpoint,
+  gradient norms?
+  """
   every = (train.validate_every, train.figure_every, train.checkpoint_every, train.gradient_norms_every)
   return any(is_due(step, cadence, train.steps) for cadence in every)
 
 
 def dispatches(start: int, train: ConfigDict) -> Iterator[range]:
-  """The steps after `start`, in order, as ranges of those that are sent to the device together: `train.steps_per_dispatch` or one.
+  """The steps after `start`, in order, as ranges of those that are sent to the device together:
+  `train.steps_per_dispatch` or one.
 
-  Together go the steps from a multiple of that number to the next, unless something looks at the state between them. So a stopped run,
-  which never stops between them either, continues with the same programs for the same steps, and only two programs are compiled.
+  Together go the steps from a multiple of that number to the next, unless something looks at the state
+  between them. So a stopped run, which never stops between them either, continues with the same programs for
+  the same steps, and only two programs are compiled.
   """
   size, step = train.steps_per_dispatch, start + 1
   while step <= train.steps:
     together = range(step, step + size)
-    whole = (step - 1) % size == 0 and together[-1] <= train.steps and not any(looks_at_state(k, train) for k in together[:-1])
+    whole = (
+      (step - 1) % size == 0
+      and together[-1] <= train.steps
+      and not any(looks_at_state(k, train) for k in together[:-1])
+    )
     together = together if whole else range(step, step + 1)
     yield together
     step = together[-1] + 1

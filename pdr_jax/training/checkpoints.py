@@ -1,14 +1,18 @@
-"""Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is passed over.
+"""Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is
+passed over.
 
-A checkpoint has these items: `params`, `ema` (where the run has one), `rest` (step, optimiser and whatever else the state holds) and
-`run` (JSON: position of the data iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that
-a file that was cut short or altered is noticed even where its format has no checksum.
+A checkpoint has these items: `params`, `ema` and `model_state` (where the run has them), `rest` (step,
+optimisers and whatever else the state holds) and `run` (JSON: position of the data iterator, open averages,
+best value so far). A fingerprint of every array travels in `run`, so that a file that was cut short or
+altered is noticed even where its format has no checksum.
 
-Of several processes only the first one reads and writes; the others are sent what it read, so they need not see its disk.
+Of several processes only the first one reads and writes; the others are sent what it read, so they need not
+see its disk.
 """
 
 import base64
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -26,15 +30,22 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import absolute
+from pdr_jax.methods import TrainState, inference_variables
 from pdr_jax.training import distributed
+from pdr_jax.training.run_dir import read_config
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
-FORMAT = 1  # raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1
+# Raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1.
+FORMAT = 2
+MODES = {"lowest": min, "highest": max}
+# Fields of the state that are items of their own: what inference needs.
+ITEMS = ("params", "ema", "model_state")
 Tree = Any
 
-# Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and TensorStore 0.1.86 never frees
-# what it answers (tests/faults/soak.py saw it). So it is not asked; on an Orbax that works otherwise this does nothing.
+# Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and
+# TensorStore 0.1.86 never frees what it answers (tests/faults/soak.py saw it). So it is not asked; on an
+# Orbax that works otherwise this does nothing.
 if _ASKING := sys.modules.get("orbax.checkpoint._src.serialization.tensorstore_utils"):
   _ASKING.get_tensorstore_raw_bytes = lambda *_: 0
 
@@ -53,38 +64,35 @@ class Checkpoints:
   Args:
     workdir: the run directory.
     keep: how many of the newest are kept.
-    best_metric: name of the metric whose lowest value marks the best one, kept besides.
+    best_metric: name of the metric whose best value marks the checkpoint that is kept besides.
+    best_mode: which value is the best one, `lowest` or `highest`.
     say: where a line for the user goes.
   """
 
-  def __init__(self, workdir: str, *, keep: int, best_metric: str, say: Callable[[str], None] = print):
+  def __init__(
+    self,
+    workdir: str,
+    *,
+    keep: int,
+    best_metric: str,
+    best_mode: str = "lowest",
+    say: Callable[[str], None] = print,
+  ):
     _quiet_orbax()
-    value = lambda metrics: metrics[best_metric]
     self._workdir, self._say, self._best_metric = workdir, say, best_metric
-    alone = {}
-    if jax.process_count() > 1:  # Orbax would wait for the others
-      alone = dict(create=False, multiprocessing_options=ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}))
-    self._open = lambda: ocp.CheckpointManager(
-        os.path.join(workdir, FOLDER),
-        options=ocp.CheckpointManagerOptions(
-            best_fn=value,  # makes Orbax store the metrics
-            best_mode="min",
-            # Sorted from high to low, the last is the best; checkpoints without a validation are kept only while they are new.
-            preservation_policy=policies.AnyPreservationPolicy([
-                policies.LatestN(keep),
-                policies.BestN(get_metric_fn=value, reverse=True, n=1, keep_checkpoints_without_metrics=False),
-            ]),
-            cleanup_tmp_directories=True,
-            **alone,
-        ),
-    )
+    self._open = functools.partial(_manager, os.path.join(workdir, FOLDER), keep, best_metric, best_mode)
     self._manager = None
     if jax.process_index() == 0:
       epath.Path(workdir, FOLDER).mkdir(parents=True, exist_ok=True)
       self._manager = self._open()
 
-  def save(self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
-    """Begins to save: on return the copy off the device is complete, the writing goes on. `metrics`: of a validation of this very state."""
+  def save(
+    self, step: int, state: Tree, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+  ) -> None:
+    """Begins to save: on return the copy off the device is complete, the writing goes on.
+
+    `metrics`: of a validation of this very state.
+    """
     if self._manager is None or step in self._manager.all_steps():
       return
     items = split_state(state)
@@ -94,13 +102,19 @@ class Checkpoints:
     run = dict(run, format=FORMAT, shapes=_shapes(items), fingerprints=marks)
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     metrics = metrics if metrics and self._best_metric in metrics else None
-    self._manager.save(step, args=ocp.args.Composite(run=ocp.args.JsonSave(_encode(run)), **arguments), metrics=metrics, force=True)
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(run=ocp.args.JsonSave(_encode(run)), **arguments),
+      metrics=metrics,
+      force=True,
+    )
 
   def restore_latest(self, abstract: Tree) -> Restored | None:
-    """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh run.
+    """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh
+    run.
 
-    All processes call it together. Broken ones are put aside, with a line. Raises `UserError` when all are broken, or when one belongs to
-    a model of other shapes or to another version of the format.
+    All processes call it together. Broken ones are put aside, with a line. Raises `UserError` when all are
+    broken, or when one belongs to a model of other shapes or to another version of the format.
     """
     if jax.process_count() == 1:
       return self._read_latest(abstract)
@@ -114,9 +128,18 @@ class Checkpoints:
     buffer = distributed.bytes_from_first(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
     ends = np.cumsum([leaf.nbytes for leaf in leaves])
     parts = [buffer[end - leaf.nbytes : end] for leaf, end in zip(leaves, ends, strict=True)]
-    arrays = [np.frombuffer(part, leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)]
-    place = lambda array, leaf: jax.device_put(array, leaf.sharding)
-    return Restored(message["step"], jax.tree.map(place, jax.tree.unflatten(shape, arrays), abstract), _decode(message["run"]))
+    arrays = [
+      np.frombuffer(part, leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)
+    ]
+
+    def place(array, leaf):
+      return jax.device_put(array, leaf.sharding)
+
+    return Restored(
+      message["step"],
+      jax.tree.map(place, jax.tree.unflatten(shape, arrays), abstract),
+      _decode(message["run"]),
+    )
 
   def _read_latest(self, abstract: Tree) -> Restored | None:
     steps = sorted(self._manager.all_steps(), reverse=True)
@@ -129,7 +152,8 @@ class Checkpoints:
       except Exception as error:  # whatever the file formats raise: the checkpoint cannot be used
         self._put_aside(step, error)
     if steps:
-      raise UserError(f"no checkpoint in {self._workdir} can be read; all were moved to {BROKEN}/: run again to start from step 0")
+      moved = f"all were moved to {BROKEN}/: run again to start from step 0"
+      raise UserError(f"no checkpoint in {self._workdir} can be read; {moved}")
     return None
 
   def _restore(self, step: int, abstract: Tree) -> Restored:
@@ -139,8 +163,11 @@ class Checkpoints:
     saved, wanted = run["shapes"], _shapes(items)
     for path in sorted(saved.keys() | wanted.keys()):
       if saved.get(path) != wanted.get(path):
-        found = f"{path} is {saved.get(path, 'absent')} there and {wanted.get(path, 'absent')} here"
-        raise UserError(f"the checkpoint of step {step} in {self._workdir} belongs to another model: {found}; choose another --workdir")
+        there, here = saved.get(path, "absent"), wanted.get(path, "absent")
+        raise UserError(
+          f"the checkpoint of step {step} in {self._workdir} belongs to another model: {path} is {there}"
+          f" there and {here} here; choose another --workdir"
+        )
     arguments = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
     read = self._manager.restore(step, args=ocp.args.Composite(**arguments))
     for name in items:
@@ -159,7 +186,9 @@ class Checkpoints:
     epath.Path(self._workdir, FOLDER, str(step)).rename(target / name)
     self._manager = self._open()
     instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(" See full TensorStore details")[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(
+      " See full TensorStore details"
+    )[0]
     self._say(f"checkpoint of step {step} cannot be read ({reason[:160]}); moved to {BROKEN}/, {instead}")
 
   def steps(self) -> list[int]:
@@ -167,7 +196,7 @@ class Checkpoints:
     return sorted(self._manager.all_steps()) if self._manager else []
 
   def best_step(self) -> int | None:
-    """The step of the lowest `best_metric` among the kept ones."""
+    """The step of the best `best_metric` among the kept ones."""
     return self._manager.best_step() if any(self._manager.metrics(step) for step in self.steps()) else None
 
   def wait(self) -> None:
@@ -181,91 +210,138 @@ class Checkpoints:
       self._manager.close()
 
 
+def _manager(folder: str, keep: int, best_metric: str, best_mode: str) -> ocp.CheckpointManager:
+  """Orbax's manager, in the first process alone."""
+
+  def value(metrics):
+    return metrics[best_metric]
+
+  alone = {}
+  if jax.process_count() > 1:  # Orbax would wait for the others
+    processes = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    alone = dict(create=False, multiprocessing_options=processes)
+  # The last of the sorted ones is the best; those without a validation are kept only while they are new.
+  best = policies.BestN(
+    get_metric_fn=value, reverse=best_mode == "lowest", n=1, keep_checkpoints_without_metrics=False
+  )
+  options = ocp.CheckpointManagerOptions(
+    best_fn=value,  # makes Orbax store the metrics
+    best_mode=MODES[best_mode].__name__,
+    preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+    cleanup_tmp_directories=True,
+    **alone,
+  )
+  return ocp.CheckpointManager(folder, options=options)
+
+
 def split_state(state: Tree) -> dict[str, Tree]:
-  """A state dataclass -> the items of a checkpoint."""
+  """A state dataclass -> the items of a checkpoint; an empty one is left out."""
   fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
-  items = {"params": fields.pop("params")}
-  ema = fields.pop("ema", None)
-  if ema is not None:
-    items["ema"] = ema
-  return items | {"rest": fields}
+  items = {name: fields.pop(name) for name in ITEMS}
+  return {name: tree for name, tree in items.items() if tree} | {"rest": fields}
 
 
 def join_state(like: Tree, items: Mapping[str, Tree]) -> Tree:
   """The inverse of `split_state`."""
-  ema = {"ema": items["ema"]} if "ema" in items else {}
-  return like.replace(params=items["params"], **ema, **items["rest"])
+  return like.replace(**{name: tree for name, tree in items.items() if name != "rest"}, **items["rest"])
 
 
-def load_params(workdir: str, which: str | int = "best") -> tuple[dict, int]:
-  """Parameters for evaluation and export, as NumPy arrays; the moving average where the run has one.
+def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
+  """Inference variables for evaluation and export (`methods.inference_variables`), as NumPy arrays.
 
   Args:
     workdir: the run directory.
     which: "best" (the newest where no validation was saved), "latest", or a step.
 
   Returns:
-    (params, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another version of the format.
+    (variables, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another
+    version of the format.
   """
   _quiet_orbax()
   folder = epath.Path(absolute(workdir), FOLDER)
-  if not folder.is_dir():
-    raise UserError(f"no checkpoints in {workdir}: train there first")
-  from pdr_jax.training.run_dir import read_config  # here: run_dir is about the whole directory, this file about one folder of it
+  step, steps = _chosen(workdir, folder, which)
+  try:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      run = reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore())
+      _check_format(run, step, workdir)
+    items = {
+      name: _read_item(folder / str(step) / name) for name in ITEMS if (folder / str(step) / name).is_dir()
+    }
+  except UserError:
+    raise
+  except Exception as error:  # whatever the file formats raise
+    reason = f"cannot be read ({type(error).__name__}); choose another: {steps}"
+    raise UserError(f"checkpoint of step {step} in {workdir} {reason}") from error
+  return inference_variables(TrainState(step, **items)), step
 
-  best_metric = read_config(workdir).train.best_metric
-  options = ocp.CheckpointManagerOptions(best_fn=lambda metrics: metrics[best_metric], best_mode="min", read_only=True)
+
+def _chosen(workdir: str, folder: epath.Path, which: str | int) -> tuple[int, list[int]]:
+  """The step that `which` means, and all that there are."""
+  train = read_config(workdir).train if folder.is_dir() else None
+  if train is None:
+    raise UserError(f"no checkpoints in {workdir}: train there first")
+
+  def value(metrics):
+    return metrics[train.best_metric]
+
+  mode = MODES[train.best_mode]
+  options = ocp.CheckpointManagerOptions(best_fn=value, best_mode=mode.__name__, read_only=True)
   with ocp.CheckpointManager(folder, options=options) as manager:
     steps = sorted(manager.all_steps())
     if not steps:
       raise UserError(f"no checkpoints in {workdir}: train there first")
-    if which == "latest":
-      step = steps[-1]
-    elif which == "best":
-      scored = [step for step in steps if manager.metrics(step)]
-      step = min(scored, key=lambda step: manager.metrics(step)[best_metric]) if scored else steps[-1]
-    else:
-      step = int(which)
-    if step not in steps:
-      raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
-  item = "ema" if (folder / str(step) / "ema").is_dir() else "params"
-  try:
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-      _check_format(reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore()), step, workdir)
-    with ocp.PyTreeCheckpointer() as reader:
-      path = folder / str(step) / item
-      tree = reader.metadata(path).item_metadata.tree
-      to_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-      params = reader.restore(path, restore_args=to_numpy)
-  except UserError:
-    raise
-  except Exception as error:
-    raise UserError(f"checkpoint of step {step} in {workdir} cannot be read ({type(error).__name__}); choose another: {steps}") from error
-  return params, step
+    scores = {step: value(manager.metrics(step)) for step in steps if manager.metrics(step)}
+  step = {"latest": steps[-1], "best": mode(scores, key=scores.get, default=steps[-1])}.get(which)
+  step = int(which) if step is None else step
+  if step not in steps:
+    raise UserError(f"no checkpoint of step {step} in {workdir}: there are {', '.join(map(str, steps))}")
+  return step, steps
 
 
-def check_params(params: Tree, expected: Tree) -> None:
-  """Raises `UserError` that lists the keys whose names, shapes or types in `params` are not those of the model."""
-  have, want = _shapes(params), _shapes(expected)
-  wrong = [f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})" for name in sorted(have | want)
-           if have.get(name) != want.get(name)]
+def _read_item(path: epath.Path) -> Tree:
+  with ocp.PyTreeCheckpointer() as reader:
+    tree = reader.metadata(path).item_metadata.tree
+    return reader.restore(
+      path, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+    )
+
+
+def check_variables(variables: Tree, expected: Tree) -> None:
+  """Raises `UserError` that lists the keys whose names, shapes or types in `variables` are not those of the
+  model.
+  """
+  have, want = _shapes(variables), _shapes(expected)
+  wrong = [
+    f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})"
+    for name in sorted(have | want)
+    if have.get(name) != want.get(name)
+  ]
   if wrong:
     more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-    raise UserError(f"the checkpoint does not match the model of the run's config.json: {'; '.join(wrong[:5])}{more}")
+    raise UserError(
+      f"the checkpoint does not match the model of the run's config.json: {'; '.join(wrong[:5])}{more}"
+    )
 
 
 def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
   """`{"params/depth/kernel": "float32[4,4,3,64]"}`: tells a checkpoint of another model from a broken one."""
   paths = jax.tree_util.tree_leaves_with_path(items)
-  return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in paths}
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+    for path, leaf in paths
+  }
 
 
 def _check_format(run: Mapping[str, Any], step: int, workdir: str) -> None:
   """Raises `UserError` for a checkpoint of another version of the format."""
-  found = run.get("format", 1)
-  if found != FORMAT:
-    writer = f"{'a later' if found > FORMAT else 'an earlier'} pdr_jax (format {found}, this one reads {FORMAT})"
-    raise UserError(f"the checkpoint of step {step} in {workdir} was written by {writer}: install that version")
+  version = run.get("format", 1)
+  if version == FORMAT:
+    return
+  age = "a later" if version > FORMAT else "an earlier"
+  raise UserError(
+    f"the checkpoint of step {step} in {workdir} was written by {age} pdr_jax (format {version}, this one"
+    f" reads {FORMAT}): install that version, or train anew in another --workdir"
+  )
 
 
 @contextlib.contextmanager
@@ -286,7 +362,9 @@ def _quiet_failure() -> Iterator[None]:
 
 @jax.jit
 def _bit_sums(leaves):
-  """Each array's bits, summed modulo 2^32 with odd weights by position: equal on any device, and a changed or moved value shows."""
+  """Each array's bits, summed modulo 2^32 with odd weights by position: equal on any device, and a changed or
+  moved value shows.
+  """
   def one(leaf):
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
     bits = leaf if leaf.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(leaf, unsigned)
@@ -315,10 +393,21 @@ def _encode(value: Any) -> Any:
 
 def _decode(value: Any) -> Any:
   if isinstance(value, Mapping):
-    return base64.b64decode(value["__bytes__"]) if "__bytes__" in value else {key: _decode(entry) for key, entry in value.items()}
+    return (
+      base64.b64decode(value["__bytes__"])
+      if "__bytes__" in value
+      else {key: _decode(entry) for key, entry in value.items()}
+    )
   return [_decode(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _quiet_orbax() -> None:
-  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay."""
-  logging.getLogger("absl").setLevel(logging.ERROR)
+  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay, and what others
+  say.
+  """
+  logging.getLogger("absl").addFilter(_is_not_orbax)
+
+
+def _is_not_orbax(record: logging.LogRecord) -> bool:
+  """Is a record of absl's logger an error, or written outside of Orbax? Ours go through the same logger."""
+  return record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -1,4 +1,6 @@
-"""The metrics of steps, taken in one by one when the device has computed them: checked, averaged, logged, shown."""
+"""The metrics of steps, taken in one by one when the device has computed them: checked, averaged, logged,
+shown.
+"""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -9,7 +11,9 @@ from ml_collections import ConfigDict
 from pdr_jax.training import nonfinite
 from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import is_due
-from pdr_jax.training.logging import Meter, MetricLog, NonFinite, Progress
+from pdr_jax.training.metric_log import Meter, MetricLog
+from pdr_jax.training.nonfinite import NonFinite
+from pdr_jax.training.progress import Progress
 from pdr_jax.training.watchdog import Watchdog
 
 
@@ -24,10 +28,23 @@ class Intake:
   """
 
   def __init__(
-      self, workdir: str, train: ConfigDict, sums: Mapping | None, *, log: MetricLog, progress: Progress, watchdog: Watchdog
+    self,
+    workdir: str,
+    train: ConfigDict,
+    sums: Mapping | None,
+    *,
+    log: MetricLog,
+    progress: Progress,
+    watchdog: Watchdog,
   ):
     self.meter = Meter(sums)
-    self._workdir, self._train, self._log, self._progress, self._watchdog = workdir, train, log, progress, watchdog
+    self._workdir, self._train, self._log, self._progress, self._watchdog = (
+      workdir,
+      train,
+      log,
+      progress,
+      watchdog,
+    )
     self._inflight: collections.deque[tuple[range, steps.Metrics, Sequence[dict]]] = collections.deque()
     self._skipped_in_a_row = 0
 
@@ -49,10 +66,15 @@ class Intake:
     bad = nonfinite.culprit(values)
     self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
     if bad:
-      error, allowed = NonFinite(step, *bad, nonfinite.write_batch(self._workdir, step, batch)), self._train.skip_nonfinite
+      error, allowed = (
+        NonFinite(step, *bad, nonfinite.write_batch(self._workdir, step, batch)),
+        self._train.skip_nonfinite,
+      )
       if self._skipped_in_a_row > allowed:
         raise error
-      left_out = f"step left out ({self._skipped_in_a_row} in a row of at most {allowed}); see {error.batch_file}"
+      left_out = (
+        f"step left out ({self._skipped_in_a_row} in a row of at most {allowed}); see {error.batch_file}"
+      )
       self._progress.say(f"{error}: {left_out}")
       values = {nonfinite.SKIPPED: values[nonfinite.SKIPPED]}
     self.meter.add(step, values)

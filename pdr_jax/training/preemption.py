@@ -1,4 +1,6 @@
-"""SIGTERM and SIGINT: the run saves and leaves within a grace period, all processes at the same step; a second signal ends it at once."""
+"""SIGTERM and SIGINT: the run saves and leaves within a grace period, all processes at the same step; a
+second signal ends it at once.
+"""
 
 import collections
 import os
@@ -12,15 +14,18 @@ import jax
 
 from pdr_jax.training import distributed
 
-AGAIN = 75   # exit code "run me again" (EX_TEMPFAIL of sysexits.h): stopped by a signal, saved, continues when started again
-BEHIND = 2   # steps between a process's vote and its counting, so that nobody waits for the device
+# Exit code "run me again" (EX_TEMPFAIL of sysexits.h): stopped by a signal and saved.
+AGAIN = 75
+BEHIND = 2  # steps between a process's vote and its counting, so that nobody waits for the device
 
 
 class StopRequest:
-  """While it is open, the first SIGTERM or SIGINT sets `requested` to its number and gives the run `grace_seconds` to save and leave.
+  """While it is open, the first SIGTERM or SIGINT sets `requested` to its number and gives the run
+  `grace_seconds` to save and leave.
 
-  After that time the process ends with `AGAIN` where it stands: the checkpoint before stays the newest. A second signal ends it at once
-  with 128 + its number. Both work while the main thread is inside of XLA. Outside of the main thread `requested` stays 0.
+  After that time the process ends with `AGAIN` where it stands: the checkpoint before stays the newest. A
+  second signal ends it at once with 128 + its number. Both work while the main thread is inside of XLA.
+  Outside of the main thread `requested` stays 0.
   """
 
   def __init__(self, grace_seconds: float):
@@ -35,13 +40,17 @@ class StopRequest:
       self._write.setblocking(False)
       # The number of a signal arrives here at once, also while the main thread cannot run its handler.
       self._wakeup = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-      self._before = {number: signal.signal(number, self._request) for number in (signal.SIGTERM, signal.SIGINT)}
+      self._before = {
+        number: signal.signal(number, self._request) for number in (signal.SIGTERM, signal.SIGINT)
+      }
       self._watcher = threading.Thread(target=self._watch, daemon=True)
       self._watcher.start()
     return self
 
   def agreed(self) -> bool:
-    """Is it time to save and leave? Called once after each step by every process, and true in the same call for all of them."""
+    """Is it time to save and leave? Called once after each step by every process, and true in the same call
+    for all of them.
+    """
     if jax.process_count() == 1:
       return bool(self.requested)
     self._votes.append(distributed.vote(bool(self.requested)))
@@ -60,7 +69,11 @@ class StopRequest:
       try:
         received = self._read.recv(1)
       except TimeoutError:
-        end(f"the grace period of {self._grace:g} s is over: leaving without saving, the checkpoint before stays the newest", AGAIN)
+        end(
+          f"the grace period of {self._grace:g} s is over: leaving without saving, the checkpoint before"
+          " stays the newest",
+          AGAIN,
+        )
       if not received:  # closed
         return
       if received[0] not in (signal.SIGTERM, signal.SIGINT):

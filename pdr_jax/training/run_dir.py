@@ -1,7 +1,9 @@
-"""The run directory: everything needed to repeat the run. Of several processes, only the first one reads and writes it.
+"""The run directory: everything needed to repeat the run. Of several processes, only the first one reads and
+writes it.
 
-`config.json`, `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`, `summary.json`, and after a step that was not
-finite `nonfinite/`, its batch.
+`config.json`, `elements.json` (what its batches hold), `first_stage.json` (of a second stage: the
+configuration of the first), `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`,
+`summary.json`, and after a step that was not finite `nonfinite/`, its batch.
 """
 
 import datetime
@@ -20,20 +22,38 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax import config as config_lib
-from pdr_jax.config_checks import flatten
+from pdr_jax import elements
+from pdr_jax.config import flatten
+from pdr_jax.elements import Element, ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically, write_json
 
-CONFIG, VERSIONS, METRICS, SUMMARY, FIGURES = "config.json", "versions.json", "metrics.jsonl", "summary.json", "figures"
-FREE = ("train.grace_seconds", "train.stall_minutes", "train.profile_steps")  # may change from start to start: no number depends on them
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ml-collections", "numpy", "tensorflow-datasets", "pdr-jax")
+CONFIG, ELEMENTS, VERSIONS = "config.json", "elements.json", "versions.json"
+METRICS, SUMMARY, FIGURES = "metrics.jsonl", "summary.json", "figures"
+# May change from start to start: no number depends on them.
+FREE = ("train.grace_seconds", "train.stall_minutes", "train.profile_steps")
+LIBRARIES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "orbax-checkpoint",
+  "grain",
+  "ml-collections",
+  "numpy",
+  "tensorflow-datasets",
+  "pdr-jax",
+)
 
 
-def check_run(workdir: str, config: ConfigDict, *, override_config: bool = False, say: Callable[[str], None] = print) -> None:
+def check_run(
+  workdir: str, config: ConfigDict, *, override_config: bool = False, say: Callable[[str], None] = print
+) -> None:
   """May this configuration run in `workdir`? Creates the folder, and writes nothing into it yet.
 
-  Raises `UserError` when the folder cannot be written to, or when it belongs to another configuration (which keys, old and new), unless
-  `override_config`. Raising `train.steps` alone ("train longer") needs no flag while the learning rate does not depend on it.
+  Raises `UserError` when the folder cannot be written to, or when it belongs to another configuration (which
+  keys, old and new), unless `override_config`. Raising `train.steps` alone ("train longer") needs no flag
+  while the learning rate does not depend on it.
   """
   if jax.process_index() != 0:
     return
@@ -42,33 +62,69 @@ def check_run(workdir: str, config: ConfigDict, *, override_config: bool = False
     _check_same(read_config(workdir), config, workdir, override_config, say)
 
 
-def record_start(workdir: str, config: ConfigDict) -> str:
-  """Writes `config.json` and appends this start to `versions.json`; called once data and model are known to work.
+def record_start(workdir: str, config: ConfigDict, spec: ElementSpec | None = None) -> str:
+  """Writes `config.json` and `elements.json`, and appends this start to `versions.json`.
 
-  Returns the run's id, given at its first start; empty in all processes but the first.
+  To be called once data and model are known to work. `spec`: the elements of a batch, where the data tell
+  them. Returns the run's id, given at its first start; empty in all processes but the first.
   """
   if jax.process_index() != 0:
     return ""
   write_json(os.path.join(workdir, CONFIG), _plain(config))
+  if spec is not None:
+    write_json(os.path.join(workdir, ELEMENTS), elements.to_json(spec))
   return _record_start(workdir, config)
 
 
 def read_config(workdir: str) -> ConfigDict:
-  """The resolved configuration of a run; keys that did not exist when it was started have their defaults, which change nothing.
+  """The resolved configuration of a run or an export.
 
-  Raises `UserError` without one.
+  Keys that did not exist when it was started have their defaults, which change nothing. Raises `UserError`
+  without one, and for one of an earlier version that cannot be read.
   """
   path = os.path.join(workdir, CONFIG)
   try:
-    return _from_plain(_completed(json.loads(epath.Path(path).read_text()), _plain(config_lib.base())))
+    stored = json.loads(epath.Path(path).read_text())
   except FileNotFoundError:
     raise UserError(f"{workdir} is not a run directory: it has no {CONFIG}") from None
   except json.JSONDecodeError as error:
     raise UserError(f"{path} is not valid JSON ({error}): mend it or choose another --workdir") from None
+  if not isinstance(stored, dict) or not isinstance(stored.get("method"), str):
+    raise UserError(f"{path} is not the configuration of a run: it names no method")
+  return from_json(stored, path)
+
+
+def from_json(stored: dict, where: str) -> ConfigDict:
+  """A resolved configuration as JSON has it, completed by defaults.
+
+  `where` names its file in a `UserError`.
+  """
+  defaults = _plain(config_lib.base(stored["method"]))
+  # Before 0.2 every configuration had the sections of all methods.
+  foreign = [name for name, value in stored.items() if isinstance(value, dict) and name not in defaults]
+  if foreign:
+    writer = f"an earlier pdr_jax (0.1; it has config.{foreign[0]})"
+    raise UserError(f"{where} was written by {writer}: install that version, or train anew")
+  return _from_plain(_completed(stored, defaults))
+
+
+def read_elements(workdir: str) -> dict[str, Element]:
+  """What the batches of a run held. Raises `UserError` without a record of it."""
+  path = os.path.join(workdir, ELEMENTS)
+  try:
+    return elements.from_json(json.loads(epath.Path(path).read_text()))
+  except FileNotFoundError:
+    raise UserError(
+      f"{workdir} has no {ELEMENTS}: it is not a run directory, or its data do not tell their elements"
+    ) from None
+  except ValueError as error:
+    raise UserError(f"{path} cannot be read ({error}): mend it or choose another --workdir") from None
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-  """Does an exception, or one that it came from, say that the file system has no room? Checked by text where a library has only that."""
+  """Does an exception, or one that it came from, say that the file system has no room? Checked by text where
+  a library has only that.
+  """
   while error is not None:
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
       return True
@@ -79,9 +135,12 @@ def disk_is_full(error: BaseException | None) -> bool:
 
 
 def _completed(stored: dict, defaults: dict) -> dict:
-  absent = {name: value for name, value in defaults.items() if name not in stored}
-  return absent | {name: _completed(value, defaults[name]) if isinstance(value, dict) and isinstance(defaults.get(name), dict) else value
-                   for name, value in stored.items()}
+  """`stored` with the defaults of keys that it does not have."""
+  complete = dict(defaults)
+  for name, value in stored.items():
+    nested = isinstance(value, dict) and isinstance(defaults.get(name), dict)
+    complete[name] = _completed(value, defaults[name]) if nested else value
+  return complete
 
 
 def _check_writable(workdir: str) -> None:
@@ -90,16 +149,28 @@ def _check_writable(workdir: str) -> None:
     write_atomically(probe, lambda file: None)
     epath.Path(probe).unlink()
   except Exception as error:  # that of a bucket's client, or that there is none: pip install "pdr_jax[gcs]"
-    raise UserError(f"--workdir {workdir} cannot be written to: {getattr(error, 'strerror', None) or error}") from error
+    raise UserError(
+      f"--workdir {workdir} cannot be written to: {getattr(error, 'strerror', None) or error}"
+    ) from error
 
 
-def _check_same(old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]) -> None:
+def _check_same(
+  old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]
+) -> None:
   before, after = flatten(_plain(old)), flatten(_plain(new))
-  keys = [key for key in before | after if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in FREE]
+  keys = [
+    key
+    for key in before | after
+    if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in FREE
+  ]
   changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
   if not changes:
     return
-  longer = keys == ["train.steps"] and after["train.steps"] > before["train.steps"] and after.get("optim.schedule") == "constant"
+  longer = (
+    keys == ["train.steps"]
+    and after["train.steps"] > before["train.steps"]
+    and after.get("optim.schedule") == "constant"
+  )
   if longer or override:
     say(f"continuing {workdir} with a changed configuration: " + "; ".join(changes))
     return
@@ -122,7 +193,10 @@ def _from_plain(value: dict) -> ConfigDict:
 
 
 def _record_start(workdir: str, config: ConfigDict) -> str:
-  """Appends this start to `versions.json`: when, with which command, libraries, commit and devices. Returns the run's id."""
+  """Appends this start to `versions.json`: when, with which command, libraries, commit and devices.
+
+  Returns the run's id.
+  """
   path = os.path.join(workdir, VERSIONS)
   try:
     record = json.loads(epath.Path(path).read_text())
@@ -146,10 +220,13 @@ def _record_start(workdir: str, config: ConfigDict) -> str:
 
 
 def _name(now: datetime.datetime, git: dict | None, config: ConfigDict) -> str:
-  """`20261121-032500_0f74ea9+_pdr-heads-32_1a2b3c4d`: time (UTC), commit (+: changed), the configuration in short and its checksum."""
+  """`20261121-032500_0f74ea9+_pdr-heads-32_1a2b3c4d`: time (UTC), commit (+: changed), the configuration in
+  short and its checksum.
+  """
   commit = git["commit"][:7] + "+" * git["changed"] if git else "no-commit"
   what = f"{config.method}-{config.data.name}-{config.data.side}".replace("/", "-")
-  return f"{now:%Y%m%d-%H%M%S}_{commit}_{what}_{zlib.crc32(json.dumps(_plain(config), sort_keys=True).encode()):08x}"
+  checksum = zlib.crc32(json.dumps(_plain(config), sort_keys=True).encode())
+  return f"{now:%Y%m%d-%H%M%S}_{commit}_{what}_{checksum:08x}"
 
 
 def _version(name: str) -> str | None:
@@ -162,8 +239,15 @@ def _version(name: str) -> str | None:
 def _git() -> dict | None:
   """Commit of the program's checkout, and whether tracked files differ from it; None outside a checkout."""
   folder = os.path.dirname(os.path.abspath(__file__))
-  ask = lambda *words: subprocess.run(("git", "-C", folder, *words), capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+  def ask(*words: str) -> str:
+    command = ("git", "-C", folder, *words)
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
   try:
-    return {"commit": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    return {
+      "commit": ask("rev-parse", "HEAD"),
+      "changed": bool(ask("status", "--porcelain", "--untracked-files=no")),
+    }
   except (OSError, subprocess.SubprocessError):
     return None

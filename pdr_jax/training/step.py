@@ -1,8 +1,10 @@
-"""The only file that knows devices: batches are split over them, the state is the same on each, gradients are averaged by the method.
+"""What knows devices: batches are split over them, the state is the same on each, gradients are averaged by
+the method.
 
-The step's body is `Method.update`, a free function over one device's share of the batch with a named axis. `jax.pmap` with
-`in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the batch is split, what comes out is replicated.
-(`jax.shard_map` with its default checks would multiply the method's averaged gradients by the device count, silently.)
+The step's body is `Method.update`, a free function over one device's share of the batch with a named axis.
+`jax.pmap` with `in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the
+batch is split, what comes out is replicated. (`jax.shard_map` with its default checks would multiply the
+method's averaged gradients by the device count, silently.)
 """
 
 import functools
@@ -27,7 +29,7 @@ class Metrics(flax.struct.PyTreeNode):
   `values` `[n, 2]` float32, of several steps `[steps, n, 2]`.
   """
 
-  values: jax.Array | np.ndarray
+  values: Any  # an array, or what `jax.eval_shape` puts in its place
   names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
   def start_transfer(self) -> "Metrics":
@@ -53,25 +55,32 @@ def pack(metrics: Mapping[str, tuple[jax.Array, jax.Array]]) -> Metrics:
 
 
 def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Array:
-  """The random key of a named stream, at a step or (without one) its root. Adding a stream or resuming at a step disturbs no other."""
+  """The random key of a named stream, at a step or (without one) its root.
+
+  Adding a stream or resuming at a step disturbs no other.
+  """
   root = jax.random.fold_in(jax.random.key(seed), np.uint32(zlib.crc32(name.encode())))
   return root if step is None else jax.random.fold_in(root, step)
 
 
-def device_count() -> int:
-  """Devices that share one global batch, over all processes."""
-  return jax.device_count()
-
-
 @functools.lru_cache(maxsize=8)  # one program for a method, however often it is asked for
 def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
-  """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded with `state.step`."""
-  return jax.pmap(functools.partial(_step, method), axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
+  """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded
+  with `state.step`.
+  """
+  return jax.pmap(
+    functools.partial(_step, method),
+    axis_name=AXIS,
+    in_axes=(None, 0, None),
+    out_axes=None,
+    donate_argnums=(0,),
+  )
 
 
 @functools.lru_cache(maxsize=8)
 def updates_fn(method: Method) -> Callable[[Tree, Sequence[dict], jax.Array], tuple[Tree, Metrics]]:
-  """`(state, placed batches, root key) -> (state, Metrics of each step)`: a step for each batch, all in one dispatch.
+  """`(state, placed batches, root key) -> (state, Metrics of each step)`: a step for each batch, all in one
+  dispatch.
 
   It compiles anew for every number of batches.
   """
@@ -101,12 +110,46 @@ def gradient_norms_fn(method: Method) -> Callable[[Tree, dict, jax.Array], Metri
 @functools.lru_cache(maxsize=8)
 def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
   """`(state, placed batch with _mask) -> Metrics`."""
-  body = lambda state, batch: pack(method.validate(state, batch, AXIS))
+  def body(state, batch):
+    return pack(method.validate(state, batch, AXIS))
+
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
 
 
-def place(batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-  """Splits this process's share of a batch over its devices and sends it: `[B, ...]` -> `[n, B/n, ...]`, one slice on each device."""
+@functools.lru_cache(maxsize=8)
+def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Array]]:
+  """`(inference variables, inputs) -> {column: pictures}` on one device."""
+  return jax.jit(method.pictures)
+
+
+def mapped(function: Callable[[jax.Array], Tree]) -> Callable[[np.ndarray], Tree]:
+  """`[B, ...]` -> a tree of host arrays `[B, ...]`: a function of single examples, the batch spread over the
+  local devices.
+
+  It compiles once for each shape. The batch must be a multiple of the devices.
+  """
+  devices, run = jax.local_device_count(), jax.pmap(function)
+
+  def call(inputs: np.ndarray) -> Tree:
+    outputs = run(inputs.reshape(devices, -1, *inputs.shape[1:]))
+    return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(len(inputs), *leaf.shape[2:]), outputs)
+
+  return call
+
+
+def descent_fn(body: Callable[[Tree, dict], tuple[Tree, Tree]]) -> Callable[[Tree, dict], tuple[Tree, Tree]]:
+  """`(replicated state, placed batch) -> (state, outputs)` for any `body`, which averages over the axis
+  `AXIS` itself.
+
+  The state's buffers are donated.
+  """
+  return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+
+
+def place(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array]:
+  """Splits this process's share of a batch over its devices and sends it: `[B, ...]` -> `[n, B/n, ...]`, one
+  slice on each device.
+  """
   devices = jax.local_devices()
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))
   sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(AXIS))
@@ -125,15 +168,16 @@ def replicate(tree: Tree) -> Tree:
   return copy(tree, np.zeros(jax.local_device_count(), np.float32))
 
 
-def abstract_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+def abstract_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """Shapes, types and placement of a run's state, without computing it; what a checkpoint is read into."""
   shapes = jax.eval_shape(method.init, stream(seed, "init"), _numeric(batch))
-  # One replicated scalar tells the placement; its rank does not matter, because every axis is whole on every device.
+  # One replicated scalar tells the placement; its rank does not matter, because every axis is whole on every
+  # device.
   sharding = replicate(jnp.zeros(())).sharding
   return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
-def initial_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+def initial_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """A fresh state on every device."""
   # It runs once. XLA:CPU would spend most of a minute on optimising its many small random number programs.
   options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
@@ -150,9 +194,14 @@ def first_nonfinite(tree: Tree) -> str | None:
 
 @jax.jit
 def _all_finite(leaves):
-  return jnp.stack([jnp.all(jnp.isfinite(leaf)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.bool_(True) for leaf in leaves])
+  return jnp.stack(
+    [
+      jnp.all(jnp.isfinite(leaf)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else jnp.bool_(True)
+      for leaf in leaves
+    ]
+  )
 
 
-def _numeric(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _numeric(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array | np.ndarray]:
   return {name: value for name, value in batch.items() if np.asarray(value).dtype.kind in "biuf"}
 

@@ -33,5 +33,6 @@ class Watchdog:
     while not self._closed.wait(min(self._seconds / 4, 10.0)):
       if not self._told and time.monotonic() - self._since > self._seconds:
         self._told = True
-        self._say(f"no progress for {self._seconds / 60:g} min while {self._phase}; the stacks of all threads are on stderr")
+        silence = f"no progress for {self._seconds / 60:g} min while {self._phase}"
+        self._say(f"{silence}; the stacks of all threads are on stderr")
         faulthandler.dump_traceback(file=sys.stderr)

@@ -14,7 +14,9 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def plain(kind, size, features):
-  """The operator's definition in plain XLA convolutions, on input that is padded beforehand: no product is left out at the borders."""
+  """The operator's definition in plain XLA convolutions, on input that is padded beforehand: no product is
+  left out at the borders.
+  """
   def apply(x, kernel):
     stride = 2 if kind == "down" else 1
     return lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=DIMENSIONS)
@@ -22,11 +24,17 @@ def plain(kind, size, features):
   return apply
 
 
-@pytest.mark.parametrize("kind, size, rows, padded", [("same", 3, 8, 10), ("same", 5, 8, 12), ("down", 4, 8, 10), ("to_point", 4, 4, 4)])
+@pytest.mark.parametrize(
+  "kind, size, rows, padded",
+  [("same", 3, 8, 10), ("same", 5, 8, 12), ("down", 4, 8, 10), ("to_point", 4, 4, 4)],
+)
 def test_products_are_those_of_a_plain_convolution(kind, size, rows, padded):
   """XLA counts a multiply-add as two operations."""
   counted = arithmetic.Convolution.of(kind, size, (2, rows, rows, 3), 5)
-  shapes = jax.ShapeDtypeStruct((2, padded, padded, 3), jnp.float32), jax.ShapeDtypeStruct((size, size, 3, 5), jnp.float32)
+  shapes = (
+    jax.ShapeDtypeStruct((2, padded, padded, 3), jnp.float32),
+    jax.ShapeDtypeStruct((size, size, 3, 5), jnp.float32),
+  )
   apply = plain(kind, size, 5)
   assert measure.counts(jax.jit(apply).lower(*shapes))["flops"] == 2 * counted.products
   assert counted.outputs == jax.eval_shape(apply, *shapes).size
@@ -35,7 +43,10 @@ def test_products_are_those_of_a_plain_convolution(kind, size, rows, padded):
 
 @pytest.mark.parametrize("kind, size", [("up", 4), ("upsampled", 3), ("from_point", 4)])
 def test_transposed_products_are_those_of_a_loop(kind, size):
-  """A transposed convolution: every input pixel meets every tap. Upsampled: each of the four phases has 2 x 2 sums of taps."""
+  """A transposed convolution: every input pixel meets every tap.
+
+  Upsampled: each of the four phases has 2 x 2 sums of taps.
+  """
   rows = 1 if kind == "from_point" else 3
   counted = arithmetic.Convolution.of(kind, size, (2, 4) if kind == "from_point" else (2, rows, rows, 4), 5)
   taps = 4 * 2 * 2 if kind == "upsampled" else size * size
@@ -51,7 +62,11 @@ def test_every_layer_of_the_networks_is_found_once():
     apply = module.apply
     jax.eval_shape(apply, params, images)  # also where JAX has the function's trace already
     found = arithmetic.convolutions(apply, params, images)
-    kernels = [leaf.size for path, leaf in jax.tree_util.tree_leaves_with_path(params) if "kernel" in jax.tree_util.keystr(path)]
+    kernels = [
+      leaf.size
+      for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+      if "kernel" in jax.tree_util.keystr(path)
+    ]
     assert len(found) == layers
     assert sorted(conv.kernel for conv in found) == sorted(kernels)
 

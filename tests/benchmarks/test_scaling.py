@@ -28,9 +28,18 @@ ENTRY %main {
 
 def test_collectives_of_a_known_program():
   found = scaling.collectives(HLO, 4)
-  assert found == [("all-reduce", 512 + 32, 4), ("all-reduce", 0, 8), ("all-gather", 10_240, 0), ("all-gather", 10_240, 0),
-                   ("reduce-scatter", 4 * 640, 0)]
-  assert scaling.totals(found) == {"gradients": (1, 544), "metrics and counts": (1, 12), "negatives": (3, 23_040)}
+  assert found == [
+    ("all-reduce", 512 + 32, 4),
+    ("all-reduce", 0, 8),
+    ("all-gather", 10_240, 0),
+    ("all-gather", 10_240, 0),
+    ("reduce-scatter", 4 * 640, 0),
+  ]
+  assert scaling.totals(found) == {
+    "gradients": (1, 544),
+    "metrics and counts": (1, 12),
+    "negatives": (3, 23_040),
+  }
 
 
 def test_collectives_of_a_compiled_program():
@@ -53,7 +62,9 @@ def test_collectives_of_a_compiled_program():
 def test_contrast_is_what_xla_counts():
   """The similarities alone: a third of the operations of similarities and both their gradients."""
   batch, devices, features = 3, 4, 50
-  product = jax.jit(lambda own, all: own @ all.T).lower(jnp.ones((2 * batch, features)), jnp.ones((2 * batch * devices, features)))
+  product = jax.jit(lambda own, all: own @ all.T).lower(
+    jnp.ones((2 * batch, features)), jnp.ones((2 * batch * devices, features))
+  )
   assert product.cost_analysis()["flops"] * 3 / batch == scaling.contrast_flops(batch, devices, features)
 
 
@@ -66,13 +77,18 @@ def ring_all_reduce(devices: int, size: float, bandwidth: float, latency: float)
 def test_ring(devices):
   machine = scaling.Machine("", devices, devices - 1, 1e9, 1e-3)
   seconds = scaling.communication_seconds(machine, 1e8, 0.0, 1)
-  np.testing.assert_allclose(seconds["gradients"] + seconds["latency"], ring_all_reduce(devices, 1e8, 1e9, 1e-3))
+  np.testing.assert_allclose(
+    seconds["gradients"] + seconds["latency"], ring_all_reduce(devices, 1e8, 1e9, 1e-3)
+  )
   # A gather and the reduce-scatter of its gradient are the two halves of an all-reduce.
-  np.testing.assert_allclose(scaling.communication_seconds(machine, 0.0, 1e8, 0)["negatives"], ring_all_reduce(devices, 1e8, 1e9, 1e-3))
+  np.testing.assert_allclose(
+    scaling.communication_seconds(machine, 0.0, 1e8, 0)["negatives"], ring_all_reduce(devices, 1e8, 1e9, 1e-3)
+  )
 
 
 def test_efficiency():
   seconds = {"gradients": 0.04, "negatives": 0.01, "latency": 0.0}
   assert scaling.efficiency(seconds, 0.05) == pytest.approx(0.5)
   assert scaling.efficiency(seconds, 0.05, hidden=0.5) == pytest.approx(0.05 / 0.075)
-  assert scaling.efficiency(seconds, 0.1, hidden=0.5) == pytest.approx(0.1 / 0.11)  # the gradients are hidden, the negatives are not
+  # the gradients are hidden, the negatives are not
+  assert scaling.efficiency(seconds, 0.1, hidden=0.5) == pytest.approx(0.1 / 0.11)

@@ -9,7 +9,9 @@ torch = pytest.importorskip("torch")
 
 
 def test_both_sides_take_the_same_steps():
-  """The same losses over four steps of Adam, from the same weights: a side that left work out would leave the other's path."""
+  """The same losses over four steps of Adam, from the same weights: a side that left work out would leave
+  the other's path.
+  """
   from benchmarks import step
 
   torch.manual_seed(0)
@@ -21,7 +23,8 @@ def test_both_sides_take_the_same_steps():
   losses = np.array([[ours(), theirs()] for _ in range(4)])
   assert np.all(np.diff(losses[:, 1]) < -1e-3 * losses[:-1, 1])  # they move
   np.testing.assert_allclose(losses[:3, 0], losses[:3, 1], rtol=1e-3)
-  # Adam makes whole steps of gradients that are rounding, so that two orders of summation part: seen by 0.2 % at the fourth loss.
+  # Adam makes whole steps of gradients that are rounding, so that two orders of summation part: seen by 0.2 %
+  # at the fourth loss.
   np.testing.assert_allclose(losses[3, 0], losses[3, 1], rtol=1e-2)
 
 

@@ -6,8 +6,8 @@ import pytest
 from scene_oracles import camera_vertices, cast, hits, pixel_rays
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
+from support.configs import data_config
 
-from pdr_jax.config import base
 from pdr_jax.data.scenes import builder, car_mesh, car_meshes, cars
 from pdr_jax.data.scenes.car_paint import PARTS
 from pdr_jax.errors import UserError
@@ -16,8 +16,8 @@ SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def render():
-  return builder.renderer(cars.shape_model(), SIDE, cars.EmbeddedCars.painter)
+def render(renderer_of):
+  return renderer_of(cars, cars.EmbeddedCars)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def maps(stacked, render):
 
 def decoded(maps):
   channels_last = {name: np.moveaxis(value, 1, -1) if value.ndim == 4 else value for name, value in maps.items()}
-  return builder.decode_example({**channels_last, "depth": maps["depth"][..., None], "segmentation": maps["segmentation"][..., None]})
+  return builder.decode({**channels_last, "depth": maps["depth"][..., None], "segmentation": maps["segmentation"][..., None]})
 
 
 def test_depth_and_wheels_are_what_a_ray_hits(stacked, maps):
@@ -195,18 +195,18 @@ def test_no_mesh_is_in_two_splits(folder):
     assert car_meshes.members(names, "test_view") == parts[2]
 
 
-def settings(tmp_path, path):
-  config = base()
-  config.data.update(name="car_meshes", path=path, cache_dir=str(tmp_path / "cache"), side=SIDE, train_examples=4, val_examples=2)
-  return config
+def prepared(tmp_path, path):
+  sizes = dict(side=SIDE, train_examples=4, val_examples=2)
+  config = data_config("car_meshes", path=path, cache_dir=str(tmp_path / "cache"), **sizes)
+  return builder.prepared(car_meshes.CarMeshes, config.data)
 
 
 def test_a_folder_of_meshes_is_prepared_once_for_its_content(folder, tmp_path):
-  prepared = builder.builder_for(settings(tmp_path, str(folder)))
-  assert [len(prepared.as_data_source(split)) for split in car_meshes.CarMeshes.SPLITS] == [4, 2, 2, 2, 2]
-  example = builder.decode_example(prepared.as_data_source("test_view")[1])
-  assert example["label/identity"] in (0, 1, 2, 3) and example["label/view_outside"] > 0 and example["segmentation"].max() == 1
-  assert prepared.CLASSES["identity"] == ("a.npz", "b.npz", "c.glb", "d.npz")
+  world = prepared(tmp_path, str(folder))
+  assert [len(world.as_data_source(split)) for split in car_meshes.CarMeshes.SPLITS] == [4, 2, 2, 2, 2]
+  example = world.as_data_source("test_view")[1]
+  assert example["label"]["identity"] in (0, 1, 2, 3) and example["label"]["view_outside"] > 0
+  assert example["segmentation"].max() == 1 and world.CLASSES["identity"] == ("a.npz", "b.npz", "c.glb", "d.npz")
 
 
 @pytest.mark.parametrize(("broken", "said"), [
@@ -224,5 +224,5 @@ def test_a_wrong_folder_of_meshes_is_one_line_that_names_it(folder, tmp_path, br
   write[broken]()
   path = {"file": str(folder / "a.npz"), "nothing": ""}.get(broken, str(folder))
   with pytest.raises(UserError, match=r"data\.path") as caught:
-    builder.builder_for(settings(tmp_path, path))
+    prepared(tmp_path, path)
   assert said in str(caught.value) and "\n" not in str(caught.value)

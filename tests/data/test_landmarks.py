@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from pdr_jax.data import registry, sources
 from pdr_jax.data.scenes import builder, heads, landmarks, people, render_scene
 
 SIDE, COUNT = 32, 8
@@ -12,14 +13,17 @@ NAMES = list(landmarks.PLACES)
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_landmarks_lie_on_the_surface_that_is_seen(world):
-  module, cls = WORLDS[world]
-  scenes = builder.stack([module.draw(3, "train", index)[0] for index in range(COUNT)])
-  maps = jax.device_get(builder.renderer(module.shape_model(), SIDE, cls.painter)(scenes))
-  depth = render_scene.NEAR + maps["depth"] * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+def test_landmarks_lie_on_the_surface_that_is_seen(world, renderer_of):
+  module, _ = WORLDS[world]
+  draws = [module.draw(3, "train", index)[0] for index in range(COUNT)]
+  scenes = builder.stack(draws)
+  render = renderer_of(*WORLDS[world])
+  starts = range(0, COUNT, builder.BATCH)
+  parts = [jax.device_get(render(builder.stack(draws[start : start + builder.BATCH]))["depth"]) for start in starts]
+  depth = render_scene.NEAR + np.concatenate(parts) * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
 
   def seen(view):
-    u, v, z = np.moveaxis(np.asarray(landmarks.locate(world, scenes["weights"], view, SIDE)), -1, 0)
+    u, v, z = np.moveaxis(np.asarray(registry.find(world).landmarks(scenes["weights"], view, SIDE)), -1, 0)
     row, column = (np.clip(np.rint(a).astype(int), 0, SIDE - 1) for a in (v, u))
     return np.abs(depth[np.arange(COUNT)[:, None], row, column] - z) < 0.006  # a pixel is 0.0056 wide
 
@@ -29,8 +33,9 @@ def test_landmarks_lie_on_the_surface_that_is_seen(world):
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_places_of_the_face(world):
-  weights = np.zeros((1, len(landmarks.MODELS[world]().names)), np.float32)
-  u, v, z = np.asarray(landmarks.locate(world, weights, np.zeros((1, 6), np.float32), SIDE))[0].T
+  model = WORLDS[world][0].shape_model()
+  weights, view = np.zeros((1, len(model.names)), np.float32), np.zeros((1, 6), np.float32)
+  u, v, z = np.asarray(landmarks.locate(model, weights, view, SIDE))[0].T
   at = NAMES.index
   assert NAMES[z.argmin()] == "nose_tip" and len(set(zip(u, v, strict=True))) == len(NAMES)
   down = [v[at(name)] for name in ("forehead", "brow_left", "eye_left", "cheek_left", "nostril_left", "upper_lip", "lower_lip", "chin")]
@@ -40,3 +45,7 @@ def test_places_of_the_face(world):
       other = at(name.replace("_left", "_right"))
       np.testing.assert_allclose([u[at(name)] + u[other], v[at(name)] - v[other]], [SIDE - 1, 0], atol=0.05)
       assert u[at(name)] < u[other]
+
+
+def test_only_the_sculpted_heads_have_landmarks():
+  assert {name for name in sources.names() if registry.find(name).landmarks} == set(WORLDS)

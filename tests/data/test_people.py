@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scene_oracles import camera_vertices, hits, pixel_rays
 from scipy.spatial import cKDTree
+from support.configs import data_config
 
-from pdr_jax.config import base
 from pdr_jax.data import pipeline
 from pdr_jax.data.scenes import builder, head_mesh, people, people_mesh
 from pdr_jax.data.scenes.people_paint import PARTS
@@ -16,8 +16,8 @@ INDICES = (0, 4, 1, 7)  # glasses and a hat; a beard; a hat; a hat with a brim a
 
 
 @pytest.fixture(scope="module")
-def render():
-  return builder.renderer(people.shape_model(), SIDE, people.People.painter)
+def render(renderer_of):
+  return renderer_of(people, people.People)
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +166,7 @@ def test_every_emotion_and_attribute_occurs():
 
 
 def test_evaluation_reads_parts_and_degrees_of_every_split(tmp_path, render):
-  config = base()
-  config.data.update(name="people", cache_dir=str(tmp_path), side=SIDE, train_examples=4, val_examples=4)
-  config.train.batch_size = 4
+  config = data_config("people", cache_dir=str(tmp_path), side=SIDE, train_examples=4, val_examples=4)
   info = pipeline.describe(config)
   assert info.tests == (("test", 4), ("test_light", 4), ("test_view", 4)) and info.classes["segmentation"] == PARTS
   assert info.classes["label/expression"][6] == "neutral"

@@ -8,9 +8,10 @@ import grain
 import numpy as np
 import pytest
 from PIL import Image
+from support.configs import data_config
 
-from pdr_jax.config import base
-from pdr_jax.data import dataset, pipeline
+from pdr_jax.data import dataset, pipeline, transforms
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 
 COUNT = 43
@@ -32,11 +33,16 @@ def path(tmp_path_factory):
   return str(folder)
 
 
+IMAGE = {"image": Element((32, 32, 3), "float32", "image", (-1.0, 1.0))}
+NUMBERED = IMAGE | {"label/number": Element((), "int32", "label")}
+
+
 def config(path, *, batch=8, seed=0, **data):
-  result = base()
-  result.data.update(name="image_folder", path=path, side=32, train_examples=0, val_examples=13, **data)
-  result.train.batch_size, result.seed = batch, seed
-  return result
+  return data_config("image_folder", path=path, val_examples=13, batch=batch, seed=seed, **data)
+
+
+def training(settings, reads=IMAGE, **place):
+  return pipeline.train_iterator(settings, reads, **place)
 
 
 @pytest.fixture
@@ -66,21 +72,21 @@ def same(first, second):
 
 
 def test_a_training_batch(path):
-  batch = next(pipeline.train_iterator(config(path)))
+  batch = next(training(config(path)))
   assert batch.keys() == {"image"} and batch["image"].shape == (8, 32, 32, 3) and batch["image"].dtype == np.float32
   np.testing.assert_allclose(batch["image"][:, 5, 20, 0], 200 / 255 * 2 - 1, atol=1e-6)
-  full = next(pipeline.train_iterator(config(path), image_only=False))
+  full = next(training(config(path), NUMBERED))
   np.testing.assert_array_equal(full["label/number"], numbers(full))
 
 
 def test_to_float_reaches_both_ends():
-  out = pipeline.to_float(np.arange(256, dtype=np.uint8))
+  out = transforms.to_range(np.arange(256, dtype=np.uint8))
   assert out[0] == -1 and out[255] == 1 and out.dtype == np.float32
   np.testing.assert_allclose(out, np.arange(256, dtype=np.float64) / 127.5 - 1, atol=1e-7)
 
 
 def test_each_epoch_holds_every_image_at_most_once_in_a_new_order(path):
-  iterator = pipeline.train_iterator(config(path))
+  iterator = training(config(path))
   epochs = [np.concatenate([numbers(b) for b in take(iterator, 3)]) for _ in range(4)]
   held = {int(n) for b in pipeline.validation_batches(config(path)) for n, m in zip(numbers(b), b["_mask"], strict=True) if m}
   for epoch in epochs:
@@ -90,21 +96,21 @@ def test_each_epoch_holds_every_image_at_most_once_in_a_new_order(path):
 
 
 def test_same_seed_same_batches_other_seed_other_batches(path):
-  one, two, other = (take(pipeline.train_iterator(config(path, seed=s, flip=True)), 8) for s in (3, 3, 4))
+  one, two, other = (take(training(config(path, seed=s, flip=True)), 8) for s in (3, 3, 4))
   same(one, two)
   assert any((numbers(a) != numbers(b)).any() for a, b in zip(one, other, strict=True))
-  later = take(pipeline.train_iterator(config(path, seed=3)), 6)[3:]
+  later = take(training(config(path, seed=3)), 6)[3:]
   assert sorted(map(tuple, map(numbers, later))) != sorted(map(tuple, map(numbers, other[:3])))  # seed 4 is not seed 3 an epoch later
 
 
 def resumes(settings):
-  iterator = pipeline.train_iterator(settings)
+  iterator = training(settings)
   states, batches = [iterator.get_state()], []
   for _ in range(12):
     batches.append(next(iterator))
     states.append(json.loads(json.dumps(iterator.get_state())))
   for position in np.random.default_rng(0).permutation(12)[:5]:
-    fresh = pipeline.train_iterator(settings)
+    fresh = training(settings)
     if position % 2:
       next(fresh)  # a state may also be set in an iterator that has run
     fresh.set_state(states[position])
@@ -122,7 +128,7 @@ def test_reading_files_as_they_come_gives_the_same_batches(path, request):
   expected = resumes(config(path, flip=True))
   request.getfixturevalue("small_memory")
   same(expected, resumes(config(path, flip=True)))
-  worker = pipeline.train_iterator(config(path, flip=True, workers=1))  # another process: a few seconds
+  worker = training(config(path, flip=True, workers=1))  # another process: a few seconds
   worker.set_state({"batch": 10})
   same(expected[10:], take(worker, 2))
   worker.close()
@@ -131,8 +137,8 @@ def test_reading_files_as_they_come_gives_the_same_batches(path, request):
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_share_each_global_batch(path, processes):
   settings = config(path, flip=True)
-  whole = take(pipeline.train_iterator(settings), 7)
-  parts = [take(pipeline.train_iterator(settings, process_index=p, process_count=processes), 7) for p in range(processes)]
+  whole = take(training(settings), 7)
+  parts = [take(training(settings, process_index=p, process_count=processes), 7) for p in range(processes)]
   assert parts[0][0]["image"].shape[0] == 8 // processes
   same(whole, [{"image": np.concatenate([part["image"] for part in step])} for step in zip(*parts, strict=True)])
   whole = list(pipeline.validation_batches(settings))
@@ -142,17 +148,17 @@ def test_processes_share_each_global_batch(path, processes):
 
 def test_a_state_moves_between_process_counts(path):
   settings = config(path)
-  iterator = pipeline.train_iterator(settings)
+  iterator = training(settings)
   take(iterator, 4)
-  halves = [pipeline.train_iterator(settings, process_index=p, process_count=2) for p in range(2)]
+  halves = [training(settings, process_index=p, process_count=2) for p in range(2)]
   for half in halves:
     half.set_state(iterator.get_state())
   same([next(iterator)], [{"image": np.concatenate([next(half)["image"] for half in halves])}])
 
 
 def test_flips_are_whole_images_about_half_of_them_and_new_each_epoch(path):
-  plain = take(pipeline.train_iterator(config(path)), 60)
-  flipped = take(pipeline.train_iterator(config(path, flip=True)), 60)
+  plain = take(training(config(path)), 60)
+  flipped = take(training(config(path, flip=True)), 60)
   share, seen = [], {}
   for a, b in zip(plain, flipped, strict=True):
     np.testing.assert_array_equal(numbers(a), numbers(b))
@@ -176,19 +182,19 @@ def test_validation_is_finite_fixed_and_padded(path):
   assert len(set(kept)) == 13 and first[0]["_mask"].dtype == np.float32
   np.testing.assert_array_equal(first[0]["label/number"], numbers(first[0]))
   assert (first[0]["image"][:, 0, 0, 0] < 0).all()  # never flipped
-  train = np.concatenate([numbers(b)[b["_mask"] > 0] for b in pipeline.validation_batches(config(path), split="train", image_only=True)])
+  train = np.concatenate([numbers(b)[b["_mask"] > 0] for b in pipeline.validation_batches(config(path), split="train", keys=["image"])])
   assert sorted([*train, *kept]) == list(range(COUNT))
 
 
 def test_prefetch_state_belongs_to_the_batch_handed_out(path):
   settings = config(path)
-  expected = take(pipeline.train_iterator(settings), 9)
+  expected = take(training(settings), 9)
   moved = []
-  ahead = pipeline.prefetch(pipeline.train_iterator(settings), lambda batch: moved.append(1) or batch, depth=3)
+  ahead = pipeline.prefetch(training(settings), lambda batch: moved.append(1) or batch, depth=3)
   assert ahead.get_state()["batch"] == 0
   got = take(ahead, 4)
   assert ahead.get_state()["batch"] == 4 and len(moved) == 6  # two batches are on their way beyond the fourth
-  resumed = pipeline.prefetch(pipeline.train_iterator(settings), lambda batch: batch)
+  resumed = pipeline.prefetch(training(settings), lambda batch: batch)
   resumed.set_state(ahead.get_state())
   assert resumed.get_state() == ahead.get_state()
   same(expected, got + take(resumed, 5))
@@ -199,8 +205,8 @@ def test_prefetch_state_belongs_to_the_batch_handed_out(path):
 
 def test_describe(path):
   info = pipeline.describe(config(path))
-  assert (info.train_size, info.validation_size, info.has_truth, info.skipped, info.in_memory) == (30, 13, False, (), True)
-  assert info.classes == {"label/number": ()} and "30 training and 13 validation" in info.summary() and "number" in info.summary()
+  assert (info.train_size, info.validation_size, "depth" in info.elements, info.skipped, info.in_memory) == (30, 13, False, (), True)
+  assert info.classes == {"label/number": tuple(map(str, range(COUNT)))} and "30 training and 13 validation" in info.summary() and "number" in info.summary()
   shown = info._replace(skipped=(("a.jpg", "corrupt"),)).summary()
   assert "1 files skipped: a.jpg: corrupt" in shown
 
@@ -211,7 +217,7 @@ def test_opened_once(path, monkeypatch):
   calls, real = [], image_folder.open_image_folder
   monkeypatch.setattr(image_folder, "open_image_folder", lambda settings: calls.append(1) or real(settings))
   pipeline.describe(config(path))
-  pipeline.train_iterator(config(path, seed=5, flip=True, batch=4))
+  training(config(path, seed=5, flip=True, batch=4))
   pipeline.validation_batches(config(path))
   assert len(calls) == 1
   pipeline.describe(config(path, scene_seed=1))
@@ -221,18 +227,19 @@ def test_opened_once(path, monkeypatch):
 @pytest.mark.parametrize("words, changes", [
     (("batch_size=64", "30 images"), {"batch": 64}),
     (("cannot be divided", "3 processes"), {"processes": 3}),
-    (("split_by=who", "only image_folder"), {"name": "celeb_a"}), (("batch_size=0",), {"batch": 0})])
+    (("split_by=who", "only folders of pictures"), {"name": "celeb_a"}),
+    (("batch_size=0",), {"batch": 0})])
 def test_errors(path, words, changes):
   with pytest.raises(UserError) as caught:
     settings = config(path, batch=changes.get("batch", 8))
     if "name" in changes:
-      settings.data.update(name=changes["name"], split_by="who")
-    pipeline.train_iterator(settings, process_count=changes.get("processes", 1))
+      settings.data.update(name=changes["name"], path="", split_by="who")
+    training(settings, process_count=changes.get("processes", 1))
   assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
 
 
 def test_a_changed_set_is_warned_about(path, caplog):
-  iterator = pipeline.train_iterator(config(path))
+  iterator = training(config(path))
   iterator.set_state({"batch": 3, "examples": 31, "batch_size": 8})
   assert "examples was 31" in caplog.text and iterator.get_state()["batch"] == 3
   assert issubclass(pipeline._TrainBatch, grain.transforms.Map)

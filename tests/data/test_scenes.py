@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 from scene_oracles import camera_vertices, cast, pixel_rays
+from support.configs import data_config
 
-from pdr_jax import config as configs
 from pdr_jax.data.scenes import builder, head_mesh, heads, ict_faces, ict_mesh, paint, render_scene, sample
 from pdr_jax.errors import UserError
 
@@ -84,15 +84,14 @@ def test_image_is_albedo_times_shading(scene, rendered):
   assert np.concatenate(sh_errors).max() < 3 / 32 + 1e-3  # the bands above order 2, worst where light begins to graze
 
 
-def test_background_is_unlit_and_far(scene, rendered):
-  model = heads.shape_model()
-  stored = jax.device_get(builder.renderer(model, SIDE)(scene))
+def test_background_is_unlit_and_far(scene, rendered, renderer_of):
+  stored = jax.device_get(renderer_of(heads, heads.Heads)(scene))
   k = 0
   outside = stored["depth"][k] == 65535
   assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
   alone = ~outside_of_any(rendered["hit"][k])
   assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < 1e-6
-  decoded = builder.decode_example({"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)})
+  decoded = builder.decode({"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)})
   np.testing.assert_allclose(decoded["depth"], np.where(rendered["hit"], rendered["depth"], 1.1), atol=4e-6)
   assert np.array_equal(decoded["mask"], rendered["hit"])
   assert np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1))).max() < 0.45  # eight bits
@@ -104,8 +103,8 @@ def outside_of_any(hit):
   return np.any([padded[1 + i:1 + i + hit.shape[0], 1 + j:1 + j + hit.shape[1]] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
 
 
-def test_an_image_depends_on_its_seed_split_and_number_only():
-  render = builder.renderer(heads.shape_model(), SIDE)
+def test_an_image_depends_on_its_seed_split_and_number_only(renderer_of):
+  render = renderer_of(heads, heads.Heads)
   draws = lambda indices, seed=5, split="train": builder.stack([heads.draw(seed, split, i)[0] for i in indices])
   first, again = (jax.device_get(render(draws(order))) for order in ((0, 1, 2, 3), (3, 7, 1, 0)))
   for name, array in first.items():
@@ -175,37 +174,41 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       from pdr_jax import config as configs
       from pdr_jax.data.scenes import builder, heads
       config = configs.base()
-      config.data.update(cache_dir={str(tmp_path)!r}, side=32, train_examples=6, val_examples=3, scene_seed=9)
+      config.data.update(cache_dir={str(tmp_path)!r}, side=32, channels=3, frames=0)
+      config.data.update(train_examples=6, val_examples=3, scene_seed=9)
 
       # interrupted: nothing that looks finished stays, and the next attempt clears up and succeeds
       draw, heads.draw = heads.draw, lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split, index)
       try:
-        builder.builder_for(config)
+        builder.prepared(heads.Heads, config.data)
         raise SystemExit('the error was swallowed')
       except ZeroDivisionError:
         pass
       heads.draw = draw
-      prepared = builder.builder_for(config)
+      prepared = builder.prepared(heads.Heads, config.data)
       train, validation = (prepared.as_data_source(split) for split in ('train', 'validation'))
       assert (len(train), len(validation)) == (6, 3)
-      example = builder.decode_example(train[4])
+      stored = dict(train[4])
+      stored |= {{'label/' + name: value for name, value in stored.pop('label').items()}}
+      example = builder.decode(stored)
       scene, labels = heads.draw(9, 'train', 4)
       assert np.array_equal(example['view'], scene['view']) and example['label/identity'] == 4
       assert all(example['label/' + name] == value for name, value in labels.items())
-      shapes = dict(image=(32, 32, 3), albedo=(32, 32, 3), normal=(32, 32, 3), depth=(32, 32), mask=(32, 32), light=(9,), view=(6,))
+      shapes = dict(normal=(32, 32, 3), depth=(32, 32), mask=(32, 32), light=(9,), view=(6,))
       for name, shape in shapes.items():
         assert example[name].shape == shape and example[name].dtype == np.float32, name
+      assert example['image'].shape == example['albedo'].shape == (32, 32, 3) and example['image'].dtype == np.uint8
       assert np.abs(np.linalg.norm(example['normal'], axis=-1) - 1).max() < 1e-5
       assert np.all(example['depth'][example['mask'] == 0] == np.float32(1.1))
       assert 0.85 < example['depth'].min() and 0.2 < example['mask'].mean() < 1
       stored = builder.renderer(heads.shape_model(), 32)(builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)]))
       assert np.array_equal(np.asarray(stored['image'][0]).transpose(1, 2, 0), train[4]['image'])
-      batch = builder.decode_example({{name: np.stack([e[name] for e in (train[0], train[4])]) for name in ('image', 'depth', 'normal')}})
+      batch = builder.decode({{name: np.stack([e[name] for e in (train[0], train[4])]) for name in ('depth', 'normal')}})
       assert np.array_equal(batch['depth'][1], example['depth']) and np.array_equal(batch['normal'][1], example['normal'])
 
       before = heads.draw
       heads.draw = None  # a second time it is read, not rendered
-      builder.builder_for(config)
+      builder.prepared(heads.Heads, config.data)
       assert 'tensorflow' not in sys.modules
       """)
   environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
@@ -217,10 +220,9 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
   assert folders == [heads.VERSION]
 
 
-def small_config(tmp_path, **data):
-  config = configs.base()
-  config.data.update(cache_dir=str(tmp_path / "cache"), side=SIDE, train_examples=2, val_examples=1, **data)
-  return config
+def small_data(tmp_path, name, **data):
+  sizes = dict(side=SIDE, train_examples=2, val_examples=1)
+  return data_config(name, cache_dir=str(tmp_path / "cache"), **sizes, **data).data
 
 
 def fake_parts():
@@ -311,17 +313,17 @@ def test_a_wrong_ict_path_is_one_line_that_names_the_key(tmp_path, path, said):
   (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 truncated")
   np.savez(tmp_path / "part.npz", neutral=np.zeros((3, 3)))
   with pytest.raises(UserError, match=r"data\.path") as caught:
-    builder.builder_for(small_config(tmp_path, name="ict_faces", path=str(tmp_path / path) if path else ""))
+    builder.prepared(ict_faces.IctFaces, small_data(tmp_path, "ict_faces", path=str(tmp_path / path) if path else ""))
   assert said in str(caught.value) and "\n" not in str(caught.value) and "ICT-FaceKit" in str(caught.value)
 
 
 def test_impossible_sizes_and_folders_are_user_errors(tmp_path):
-  config = small_config(tmp_path, name="heads")
-  config.data.train_examples = 0
+  data = small_data(tmp_path, "heads")
+  data.train_examples = 0
   with pytest.raises(UserError, match=r"data\.train_examples=0"):
-    builder.builder_for(config)
+    builder.prepared(heads.Heads, data)
   (tmp_path / "file").write_text("")
-  config = small_config(tmp_path, name="heads")
-  config.data.cache_dir = str(tmp_path / "file" / "cache")
+  data = small_data(tmp_path, "heads")
+  data.cache_dir = str(tmp_path / "file" / "cache")
   with pytest.raises(UserError, match=r"data\.cache_dir"):
-    builder.builder_for(config)
+    builder.prepared(heads.Heads, data)

@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import shutil
 import struct
 import sys
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from support.configs import data_config
 
-from pdr_jax.config import base
-from pdr_jax.data import dataset, pipeline, tfds_source
+from pdr_jax.data import dataset, decode, pipeline, tfds_files, tfds_source
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 
 
@@ -56,6 +58,34 @@ class TinyGrey(TinyFaces):
   CHANNELS = 1
 
 
+class TinyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """Like moving_mnist, but of different lengths: video i has 3 + i % 4 grey frames."""
+
+  VERSION = tfds.core.Version("1.0.0")
+
+  def _info(self):
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
+        "frames": tfds.features.Sequence(tfds.features.Image(shape=(20, 24, 1))), "who": tfds.features.ClassLabel(num_classes=12)}))
+
+  def _split_generators(self, dl_manager):
+    return {"train": ((i, {"frames": frames_of(i), "who": i}) for i in range(12))}
+
+  def _generate_examples(self):
+    raise NotImplementedError
+
+
+def frames_of(i):
+  rng = np.random.default_rng(i)
+  return [encoded(rng.integers(0, 256, (20, 24), dtype=np.uint8)) for _ in range(3 + i % 4)]
+
+
+def encoded(pixels):
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "PNG")
+  buffer.seek(0)
+  return buffer
+
+
 class TinyText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """No image."""
   VERSION = tfds.core.Version("1.0.0")
@@ -74,20 +104,23 @@ class TinyText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def prepared(tmp_path_factory):
   root = tmp_path_factory.mktemp("tfds")
   tfds.disable_progress_bar()
-  for builder in (TinyFaces, TinyGrey, TinyText):
+  for builder in (TinyFaces, TinyGrey, TinyText, TinyVideos):
     builder(data_dir=root, file_format="array_record").download_and_prepare()
   return root
 
 
 def config(root, name="tiny_faces", batch=4, **data):
-  result = base()
-  result.data.update({**dict(name=name, cache_dir=str(root), side=32, train_examples=0, val_examples=0), **data})
-  result.train.batch_size = batch
-  return result
+  return data_config(name, batch=batch, cache_dir=str(root), **data)
 
 
-def load(split, image_only=False):
-  return split.load(np.arange(split.size), image_only)
+def load(data, split, keys=None):
+  return split.load(np.arange(split.size), data.elements if keys is None else keys)
+
+
+def everything(settings):
+  """All training examples."""
+  data = tfds_source.open_tfds(settings)
+  return load(data, data.train)
 
 
 def check_examples(arrays, channels=3):
@@ -104,12 +137,12 @@ def check_examples(arrays, channels=3):
 
 def test_examples_labels_and_given_splits(prepared):
   data = tfds_source.open_tfds(config(prepared, val_examples=8))
-  train, validation = load(data.train), load(data.validation)
+  train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train)
   check_examples(validation)
   assert sorted(train["label/number"]) == list(range(20)) and sorted(validation["label/number"]) == list(range(100, 108))
-  assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == () and not data.has_truth
-  assert load(data.train, True).keys() == {"image"}
+  assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == ()
+  assert load(data, data.train, {"image"}).keys() == {"image"}
 
 
 def test_sizes_and_a_version(prepared):
@@ -121,32 +154,83 @@ def test_sizes_and_a_version(prepared):
 
 def test_grey_and_a_validation_split_carved_out_of_train(prepared):
   data = tfds_source.open_tfds(config(prepared, "tiny_grey", val_examples=6))
-  train, validation = load(data.train), load(data.validation)
+  train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train, 1)
   check_examples(validation, 1)
   assert len(validation["image"]) == 6 and sorted([*train["label/number"], *validation["label/number"]]) == list(range(20))
 
 
+@pytest.mark.parametrize("name", ["tiny_grey", "tiny_faces"])
+def test_one_channel(prepared, name):
+  data = tfds_source.open_tfds(config(prepared, name, channels=1))
+  batch = load(data, data.train)
+  assert data.elements["image"] == Element((32, 32, 1), "float32", "image", (-1.0, 1.0))
+  for image, i in zip(batch["image"], batch["label/number"], strict=True):
+    stored = Image.fromarray(np.squeeze(picture(int(i), 1 if name == "tiny_grey" else 3)))
+    np.testing.assert_array_equal(image[..., 0], np.asarray(stored.convert("L")))
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_clips_of_videos_are_windows_of_frames_in_a_row(prepared, monkeypatch, lazily):
+  if lazily:
+    monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
+  settings = config(prepared, "tiny_videos", side=8, frames=4, channels=1, val_examples=3, flip=True)
+  data = tfds_source.open_tfds(settings)
+  assert data.elements["clip"] == Element((4, 8, 8, 1), "float32", "clip", (-1.0, 1.0))
+  starts = []
+  for split in (data.train, data.validation):
+    batch = load(data, split)
+    for clip, who in zip(batch["clip"], batch["label/who"], strict=True):
+      frames = np.stack([decode.decode_image(frame.getvalue(), 8)[..., :1] for frame in frames_of(int(who))])
+      (start,) = [k for k in range(len(frames) - 3) if (frames[k : k + 4] == clip).all()]
+      starts.append(start)
+  assert {0, 1, 2} == set(starts)  # longer videos do not all begin at their first frame
+  short = [reason for _, reason in data.skipped]
+  assert set(short) == {"3 frames, fewer than data.frames=4"} and len(short) == (3 if not lazily else len(short))
+  np.testing.assert_array_equal(load(data, data.train, {"clip"})["clip"], load(data, data.train)["clip"])
+  monkeypatch.setattr(pipeline, "open_dataset", lambda config: data)
+  batch = next(pipeline.train_iterator(settings, {"clip": data.elements["clip"]}))
+  assert batch["clip"].shape == (4, 4, 8, 8, 1) and batch["clip"].dtype == np.float32
+
+
+def test_a_feature_of_videos_is_read_without_tensorflow(prepared, tmp_path, monkeypatch):
+  """The same files, described as TFDS describes its videos; to write that description takes TensorFlow."""
+  monkeypatch.setitem(sys.modules, "tensorflow", None)
+  shutil.copytree(prepared / "tiny_videos", tmp_path / "tiny_videos")
+  path = tmp_path / "tiny_videos" / "1.0.0" / "features.json"
+  features = json.loads(path.read_text())
+  shape = {"dimensions": ["-1", "20", "24", "1"]}
+  features["featuresDict"]["features"]["frames"] = {
+    "pythonClassName": "tensorflow_datasets.core.features.video_feature.Video",
+    "video": {"shape": shape, "dtype": "uint8", "encodingFormat": "png"},
+  }
+  path.write_text(json.dumps(features))
+  expected, videos = (everything(config(root, "tiny_videos", side=8, frames=3)) for root in (prepared, tmp_path))
+  assert videos["clip"].shape == (10, 3, 8, 8, 3)
+  for key, values in expected.items():
+    np.testing.assert_array_equal(videos[key], values)
+
+
 def test_lazily_the_same(prepared, monkeypatch):
-  expected = load(tfds_source.open_tfds(config(prepared)).train)
+  expected = everything(config(prepared))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))
   assert not data.train.in_memory
-  for key, value in load(data.train).items():
+  for key, value in load(data, data.train).items():
     np.testing.assert_array_equal(value, expected[key])
   monkeypatch.undo()
   monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)  # room for images, once they were read
   data = tfds_source.open_tfds(config(prepared))
   for _ in range(2):
-    np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
-  monkeypatch.setattr(tfds_source.Reader, "__getitem__", None)
-  np.testing.assert_array_equal(load(data.train, True)["image"], expected["image"])
+    np.testing.assert_array_equal(load(data, data.train, {"image"})["image"], expected["image"])
+  monkeypatch.setattr(tfds_files.Reader, "__getitem__", None)
+  np.testing.assert_array_equal(load(data, data.train, {"image"})["image"], expected["image"])
 
 
 def test_through_the_pipeline_and_by_no_means_tensorflow(prepared, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it fails from here on
   settings = config(prepared, val_examples=6)
-  batch = next(pipeline.train_iterator(settings))
+  batch = next(pipeline.train_iterator(settings, {"image": pipeline.published(settings)["image"]}))
   assert batch["image"].shape == (4, 32, 32, 3) and batch["image"].min() >= -1
   last = list(pipeline.validation_batches(settings))[-1]
   np.testing.assert_array_equal(last["_mask"], [1, 1, 0, 0])
@@ -180,7 +264,7 @@ def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
   as_tfrecord(prepared, tmp_path)
   expected, found = tfds_source.open_tfds(config(prepared)), tfds_source.open_tfds(config(tmp_path))
   for split in ("train", "validation"):
-    a, b = load(getattr(expected, split)), load(getattr(found, split))
+    a, b = (load(data, getattr(data, split)) for data in (expected, found))
     assert a.keys() == b.keys()
     for key in a:
       np.testing.assert_array_equal(a[key], b[key])
@@ -188,15 +272,15 @@ def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
 
 
 def test_a_bad_example_is_left_out(prepared, monkeypatch):
-  real = tfds_source.Reader.__getitem__
-  monkeypatch.setattr(tfds_source.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {}))
+  real = tfds_files.Reader.__getitem__
+  monkeypatch.setattr(tfds_files.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {}))
   data = tfds_source.open_tfds(config(prepared))
   assert (data.train.size, data.validation.size, len(data.skipped)) == (19, 7, 2) and "example 4" in data.skipped[0][0]
-  check_examples(load(data.train))
+  check_examples(load(data, data.train))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))
-  check_examples(load(data.train))
-  assert len(load(data.train)["image"]) == 20 and len(data.skipped) == 1
+  check_examples(load(data, data.train))
+  assert len(load(data, data.train)["image"]) == 20 and len(data.skipped) == 1
 
 
 def fails(words, settings):
@@ -211,12 +295,14 @@ def fails(words, settings):
 def test_errors_are_one_line_and_say_what_to_do(prepared, tmp_path):
   fails(["celeb_a", "not prepared", "download_and_prepare", "array_record"], config(tmp_path, "celeb_a"))
   fails(["celeba", "did you mean", "celeb_a"], config(tmp_path, "celeba"))
-  fails(["imagefolder", "image_folder"], config(tmp_path, "imagefolder"))
+  fails(["imagefolder", "did you mean", "image_folder"], config(tmp_path, "imagefolder"))
   fails(["zzz"], config(tmp_path, "zzz"))
   fails(["what is this?"], config(tmp_path, "what is this?"))
   fails(["tiny_text", "no feature `image`", "text"], config(prepared, "tiny_text"))
   fails(["data.crop"], config(prepared, crop=(0, 0, 40, 40)))
   fails(["data.crop", "left < right"], config(prepared, crop=(3, 0, 1, 40)))
+  fails(["tiny_videos", "no feature `image`", "data.frames"], config(prepared, "tiny_videos"))
+  fails(["data.frames=2", "no videos", "kind"], config(prepared, frames=2))
   as_tfrecord(prepared, tmp_path, lambda data: data[:-7])
   fails(["truncated"], config(tmp_path))
 

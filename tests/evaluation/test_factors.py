@@ -1,11 +1,15 @@
-"""The factor matrix: a block that holds a factor tells it, one that does not tells nothing, and a duplicate leaks."""
+"""The factor matrix: a block that holds a factor tells it, one that does not tells nothing, and a duplicate
+leaks.
+"""
 
 import numpy as np
 import pytest
+from support.results import mean, score, through_json
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import factors
+from pdr_jax.evaluation import joined
 from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.tasks import factors
 
 
 def split(kind, seed, count=400):
@@ -14,27 +18,47 @@ def split(kind, seed, count=400):
   mixing = np.random.default_rng(7).normal(size=(3, 5)), np.random.default_rng(8).normal(size=(2, 5))
   own = light @ mixing[0], view @ mixing[1]
   blocks = {
-      "perfect": {"light": own[0], "view": own[1]},
-      "constant": {"light": np.ones((count, 5)), "view": np.ones((count, 5))},
-      "duplicated": {"light": np.concatenate(own, 1), "view": np.concatenate(own, 1)},
-      "noise": {"light": random.normal(size=(count, 5)), "view": random.normal(size=(count, 5))},
+    "perfect": {"light": own[0], "view": own[1]},
+    "constant": {"light": np.ones((count, 5)), "view": np.ones((count, 5))},
+    "duplicated": {"light": np.concatenate(own, 1), "view": np.concatenate(own, 1)},
+    "noise": {"light": random.normal(size=(count, 5)), "view": random.normal(size=(count, 5))},
   }[kind]
-  labels = {f"light/{i}": light[:, i] for i in range(3)} | {f"view/{i}": view[:, i] for i in range(2)} | {"view/2": np.zeros(count)}
-  return Features({k: v.astype(np.float32) for k, v in blocks.items()}, {k: v.astype(np.float32) for k, v in labels.items()}, {})
+  labels = {f"light/{i}": light[:, i] for i in range(3)} | {f"view/{i}": view[:, i] for i in range(2)}
+  return Features(
+    {name: block.astype(np.float32) for name, block in blocks.items()},
+    labels | {"view/2": np.zeros(count)},
+    {},
+  )
 
 
-@pytest.mark.parametrize(("kind", "own", "other"), [
-    ("perfect", (0.99, 1), (0, 0.1)), ("constant", (0, 0.1), (0, 0.1)), ("duplicated", (0.99, 1), (0.99, 1)),
-    ("noise", (0, 0.1), (0, 0.1))])
-def test_sentinels(kind, own, other):
-  found = factors.factors(split(kind, 0), split(kind, 1))
-  matrix = found["results"]
+@pytest.mark.parametrize(
+  ("kind", "own", "other"),
+  [
+    ("perfect", (0.99, 1), (0, 0.1)),
+    ("constant", (0, 0.1), (0, 0.1)),
+    ("duplicated", (0.99, 1), (0.99, 1)),
+    ("noise", (0, 0.1), (0, 0.1)),
+  ],
+)
+def test_sentinels(kind, own, other, tmp_path):
+  found = through_json(factors.factors(split(kind, 0), split(kind, 1)), tmp_path)
+  (drawn,) = joined.matrices({"": [{"factors": found}]})
+  assert list(drawn.rows) == ["light", "view", "all"] and list(drawn.rows["all"]) == ["light", "view"]
   for factor, stranger in (("light", "view"), ("view", "light")):
-    assert own[0] <= matrix[factor][factor] <= own[1]
-    assert other[0] <= matrix[stranger][factor] <= other[1]
-    assert found["leakage"][factor] == pytest.approx(matrix[stranger][factor])
-  assert (found["numbers"]["informativeness"] > 0.9) == (kind in ("perfect", "duplicated"))
-  assert found["protocol"]["factors"]["view"] == ["view/0", "view/1"]  # what never varies has no R2
+    assert own[0] <= drawn.rows[factor][factor] <= own[1]
+    assert other[0] <= drawn.rows[stranger][factor] <= other[1]
+    assert mean(found, "", "leakage/r2", factor) == pytest.approx(drawn.rows[stranger][factor])
+  assert (mean(found, "all", "informativeness") > 0.9) == (kind in ("perfect", "duplicated"))
+  assert found.protocol["factors"]["view"] == ["view/0", "view/1"]  # what never varies has no R2
+  assert score(found, "view", "r2", "light").headline == "light, R2"
+
+
+def test_examples_without_a_factor_do_not_count():
+  train, test = split("perfect", 0), split("perfect", 1)
+  rows = np.arange(400) < 50
+  train.labels["light/1"][rows] = np.nan
+  found = factors.factors(train._replace(missing={"light/1": rows}), test)
+  assert found.protocol["train"] == 350 and mean(found, "light", "r2", "light") > 0.99
 
 
 def test_data_without_factors_is_an_error():

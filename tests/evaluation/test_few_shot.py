@@ -1,44 +1,48 @@
 """Few-shot curves: what is drawn, sentinels, and nearest neighbours against a loop."""
 
-import json
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from toy_features import KINDS, clumps, one_block
+from support.results import mean, metrics, score, through_json
+from support.toy_features import KINDS, clumps, one_block
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import few_shot
-from pdr_jax.evaluation.features import standardize
+from pdr_jax.evaluation.tasks import few_shot
+from pdr_jax.metrics.samples import standardize
 
 
 def split(kind, seed):
-  return one_block(clumps(kind, np.random.default_rng(seed).permutation(np.repeat([0, 1, 2, 3], 30)), seed))
+  who = np.random.default_rng(seed).permutation(np.repeat([0, 1, 2, 3], 30))
+  return one_block(clumps(kind, who, seed))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sentinels(kind):
-  found = json.loads(json.dumps(few_shot.few_shot(split(kind, 0), split(kind, 1), "who", shots=(1, 5, 100), draws=range(4))))
-  assert found["protocol"]["shots"] == [1, 5] and found["protocol"]["shots_left_out"] == [100]
-  curves = found["results"]["depth"]
-  assert list(curves["logistic"]) == ["1", "5"] and list(curves["knn"]) == ["1", "5", "all"]
+def test_sentinels(kind, tmp_path):
+  found = few_shot.few_shot(split(kind, 0), split(kind, 1), "who", shots=(1, 5, 100), draws=range(4))
+  found = through_json(found, tmp_path)
+  assert found.protocol["shots"] == [1, 5] and found.protocol["shots_left_out"] == [100]
+  groups = {metric.rpartition("/")[0] for metric in metrics(found, "depth")}
+  assert groups == {"logistic/1", "logistic/5", "knn/1", "knn/5", "knn/all"}
   low, high = {"perfect": (0.98, 1.0), "shuffled": (0.1, 0.4), "constant": (0.25, 0.25)}[kind]
-  for kind_of, curve in curves.items():
-    for shots, scores in curve.items():
-      assert low <= scores["balanced_accuracy"]["mean"] <= high, (kind_of, shots, scores)
-      assert len(scores["accuracy"]["per_seed"]) == (1 if shots == "all" else 4)
+  for group in groups:
+    assert low <= mean(found, "depth", f"{group}/balanced_accuracy") <= high, (kind, group)
+    accuracy = score(found, "depth", f"{group}/accuracy")
+    assert len(accuracy.values) == (1 if group == "knn/all" else 4)
+    assert accuracy.place == {"1": 1.0, "5": 5.0, "all": None}[group.partition("/")[2]]
+  headlines = {entry.headline for entry in found.scores if entry.headline}
+  assert headlines == {"who, 5 labels a class, accuracy", "who, nearest neighbours, accuracy"}
 
 
 def test_more_labels_help_and_draws_differ():
   train, test = split("perfect", 0), split("perfect", 1)
   for part in (train, test):
-    part.blocks["depth"] += np.random.default_rng(len(part.labels)).normal(size=part.blocks["depth"].shape).astype(np.float32) * 4
-  run = lambda: few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
-  found = run()
-  for curve in found["results"]["depth"].values():
-    assert curve["25"]["accuracy"]["mean"] > curve["1"]["accuracy"]["mean"] + 0.05
-    assert len(set(curve["1"]["accuracy"]["per_seed"])) > 1
-  assert found == run()
+    noise = np.random.default_rng(len(part.labels)).normal(size=part.blocks["depth"].shape)
+    part.blocks["depth"] += noise.astype(np.float32) * 4
+  found = few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
+  for solver in ("logistic", "knn"):
+    assert mean(found, "depth", f"{solver}/25/accuracy") > mean(found, "depth", f"{solver}/1/accuracy") + 0.05
+    assert len(set(score(found, "depth", f"{solver}/1/accuracy").values)) > 1
+  assert found == few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
 
 
 def test_draw():
@@ -46,7 +50,9 @@ def test_draw():
   rows, rank = few_shot.draw(labels, 10, seed=3)
   assert len(set(rows)) == 30
   for n in (1, 4, 10):
-    np.testing.assert_array_equal(np.unique(labels[rows[rank < n]], return_counts=True), [[0, 2, 5], [n, n, n]])
+    np.testing.assert_array_equal(
+      np.unique(labels[rows[rank < n]], return_counts=True), [[0, 2, 5], [n, n, n]]
+    )
   assert set(rows) != set(few_shot.draw(labels, 10, seed=4)[0])
   np.testing.assert_array_equal(rows, few_shot.draw(labels, 10, seed=3)[0])
 
@@ -54,14 +60,15 @@ def test_draw():
 def test_logistic_uses_the_drawn_labels_only():
   """The same as scikit-learn on just these examples."""
   train, test = split("shuffled", 0), split("shuffled", 1)
-  found = few_shot.few_shot(train, test, "who", shots=(3, 8), draws=[5])["results"]["depth"]["logistic"]
+  found = few_shot.few_shot(train, test, "who", shots=(3, 8), draws=[5])
   inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
   rows, rank = few_shot.draw(train.labels["who"], 8, 5)
   for n in (3, 8):
     few = rows[rank < n]
     solver = LogisticRegression(C=1 / (few_shot.L2 * len(few)), tol=1e-8, solver="newton-cholesky")
     expected = solver.fit(inputs[few], train.labels["who"][few]).score(held, test.labels["who"])
-    assert found[str(n)]["accuracy"]["mean"] == pytest.approx(expected, abs=0.009)  # one example of 120 may fall either way
+    # One example of 120 may fall either way.
+    assert mean(found, "depth", f"logistic/{n}/accuracy") == pytest.approx(expected, abs=0.009)
 
 
 def test_nearest_neighbours_against_a_loop():
@@ -80,5 +87,7 @@ def test_nearest_neighbours_against_a_loop():
 
 
 def test_too_few_examples_of_a_class():
-  with pytest.raises(UserError, match="smallest class has 30 training examples, fewer than each of the shots 50, 100"):
+  with pytest.raises(
+    UserError, match="smallest class has 30 training examples, fewer than each of the shots 50, 100"
+  ):
     few_shot.few_shot(split("perfect", 0), split("perfect", 1), "who", shots=(50, 100))

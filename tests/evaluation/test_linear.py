@@ -1,15 +1,17 @@
-"""Linear classification: perfect features, features of other examples, constant ones; the selection of the penalty; what is reported."""
-
-import json
+"""Linear classification: perfect, shuffled and constant features; the choice of the penalty; what is
+reported.
+"""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
-from toy_features import KINDS, clumps, one_block
+from support.results import mean, metrics, score, through_json
+from support.toy_features import KINDS, clumps, one_block
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import linear, ridge
-from pdr_jax.evaluation.features import split_off, standardize
+from pdr_jax.evaluation.probes import linear_maps, ridge
+from pdr_jax.evaluation.tasks import linear
+from pdr_jax.metrics.samples import split_off, standardize
 
 SEEDS = (0, 1, 2)
 
@@ -21,32 +23,34 @@ def attributes(kind: str, seed: int, count: int = 150):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_multi_class_sentinels(kind):
+def test_multi_class_sentinels(kind, tmp_path):
   train, test = one_block(attributes(kind, 0)), one_block(attributes(kind, 1))
-  found = json.loads(json.dumps(linear.multi_class(train, test, "who", seeds=SEEDS, solvers=["logistic", "ridge"])))
-  assert found["majority"] == pytest.approx(np.mean(test.labels["who"] == np.bincount(train.labels["who"]).argmax()))
-  for subset in found["results"].values():
-    for solver in ("logistic", "ridge"):
-      accuracy = subset[solver]["scores"]["balanced_accuracy"]
-      assert len(accuracy["per_seed"]) == 3 and len(subset[solver]["fit"]["l2"]) == 3
-      low, high = {"perfect": (0.99, 1.0), "shuffled": (0.1, 0.4), "constant": (0.25, 0.25)}[kind]
-      assert low <= accuracy["mean"] <= high, (kind, solver, accuracy)
-    assert subset["logistic"]["fit"]["not_converged"] == 0
+  found = linear.multi_class(train, test, "who", seeds=SEEDS, solvers=["logistic", "ridge"])
+  found = through_json(found, tmp_path)
+  majority = np.mean(test.labels["who"] == np.bincount(train.labels["who"]).argmax())
+  assert mean(found, linear.MAJORITY, "accuracy") == pytest.approx(majority)
+  for solver in ("logistic", "ridge"):
+    accuracy = score(found, "depth", f"{solver}/balanced_accuracy")
+    assert len(accuracy.values) == 3 and len(found.details["fit"]["depth"][solver]["l2"]) == 3
+    low, high = {"perfect": (0.99, 1.0), "shuffled": (0.1, 0.4), "constant": (0.25, 0.25)}[kind]
+    assert low <= np.mean(accuracy.values) <= high, (kind, solver, accuracy)
+  assert found.details["fit"]["depth"]["logistic"]["not_converged"] == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_multi_label_sentinels(kind):
-  train, test = attributes(kind, 0), attributes(kind, 1)
-  found = json.loads(json.dumps(linear.multi_label(one_block(train), one_block(test), ["high", "odd"], seeds=SEEDS)))
-  for solver, entry in found["results"]["depth"].items():
+def test_multi_label_sentinels(kind, tmp_path):
+  train, test = one_block(attributes(kind, 0)), one_block(attributes(kind, 1))
+  found = through_json(linear.multi_label(train, test, ["high", "odd"], seeds=SEEDS), tmp_path)
+  for solver, labels in found.details["labels"]["depth"].items():
     low, high = {"perfect": (0.97, 1.0), "shuffled": (0.3, 0.65), "constant": (0.4, 0.6)}[kind]
+    accuracy = mean(found, "depth", f"{solver}/accuracy")
     if solver != "adam" or kind == "constant":  # 100 steps of Adam at 2e-4 have not learned much
-      assert low <= entry["scores"]["accuracy"]["mean"] <= high, (kind, solver, entry["scores"]["accuracy"])
-    labels = entry["labels"]
+      assert low <= accuracy <= high, (kind, solver, accuracy)
     assert set(labels) == {"high", "odd"}
-    for key, score in entry["scores"].items():
-      each = np.mean([labels[name][key]["per_seed"] for name in labels], axis=0)
-      np.testing.assert_allclose(score["per_seed"], each)
+    for metric in labels["high"]:
+      each = np.mean([labels[name][metric] for name in labels], axis=0)
+      # Means of two numbers of at most 1 in float64.
+      np.testing.assert_allclose(score(found, "depth", f"{solver}/{metric}").values, each, rtol=1e-12)
 
 
 def test_each_subset_is_read_alone():
@@ -54,9 +58,9 @@ def test_each_subset_is_read_alone():
   train, test = attributes("perfect", 0), attributes("perfect", 1)
   for part in (train, test):
     part.blocks["depth"][:] = np.random.default_rng(len(part.blocks)).normal(size=(150, 6))
-  results = linear.multi_class(train, test, "who", seeds=[0], solvers=["ridge"])["results"]
-  accuracy = {name: entry["ridge"]["scores"]["accuracy"]["mean"] for name, entry in results.items()}
-  assert accuracy["light"] > 0.9 and accuracy["all"] > 0.9 and accuracy["depth"] < 0.5 and len(accuracy) == 3
+  found = linear.multi_class(train, test, "who", seeds=[0], solvers=["ridge"])
+  accuracy = {block: mean(found, block, "ridge/accuracy") for block in ("depth", "light", "all")}
+  assert accuracy["light"] > 0.9 and accuracy["all"] > 0.9 and accuracy["depth"] < 0.5
 
 
 def noisy(seed: int):
@@ -71,47 +75,62 @@ def noisy(seed: int):
 
 @pytest.mark.parametrize("solver", ["logistic", "ridge"])
 def test_the_protocol_against_scikit_learn(solver):
-  """Held-out choice, refit on all of train, one look at test: the whole procedure again with scikit-learn's solvers."""
+  """Held-out choice, refit on all of train, one look at test: the whole procedure again with scikit-learn's
+  solvers.
+  """
   train, test = noisy(0), noisy(1)
-  found = linear.multi_label(train, test, ["who"], seeds=SEEDS, solvers=[solver])["results"]["depth"][solver]
+  found = linear.multi_label(train, test, ["who"], seeds=SEEDS, solvers=[solver])
+  penalties = found.details["fit"]["depth"][solver]["l2"]
   inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
-  labels, grid = train.labels["who"], linear.LOGISTIC_L2 if solver == "logistic" else ridge.L2
+  labels, grid = train.labels["who"], linear_maps.LOGISTIC_L2 if solver == "logistic" else ridge.L2
 
   def decide(l2, rows, at):
     if solver == "logistic":
-      return LogisticRegression(C=1 / (l2 * len(rows)), tol=1e-8, solver="newton-cholesky").fit(inputs[rows], labels[rows]).predict(at)
+      model = LogisticRegression(C=1 / (l2 * len(rows)), tol=1e-8, solver="newton-cholesky")
+      return model.fit(inputs[rows], labels[rows]).predict(at)
     return Ridge(alpha=l2 * len(rows)).fit(inputs[rows], labels[rows]).predict(at) > 0.5
 
   for i, seed in enumerate(SEEDS):
-    fitted, chosen = split_off(120, linear.HELD_OUT, seed)
+    fitted, chosen = split_off(120, linear_maps.HELD_OUT, seed)
     accuracy = [np.mean(decide(l2, fitted, inputs[chosen]) == labels[chosen]) for l2 in grid]
     equals = [l2 for l2, value in zip(grid, accuracy, strict=True) if value == max(accuracy)]
     best = equals[len(equals) // 2]
-    assert found["fit"]["l2"][i] == [pytest.approx(best)]
+    assert penalties[i] == [pytest.approx(best)]
     expected = np.mean(decide(best, np.arange(120), held) == test.labels["who"])
-    assert found["scores"]["accuracy"]["per_seed"][i] == pytest.approx(expected)
-  assert len({l2[0] for l2 in found["fit"]["l2"]}) > 1  # seeds do choose differently here
+    assert score(found, "depth", f"{solver}/accuracy").values[i] == pytest.approx(expected)
+  assert len({l2[0] for l2 in penalties}) > 1  # seeds do choose differently here
 
 
 def test_same_seeds_same_numbers_and_the_protocol_is_inside():
   train, test = one_block(attributes("shuffled", 0)), one_block(attributes("shuffled", 1))
-  run = lambda: linear.multi_class(train, test, "who", seeds=SEEDS)
-  found = run()
-  assert found == run()
-  assert found["protocol"]["train"] == found["protocol"]["test"] == 150 and found["protocol"]["seeds"] == [0, 1, 2]
-  assert found["protocol"]["subsets"] == {"depth": ["depth"]} and set(found["protocol"]["solvers"]) == {"logistic", "ridge", "adam"}
-  assert set(found["results"]["depth"]["logistic"]["fit"]["l2"]) <= set(found["protocol"]["solvers"]["logistic"]["l2"])
-  accuracy = found["results"]["depth"]["adam"]["scores"]["accuracy"]
-  assert accuracy["mean"] == pytest.approx(np.mean(accuracy["per_seed"])) and len(set(accuracy["per_seed"])) > 1
+  found = linear.multi_class(train, test, "who", seeds=SEEDS)
+  assert found == linear.multi_class(train, test, "who", seeds=SEEDS)
+  protocol = found.protocol
+  assert protocol["train"] == protocol["test"] == 150 and protocol["seeds"] == [0, 1, 2]
+  assert protocol["subsets"] == {"depth": ["depth"]}
+  assert set(protocol["solvers"]) == {"logistic", "ridge", "adam"}
+  assert set(found.details["fit"]["depth"]["logistic"]["l2"]) <= set(protocol["solvers"]["logistic"]["l2"])
+  assert len(set(score(found, "depth", "adam/accuracy").values)) > 1
+  assert score(found, "depth", "logistic/accuracy").headline == "who, linear, accuracy"
+  assert not score(found, "depth", "ridge/accuracy").headline
+
+
+def test_the_published_probe_reads_blocks_together_only():
+  train, test = attributes("shuffled", 0), attributes("shuffled", 1)
+  found = linear.multi_class(train, test, "who", seeds=[0], solvers=["adam", "ridge"])
+  assert "adam/accuracy" in metrics(found, "all") and "adam/accuracy" not in metrics(found, "depth")
 
 
 def test_examples_without_the_label_do_not_count():
+  """Whatever value stands where a label is missing."""
   train, test = one_block(attributes("perfect", 0)), one_block(attributes("perfect", 1))
-  train.labels["who"][:20] = test.labels["who"][:30] = -1
+  rows = np.arange(150)
+  train, test = train._replace(missing={"who": rows < 20}), test._replace(missing={"who": rows < 30})
+  train.labels["who"][:20], test.labels["who"][:30] = 77, -1
   test.blocks["depth"][:30] = 1000.0
   found = linear.multi_class(train, test, "who", seeds=[0], solvers=["logistic"])
-  assert (found["protocol"]["train"], found["protocol"]["test"]) == (130, 120)
-  assert found["results"]["depth"]["logistic"]["scores"]["accuracy"]["mean"] >= 0.99
+  assert (found.protocol["train"], found.protocol["test"], found.protocol["classes"]) == (130, 120, 4)
+  assert mean(found, "depth", "logistic/accuracy") >= 0.99
 
 
 def test_an_attribute_of_four_classes_is_not_one():

@@ -1,4 +1,6 @@
-"""Logistic regression against scikit-learn's, and the Adam probe against the published loop written out in NumPy."""
+"""Logistic regression against scikit-learn's, and the Adam probe against the published loop written out in
+NumPy.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,20 +9,26 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from pdr_jax.evaluation import logistic
+from pdr_jax.evaluation.probes import logistic
 
 L2 = np.float32([1e-4, 1e-2, 1.0])
 
 
 @pytest.fixture(scope="module")
 def problem():
-  """Correlated features, noisy labels (the third is rare), and example weights of which one row leaves a third out."""
+  """Correlated features, noisy labels (the third is rare), and example weights of which one row leaves a
+  third out.
+  """
   random = np.random.default_rng(0)
-  features = random.normal(size=(240, 20)) @ (random.normal(size=(20, 20)) * np.linspace(1, 0.05, 20)[:, None])
+  features = random.normal(size=(240, 20)) @ (
+    random.normal(size=(20, 20)) * np.linspace(1, 0.05, 20)[:, None]
+  )
   features = ((features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float32)
   logits = features @ random.normal(size=(20, 3)) * 0.7 + np.array([0.0, 1.0, -3.0])
   targets = (random.uniform(size=logits.shape) < expit(logits)).astype(np.float32)
-  weights = np.stack([np.ones(240), random.uniform(size=240) < 0.67, random.uniform(0.5, 2, 240)]).astype(np.float32)
+  weights = np.stack([np.ones(240), random.uniform(size=240) < 0.67, random.uniform(0.5, 2, 240)]).astype(
+    np.float32
+  )
   classes = (logits + random.gumbel(size=logits.shape)).argmax(axis=1).astype(np.int32)
   return features, targets, weights, classes
 
@@ -28,13 +36,19 @@ def problem():
 def reference(features, labels, weights, l2):
   used = weights > 0
   solver = LogisticRegression(C=1 / (l2 * weights.sum(dtype=np.float64)), tol=1e-8, solver="newton-cholesky")
-  return solver.fit(features[used].astype(np.float64), labels[used], sample_weight=weights[used].astype(np.float64))
+  return solver.fit(
+    features[used].astype(np.float64), labels[used], sample_weight=weights[used].astype(np.float64)
+  )
 
 
 def test_binary_agrees_with_scikit_learn(problem):
   features, targets, weights, _ = problem
   fit = logistic.fit_binary(features, targets, weights, L2)
-  assert fit.coefficients.shape == (3, 3, 3, 20) and fit.iterations.shape == fit.gradient_norm.shape == (3, 3, 3)
+  assert fit.coefficients.shape == (3, 3, 3, 20) and fit.iterations.shape == fit.gradient_norm.shape == (
+    3,
+    3,
+    3,
+  )
   assert fit.gradient_norm.max() <= 1e-5 and 1 <= fit.iterations.min() and fit.iterations.max() <= 30
   for s in range(3):
     for i, l2 in enumerate(L2):
@@ -63,7 +77,11 @@ def test_tighter_tolerance_reaches_scikit_learns_coefficients(problem):
 def test_multinomial_agrees_with_scikit_learn(problem):
   features, _, weights, classes = problem
   fit = logistic.fit_multinomial(features, classes, weights, L2, classes=4)  # the last does not occur
-  assert fit.coefficients.shape == (3, 3, 4, 20) and fit.gradient_norm.shape == (3, 3) and fit.gradient_norm.max() <= 1e-5
+  assert (
+    fit.coefficients.shape == (3, 3, 4, 20)
+    and fit.gradient_norm.shape == (3, 3)
+    and fit.gradient_norm.max() <= 1e-5
+  )
   for s in range(3):
     for i, l2 in enumerate(L2):
       logits = features @ np.asarray(fit.coefficients[s, i]).T + np.asarray(fit.intercepts[s, i])
@@ -79,7 +97,9 @@ def test_more_features_than_examples(problem):
   random = np.random.default_rng(1)
   features = random.normal(size=(15, 40)).astype(np.float32)
   targets = (random.uniform(size=(15, 1)) < 0.5).astype(np.float32)
-  fit = logistic.fit_binary(features, targets, np.ones((1, 15), np.float32), np.float32([0.05]), tolerance=2e-6)
+  fit = logistic.fit_binary(
+    features, targets, np.ones((1, 15), np.float32), np.float32([0.05]), tolerance=2e-6
+  )
   expected = reference(features, targets[:, 0], np.ones(15), 0.05)
   np.testing.assert_allclose(fit.coefficients[0, 0, 0], expected.coef_[0], atol=2e-4)
 
@@ -87,8 +107,12 @@ def test_more_features_than_examples(problem):
 def test_problems_solved_side_by_side_or_in_turn_agree(problem, monkeypatch):
   features, targets, weights, _ = problem
   together = logistic.fit_binary(features, targets, weights, L2)
-  monkeypatch.setattr(logistic, "TOGETHER", 5 * len(features))  # 27 problems, 3 at a time: the largest divisor
-  in_turn = jax.jit(lambda *a: logistic.fit_binary.__wrapped__(*a))(features, targets, weights, L2)  # traced anew
+  monkeypatch.setattr(
+    logistic, "TOGETHER", 5 * len(features)
+  )  # 27 problems, 3 at a time: the largest divisor
+  in_turn = jax.jit(lambda *a: logistic.fit_binary.__wrapped__(*a))(
+    features, targets, weights, L2
+  )  # traced anew
   np.testing.assert_allclose(in_turn.coefficients, together.coefficients, atol=1e-3)
   np.testing.assert_array_equal(in_turn.iterations.shape, together.iterations.shape)
 
@@ -97,7 +121,9 @@ def test_a_solver_that_is_stopped_says_so(problem):
   features, targets, weights, _ = problem
   fit = logistic.fit_binary(features, targets, weights, L2, max_iterations=1)
   assert (fit.iterations == 1).all() and fit.gradient_norm.max() > 1e-5
-  coefficients, intercepts = (np.asarray(part[0, 0, 0], np.float64) for part in (fit.coefficients, fit.intercepts))
+  coefficients, intercepts = (
+    np.asarray(part[0, 0, 0], np.float64) for part in (fit.coefficients, fit.intercepts)
+  )
   residual = expit(features @ coefficients + intercepts) - targets[:, 0]
   gradient = np.append(features.T @ residual / 240 + L2[0] * coefficients, residual.mean())
   assert float(fit.gradient_norm[0, 0, 0]) == pytest.approx(np.linalg.norm(gradient), rel=1e-2)
@@ -108,7 +134,9 @@ def test_separable_classes_converge():
   targets = (features > 0).astype(np.float32)
   fit = logistic.fit_binary(features, targets, np.ones((1, 20), np.float32), np.float32([1e-6]))
   assert fit.gradient_norm.max() <= 1e-5 and np.isfinite(fit.coefficients).all()
-  assert ((features @ np.asarray(fit.coefficients[0, 0]).T + np.asarray(fit.intercepts[0, 0]) > 0) == targets).all()
+  assert (
+    (features @ np.asarray(fit.coefficients[0, 0]).T + np.asarray(fit.intercepts[0, 0]) > 0) == targets
+  ).all()
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
@@ -116,7 +144,9 @@ def test_adam_probe_against_the_loop_written_out(problem, exclusive):
   """From the probe's own start and order of examples: Adam's formulas and the gradients in float64."""
   features, targets, _, classes = problem
   features, targets = features[:50], np.eye(3, dtype=np.float32)[classes[:50]] if exclusive else targets[:50]
-  found = logistic.adam_probe(features, targets, jnp.array([0, 7]), exclusive=exclusive, learning_rate=0.01, epochs=4, batch_size=16)
+  found = logistic.adam_probe(
+    features, targets, jnp.array([0, 7]), exclusive=exclusive, learning_rate=0.01, epochs=4, batch_size=16
+  )
   assert found.coefficients.shape == (2, 3, 20)
   for i, seed in enumerate((0, 7)):
     start, shuffle = jax.random.split(jax.random.key(seed))

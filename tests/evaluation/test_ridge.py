@@ -1,10 +1,12 @@
-"""Ridge regression against scikit-learn's, and the held-out R2 of features that know everything, nothing, or are constant."""
+"""Ridge regression against scikit-learn's, and the held-out R2 of features that know everything, nothing, or
+are constant.
+"""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from pdr_jax.evaluation import ridge
+from pdr_jax.evaluation.probes import ridge
 
 L2 = (1e-6, 1e-2, 1.0, 100.0)
 
@@ -25,7 +27,9 @@ def test_agrees_with_scikit_learn(width):
 def split(kind):
   random = np.random.default_rng(1)
   factors = random.normal(size=(300, 2)).astype(np.float32)
-  features = (factors @ random.normal(size=(2, 6))).astype(np.float32) + 0.01 * random.normal(size=(300, 6)).astype(np.float32)
+  features = (factors @ random.normal(size=(2, 6))).astype(np.float32) + 0.01 * random.normal(
+    size=(300, 6)
+  ).astype(np.float32)
   if kind == "shuffled":
     features = random.permutation(features)
   if kind == "constant":
@@ -33,7 +37,9 @@ def split(kind):
   return features[:200], factors[:200], features[200:], factors[200:]
 
 
-@pytest.mark.parametrize("kind, low, high", [("perfect", 0.99, 1.0), ("shuffled", -0.2, 0.1), ("constant", -0.2, 0.0)])
+@pytest.mark.parametrize(
+  "kind, low, high", [("perfect", 0.99, 1.0), ("shuffled", -0.2, 0.1), ("constant", -0.2, 0.0)]
+)
 def test_held_out_r2_sentinels(kind, low, high):
   found = ridge.held_out_r2(*split(kind), l2=L2)
   assert found.shape == (2,) and (found >= low).all() and (found <= high).all()
@@ -52,4 +58,6 @@ def test_penalty_is_chosen_on_train_alone_and_for_each_target():
   assert alone[0][0] > alone[1][0] + 0.1 and alone[1][1] > alone[0][1] + 0.1
   mean, deviation = features[train].mean(axis=0), features[train].std(axis=0)
   expected = Ridge(alpha=80 * 100.0).fit((features[train] - mean) / deviation, targets[train, 1])
-  assert both[1] == pytest.approx(expected.score((features[test] - mean) / deviation, targets[test, 1]), abs=1e-5)
+  assert both[1] == pytest.approx(
+    expected.score((features[test] - mean) / deviation, targets[test, 1]), abs=1e-5
+  )

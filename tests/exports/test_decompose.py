@@ -1,20 +1,23 @@
-"""The decompose program on pictures of every kind: what is written is what the model says, and nothing is written over unasked.
+"""The decompose program on pictures of every kind: what is written is what the model says, and nothing is
+written over unasked.
 
 The model is a stand-in, so that no renderer is compiled; `test_export` holds the real one against the run.
 """
 
 import json
 import os
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import pdr_jax
-from pdr_jax import decompose
+from pdr_jax.cli import decompose, pictures
 from pdr_jax.data import decode
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
-from pdr_jax.exports import reader
+from pdr_jax.exports import decomposition, reader
 
 SIDE = 16
 
@@ -22,27 +25,44 @@ SIDE = 16
 class StandIn:
   """Says about each picture what can be computed by hand; notes what it is asked for."""
 
-  side, config, manifest = SIDE, {"scene": {"min_depth": 0.9, "max_depth": 1.1, "fov": 10.0}}, {"method": "pdr", "step": 5}
+  side, config, manifest = (
+    SIDE,
+    {"scene": {"min_depth": 0.9, "max_depth": 1.1, "fov": 10.0}},
+    {"method": "pdr", "step": 5},
+  )
 
   def __init__(self):
     self.seen, self.lights, self.views = [], [], []
+    self.element = Element((SIDE, SIDE, 3), "float32", "image", (-1.0, 1.0))
 
   def decompose(self, images):
     self.seen.append(np.asarray(images))
     count = len(images)
-    full = lambda *shape: np.ones((count, SIDE, SIDE, *shape), np.float32)
+
+    def full(*shape):
+      return np.ones((count, SIDE, SIDE, *shape), np.float32)
+
     depth = np.broadcast_to(np.linspace(0.95, 1.1, SIDE, dtype=np.float32), (count, SIDE, SIDE))
     mask = full()
     mask[:, :, -4:] = 0
     normal = full(3) * np.float32([0, 0.6, 0.8])
     light, view = np.arange(9.0)[None].repeat(count, 0), np.arange(6.0)[None].repeat(count, 0) / 10
-    return {"depth": depth, "albedo": images / 2, "normal": normal, "shading": full() * 1.5, "canonical": images,
-            "reconstruction": full(3) * -1, "mask": mask, "light": light, "view": view}
+    return {
+      "depth": depth,
+      "albedo": images / 2,
+      "normal": normal,
+      "shading": full() * 1.5,
+      "canonical": images,
+      "reconstruction": full(3) * -1,
+      "mask": mask,
+      "light": light,
+      "view": view,
+    }
 
   def render(self, parts, light=None, view=None):
     self.lights.append(light)
     self.views.append(view)
-    count = decompose.FRAMES
+    count = decomposition.FRAMES
     grey = np.linspace(-1, 1, count).reshape(-1, 1, 1, 1)
     return {"image": np.broadcast_to(grey, (count, SIDE, SIDE, 3)), "mask": np.ones((count, SIDE, SIDE))}
 
@@ -51,8 +71,8 @@ class StandIn:
 def model(monkeypatch):
   stand_in = StandIn()
   monkeypatch.setattr(pdr_jax, "load", lambda folder: stand_in)
-  monkeypatch.setattr(decompose, "FRAMES", 8)
-  monkeypatch.setattr(decompose, "SHOWN_SIDE", 2 * SIDE)
+  monkeypatch.setattr(decomposition, "FRAMES", 8)
+  monkeypatch.setattr(decomposition, "SHOWN_SIDE", 2 * SIDE)
   return stand_in
 
 
@@ -87,18 +107,45 @@ def test_every_kind_of_picture_is_read_and_the_results_are_the_models(model, pho
   folder, picture = photos
   out = str(tmp_path / "out")
   assert run("--export=x", f"--out={out}", folder) == 0
-  assert sorted(os.listdir(out)) == ["more", "plain.png", "plain.webp", "turned"]  # the suffix only where it is needed
-  names = ["albedo.png", "canonical.png", "depth.png", "factors.json", "input.png", "mesh.glb", "normals.png", "reconstruction.png",
-           "relit.gif", "shading.png", "turned.gif"]
-  assert all(sorted(os.listdir(f"{out}/{name}")) == names for name in ("more/grey", "plain.png", "plain.webp", "turned"))
+  assert sorted(os.listdir(out)) == [
+    "decomposed.json",
+    "more",
+    "plain.png",
+    "plain.webp",
+    "turned",
+  ]  # a suffix where needed
+  names = [
+    "albedo.png",
+    "canonical.png",
+    "depth.png",
+    "factors.json",
+    "input.png",
+    "mesh.glb",
+    "normals.png",
+    "reconstruction.png",
+    "relit.gif",
+    "shading.png",
+    "turned.gif",
+  ]
+  assert all(
+    sorted(os.listdir(f"{out}/{name}")) == names
+    for name in ("more/grey", "plain.png", "plain.webp", "turned")
+  )
 
   grey = np.repeat(picture[..., :1], 3, axis=-1)
   blended = picture.copy()
   blended[:4, :4] = 255
-  for name, expected in (("plain.png", picture), ("turned", picture), ("more/grey", grey), ("plain.webp", blended)):
+  for name, expected in (
+    ("plain.png", picture),
+    ("turned", picture),
+    ("more/grey", grey),
+    ("plain.webp", blended),
+  ):
     np.testing.assert_array_equal(read(f"{out}/{name}/input.png"), expected, err_msg=name)
-  seen, = model.seen  # in one batch
-  assert seen.shape == (4, SIDE, SIDE, 3) and seen.dtype == np.float32 and seen.min() == -1 and seen.max() == 1
+  (seen,) = model.seen  # in one batch
+  assert (
+    seen.shape == (4, SIDE, SIDE, 3) and seen.dtype == np.float32 and seen.min() == -1 and seen.max() == 1
+  )
 
   done = f"{out}/plain.png"
   albedo = (picture / 127.5 - 1) / 2
@@ -112,32 +159,50 @@ def test_every_kind_of_picture_is_read_and_the_results_are_the_models(model, pho
   assert read(f"{done}/shading.png")[0, 0] == 255 and factors["png"]["shading"]["255"] == 1.5
   shown = read(f"{done}/reconstruction.png")
   assert (shown[:, :-4] == 0).all() and (shown[:, -4:] == 255).all()  # nothing was seen there: white
-  assert factors["view"] == {"rx": 0.0, "ry": 0.1, "rz": 0.2, "tx": 0.3, "ty": 0.4, "tz": 0.5} and factors["light"] == list(range(9))
-  assert factors["picture"] == f"{folder}/plain.png" and factors["png"]["depth"] == {"0": 0.9, "65535": 1.1} and factors["step"] == 5
+  assert factors["view"] == {"rx": 0.0, "ry": 0.1, "rz": 0.2, "tx": 0.3, "ty": 0.4, "tz": 0.5} and factors[
+    "light"
+  ] == list(range(9))
+  assert (
+    factors["picture"] == f"{folder}/plain.png"
+    and factors["png"]["depth"] == {"0": 0.9, "65535": 1.1}
+    and factors["step"] == 5
+  )
 
 
 def test_animations_go_around_and_to_both_sides(model, photos, tmp_path):
   run("--export=x", f"--out={tmp_path}/out", f"{photos[0]}/plain.png")
   relit, turned = (Image.open(f"{tmp_path}/out/plain/{name}.gif") for name in ("relit", "turned"))
-  assert relit.n_frames == turned.n_frames == decompose.FRAMES and relit.size == (2 * SIDE, 2 * SIDE) and relit.info["loop"] == 0
+  assert (
+    relit.n_frames == turned.n_frames == decomposition.FRAMES
+    and relit.size == (2 * SIDE, 2 * SIDE)
+    and relit.info["loop"] == 0
+  )
   levels = []
   for frame in range(relit.n_frames):
     relit.seek(frame)
     levels.append(int(np.asarray(relit.convert("RGB")).mean()))
-  np.testing.assert_allclose(levels, np.linspace(0, 255, decompose.FRAMES), atol=3)
+  np.testing.assert_allclose(levels, np.linspace(0, 255, decomposition.FRAMES), atol=3)
   light, view = model.lights[0], model.views[1]
-  assert light.shape == (decompose.FRAMES, 9) and view.shape == (decompose.FRAMES, 6)
-  # Band 1 is y, z, x of where light travels: from the left (x > 0), then from above (y > 0), from the right, from below.
-  quarter = decompose.FRAMES // 4
-  assert light[0, 3] > 0.5 and light[quarter, 1] > 0.5 and light[2 * quarter, 3] < -0.5 and light[3 * quarter, 1] < -0.5
-  np.testing.assert_allclose(view[:, 1], -view[(-np.arange(decompose.FRAMES)) % decompose.FRAMES, 1], atol=1e-6)
+  assert light.shape == (decomposition.FRAMES, 9) and view.shape == (decomposition.FRAMES, 6)
+  # Band 1 is y, z, x of where light travels: from the left (x > 0), then from above (y > 0), from the right,
+  # from below.
+  quarter = decomposition.FRAMES // 4
+  assert (
+    light[0, 3] > 0.5
+    and light[quarter, 1] > 0.5
+    and light[2 * quarter, 3] < -0.5
+    and light[3 * quarter, 1] < -0.5
+  )
+  np.testing.assert_allclose(
+    view[:, 1], -view[(-np.arange(decomposition.FRAMES)) % decomposition.FRAMES, 1], atol=1e-6
+  )
   assert np.isclose(view[quarter, 1], np.deg2rad(30)) and not view[:, [0, 2, 3, 4, 5]].any()
 
 
 def test_coloured_light_is_relit_in_three_colours():
-  light = decompose.circling_lights((3,))
-  assert light.shape == (decompose.FRAMES, 9, 3)
-  np.testing.assert_array_equal(light[..., 1], decompose.circling_lights(()))
+  light = decomposition.circling_lights((3,))
+  assert light.shape == (decomposition.FRAMES, 9, 3)
+  np.testing.assert_array_equal(light[..., 1], decomposition.circling_lights(()))
 
 
 def test_pictures_that_cannot_be_used_are_named_and_left_out(model, photos, tmp_path, capsys, monkeypatch):
@@ -149,10 +214,14 @@ def test_pictures_that_cannot_be_used_are_named_and_left_out(model, photos, tmp_
   Image.new("L", (20000, 20)).save(f"{folder}/wide.png")
   monkeypatch.setattr(decode, "LARGEST", 300_000)
   assert run("--export=x", f"--out={tmp_path}/out", folder) == 0
-  lines = capsys.readouterr().err.splitlines()
-  assert sorted(line.split(":")[0] for line in lines) == [f"{folder}/{name} is left out" for name in ("cut.png", "text.jpg", "wide.png")]
-  assert any("20000x20 pixels are too many" in line for line in lines) and any("not a readable image" in line for line in lines)
-  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 11
+  lines = [line for line in capsys.readouterr().err.splitlines() if "is left out" in line]
+  assert sorted(line.split(":")[0] for line in lines) == [
+    f"{folder}/{name} is left out" for name in ("cut.png", "text.jpg", "wide.png")
+  ]
+  assert any("20000x20 pixels are too many" in line for line in lines) and any(
+    "not a readable image" in line for line in lines
+  )
+  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 11 + 1  # and the manifest
 
   with pytest.raises(UserError, match="none of the 1 pictures can be used; see the reasons above"):
     run("--export=x", f"--out={tmp_path}/none", f"{folder}/text.jpg")
@@ -165,11 +234,24 @@ def test_long_picture_is_cut_to_its_centre_or_to_the_crop(model, tmp_path):
   Image.fromarray(wide).save(tmp_path / "wide.png")
   run("--export=x", f"--out={tmp_path}/centre", f"{tmp_path}/wide.png")
   run("--export=x", f"--out={tmp_path}/left", f"{tmp_path}/wide.png", "--crop", "0", "0", "20", "20")
-  assert (read(tmp_path / "centre/wide/input.png") == [0, 255, 0]).all() and (read(tmp_path / "left/wide/input.png") == [255, 0, 0]).all()
+  assert (read(tmp_path / "centre/wide/input.png") == [0, 255, 0]).all() and (
+    read(tmp_path / "left/wide/input.png") == [255, 0, 0]
+  ).all()
+
+
+def test_a_grey_model_gets_luminance_and_one_of_clips_is_refused(model, photos, tmp_path):
+  model.element = Element((SIDE, SIDE, 1), "float32", "image", (-1.0, 1.0))
+  run("--export=x", f"--out={tmp_path}/out", f"{photos[0]}/plain.png")
+  luminance = np.asarray(Image.fromarray(photos[1]).convert("L"))
+  np.testing.assert_array_equal(read(f"{tmp_path}/out/plain/input.png"), luminance)
+  assert model.seen[0].shape == (1, SIDE, SIDE, 1)
+  model.element = Element((4, SIDE, SIDE, 3), "float32", "clip", (-1.0, 1.0))
+  with pytest.raises(UserError, match=r"takes float32 \[4, 16, 16, 3\], and decompose gives"):
+    run("--export=x", f"--out={tmp_path}/clips", f"{photos[0]}/plain.png")
 
 
 def test_batches_have_one_size(model, photos, tmp_path, monkeypatch):
-  monkeypatch.setattr(decompose, "BATCH", 3)
+  monkeypatch.setattr(pictures, "BATCH", 3)
   run("--export=x", f"--out={tmp_path}/out", photos[0])
   assert [batch.shape[0] for batch in model.seen] == [3, 3]
   assert sum("factors.json" in files for _, _, files in os.walk(tmp_path / "out")) == 4
@@ -183,25 +265,77 @@ def test_nothing_is_written_over_without_force(model, photos, tmp_path):
     run(*words)
   assert (tmp_path / "out/grey/albedo.png").read_text() == "precious"
   run(*words, "--force", "--mesh=ply", "--lit_mesh")
-  assert read(tmp_path / "out/grey/albedo.png").shape == (SIDE, SIDE, 3) and (tmp_path / "out/grey/mesh.ply").exists()
+  assert (
+    read(tmp_path / "out/grey/albedo.png").shape == (SIDE, SIDE, 3)
+    and (tmp_path / "out/grey/mesh.ply").exists()
+  )
 
 
 def test_results_inside_the_folder_are_no_pictures(model, photos, tmp_path):
   run("--export=x", f"--out={photos[0]}/out", photos[0])
   run("--export=x", f"--out={photos[0]}/out", photos[0], "--force")
   assert len(model.seen[1]) == 4
+  run("--export=x", f"--out={tmp_path}/another", photos[0])  # the results of any --out are known
+  assert len(model.seen[2]) == 4
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--export=x", "--out=o"], "the following arguments are required: pictures"),
+def test_results_beside_the_pictures_are_no_pictures(model, photos, tmp_path):
+  folder, picture = photos
+  with pytest.raises(
+    UserError, match=r"plain\.png is a file, and the results of .*/plain\.png need a folder of that name"
+  ):
+    run("--export=x", f"--out={folder}", folder, "--force")
+  os.remove(f"{folder}/plain.webp")  # plain.png now needs no suffix
+  os.makedirs(f"{folder}/mine")
+  Image.fromarray(picture).save(f"{folder}/mine/albedo.png")  # called as a result is, and none
+  for _ in range(2):
+    run("--export=x", f"--out={folder}", folder, "--force")
+  assert [len(images) for images in model.seen] == [4, 4]
+  with pytest.raises(UserError, match="no picture in"):
+    run("--export=x", f"--out={tmp_path}/x", f"{folder}/turned")  # nothing but results
+  with open(f"{folder}/decomposed.json", "w") as file:
+    file.write("{")
+  with pytest.raises(UserError, match=r"decomposed\.json is damaged"):
+    run("--export=x", f"--out={folder}", folder, "--force")
+
+
+def test_zips_and_other_formats_are_read(model, photos, tmp_path, capsys):
+  _, picture = photos
+  other = Image.fromarray(picture[::-1].copy())
+  other.save(f"{tmp_path}/a.tiff")
+  Image.fromarray(picture).save(
+    f"{tmp_path}/a.gif", save_all=True, append_images=[other]
+  )  # the first frame counts
+  with zipfile.ZipFile(f"{tmp_path}/photos.zip", "w") as file:
+    for name in ("a.tiff", "a.gif"):
+      file.write(f"{tmp_path}/{name}", f"../in/{name}")
+    file.writestr("phone.heic", b"x")
+    file.writestr("__MACOSX/._a.gif", b"x")
+  assert run("--export=x", f"--out={tmp_path}/out", f"{tmp_path}/photos.zip") == 0
+  assert sorted(os.listdir(f"{tmp_path}/out/in")) == ["a.gif", "a.tiff"] and not os.path.exists(
+    f"{tmp_path}/in"
+  )
+  np.testing.assert_array_equal(read(f"{tmp_path}/out/in/a.tiff/input.png"), picture[::-1])
+  shown = read(f"{tmp_path}/out/in/a.gif/input.png").astype(int)
+  assert (
+    np.abs(shown - picture).mean() < 12 < np.abs(shown - picture[::-1]).mean()
+  )  # a palette of 256 colours
+  assert "left out 1 pictures of a format that is not read (.heic 1)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["--export=x", "--out=o"], "missing: PICTURE_OR_FOLDER_OR_ZIP"),
     (["--export=x", "--out=o", "absent.png"], r"absent\.png does not exist"),
     (["--export=x", "--out=o", "{empty}"], "no picture in .*empty"),
-    (["--export=x", "--out=o", "{folder}", "{folder}/more"], "two pictures would go to o/"),
+    (["--export=x", "--out=o", "{folder}", "{folder}/more"], "two pictures would go to .*/o/grey.png"),
     (["--export=x", "--out=o", "{folder}", "--mesh=stl"], "--mesh: invalid choice: 'stl'"),
     (["--export=x", "--out=o", "{folder}", "--crop", "5", "0", "5", "9"], "with left < right"),
     (["--export={empty}", "--out=o", "{folder}"], "empty is not an export: it has no export.json"),
     (["--out=o", "{folder}"], "no model is shipped with this installation"),
-])
+  ],
+)
 def test_mistakes_are_one_line(photos, tmp_path, monkeypatch, words, message):
   (tmp_path / "empty").mkdir()
   monkeypatch.setattr(reader, "SHIPPED", str(tmp_path / "empty"))

@@ -1,10 +1,13 @@
-"""Kills a run with SIGKILL at random moments until it is done, and compares it bit for bit with one that was left alone.
+"""Kills a run with SIGKILL at random moments until it is done, and compares it bit for bit with one that was
+left alone.
 
-  python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py ...]
+  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config
+  configs/quickstart.py ...]
 
-Without flags of the training program the toy run of this folder, which has two optimisers, is killed. Compared: every array of the newest
-checkpoint (parameters, optimisers, moving average, step), the position in the data, the open averages, and every line of metrics.jsonl but
-for speeds. Exit code 0 when all are equal; the kill points are printed.
+Without flags of the training program the toy run of this folder, which has two optimisers, is killed.
+Compared: every array of the newest checkpoint (parameters, optimisers, moving average, step), the position in
+the data, the open averages, and every line of metrics.jsonl but for speeds. Exit code 0 when all are equal;
+the kill points are printed.
 """
 
 import argparse
@@ -18,13 +21,21 @@ import time
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
-import runs
+from support import runs
 
-TOY_TRAIN = {"steps": 400, "log_every": 1, "validate_every": 25, "checkpoint_every": 8, "gradient_norms_every": 7}
+TOY_TRAIN = {
+  "steps": 400,
+  "log_every": 1,
+  "validate_every": 25,
+  "checkpoint_every": 8,
+  "gradient_norms_every": 7,
+}
 
 
 def run_once(command: list[str], log, kill_at: tuple[int, float] | None, workdir: str) -> tuple[bool, int]:
-  """Starts the run; kills it `kill_at[1]` seconds after it has logged `kill_at[0]` steps. -> (was it killed, logged steps)."""
+  """Starts the run; kills it `kill_at[1]` seconds after it has logged `kill_at[0]` steps. -> (was it killed,
+  logged steps).
+  """
   child = runs.start(command, log)
   try:
     while child.poll() is None:
@@ -53,7 +64,9 @@ def differences(a: str, b: str) -> list[str]:
   x, y = runs.arrays(a, step), runs.arrays(b, step)
   found = [] if x.keys() == y.keys() else ["names of arrays"]
   found += [name for name in x.keys() & y.keys() if x[name].tobytes() != y[name].tobytes()]
-  records = [json.load(open(os.path.join(workdir, "checkpoints", str(step), "run", "metadata"))) for workdir in (a, b)]
+  records = [
+    json.load(open(os.path.join(workdir, "checkpoints", str(step), "run", "metadata"))) for workdir in (a, b)
+  ]
   found += [key for key in records[0] if key != "seconds" and records[0][key] != records[1].get(key)]
   return found + ([] if runs.records(a) == runs.records(b) else ["metrics.jsonl"])
 
@@ -69,9 +82,13 @@ def main(argv: list[str]) -> int:
   os.makedirs(folder, exist_ok=True)
   whole, killed = os.path.join(folder, "whole"), os.path.join(folder, "killed")
   if flags:
-    command = lambda workdir: [sys.executable, "-m", "pdr_jax.main", *flags, "--workdir", workdir]
+    def command(workdir):
+      return [sys.executable, "-m", "pdr_jax.main", *flags, "--workdir", workdir]
+
   else:
-    command = lambda workdir: [*runs.TOY, workdir, f"--train={json.dumps(TOY_TRAIN)}", "--delay=0.02"]
+    def command(workdir):
+      return [*runs.TOY, workdir, f"--train={json.dumps(TOY_TRAIN)}", "--delay=0.02"]
+
   chance, points = random.Random(a.seed), []
   with open(os.path.join(folder, "log"), "a") as log:
     run_once(command(whole), log, None, whole)
@@ -88,8 +105,16 @@ def main(argv: list[str]) -> int:
     run_once(command(killed), log, None, killed)
   wrong = differences(whole, killed)
   arrays = runs.arrays(whole, runs.newest(whole))
-  print(f"{len(points)} kill points in {last} steps; {len(arrays)} arrays, {sum(np.size(value) for value in arrays.values()):,} numbers")
-  print("NOT EQUAL: " + ", ".join(wrong) if wrong else "equal bit for bit: arrays, data position, averages, metrics.jsonl", flush=True)
+  print(
+    f"{len(points)} kill points in {last} steps; {len(arrays)} arrays,"
+    f" {sum(np.size(value) for value in arrays.values()):,} numbers"
+  )
+  print(
+    "NOT EQUAL: " + ", ".join(wrong)
+    if wrong
+    else "equal bit for bit: arrays, data position, averages, metrics.jsonl",
+    flush=True,
+  )
   return 1 if wrong else 0
 
 

@@ -1,12 +1,14 @@
 """An hour of small training with random kills: memory, file handles, and the lines of metrics.jsonl.
 
-  python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config configs/quickstart.py --config.train.steps=10000000 ...]
+  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config
+  configs/quickstart.py --config.train.steps=10000000 ...]
 
-Without flags of the training program the toy run of this folder goes on for that time. In the first half it is killed (SIGKILL) or stopped
-(SIGTERM) at random moments, also while it starts, and started again each time. In the second half it is left alone while its resident
-memory and its open files are sampled once a second; the first fifth of that is warm-up, the rest is told fifth by fifth. Fails (exit code
-1) when from the first to the last of these memory grew by 2 % or more or the fewest open files rose, or when metrics.jsonl lacks a line
-or has one twice. Needs /proc.
+Without flags of the training program the toy run of this folder goes on for that time. In the first half it
+is killed (SIGKILL) or stopped (SIGTERM) at random moments, also while it starts, and started again each time.
+In the second half it is left alone while its resident memory and its open files are sampled once a second;
+the first fifth of that is warm-up, the rest is told fifth by fifth. Fails (exit code 1) when from the first
+to the last of these memory grew by 2 % or more or the fewest open files rose, or when metrics.jsonl lacks a
+line or has one twice. Needs /proc.
 """
 
 import argparse
@@ -21,12 +23,20 @@ import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import runs
+
+from support import runs
 
 from pdr_jax.training import run_dir
 
-TRAIN = {"steps": 10**7, "log_every": 10, "validate_every": 500, "checkpoint_every": 100, "gradient_norms_every": 0}
-LIFE = 60.0  # seconds after which at the latest a life is killed, counted from its start or from its first line
+TRAIN = {
+  "steps": 10**7,
+  "log_every": 10,
+  "validate_every": 500,
+  "checkpoint_every": 100,
+  "gradient_norms_every": 0,
+}
+# Seconds after which at the latest a life is killed, counted from its start or from its first line.
+LIFE = 60.0
 SEGMENTS = 5
 
 
@@ -48,7 +58,9 @@ def end(child, number: int, log) -> None:
 
 
 def killed(command: list[str], workdir: str, seconds: float, number: int, log, *, starting: bool) -> None:
-  """One life that a signal ends so many seconds after its start or (not `starting`) after its first line, wherever it is then."""
+  """One life that a signal ends so many seconds after its start or (not `starting`) after its first line,
+  wherever it is then.
+  """
   child, before = runs.start(command, log), len(runs.records(workdir))
   while not starting and len(runs.records(workdir)) <= before:
     alive(child, log)
@@ -84,7 +96,10 @@ def judge_samples(samples: list[tuple[int, int]]) -> list[str]:
     memory.append(statistics.median(resident))
     files.append(min(opened))
     note = "  (warm-up)" if i == 0 else f"  ({memory[i] / memory[1] - 1:+.2%})"
-    print(f"  second {i * size} to {(i + 1) * size}: {memory[i] / 2**20:.1f} MiB, {files[i]} to {max(opened)} open files{note}")
+    print(
+      f"  second {i * size} to {(i + 1) * size}: {memory[i] / 2**20:.1f} MiB, {files[i]} to {max(opened)}"
+      f" open files{note}"
+    )
   return ["memory grew"] * (memory[-1] >= 1.02 * memory[1]) + ["open files rose"] * (files[-1] > files[1])
 
 
@@ -95,7 +110,11 @@ def judge_lines(workdir: str) -> list[str]:
     steps = [line["step"] for line in records if name in line]
     print(f"{len(steps)} lines with {name}, up to step {steps[-1] if steps else 0}")
     # A validation that was due when the run was stopped is made up for by the next life.
-    if not steps or steps != list(range(every, steps[-1] + 1, every)) or records[-1]["step"] - steps[-1] > every:
+    if (
+      not steps
+      or steps != list(range(every, steps[-1] + 1, every))
+      or records[-1]["step"] - steps[-1] > every
+    ):
       wrong.append(f"lines with {name} are missing or there twice")
   return wrong
 
@@ -120,7 +139,11 @@ def main(argv: list[str]) -> int:
       killed(command, workdir, seconds, which, log, starting=starting)
       number, steps = number + 1, max((line["step"] for line in runs.records(workdir)), default=0)
       since = "its start" if starting else "its first line"
-      print(f"life {number}: {which.name} {seconds:.0f} s after {since}; step {steps}, checkpoint {runs.newest(workdir)}", flush=True)
+      print(
+        f"life {number}: {which.name} {seconds:.0f} s after {since}; step {steps},"
+        f" checkpoint {runs.newest(workdir)}",
+        flush=True,
+      )
     samples = watched(command, workdir, 30 * a.minutes, log)
   print(f"{number} lives ended by a signal; the last one left alone for {len(samples)} s:")
   wrong = judge_samples(samples) + judge_lines(workdir)

@@ -1,19 +1,20 @@
-"""A workdir in a bucket: the code for gs://, with a folder of this machine in the place of Google's servers."""
+"""A workdir in a bucket: the code for gs://, with a folder of this machine in the place of Google's servers.
+"""
 
 import os
 
 import fsspec
 import numpy as np
 import pytest
-import runs
 import tensorboardX.record_writer
-import toy
 from etils import epath
 from fsspec.implementations.local import LocalFileSystem
 from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
+from support import runs, toy
 
-from pdr_jax import command_line
+from pdr_jax.cli import flags
+from pdr_jax.cli.train import COMMAND
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
 
@@ -32,7 +33,9 @@ class Bucket(LocalFileSystem):
   @classmethod
   def _strip_protocol(cls, path):
     path = os.fspath(path)
-    return os.path.join(cls.root, path.removeprefix("gs://")).rstrip("/") if path.startswith("gs://") else path
+    return (
+      os.path.join(cls.root, path.removeprefix("gs://")).rstrip("/") if path.startswith("gs://") else path
+    )
 
   def glob(self, path, **words):
     return [found.removeprefix(self.root + "/") for found in super().glob(path, **words)]
@@ -58,8 +61,10 @@ def folder(tmp_path, monkeypatch):
   monkeypatch.setattr(Bucket, "root", str(tmp_path / "buckets"))
   fsspec.register_implementation("gcs", Bucket, clobber=True)
   epath.backend.fsspec_backend._get_filesystem.cache_clear()
-  monkeypatch.setattr(tensorstore_utils, "_normalize_path", Bucket._strip_protocol)  # the place where arrays are written and read
-  monkeypatch.setattr(gcs_utils, "get_bucket", lambda name: None)  # asked whether it has a hierarchical namespace
+  # The place where arrays are written and read.
+  monkeypatch.setattr(tensorstore_utils, "_normalize_path", Bucket._strip_protocol)
+  # Asked whether it has a hierarchical namespace.
+  monkeypatch.setattr(gcs_utils, "get_bucket", lambda name: None)
   monkeypatch.setitem(tensorboardX.record_writer.REGISTERED_FACTORIES, "gs", Events())
   monkeypatch.chdir(tmp_path)
   yield tmp_path / "buckets" / WORKDIR.removeprefix("gs://")
@@ -95,14 +100,21 @@ def test_a_run_in_a_bucket_resumes_and_equals_one_on_a_disk(folder, tmp_path, ca
   assert a.keys() == b.keys() and len(a) >= 6
   for name in b:
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-  names = lambda place: {name for name in os.listdir(place) if not name.startswith("_")}
-  assert names(folder) == names(tmp_path / "local") and names(folder / "figures") == names(tmp_path / "local" / "figures")
+
+  def names(place):
+    return {name for name in os.listdir(place) if not name.startswith("_")}
+
+  assert names(folder) == names(tmp_path / "local") and names(folder / "figures") == names(
+    tmp_path / "local" / "figures"
+  )
   assert any(path.stat().st_size > 100 for path in (folder / "tensorboard").iterdir())
 
 
 def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket(folder, capsys):
   train(WORKDIR)
-  with pytest.raises(UserError, match=r"gs://bucket/some/run was started with another configuration: optim.learning_rate"):
+  with pytest.raises(
+    UserError, match=r"gs://bucket/some/run was started with another configuration: optim.learning_rate"
+  ):
     changed = toy.config()
     changed.optim.learning_rate = 0.5
     train(WORKDIR, changed)
@@ -111,13 +123,16 @@ def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket
   assert "moved to broken_checkpoints/, using the one before, of step 8" in capsys.readouterr().out
   assert (folder / "broken_checkpoints" / "12").is_dir()
   assert run_dir.read_config(WORKDIR).train.steps == 12
-  params, step = checkpoints.load_params(WORKDIR, "latest")
+  params, step = checkpoints.load_variables(WORKDIR, "latest")
   np.testing.assert_array_equal(params["w"], runs.arrays(folder, step)["params/w"])
   assert step == 12
 
 
 def test_the_command_line_takes_buckets_of_google_and_no_others(tmp_path):
-  parse = lambda workdir: command_line.parse(["main", f"--config={CONFIG}", f"--workdir={workdir}"])
+
+  def parse(workdir):
+    return flags.parse(COMMAND, ["main", f"--config={CONFIG}", f"--workdir={workdir}"])
+
   assert parse(WORKDIR).workdir == WORKDIR
   assert parse("~/run").workdir == os.path.expanduser("~/run")
   with pytest.raises(UserError, match="--workdir s3://bucket/run: must be a folder, or gs://BUCKET/FOLDER"):
@@ -126,6 +141,12 @@ def test_the_command_line_takes_buckets_of_google_and_no_others(tmp_path):
 
 def test_a_bucket_that_cannot_be_reached_is_one_line(monkeypatch):
   """As without gcsfs."""
-  monkeypatch.setattr(epath.backend.fsspec_backend, "fs", lambda path: (_ for _ in ()).throw(ImportError("Please install gcsfs")))
-  with pytest.raises(UserError, match="--workdir gs://bucket/some/run cannot be written to: Please install gcsfs"):
+  monkeypatch.setattr(
+    epath.backend.fsspec_backend,
+    "fs",
+    lambda path: (_ for _ in ()).throw(ImportError("Please install gcsfs")),
+  )
+  with pytest.raises(
+    UserError, match="--workdir gs://bucket/some/run cannot be written to: Please install gcsfs"
+  ):
     run_dir.check_run(WORKDIR, toy.config())

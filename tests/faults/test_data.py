@@ -17,7 +17,9 @@ from pdr_jax.errors import UserError
 
 def png(seed: int) -> io.BytesIO:
   buffer = io.BytesIO()
-  Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(buffer, "PNG")
+  Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(
+    buffer, "PNG"
+  )
   buffer.seek(0)
   return buffer
 
@@ -52,7 +54,8 @@ def test_files_lost_and_spoilt_during_a_run_are_named_once_and_it_goes_on(tmp_pa
   assert all(batch["image"].shape == (5, 32, 32, 3) and np.isfinite(batch["image"]).all() for batch in later)
   named = [name for name, _ in pipeline.describe(wanted).skipped]
   bad = {*sorted(held)[:4], "00.png"}
-  assert named and set(named) <= bad and len(named) == len(set(named)) and len(named) >= 3  # two images are the validation split
+  # Two images are the validation split.
+  assert named and set(named) <= bad and len(named) == len(set(named)) and len(named) >= 3
   assert all(sum(name in record.getMessage() for record in caplog.records) == 1 for name in named)
 
 
@@ -73,7 +76,9 @@ class CutShort(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version("1.0.0")
 
   def _info(self):
-    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3))}))
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3))})
+    )
 
   def _split_generators(self, dl_manager):
     return {"train": self._generate_examples()}

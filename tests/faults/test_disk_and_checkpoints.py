@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import re
@@ -13,9 +14,8 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-import runs
 import setproctitle
-import toy
+from support import runs, toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import checkpoints, loop, run_dir
@@ -37,7 +37,9 @@ def whole(tmp_path_factory):
 @contextlib.contextmanager
 def small_tmpfs(path):
   path.mkdir()
-  if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "pdr_jax_test", str(path)], capture_output=True, check=False).returncode:
+  if subprocess.run(
+    ["mount", "-t", "tmpfs", "-o", "size=4m", "pdr_jax_test", str(path)], capture_output=True, check=False
+  ).returncode:
     pytest.skip("mounting a tmpfs is not permitted here; the other case fills a disk by a limit")
   try:
     yield
@@ -114,7 +116,8 @@ def test_half_a_checkpoint_is_passed_over(whole, tmp_path, capsys, lost):
   assert result.exit_code == 0
   if "checkpoint of step 12 cannot be read" in out:
     assert "using the one before, of step 8" in out and "continuing from the checkpoint of step 8" in out
-  else:  # a name that Orbax does not take for a checkpoint any more, or a file that holds nothing of the state
+  # A name that Orbax does not take for a checkpoint any more, or a file that holds nothing of the state.
+  else:
     assert "continuing from the checkpoint of step" in out
   same(workdir, whole)
 
@@ -129,14 +132,18 @@ def edit_run(workdir, step, change):
 def test_a_checkpoint_of_another_version_is_refused_by_name(whole, tmp_path, monkeypatch):
   """A later one; an earlier one, told from it by its number or by having none; and nothing is moved."""
   workdir = shutil.copytree(whole, tmp_path / "run")
-  for found, reads, age in ((2, 1, "a later"), (1, 2, "an earlier"), (None, 3, "an earlier")):
-    edit_run(workdir, 12, lambda record: record.update(format=found) if found else record.pop("format"))  # noqa: B023
-    monkeypatch.setattr(checkpoints, "FORMAT", reads)
-    line = rf"checkpoint of step 12 .* was written by {age} pdr_jax \(format {found or 1}, this one reads {reads}\)"
+  reads = checkpoints.FORMAT
+  for written, age in ((reads + 1, "a later"), (reads - 1, "an earlier"), (None, "an earlier")):
+    edit_run(workdir, 12, lambda record: record.pop("format", None))
+    if written:
+      edit_run(workdir, 12, functools.partial(dict.update, format=written))
+    formats = rf"\(format {written or 1}, this one reads {reads}\)"
+    line = rf"checkpoint of step 12 .* was written by {age} pdr_jax {formats}"
+    line += ": install that version, or train anew"
     with pytest.raises(UserError, match=line):
       train(workdir)
     with pytest.raises(UserError, match=line):
-      checkpoints.load_params(str(workdir), "latest")
+      checkpoints.load_variables(str(workdir), "latest")
     assert runs.newest(workdir) == 12
   monkeypatch.setattr(checkpoints, "FORMAT", 1)
   data = toy.data()  # the one without a number, as written before there was one, is of format 1
@@ -147,7 +154,10 @@ def test_the_run_id_is_kept_and_the_process_is_called_by_it(tmp_path):
   train(tmp_path, toy.config(steps=4))
   record = json.loads((tmp_path / run_dir.VERSIONS).read_text())
   assert re.fullmatch(r"\d{8}-\d{6}_([0-9a-f]{7}\+?|no-commit)_pdr-heads-32_[0-9a-f]{8}", record["run"])
-  assert datetime.datetime.strptime(record["run"][:15], "%Y%m%d-%H%M%S").isoformat() == record["starts"][0]["time"][:19]
+  assert (
+    datetime.datetime.strptime(record["run"][:15], "%Y%m%d-%H%M%S").isoformat()
+    == record["starts"][0]["time"][:19]
+  )
   git = record["starts"][0]["git"]
   assert record["run"].split("_")[1] == (git["commit"][:7] + "+" * git["changed"] if git else "no-commit")
   train(tmp_path, toy.config(steps=8))
@@ -161,11 +171,13 @@ def test_the_run_id_is_kept_and_the_process_is_called_by_it(tmp_path):
 
 
 def test_parameters_alone_are_restored(whole):
-  params, step = checkpoints.load_params(str(whole), "latest")
+  params, step = checkpoints.load_variables(str(whole), "latest")
   read = runs.arrays(whole, 12)
   assert step == 12
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-    np.testing.assert_array_equal(leaf, read["params/" + jax.tree_util.keystr(path, simple=True, separator="/")])
+    np.testing.assert_array_equal(
+      leaf, read["params/" + jax.tree_util.keystr(path, simple=True, separator="/")]
+    )
 
 
 def test_run_directories_of_before_a_key_existed_continue_and_free_keys_may_change(whole, tmp_path):
@@ -173,13 +185,31 @@ def test_run_directories_of_before_a_key_existed_continue_and_free_keys_may_chan
   config = json.loads((workdir / run_dir.CONFIG).read_text())
   for key in ("grace_seconds", "skip_nonfinite", "stall_minutes"):
     del config["train"][key]
-  del config["vq_vae"]
+  del config["data"]["frames"], config["init_from"]
   (workdir / run_dir.CONFIG).write_text(json.dumps(config))
   assert run_dir.read_config(str(workdir)).train.skip_nonfinite == 0
   assert train(workdir).exit_code == 0
   assert train(workdir, toy.config(grace_seconds=3.0, stall_minutes=1.0)).exit_code == 0
   with pytest.raises(UserError, match=r"train.skip_nonfinite: 0 -> 2"):
     train(workdir, toy.config(skip_nonfinite=2))
+
+
+def test_a_run_directory_of_before_methods_had_their_own_sections_is_refused_by_name(whole, tmp_path):
+  """Its configuration has the sections of all methods; nothing in it is changed."""
+  workdir = shutil.copytree(whole, tmp_path / "run")
+  path = workdir / run_dir.CONFIG
+  path.write_text(json.dumps(json.loads(path.read_text()) | {"vq_vae": {"codes": 512}}))
+  before = path.read_text()
+  writer = r"an earlier pdr_jax \(0.1; it has config.vq_vae\)"
+  refused = rf"config.json was written by {writer}: install that version, or train anew"
+  for read in (
+    train,
+    lambda workdir: run_dir.read_config(str(workdir)),
+    lambda workdir: checkpoints.load_variables(str(workdir)),
+  ):
+    with pytest.raises(UserError, match=refused):
+      read(workdir)
+  assert path.read_text() == before
 
 
 def test_restoring_into_another_placement_keeps_every_bit(whole):

@@ -1,4 +1,6 @@
-"""Fuzzing of what users hand over: images, zips, labels.csv, exports and overrides of the configuration: a result or one clear error."""
+"""Fuzzing of what users hand over: images, zips, labels.csv, exports and overrides of the configuration: a
+result or one clear error.
+"""
 
 import io
 import json
@@ -13,15 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import save_file
+from support.label_store import LabelStore
 
 import pdr_jax
-from pdr_jax import command_line, config
+from pdr_jax import config
+from pdr_jax.cli import configurations
 from pdr_jax.config_checks import flatten, validate
-from pdr_jax.data import decode, image_folder, labels
+from pdr_jax.data import decode, image_folder, label_files
 from pdr_jax.errors import UserError
 from pdr_jax.exports import reader
 
-QUICK = dict(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+QUICK = dict(
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 
 
 def encoded(kind: str) -> bytes:
@@ -83,7 +91,12 @@ def test_a_damaged_zip_is_read_or_one_line(tmp_path, data):
   except UserError as error:
     assert str(error)
   else:
-    assert opened.train.load(np.arange(opened.train.size), True)["image"].shape == (opened.train.size, 32, 32, 3)
+    assert opened.train.load(np.arange(opened.train.size), ("image",))["image"].shape == (
+      opened.train.size,
+      32,
+      32,
+      3,
+    )
   assert os.listdir(tmp_path) == ["images.zip"]  # nothing was unpacked
 
 
@@ -107,13 +120,16 @@ TABLE = b"name,age,mood\na.png,3,glad\nb.png,4.5,sad\nc.png,,glad\n"
 def test_a_damaged_table_of_labels_is_read_or_one_line(data):
   names = ["a.png", "b.png", "c.png"]
   try:
-    found = labels.read_csv(data, "labels.csv", names)
+    found = label_files.read(LabelStore(names, {"labels.csv": data}), {})
   except UserError as error:
-    assert str(error).startswith("labels.csv")
+    assert str(error).startswith("faces/labels.csv") and "\n" not in str(error)
     return
-  for name, values in found.columns.items():
-    assert values.shape == (3,) and values.dtype in (np.int32, np.float32)
-    assert name not in found.classes or values.max() < len(found.classes[name])
+  for entry in found.columns.values():
+    assert entry.values.shape == entry.missing.shape == (3,) and not entry.missing.all()
+    if entry.classes:
+      assert entry.values.dtype == np.int32 and entry.values.max() < len(entry.classes)
+    else:
+      assert entry.values.dtype == np.float64 and np.isfinite(entry.values[~entry.missing]).all()
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +137,12 @@ def small_export(tmp_path_factory):
   """The shipped model's folder with a handful of parameters, to be damaged quickly."""
   folder = str(tmp_path_factory.mktemp("export") / "small")
   shutil.copytree(reader.SHIPPED, folder)
-  save_file({"depth/head/kernel": np.zeros((2, 3), np.float32), "depth/head/bias": np.zeros(3, np.float32)}, f"{folder}/{reader.PARAMS}")
+  save_file(
+    {"depth/head/kernel": np.zeros((2, 3), np.float32), "depth/head/bias": np.zeros(3, np.float32)},
+    f"{folder}/{reader.PARAMS}",
+  )
   write(folder, reader.MANIFEST, with_checksum(folder, reader.PARAMS, read(folder, reader.PARAMS)))
-  assert set(pdr_jax.load(folder).params["depth"]["head"]) == {"kernel", "bias"}
+  assert set(pdr_jax.load(folder).variables["depth"]["head"]) == {"kernel", "bias"}
   return folder
 
 
@@ -148,7 +167,10 @@ def with_checksum(folder: str, name: str, content: bytes) -> bytes:
 @given(st.data())
 def test_a_damaged_export_is_read_or_one_line(small_export, data):
   """Checksums fit, as one who means harm would see to; so the readers behind them are met."""
-  whole = {name: read(small_export, name) for name in (reader.MANIFEST, reader.CONFIG, reader.PARAMS, "encode.stablehlo")}
+  whole = {
+    name: read(small_export, name)
+    for name in (reader.MANIFEST, reader.CONFIG, reader.PARAMS, "encode.stablehlo")
+  }
   name = data.draw(st.sampled_from(sorted(whole)))
   harmed = data.draw(damaged(whole[name]))
   write(small_export, reader.MANIFEST, with_checksum(small_export, name, harmed))
@@ -159,7 +181,7 @@ def test_a_damaged_export_is_read_or_one_line(small_export, data):
   except UserError as error:
     assert str(error) and "\n" not in str(error)
   else:
-    assert name == reader.PARAMS or set(model.params) == {"depth"}
+    assert name == reader.PARAMS or set(model.variables) == {"depth"}
   finally:
     for name, content in whole.items():
       write(small_export, name, content)
@@ -167,8 +189,29 @@ def test_a_damaged_export_is_read_or_one_line(small_export, data):
 
 KEYS = flatten(config.base())
 VALUES = st.one_of(
-    st.binary(max_size=12).map(lambda text: text.decode("latin-1")), st.integers().map(str), st.floats().map(repr), st.booleans().map(str),
-    st.sampled_from(["()", "(1,2", "[]", "{}", "None", "nan", "inf", "1e999", "'", '"', "\\", "__import__('os')", "(1,2,3,4)", "${x}"]))
+  st.binary(max_size=12).map(lambda text: text.decode("latin-1")),
+  st.integers().map(str),
+  st.floats().map(repr),
+  st.booleans().map(str),
+  st.sampled_from(
+    [
+      "()",
+      "(1,2",
+      "[]",
+      "{}",
+      "None",
+      "nan",
+      "inf",
+      "1e999",
+      "'",
+      '"',
+      "\\",
+      "__import__('os')",
+      "(1,2,3,4)",
+      "${x}",
+    ]
+  ),
+)
 
 
 @settings(max_examples=100, **QUICK)
@@ -179,7 +222,7 @@ def test_an_override_is_taken_or_one_line(tmp_path, key, value):
   if not file.exists():
     file.write_text("from pdr_jax.config import base\ndef get_config(variant=''):\n  return base()\n")
   try:
-    parsed = command_line.parse(["main", "--config", str(file), "--workdir", "w", f"--config.{key}={value}"]).config
+    parsed = configurations.resolve(str(file), [configurations.Override(key, value)])
     validate(parsed, 4)
   except UserError as error:
     assert str(error)

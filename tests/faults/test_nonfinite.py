@@ -1,11 +1,12 @@
-"""A step that is not finite: its batch is kept, and by configuration it is left out and counted, at most n in a row."""
+"""A step that is not finite: its batch is kept, and by configuration it is left out and counted, at most n in
+a row.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
-import toy
+from support import runs, toy
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import loop, nonfinite
@@ -33,7 +34,10 @@ def bad_at(*numbers, gradient_only: bool = False):
 def oracle(left_out):
   """Twelve steps one by one on one device; what an update left out does not give, the old state keeps."""
   method = toy.method()
-  state, update = jax.jit(method.init)(steps.stream(0, "init"), toy.data().validation[0]), jax.jit(lambda *a: method.update(*a, None))
+  state, update = (
+    jax.jit(method.init)(steps.stream(0, "init"), toy.data().validation[0]),
+    jax.jit(lambda *a: method.update(*a, None)),
+  )
   for k in range(12):
     new, _ = update(state, {"image": toy.images(8, seed=k + 1)}, steps.stream(0, "update", k))
     state = state.replace(step=new.step) if k in left_out else new
@@ -46,8 +50,13 @@ def test_a_step_is_left_out_counted_and_its_batch_kept(tmp_path, capsys, gradien
   assert result.exit_code == 0
   out = capsys.readouterr().out
   term = "gradient" if gradient_only else "loss"
-  assert f"{term} is nan at step 7: step left out (1 in a row of at most 1)" in out and f"{term} is nan at step 10" in out
-  skipped = {line["step"]: line["train/skipped"] for line in runs.records(tmp_path) if "train/skipped" in line}
+  assert (
+    f"{term} is nan at step 7: step left out (1 in a row of at most 1)" in out
+    and f"{term} is nan at step 10" in out
+  )
+  skipped = {
+    line["step"]: line["train/skipped"] for line in runs.records(tmp_path) if "train/skipped" in line
+  }
   assert skipped == {step: float(step in (7, 10)) for step in range(1, 13)}
   batch = np.load(tmp_path / nonfinite.FOLDER / "step_00000007_process_0.npz", allow_pickle=False)
   np.testing.assert_array_equal(batch["image"], toy.images(8, seed=7))
@@ -58,7 +67,10 @@ def test_a_step_is_left_out_counted_and_its_batch_kept(tmp_path, capsys, gradien
 
 
 def test_more_in_a_row_than_allowed_stop_the_run(tmp_path):
-  with pytest.raises(UserError, match=r"loss is nan at step 8; its batch is in .*step_00000008_process_0.npz: training stopped, .* step 4"):
+  with pytest.raises(
+    UserError,
+    match=r"loss is nan at step 8; its batch is in .*step_00000008_process_0.npz: .* stopped, .* step 4",
+  ):
     train(tmp_path / "two", bad_at(6, 7), skip_nonfinite=1)
   assert train(tmp_path / "three", bad_at(5, 6, 9), skip_nonfinite=2).exit_code == 0
 
@@ -76,4 +88,6 @@ def test_a_run_that_may_leave_steps_out_and_never_does_has_the_numbers_of_one_th
   train(tmp_path / "a", toy.method())
   train(tmp_path / "b", toy.method(), skip_nonfinite=3)
   for name, value in runs.arrays(tmp_path / "a", 12).items():
-    np.testing.assert_allclose(value, runs.arrays(tmp_path / "b", 12)[name], rtol=1e-6, atol=1e-7, err_msg=name)
+    np.testing.assert_allclose(
+      value, runs.arrays(tmp_path / "b", 12)[name], rtol=1e-6, atol=1e-7, err_msg=name
+    )

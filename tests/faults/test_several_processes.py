@@ -1,4 +1,6 @@
-"""Two processes on this machine (CPU, Gloo): equal to one, stopping together, saved by one, and not waiting for the dead."""
+"""Two processes on this machine (CPU, Gloo): equal to one, stopping together, saved by one, and not waiting
+for the dead.
+"""
 
 import glob
 import os
@@ -7,12 +9,10 @@ import shutil
 import signal
 import time
 
-import local_processes
 import numpy as np
 import pytest
-import runs
-import toy
-import toy_run
+from support import runs, toy, toy_run
+from support.runs import local_processes
 
 from pdr_jax.training import distributed, loop, preemption
 
@@ -21,14 +21,16 @@ from pdr_jax.training import distributed, loop, preemption
 def whole(tmp_path_factory):
   """One process with the same four devices: the reference."""
   workdir = tmp_path_factory.mktemp("whole")
-  assert loop.train(toy.config(log_every=1), str(workdir), method=toy_run.method(), data=toy.data()).exit_code == 0
+  assert (
+    loop.train(toy.config(log_every=1), str(workdir), method=toy_run.method(), data=toy.data()).exit_code == 0
+  )
   return workdir
 
 
 def pair(workdir, *words):
   """Two processes of two devices, each with a folder of its own; their lines."""
   lines = ([], [])
-  children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], processes=2, devices=2)
+  children = local_processes.start([*runs.TOY, str(workdir / "{process}"), *words], 2, 2, runs.environment())
   runs.STARTED.extend(children)
   return children, lines
 
@@ -39,7 +41,9 @@ def finish(children, lines):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-  """Two processes of which only the second gets a SIGTERM, while batch 7 is read; then both again, to the end."""
+  """Two processes of which only the second gets a SIGTERM, while batch 7 is read; then both again, to the
+  end.
+  """
   workdir = tmp_path_factory.mktemp("two")
   config = '--train={"log_every": 1}'
   children, lines = pair(workdir, config, "--stop_at=7")
@@ -52,7 +56,9 @@ def stopped(tmp_path_factory):
 def test_a_signal_to_one_process_stops_both_at_the_same_step_and_saves(stopped):
   _, codes, lines, saved, _, _ = stopped
   assert codes == [preemption.AGAIN] * 2, lines
-  assert 4 <= saved < 12 and f"stopped by a signal to another process; saved step {saved}" in "".join(lines[0])
+  assert 4 <= saved < 12 and f"stopped by a signal to another process; saved step {saved}" in "".join(
+    lines[0]
+  )
 
 
 def test_two_processes_stopped_and_resumed_equal_one_that_was_not(stopped, whole):
@@ -76,7 +82,11 @@ def test_sums_over_processes_are_those_of_float64(stopped):
 def test_validation_over_two_processes_counts_every_image_once(stopped):
   images, saved = toy.images(16, 10**6)[:12].astype(np.float64), runs.arrays(stopped[0] / "0", 12)
   w, b = saved["params/w"], saved["params/b"]
-  scores = [line["val/error"] for line in runs.records(stopped[0] / "0") if line.get("val/error") and line["step"] == 12]
+  scores = [
+    line["val/error"]
+    for line in runs.records(stopped[0] / "0")
+    if line.get("val/error") and line["step"] == 12
+  ]
   np.testing.assert_allclose(scores, [np.square(images @ w + b - images[..., :1]).mean()], rtol=1e-5)
 
 
@@ -84,18 +94,30 @@ def test_a_run_of_two_processes_continues_on_one_device(stopped, whole, tmp_path
   """Another number of devices and of processes: the same numbers, but for the order of sums."""
   workdir = tmp_path / "one"
   shutil.copytree(stopped[0] / "0", workdir)
-  child = runs.start([*runs.TOY, str(workdir), '--train={"log_every": 1, "steps": 16}'], JAX_NUM_CPU_DEVICES="1")
+  child = runs.start(
+    [*runs.TOY, str(workdir), '--train={"log_every": 1, "steps": 16}'], JAX_NUM_CPU_DEVICES="1"
+  )
   output, _ = child.communicate(timeout=1800)
-  assert child.returncode == 0 and "continuing from the checkpoint of step 12" in output and "pdr on 1 x cpu" in output, output
+  assert (
+    child.returncode == 0
+    and "continuing from the checkpoint of step 12" in output
+    and "pdr on 1 x cpu" in output
+  ), output
   longer = shutil.copytree(whole, tmp_path / "four")
-  assert loop.train(toy.config(log_every=1, steps=16), str(longer), method=toy_run.method(), data=toy.data()).exit_code == 0
+  assert (
+    loop.train(
+      toy.config(log_every=1, steps=16), str(longer), method=toy_run.method(), data=toy.data()
+    ).exit_code
+    == 0
+  )
   a, b = runs.arrays(workdir, 16), runs.arrays(longer, 16)
   for name in b:
     np.testing.assert_allclose(a[name], b[name], rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 def test_a_killed_process_makes_the_other_stop_with_a_line_within_a_minute(tmp_path):
-  # Nothing but steps from the second on: no program is compiled when the process is killed, which may take a minute on a busy machine.
+  # Nothing but steps from the second on: no program is compiled when the process is killed, which may take a
+  # minute on a busy machine.
   never = '"validate_every": 100000, "checkpoint_every": 100000, "gradient_norms_every": 0'
   children, lines = pair(tmp_path, f'--train={{"steps": 100000, "log_every": 1, {never}}}', "--delay=0.05")
   metrics = tmp_path / "0" / "metrics.jsonl"
@@ -107,14 +129,17 @@ def test_a_killed_process_makes_the_other_stop_with_a_line_within_a_minute(tmp_p
   said = "".join(lines[0])
   # Python's line when a step fails first, JAX's own (and its abort) when its heartbeats notice first.
   if codes[0] == distributed.LOST:
-    assert re.search(r"^error: process 0 of 2 stops: it lost another process of this run, whose output says why", said, re.M), said
+    assert re.search(
+      r"^error: process 0 of 2 stops: it lost another process of this run, whose output says why", said, re.M
+    ), said
   else:
     assert codes[0] == -signal.SIGABRT and "another task died" in said, (codes, said)
   assert codes[1] == -signal.SIGKILL and local_processes.together(codes) == 128 + signal.SIGKILL
 
 
 def test_exit_codes_of_several_processes():
-  # A process that JAX aborts because another one was killed does not hide that one's code, wherever it stands.
+  # A process that JAX aborts because another one was killed does not hide that one's code, wherever it
+  # stands.
   cases = {(0, 0): 0, (75, 75): 75, (75, 76): 76, (76, 2): 2, (0, 75): 75, (75, -9): 137}
   cases |= {(-6, -9): 137, (-9, -6): 137, (-6, 76): 134, (-6, -6): 134}
   assert {codes: local_processes.together(list(codes)) for codes in cases} == cases

@@ -1,4 +1,6 @@
-"""Signals and stalls, with the main thread deep inside of C: the grace period, the second signal, the watchdog."""
+"""Signals and stalls, with the main thread deep inside of C: the grace period, the second signal, the
+watchdog.
+"""
 
 import re
 import signal
@@ -7,7 +9,7 @@ import threading
 import time
 
 import pytest
-import runs
+from support import runs
 
 from pdr_jax.training import preemption, watchdog
 
@@ -34,8 +36,12 @@ def ended(child, reader, seconds: float) -> float:
 
 def test_a_stall_is_told_and_the_grace_period_ends_a_run_that_cannot_save(tmp_path):
   child, lines, reader = hanging(tmp_path, '{"stall_minutes": 0.02, "grace_seconds": 2}')
-  told = lambda: "".join(lines).partition("no progress for 0.02 min while reading the batch of step 7;")[2]
-  runs.until(lambda: re.search(r'File ".*toy_run.py", line \d+ in __next__', told()), child)  # the stack of the thread that hangs
+
+  def told():
+    return "".join(lines).partition("no progress for 0.02 min while reading the batch of step 7;")[2]
+
+  # The stack of the thread that hangs.
+  runs.until(lambda: re.search(r'File ".*toy_run.py", line \d+ in __next__', told()), child)
   assert "no progress for 0.02 min while reading" not in told()  # once
   child.send_signal(signal.SIGTERM)
   assert 1.8 < ended(child, reader, 60) < 40
@@ -61,7 +67,10 @@ def test_signal_handlers_and_the_wakeup_pipe_are_given_back():
       assert not stop.agreed()
       signal.raise_signal(signal.SIGTERM)
       assert stop.agreed() and stop.reason() == "SIGTERM"
-  assert ([signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)], threading.active_count()) == before
+  assert (
+    [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
+    threading.active_count(),
+  ) == before
   assert signal.set_wakeup_fd(-1) == -1
 
 
@@ -75,6 +84,10 @@ def test_the_watchdog_is_silent_while_there_is_progress_and_speaks_once(capfd):
   dog.at("sleeping")
   time.sleep(1.5)
   dog.close()
-  assert len(lines) == 1 and "while sleeping" in lines[0] and sys._getframe().f_code.co_name in capfd.readouterr().err
+  assert (
+    len(lines) == 1
+    and "while sleeping" in lines[0]
+    and sys._getframe().f_code.co_name in capfd.readouterr().err
+  )
   silent = watchdog.Watchdog(0, lambda line: pytest.fail(line))
   silent.close()

@@ -6,9 +6,7 @@ import signal
 import jax
 import numpy as np
 import pytest
-import runs
-import toy
-import toy_run
+from support import runs, toy, toy_run
 
 from pdr_jax.training import loop, preemption
 from pdr_jax.training import step as steps
@@ -50,13 +48,18 @@ def test_two_optimisers_resume_bit_for_bit(tmp_path):
   assert not cut and runs.newest(tmp_path / "cut") == 8
   assert train(tmp_path / "cut").exit_code == 0
   a, b = runs.arrays(tmp_path / "cut", 12), runs.arrays(tmp_path / "whole", 12)
-  assert a.keys() == b.keys() and {"params/v", "params/w", "rest/opt_state/contrast/0/trace"} <= a.keys(), sorted(a)
+  assert a.keys() == b.keys() and {"params/v", "params/w", "rest/opt_state/contrast/0/trace"} <= a.keys(), (
+    sorted(a)
+  )
   for name in b:
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
   assert runs.records(tmp_path / "cut") == runs.records(tmp_path / "whole")
 
   # By hand on one device.
-  state, update = jax.jit(METHOD.init)(steps.stream(0, "init"), toy.data().validation[0]), jax.jit(lambda *a: METHOD.update(*a, None))
+  state, update = (
+    jax.jit(METHOD.init)(steps.stream(0, "init"), toy.data().validation[0]),
+    jax.jit(lambda *a: METHOD.update(*a, None)),
+  )
   begun = state
   for k in range(12):
     state, _ = update(state, {"image": toy.images(8, seed=k + 1)}, steps.stream(0, "update", k))

@@ -20,15 +20,23 @@ def cloud(tmp_path):
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
   class Cloud:
-    env = os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "TPU_POD_POLL": "0.01",
-                        "ANSWERS": str(tmp_path / "answers")}
+    env = os.environ | {
+      "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+      "CALLS": str(tmp_path / "calls"),
+      "TPU_POD_POLL": "0.01",
+      "ANSWERS": str(tmp_path / "answers"),
+    }
 
     def calls(self):
-      return [json.loads(line) for line in open(self.env["CALLS"])] if os.path.exists(self.env["CALLS"]) else []
+      return (
+        [json.loads(line) for line in open(self.env["CALLS"])] if os.path.exists(self.env["CALLS"]) else []
+      )
 
     def answer(self, **questions):
       with open(self.env["ANSWERS"], "w") as file:
-        json.dump({name.replace("__", " ").replace("_", "-"): answers for name, answers in questions.items()}, file)
+        json.dump(
+          {name.replace("__", " ").replace("_", "-"): answers for name, answers in questions.items()}, file
+        )
 
   cloud = Cloud()
   cloud.answer()

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Stands in for gcloud, sbatch, srun, scontrol and kubectl on the PATH: refuses every argument that the real one would not take, and
-notes the call in $CALLS. What gcloud answers to questions stands in $ANSWERS, a list for each question, its last entry repeated."""
+"""Stands in for gcloud, sbatch, srun, scontrol and kubectl on the PATH: refuses every argument that the real
+one would not take, and notes the call in $CALLS. What gcloud answers to questions stands in $ANSWERS, a list
+for each question, its last entry repeated.
+"""
 
 import json
 import os
@@ -10,21 +12,33 @@ import sys
 
 PLACE = {"--zone": r"[a-z]+-[a-z]+\d-[a-z]", "--project": r"[a-z][a-z0-9-]+", "--quiet": None}
 WORKER = {"--worker": r"all|\d+"}
-# Command -> (positionals, flags, flags that must be there); from cloud.google.com/sdk/gcloud/reference/compute/tpus, read 2026-11-20.
+# Command -> (positionals, flags, flags that must be there); from
+# cloud.google.com/sdk/gcloud/reference/compute/tpus, read 2026-11-20.
 GCLOUD = {
-    "queued-resources create": (
-        1, {"--node-id": r"[a-z][a-z0-9-]+", "--accelerator-type": r"v\w+-\d+", "--runtime-version": r"[a-z0-9.-]+", "--spot": None},
-        ("--node-id", "--accelerator-type", "--runtime-version")),
-    "queued-resources describe": (1, {"--format": r"value\(state\.state\)"}, ()),
-    "queued-resources delete": (1, {"--force": None, "--async": None}, ()),
-    "tpu-vm describe": (1, {"--format": r"value\(state\)|json\(networkEndpoints\)"}, ()),
-    "tpu-vm ssh": (1, {"--command": r"(?s).+"} | WORKER, ("--command", "--worker")),
-    "tpu-vm scp": (2, WORKER, ("--worker",)),
+  "queued-resources create": (
+    1,
+    {
+      "--node-id": r"[a-z][a-z0-9-]+",
+      "--accelerator-type": r"v\w+-\d+",
+      "--runtime-version": r"[a-z0-9.-]+",
+      "--spot": None,
+    },
+    ("--node-id", "--accelerator-type", "--runtime-version"),
+  ),
+  "queued-resources describe": (1, {"--format": r"value\(state\.state\)"}, ()),
+  "queued-resources delete": (1, {"--force": None, "--async": None}, ()),
+  "tpu-vm describe": (1, {"--format": r"value\(state\)|json\(networkEndpoints\)"}, ()),
+  "tpu-vm ssh": (1, {"--command": r"(?s).+"} | WORKER, ("--command", "--worker")),
+  "tpu-vm scp": (2, WORKER, ("--worker",)),
 }
 KUBECTL = {
-    "apply": (0, {"-f": r".+\.yaml"}, ("-f",)),
-    "delete": (0, {"-f": r".+\.yaml"}, ("-f",)),
-    "logs": (0, {"--follow": None, "--prefix": None, "--max-log-requests": r"\d+", "--selector": r"[\w./-]+=[\w-]+"}, ("--selector",)),
+  "apply": (0, {"-f": r".+\.yaml"}, ("-f",)),
+  "delete": (0, {"-f": r".+\.yaml"}, ("-f",)),
+  "logs": (
+    0,
+    {"--follow": None, "--prefix": None, "--max-log-requests": r"\d+", "--selector": r"[\w./-]+=[\w-]+"},
+    ("--selector",),
+  ),
 }
 
 
@@ -84,15 +98,32 @@ def answer(question: str) -> str:
 
 def sbatch(words: list[str]) -> str:
   """Checks the script's #SBATCH lines and runs it, as the first node would."""
-  options = [word for word in words if word.startswith("--") and words.index(word) < next(i for i, w in enumerate(words) if w[0] != "-")]
-  script, *rest = words[len(options):]
+  options = [
+    word
+    for word in words
+    if word.startswith("--") and words.index(word) < next(i for i, w in enumerate(words) if w[0] != "-")
+  ]
+  script, *rest = words[len(options) :]
   lines = [line.split(maxsplit=1)[1].strip() for line in open(script) if line.startswith("#SBATCH")]
-  flags = {"--job-name": r"\w+", "--nodes": r"\d+", "--ntasks-per-node": r"\d+", "--gpus-per-node": r"\d+", "--cpus-per-task": r"\d+",
-           "--requeue": None, "--open-mode": r"append|truncate", "--output": r"[\w%.]+", "--signal": r"(B:)?[A-Z]+(@\d+)?",
-           "--partition": r"\w+", "--account": r"\w+", "--time": r"[\d:-]+"}
+  flags = {
+    "--job-name": r"\w+",
+    "--nodes": r"\d+",
+    "--ntasks-per-node": r"\d+",
+    "--gpus-per-node": r"\d+",
+    "--cpus-per-task": r"\d+",
+    "--requeue": None,
+    "--open-mode": r"append|truncate",
+    "--output": r"[\w%.]+",
+    "--signal": r"(B:)?[A-Z]+(@\d+)?",
+    "--partition": r"\w+",
+    "--account": r"\w+",
+    "--time": r"[\d:-]+",
+  }
   check(lines, (0, flags, ()))
   check(options, (0, flags, ()))
-  return str(subprocess.run(["bash", script, *rest], env=os.environ | {"SLURM_JOB_ID": "17"}, check=False).returncode)
+  return str(
+    subprocess.run(["bash", script, *rest], env=os.environ | {"SLURM_JOB_ID": "17"}, check=False).returncode
+  )
 
 
 def srun(words: list[str]) -> str:

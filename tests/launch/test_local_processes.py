@@ -1,4 +1,6 @@
-"""launch/local_processes.py with the real program: the processes join, a mistake is one line of each and ends all of them."""
+"""launch/local_processes.py with the real program: the processes join, a mistake is one line of each and ends
+all of them.
+"""
 
 import os
 import re
@@ -11,11 +13,19 @@ SCRIPT = os.path.join(ROOT, "launch", "local_processes.py")
 
 def local_processes(*words):
   command = [sys.executable, SCRIPT, *words]
-  return subprocess.run(command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False)
+  return subprocess.run(
+    command, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True, check=False
+  )
 
 
 def test_a_mistake_ends_all_of_them_with_code_2(tmp_path):
-  flags = ["--config", "configs/quickstart.py", "--workdir", str(tmp_path / "run"), "--config.train.batch_size=7"]
+  flags = [
+    "--config",
+    "configs/quickstart.py",
+    "--workdir",
+    str(tmp_path / "run"),
+    "--config.train.batch_size=7",
+  ]
   result = local_processes("--processes=2", "--devices=3", "--", *flags)
   assert result.returncode == 2, result.stdout
   mistake = r"config\.train\.batch_size = 7: must be a multiple of the 6 devices"
@@ -28,12 +38,17 @@ def test_each_process_is_told_its_place_and_the_flags_of_the_user_count_last(mon
   monkeypatch.syspath_prepend(os.path.dirname(SCRIPT))
   import local_processes as launcher
 
-  show = "import os; print(*(os.environ[name] for name in ('PDR_JAX_DISTRIBUTED', 'JAX_NUM_CPU_DEVICES', 'XLA_FLAGS')))"
+  names = ("PDR_JAX_DISTRIBUTED", "JAX_NUM_CPU_DEVICES", "XLA_FLAGS")
+  show = f"import os; print(*(os.environ[name] for name in {names}))"
   lines = [[], []]
   children = launcher.start([sys.executable, "-c", show], 2, 3, {"XLA_FLAGS": "--mine"})
   assert launcher.wait(children, lambda i, line: lines[i].append(line.split())) == [0, 0]
   for i in range(2):
-    assert re.fullmatch(rf"127\.0\.0\.1:\d+,2,{i}", lines[i][0][0]) and lines[i][0][1:] == ["3", launcher.XLA_FLAGS, "--mine"]
+    assert re.fullmatch(rf"127\.0\.0\.1:\d+,2,{i}", lines[i][0][0]) and lines[i][0][1:] == [
+      "3",
+      launcher.XLA_FLAGS,
+      "--mine",
+    ]
   assert lines[0][0][0].split(",")[0] == lines[1][0][0].split(",")[0]
 
 

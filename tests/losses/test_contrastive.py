@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
+from support.annotations import unchecked
+from support.tolerances import difference_tolerance, rounding, sum_tolerance
 
 from pdr_jax.losses.contrastive import join_blocks, l2_normalize, nt_xent, supcon
 
@@ -46,10 +48,23 @@ def naive_supcon(a, b, temperature, base_temperature):
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_values(batch, temperature):
   a, b = features(batch)
-  np.testing.assert_allclose(nt_xent(a, b, temperature=temperature), naive_nt_xent(a, b, temperature), rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(supcon(a, b, temperature=temperature), naive_supcon(a, b, temperature, 0.07), rtol=1e-4, atol=1e-4)
-  np.testing.assert_allclose(supcon(a, b, temperature=temperature, base_temperature=0.3), naive_supcon(a, b, temperature, 0.3),
-                             rtol=1e-4, atol=1e-5)
+  # similarities over the temperature, and a logarithm of a sum of their exponentials
+  off = rounding(16, 1 / temperature)
+  np.testing.assert_allclose(
+    nt_xent(a, b, temperature=temperature), naive_nt_xent(a, b, temperature), rtol=0, atol=off
+  )
+  np.testing.assert_allclose(
+    supcon(a, b, temperature=temperature),
+    naive_supcon(a, b, temperature, 0.07),
+    rtol=0,
+    atol=off * max(1, temperature / 0.07),
+  )
+  np.testing.assert_allclose(
+    supcon(a, b, temperature=temperature, base_temperature=0.3),
+    naive_supcon(a, b, temperature, 0.3),
+    rtol=0,
+    atol=off * max(1, temperature / 0.3),
+  )
 
 
 def test_large_raw_features_do_not_overflow():
@@ -60,24 +75,30 @@ def test_large_raw_features_do_not_overflow():
   similarity = both @ both.T / 0.5
   others = [np.logaddexp.reduce(np.delete(row, i)) for i, row in enumerate(similarity)]
   expected = np.array(others) - np.array([similarity[i, (i + 6) % 12] for i in range(12)])
-  # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does, underflows to log(0) here.
-  np.testing.assert_allclose(got, expected, rtol=1e-4)
+  # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does,
+  # underflows to log(0) here.
+  # differences of sums of 32 products of up to 40^2, over the temperature
+  np.testing.assert_allclose(got, expected, rtol=0, atol=sum_tolerance(32, 40**2 / 0.5))
   assert float(got.max()) > 1000
   gradient = jax.grad(lambda a: nt_xent(a, b, temperature=0.5).mean())(a)
   assert np.isfinite(gradient).all()
 
 
 def test_the_effective_weight():
-  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides 0.5 / 0.07)."""
+  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides
+  0.5 / 0.07).
+  """
   a, b = features()
   ours, released = 0.0714 * nt_xent(a, b, temperature=0.5), 0.01 * naive_supcon(a, b, 0.5, 0.07)
-  np.testing.assert_allclose(ours, released, rtol=1e-3)
+  np.testing.assert_allclose(ours, released, rtol=1e-3)  # 0.0714 has three digits
   np.testing.assert_allclose(0.01 / 0.07 * 0.5, 0.0714, rtol=1e-3)
 
 
 @pytest.mark.parametrize("loss", [nt_xent, supcon])
 def test_four_devices_are_one(loss):
-  """Values and the gradient of a weight that all features share, to which every device's negatives contribute."""
+  """Values and the gradient of a weight that all features share, to which every device's negatives
+  contribute.
+  """
   a, b = features(8, 6)
   weight = np.random.default_rng(9).standard_normal((6, 5)).astype(np.float32)
 
@@ -94,29 +115,37 @@ def test_four_devices_are_one(loss):
 
   values, gradient = step(weight, a.reshape(4, 2, 6), b.reshape(4, 2, 6))
   halves = values.reshape(4, 2, 2)  # device, (anchors, positives), sample
-  np.testing.assert_allclose(np.concatenate([halves[:, 0].ravel(), halves[:, 1].ravel()]), expected, rtol=1e-5)
+  off = rounding(32, np.abs(expected).max())  # products, and a sum over 15 others, of the size of the loss
+  joined = np.concatenate([halves[:, 0].ravel(), halves[:, 1].ravel()])
+  np.testing.assert_allclose(joined, expected, rtol=0, atol=off)
   for device in gradient:
-    np.testing.assert_allclose(device, expected_gradient, rtol=1e-4, atol=1e-6)
+    off = rounding(64, np.abs(expected_gradient).max())  # besides, sums over features and samples
+    np.testing.assert_allclose(device, expected_gradient, rtol=0, atol=off)
 
 
 def test_gradients_against_differences():
   a, b = features(3, 4)
-  check_grads(functools.partial(nt_xent, temperature=0.5), (a, b), 1, ["rev"], atol=0.02, rtol=0.02)
-  check_grads(lambda a, b: join_blocks([a, b]), (a, b), 1, ["rev"], atol=0.02, rtol=0.02)
+  step = 5e-3  # sums of up to 20; third derivatives of some hundred, by the temperature and the norms
+  off = difference_tolerance(step, 20, 2000)
+  options = dict(order=1, modes=["rev"], eps=step, atol=off, rtol=off)
+  check_grads(functools.partial(nt_xent, temperature=0.5), (a, b), **options)
+  check_grads(lambda a, b: join_blocks([a, b]), (a, b), **options)
 
 
 def test_join_blocks():
   a, b = features(4, 5, unit=False)
   got = join_blocks([a, 100 * b])
   unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (a, b)]
-  np.testing.assert_allclose(got, np.concatenate(unit, axis=-1) / np.sqrt(2), rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(got, np.concatenate(unit, axis=-1) / np.sqrt(2), rtol=0, atol=rounding(16))
 
 
 def test_zero_features_have_finite_gradients():
   """A ReLU bottleneck can be all zero."""
   a, b = features(3, 4)
   a[1] = 0
-  gradients = jax.grad(lambda a, b: nt_xent(join_blocks([a, a]), join_blocks([b, 0 * b]), temperature=0.5).mean(), (0, 1))(a, b)
+  gradients = jax.grad(
+    lambda a, b: nt_xent(join_blocks([a, a]), join_blocks([b, 0 * b]), temperature=0.5).mean(), (0, 1)
+  )(a, b)
   assert all(np.isfinite(g).all() for g in gradients)
   assert float(jnp.abs(gradients[0][1]).max()) == 0
   for size in (1e-20, 1e-6, 1e-3, 1e15):
@@ -124,5 +153,5 @@ def test_zero_features_have_finite_gradients():
 
 
 def test_shapes_must_agree():
-  with pytest.raises(ValueError, match="differ in shape"):
+  with unchecked(), pytest.raises(ValueError, match="differ in shape"):
     nt_xent(jnp.zeros((3, 4)), jnp.zeros((2, 4)), temperature=0.5)

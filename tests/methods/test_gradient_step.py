@@ -1,4 +1,6 @@
-"""The shared step on a problem with a closed form: quadratic terms of two parameters, alone and over four devices."""
+"""The shared step on a problem with a closed form: quadratic terms of two parameters, alone and over four
+devices.
+"""
 
 from functools import partial
 
@@ -9,7 +11,8 @@ import optax
 import pytest
 
 from pdr_jax.config import base
-from pdr_jax.methods import gradient_step
+from pdr_jax.methods import inference_variables
+from pdr_jax.methods.shared import gradient_step
 
 DATA = np.array([1.0, 2.0, 4.0, 9.0], np.float32)
 WEIGHTS = {"fit": 2.0, "size": 0.5}
@@ -34,15 +37,20 @@ def test_update_is_the_hand_computed_step(devices, decay):
   if devices == 1:
     state, metrics = jax.jit(lambda s, d: step(s, d, None, config))(state, DATA)
   else:
-    run = jax.pmap(lambda s, d: step(s, d, "devices", config), axis_name="devices", in_axes=(None, 0), out_axes=None)
+    run = jax.pmap(
+      lambda s, d: step(s, d, "devices", config), axis_name="devices", in_axes=(None, 0), out_axes=None
+    )
     state, metrics = run(state, DATA.reshape(4, 1))
   slope_a, slope_b = 2 * 2 * (0.5 - DATA.mean()), 0.5 * 2 * 3.0
   a, b = 0.5 - 0.1 * slope_a, 3.0 - 0.1 * slope_b
   np.testing.assert_allclose([state.params["a"], state.params["b"]], [a, b], rtol=1e-6)
   assert int(state.step) == 1
   if decay:
-    np.testing.assert_allclose([state.ema["a"], state.ema["b"]], [0.9 * 0.5 + 0.1 * a, 0.9 * 3 + 0.1 * b], rtol=1e-6)
-  assert gradient_step.evaluated(state) is (state.ema if decay else state.params)
+    np.testing.assert_allclose(
+      [state.ema["a"], state.ema["b"]], [0.9 * 0.5 + 0.1 * a, 0.9 * 3 + 0.1 * b], rtol=1e-6
+    )
+  for name, value in inference_variables(state).items():
+    assert value is (state.ema if decay else state.params)[name]
   fit = np.square(0.5 - DATA).mean()
   means = {"loss": 2 * fit + 0.5 * 9, "fit": fit, "size": 9.0, "spread": DATA.mean()}
   assert set(metrics) == set(means) | {"gradient_norm"}
@@ -54,11 +62,16 @@ def test_update_is_the_hand_computed_step(devices, decay):
 @pytest.mark.parametrize("devices", [1, 4])
 def test_gradient_norms_are_those_of_the_weighted_terms(devices):
   params = {"a": jnp.float32(0.5), "b": jnp.float32(3.0)}
-  norms = lambda data, axis: gradient_step.gradient_norms(params, partial(terms_of, data=data), WEIGHTS, axis)
+
+  def norms(data, axis):
+    return gradient_step.gradient_norms(params, partial(terms_of, data=data), WEIGHTS, axis)
+
   if devices == 1:
     found = norms(jnp.asarray(DATA), None)
   else:
-    found = jax.pmap(lambda data: norms(data, "devices"), axis_name="devices", out_axes=None)(DATA.reshape(4, 1))
+    found = jax.pmap(lambda data: norms(data, "devices"), axis_name="devices", out_axes=None)(
+      DATA.reshape(4, 1)
+    )
   assert set(found) == {"gradient_norm/fit", "gradient_norm/size"}
   np.testing.assert_allclose(found["gradient_norm/fit"], [2 * 2 * abs(0.5 - DATA.mean()), 1], rtol=1e-6)
   np.testing.assert_allclose(found["gradient_norm/size"], [3.0, 1], rtol=1e-6)
@@ -68,10 +81,14 @@ def test_places_in_the_global_batch_and_totals_of_what_is_valid():
   score, valid = np.arange(8, dtype=np.float32), np.array([1, 1, 0, 1, 0, 0, 1, 1], np.float32)
 
   def body(score, valid):
-    return gradient_step.global_index(2, "devices"), gradient_step.masked_totals({"s": score}, valid, "devices")
+    return gradient_step.global_index(2, "devices"), gradient_step.masked_totals(
+      {"s": score}, valid, "devices"
+    )
 
   index, totals = jax.pmap(body, axis_name="devices")(score.reshape(4, 2), valid.reshape(4, 2))
   np.testing.assert_array_equal(np.ravel(index), np.arange(8))
   np.testing.assert_array_equal(gradient_step.global_index(3, None), [0, 1, 2])
   np.testing.assert_allclose([totals["s"][0][0], totals["s"][1][0]], [0 + 1 + 3 + 6 + 7, 5])
-  np.testing.assert_allclose(gradient_step.masked_totals({"s": jnp.asarray(score)}, jnp.asarray(valid), None)["s"], [17, 5])
+  np.testing.assert_allclose(
+    gradient_step.masked_totals({"s": jnp.asarray(score)}, jnp.asarray(valid), None)["s"], [17, 5]
+  )

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pdr_jax.config import base
-from pdr_jax.methods import optimizer
+from pdr_jax.methods.shared import optimizer
 
 
 def test_a_multiple_changes_one_network_only():

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from baseline_checks import images, tiny
+from support.baseline_checks import images, tiny
 
 from pdr_jax import methods
-from pdr_jax.methods import gradient_step
+from pdr_jax.methods.shared import gradient_step
 
 DEPTH, WIDTH, COUNT = 6, 16, 32
 
@@ -42,13 +42,16 @@ def test_same_gradients_with_every_activation_computed_again():
     return jax.jit(jax.grad(loss)).lower(params)
 
   kept, again = gradient(plain), gradient(gradient_step.recomputed(plain, tiny("vae", train__remat=True)))
-  # In the program as XLA is handed it, one sine a layer of six applications of a tower, but for the last output, which no gradient needs.
-  # Computed again: five towers forward, then all six but for their outputs, each behind a barrier. (XLA:CPU drops barriers and merges the
-  # two: there is no memory to see.)
+  # In the program as XLA is handed it, one sine a layer of six applications of a tower, but for the last
+  # output, which no gradient needs. Computed again: five towers forward, then all six but for their outputs,
+  # each behind a barrier. (XLA:CPU drops barriers and merges the two: there is no memory to see.)
   sines = [program.as_text().count("stablehlo.sine") for program in (kept, again)]
   assert sines == [6 * DEPTH - 1, 5 * DEPTH + 6 * (DEPTH - 1)]
   assert [program.as_text().count("optimization_barrier") for program in (kept, again)] == [0, 6]
-  near = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(a).max()))
+
+  def near(a, b):
+    return np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(jnp.abs(a).max()))
+
   jax.tree.map(near, kept.compile()(params), again.compile()(params))
 
 
@@ -62,5 +65,6 @@ def test_every_network_is_recomputed_where_asked(name, parts):
     method = methods.create(tiny(name, train__remat=remat))
     state = jax.eval_shape(method.init, jax.random.key(0), batch)
     program = jax.make_jaxpr(lambda state, method=method: method.validate(state, batch, None))(state)
-    counts.append(sum("prevent_cse" in equation.params for equation in program.eqns))  # its name changes with JAX
+    # Its name changes with JAX.
+    counts.append(sum("prevent_cse" in equation.params for equation in program.eqns))
   assert counts == [0, parts]

@@ -5,7 +5,7 @@ import numpy as np
 from jax.test_util import check_grads
 
 from pdr_jax.config import base
-from pdr_jax.methods import scene
+from pdr_jax.methods.pdr import scene
 
 
 def raw_maps(seed=0, side=32):

@@ -1,26 +1,29 @@
-"""VQ-VAE: quantisation and codebook against naive loops in float64, the straight-through gradient, and what every baseline must satisfy."""
+"""VQ-VAE: quantisation and codebook against naive loops in float64, the straight-through gradient, and what
+every baseline must satisfy.
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from baseline_checks import (
-    B,
-    D,
-    compiled,
-    four_devices_equal_one,
-    fresh,
-    images,
-    losses_of_overfit,
-    tiny,
-    trains_and_resumes,
-    validation_ignores_padding,
+from support.baseline_checks import (
+  B,
+  D,
+  compiled,
+  four_devices_equal_one,
+  fresh,
+  images,
+  losses_of_overfit,
+  tiny,
+  trains_and_resumes,
+  validation_ignores_padding,
 )
 
 from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
-from pdr_jax.methods import baseline, vq_vae
+from pdr_jax.methods import inference_variables, vq_vae
+from pdr_jax.methods.shared import baseline
 
 K, WIDTH = 12, 8
 
@@ -42,7 +45,9 @@ def test_nearest_is_the_naive_search():
 
 
 def test_codebook_is_a_moving_average_and_its_dead_restart():
-  """Token by token over six batches, codes 9 to 11 never chosen: they die and come back as tokens of the batch, at the average count."""
+  """Token by token over six batches, codes 9 to 11 never chosen: they die and come back as tokens of the
+  batch, at the average count.
+  """
   config = tiny("vq_vae", vq_vae__decay=0.6)
   rng = np.random.default_rng(1)
   count, total = rng.uniform(2, 6, K), rng.normal(size=(K, WIDTH)) * 4
@@ -75,9 +80,12 @@ def test_gradient_goes_straight_through():
   rng = np.random.default_rng(2)
   tokens, chosen = (jnp.asarray(rng.normal(size=(2, 3, WIDTH)), jnp.float32) for _ in range(2))
   weight = rng.normal(size=(2, 3, WIDTH)).astype(np.float32)
-  value, grads = jax.value_and_grad(lambda z: jnp.sum(weight * jnp.square(vq_vae.straight_through(z, chosen))))(tokens)
+  value, grads = jax.value_and_grad(
+    lambda z: jnp.sum(weight * jnp.square(vq_vae.straight_through(z, chosen)))
+  )(tokens)
   np.testing.assert_allclose(value, (weight * np.square(chosen)).sum(), rtol=1e-4)
-  np.testing.assert_allclose(grads, 2 * weight * chosen, rtol=1e-4, atol=1e-5)  # taken at the codes, not at the tokens
+  # Taken at the codes, not at the tokens.
+  np.testing.assert_allclose(grads, 2 * weight * chosen, rtol=1e-4, atol=1e-5)
 
 
 def test_terms_are_equation_3_and_the_optimiser_leaves_the_codebook_alone(method):
@@ -86,48 +94,77 @@ def test_terms_are_equation_3_and_the_optimiser_leaves_the_codebook_alone(method
   start, update = fresh(method)
   state, _ = update(start, {"image": pictures}, jax.random.key(0))  # the codebook now lies among the tokens
   params = state.params
-  apply = lambda net, x: compiled(nets[net].apply)({"params": params[net]}, x)
+
+  def apply(net, x):
+    return compiled(nets[net].apply)({"params": params[net]}, x)
+
   z = np.asarray(apply("tokens", apply("encoder", pictures)), np.float64).reshape(-1, WIDTH)
-  codes = np.asarray(params["codebook"]["total"], np.float64) / np.asarray(params["codebook"]["count"], np.float64)[:, None]
+  codebook = state.model_state["codebook"]
+  codes = np.asarray(codebook["total"], np.float64) / np.asarray(codebook["count"], np.float64)[:, None]
   index = naive_nearest(z, codes)
   quantised = codes[index].reshape(B, D)
   decoded = np.tanh(np.asarray(apply("decoder", jnp.asarray(quantised, jnp.float32)), np.float64))
-  expected = {"reconstruction": 0.5 * np.square(pictures - decoded).sum() / B, "commitment": np.square(z - codes[index]).sum() / B}
+  expected = {
+    "reconstruction": 0.5 * np.square(pictures - decoded).sum() / B,
+    "commitment": np.square(z - codes[index]).sum() / B,
+  }
   again, metrics = update(state, {"image": pictures}, jax.random.key(1))
   for name, value in expected.items():
     np.testing.assert_allclose(metrics[name][0] / metrics[name][1], value, rtol=1e-3, err_msg=name)
   loss = expected["reconstruction"] + 0.25 * expected["commitment"]
   np.testing.assert_allclose(metrics["loss"][0] / B, loss, rtol=1e-3)
   assert len(set(index)) > 1
-  np.testing.assert_allclose(compiled(method.encode)(params, pictures)["codes"], quantised, rtol=1e-3, atol=1e-5)
+  np.testing.assert_allclose(
+    compiled(method.encode)(params | {"model_state": state.model_state}, pictures)["codes"],
+    quantised,
+    rtol=1e-3,
+    atol=1e-5,
+  )
   # weight decay or the gradient would show here
   tokens = jnp.asarray(z, jnp.float32)
-  book, _ = vq_vae.update_codebook(params["codebook"], tokens, jnp.asarray(index), jax.random.key(1), None, config)
+  book, _ = vq_vae.update_codebook(codebook, tokens, jnp.asarray(index), jax.random.key(1), None, config)
   for name in book:
-    np.testing.assert_allclose(again.params["codebook"][name], book[name], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(again.ema["codebook"][name], again.params["codebook"][name])
+    np.testing.assert_allclose(again.model_state["codebook"][name], book[name], rtol=1e-4, atol=1e-5)
+  assert "codebook" not in again.params and "codebook" not in again.ema
 
 
 def test_reconstruction_reaches_the_encoder_and_commitment_the_tokens_alone(method):
   config = tiny("vq_vae")
-  params, nets = fresh(method)[0].params, vq_vae.networks(config)
-  terms = lambda params, name: vq_vae.loss_terms(params, {"image": images()}, None, nets=nets, config=config)[0][name]
-  size = lambda tree: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
-  grads = {name: compiled(jax.grad(lambda params, name=name: terms(params, name)))(params) for name in ("reconstruction", "commitment")}
-  for name, reached in (("reconstruction", {"encoder", "tokens", "decoder"}), ("commitment", {"encoder", "tokens"})):
+  state, nets = fresh(method)[0], vq_vae.networks(config)
+  params, codebook = state.params, state.model_state["codebook"]
+
+  def terms(params, name):
+    return vq_vae.loss_terms(params, codebook, {"image": images()}, None, nets=nets, config=config)[0][name]
+
+  def size(tree):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+
+  grads = {
+    name: compiled(jax.grad(lambda params, name=name: terms(params, name)))(params)
+    for name in ("reconstruction", "commitment")
+  }
+  for name, reached in (
+    ("reconstruction", {"encoder", "tokens", "decoder"}),
+    ("commitment", {"encoder", "tokens"}),
+  ):
     assert {net for net, tree in grads[name].items() if size(tree) > 0} == reached
 
 
 def test_four_devices_equal_one(method):
   one, many = four_devices_equal_one(method)
-  codes = lambda state: np.asarray(vq_vae.vectors(state.params["codebook"]))
+
+  def codes(state):
+    return np.asarray(vq_vae.vectors(state.model_state["codebook"]))
+
   np.testing.assert_allclose(codes(many), codes(one), rtol=0, atol=2e-4 * np.abs(codes(one)).max())
 
 
 def test_validation_ignores_padding_and_decodes_the_codes(method):
   state, scores = validation_ignores_padding(method)
   nets = vq_vae.networks(tiny("vq_vae"))
-  decoded = compiled(lambda params: baseline.decode(params, method.encode(params, images())["codes"], nets))(state.ema)[:3]
+  decoded = compiled(lambda params: baseline.decode(params, method.encode(params, images())["codes"], nets))(
+    inference_variables(state)
+  )[:3]
   error = np.asarray(images()[:3], np.float64) - np.asarray(decoded, np.float64)
   np.testing.assert_allclose(scores["val/reconstruction"][0], 0.5 * np.square(error).sum(), rtol=1e-4)
   np.testing.assert_allclose(scores["val/l1"][0] / 3, np.abs(error).mean(), rtol=1e-4)
@@ -138,7 +175,7 @@ def test_samples_are_made_of_the_pictures_codes(method, monkeypatch):
   monkeypatch.setattr(baseline, "decode", lambda params, z, nets: seen.append(np.asarray(z)) or z)
   params = fresh(method)[0].params
   codes = jnp.asarray(np.random.default_rng(3).normal(size=(K, WIDTH)), jnp.float32)
-  params = params | {"codebook": {"count": jnp.ones(K), "total": codes}}
+  params = params | {"model_state": {"codebook": {"count": jnp.ones(K), "total": codes}}}
   monkeypatch.setattr(vq_vae, "nearest", lambda tokens, codes: jnp.arange(B * D // WIDTH).reshape(B, -1) % K)
   method.pictures(params, images())
   codes, sample = (z.reshape(B, -1, WIDTH) for z in seen)
@@ -160,5 +197,5 @@ def test_code_size_divides_the_representation():
     validate(config, 1)
 
 
-def test_trains_and_resumes(tmp_path):
-  trains_and_resumes(tiny("vq_vae"), tmp_path)
+def test_trains_and_resumes(method, tmp_path):
+  trains_and_resumes(tiny("vq_vae"), method, tmp_path)

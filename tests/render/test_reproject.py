@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
+from support import render_oracles as oracle
+from support.tolerances import rounding
 
 from pdr_jax.render import reproject
 from pdr_jax.render.camera import pinhole
@@ -23,27 +24,41 @@ def depth_at_view(depth, view, side):
 def warp_to_view(image, seen, view, side):
   return reproject.warp_to_view(image, seen, view, pinhole(side))
 
-VIEWS = np.array([
-    [0.0, 0.0, 0.0, 0.03, 0.0, 0.0], [0.4, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, -0.5, 0.0, 0.0, 0.0, 0.0], [0.3, 0.4, -0.6, 0.02, -0.03, 0.05],
+VIEWS = np.array(
+  [
+    [0.0, 0.0, 0.0, 0.03, 0.0, 0.0],
+    [0.4, 0.0, 0.0, 0.0, 0.0, 0.0],
+    [0.0, -0.5, 0.0, 0.0, 0.0, 0.0],
+    [0.3, 0.4, -0.6, 0.02, -0.03, 0.05],
     [-0.2, 1.0, 0.2, -0.02, 0.0, 0.0],
-])
+  ]
+)
 
 
 def smooth_depth(side, seed=0):
   v, u = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
   rng = np.random.default_rng(seed)
-  return 1.0 + 0.04 * (u * u + v * v - 0.7) + sum(0.008 * np.sin(rng.uniform(1, 4) * u + rng.uniform(1, 4) * v + i) for i in range(3))
+  return (
+    1.0
+    + 0.04 * (u * u + v * v - 0.7)
+    + sum(0.008 * np.sin(rng.uniform(1, 4) * u + rng.uniform(1, 4) * v + i) for i in range(3))
+  )
 
 
 @pytest.mark.parametrize("side", [7, 48, 64])
 @pytest.mark.parametrize("rough", [0.0, 0.1])
 def test_zero_view_gives_back_the_depth_without_holes(side, rough):
-  """Borders included: every border pixel lies exactly on the mesh's border, where rounding alone would punch holes."""
+  """Borders included: every border pixel lies exactly on the mesh's border, where rounding alone would
+  punch holes.
+  """
   depth = np.random.default_rng(side).uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
   found = np.asarray(depth_at_view(depth, jnp.zeros((2, 6)), side))
   assert (found < FAR).all()
-  np.testing.assert_allclose(found[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], atol=3e-6)
-  np.testing.assert_allclose(found, depth, atol=3e-6 + 2.5 * rough * reproject.BORDER_OVERLAP)
+  # the depth's own rounding, and neighbours' difference over the rounding of the vertices' coordinates
+  off = rounding(8) + 2 * rough * rounding(4, side)
+  np.testing.assert_allclose(found[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], rtol=0, atol=off)
+  off += 2.5 * rough * reproject.BORDER_OVERLAP
+  np.testing.assert_allclose(found, depth, rtol=0, atol=off)
 
 
 @pytest.mark.parametrize("rough", [0.0, 0.1])
@@ -53,7 +68,8 @@ def test_zero_view_gives_back_the_image(rough):
   depth = rng.uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
   image = rng.normal(size=(2, side, side, 3)).astype(np.float32)
   seen = depth_at_view(depth, jnp.zeros((2, 6)), side)
-  np.testing.assert_allclose(warp_to_view(image, seen, jnp.zeros((2, 6)), side), image, atol=1e-4)
+  off = 8 * rounding(8, side)  # the samples' coordinates, times the largest difference of two pixels
+  np.testing.assert_allclose(warp_to_view(image, seen, jnp.zeros((2, 6)), side), image, rtol=0, atol=off)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -63,10 +79,16 @@ def test_depth_at_view_against_ray_caster(view):
   corners = oracle.triangles(oracle.to_camera(oracle.surface(depth, widen=reproject.BORDER_OVERLAP), view))
   expected, _ = oracle.cast_rays(corners, side)
   found = np.asarray(depth_at_view(depth.astype(np.float32), view.astype(np.float32), side))
-  reached, _ = oracle.cast_rays(corners, side, slack=0.01)  # pixels this near to a silhouette may fall either way
+  # pixels this near to a silhouette may fall either way
+  reached, _ = oracle.cast_rays(corners, side, slack=0.01)
   certain = np.isinf(reached) | np.isfinite(expected)
   assert certain.mean() > 0.95 and np.isfinite(expected).mean() > 0.3
-  np.testing.assert_allclose(found[certain], np.clip(np.where(np.isinf(expected), FAR, expected), NEAR, FAR)[certain], atol=2e-6)
+  np.testing.assert_allclose(
+    found[certain],
+    np.clip(np.where(np.isinf(expected), FAR, expected), NEAR, FAR)[certain],
+    rtol=0,
+    atol=rounding(16, FAR),
+  )  # a dozen operations on depths
 
 
 def test_depth_is_clamped():
@@ -82,25 +104,37 @@ def test_warp_against_loop(view):
   rng = np.random.default_rng(2)
   image, seen = rng.normal(size=(side, side, 3)), rng.uniform(NEAR, FAR, (side, side))
   found = warp_to_view(image.astype(np.float32), seen.astype(np.float32), view.astype(np.float32), side)
-  np.testing.assert_allclose(found, oracle.warp(image, seen, view), atol=2e-4)
+  # the coordinates' rounding times the largest difference of pixels
+  off = 8 * rounding(8, pinhole(side).focal)
+  np.testing.assert_allclose(found, oracle.warp(image, seen, view), rtol=0, atol=off)
 
 
 def test_gradient_of_depth_by_view_and_depth_against_differences():
-  """Numerical differences in float64 with the ray caster, at the pixels that neither surface edge nor silhouette passes."""
+  """Numerical differences in float64 with the ray caster, at the pixels that neither surface edge nor
+  silhouette passes.
+  """
   side, view = 10, np.array([0.2, -0.3, 0.1, 0.01, -0.01, 0.02])
   depth = smooth_depth(side, 3)
-  mesh = lambda depth, view: oracle.to_camera(oracle.surface(depth, widen=reproject.BORDER_OVERLAP), view)
-  cast = lambda depth, view: oracle.cast_rays(oracle.triangles(mesh(depth, view)), side)
+  def mesh(depth, view):
+    return oracle.to_camera(oracle.surface(depth, widen=reproject.BORDER_OVERLAP), view)
+  def cast(depth, view):
+    return oracle.cast_rays(oracle.triangles(mesh(depth, view)), side)
   clear = (cast(depth, view)[1] > 0.02) & np.isfinite(cast(depth, view)[0])
   assert clear.sum() > 20
   cotangent = np.where(clear, np.random.default_rng(4).normal(size=(side, side)), 0.0)
-  total = lambda d, w: np.where(clear, cast(d, w)[0], 0.0).ravel() @ cotangent.ravel()
-  seen = lambda d, w: jnp.sum(depth_at_view(d, w, side) * cotangent.astype(np.float32))
-  by_depth, by_view = jax.jit(jax.grad(seen, argnums=(0, 1)))(jnp.asarray(depth, jnp.float32), jnp.asarray(view, jnp.float32))
+  def total(d, w):
+    return np.where(clear, cast(d, w)[0], 0.0).ravel() @ cotangent.ravel()
+  def seen(d, w):
+    return jnp.sum(depth_at_view(d, w, side) * cotangent.astype(np.float32))
+
+  by_depth, by_view = jax.jit(jax.grad(seen, argnums=(0, 1)))(
+    jnp.asarray(depth, jnp.float32), jnp.asarray(view, jnp.float32)
+  )
   step = 1e-6
   for axis in range(6):
     moved = step * np.eye(6)[axis]
     slope = (total(depth, view + moved) - total(depth, view - moved)) / (2 * step)
+    # derivatives of up to one, by faces of a small area
     np.testing.assert_allclose(by_view[axis], slope, rtol=2e-3, atol=2e-4)
   for pixel in [(2, 3), (5, 5), (7, 4)]:
     moved = np.zeros_like(depth)
@@ -109,10 +143,22 @@ def test_gradient_of_depth_by_view_and_depth_against_differences():
     np.testing.assert_allclose(by_depth[pixel], slope, rtol=2e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("view", [[0, 0, 0, 0, 0, 0], [1.5707964, 0, 0, 0, 0, 0], [0, 3.1415927, 0, 0, 0, 0], [1, -1, 1, 0.1, -0.1, 0],
-                                  [0, 0, 0, 0, 0, -1], [0, 0, 0, 0, 0, -3], [0, 0, 0, 9, 0, 0]])
+@pytest.mark.parametrize(
+  "view",
+  [
+    [0, 0, 0, 0, 0, 0],
+    [1.5707964, 0, 0, 0, 0, 0],
+    [0, 3.1415927, 0, 0, 0, 0],
+    [1, -1, 1, 0.1, -0.1, 0],
+    [0, 0, 0, 0, 0, -1],
+    [0, 0, 0, 0, 0, -3],
+    [0, 0, 0, 9, 0, 0],
+  ],
+)
 def test_gradients_are_finite_at_every_view(view):
-  """Zero, edge-on, from behind, extreme, the camera inside the surface, behind the surface, and a surface out of the picture."""
+  """Zero, edge-on, from behind, extreme, the camera inside the surface, behind the surface, and a surface
+  out of the picture.
+  """
   side = 9
   depth = jnp.asarray(smooth_depth(side), jnp.float32)
   image = jnp.asarray(np.random.default_rng(5).normal(size=(side, side, 3)), jnp.float32)
@@ -121,5 +167,7 @@ def test_gradients_are_finite_at_every_view(view):
     seen = depth_at_view(depth, view, side)
     return (warp_to_view(image, seen, view, side) ** 2).sum() + seen.sum()
 
-  value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(depth, image, jnp.array(view, jnp.float32))
+  value, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(
+    depth, image, jnp.array(view, jnp.float32)
+  )
   assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)

@@ -1,4 +1,6 @@
-"""Several steps in one dispatch are the same steps: numbers, logs, checkpoints, stops and failures; and a trace of some steps."""
+"""Several steps in one dispatch are the same steps: numbers, logs, checkpoints, stops and failures; and a
+trace of some steps.
+"""
 
 import glob
 import gzip
@@ -11,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
-from test_loop import interrupted, records, run, saved_state
+from support import toy
+from support.toy import interrupted, records, run, saved_state
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import cadence, nonfinite, preemption
@@ -44,13 +46,17 @@ def same_run(a, b):
 def test_which_steps_go_together(size, expected):
   train = toy.config(steps_per_dispatch=size).train
   assert [list(together) for together in cadence.dispatches(0, train)] == expected
-  for k in range(len(expected)):  # a run stops between dispatches; what continues it goes on with the same ones
+  # A run stops between dispatches; what continues it goes on with the same ones.
+  for k in range(len(expected)):
     start = expected[k][-1]
     assert [list(together) for together in cadence.dispatches(start, train)] == expected[k + 1 :]
-  # From a checkpoint in the middle, where a run with another number left one: alone up to the next multiple, and all steps once.
+  # From a checkpoint in the middle, where a run with another number left one: alone up to the next multiple,
+  # and all steps once.
   for start in range(12):
     rest = [list(together) for together in cadence.dispatches(start, train)]
-    assert list(itertools.chain(*rest)) == list(range(start + 1, 13)) and all(len(part) in (1, size) for part in rest)
+    assert list(itertools.chain(*rest)) == list(range(start + 1, 13)) and all(
+      len(part) in (1, size) for part in rest
+    )
 
 
 @pytest.mark.parametrize("size", [2, 3])
@@ -60,13 +66,19 @@ def test_together_equals_alone_bit_for_bit(alone, tmp_path, size):
 
 
 def test_stopped_and_resumed_in_the_middle_equals_alone(alone, tmp_path):
-  """SIGTERM while the batches of steps 5 to 8 are drawn: it stops after them. And from step 6, which a run without dispatches left."""
+  """SIGTERM while the batches of steps 5 to 8 are drawn: it stops after them.
+
+  And from step 6, which a run without dispatches left.
+  """
   quiet = dict(validate_every=12, checkpoint_every=12, gradient_norms_every=0, log_every=5)
   whole = [name for name in ("together", "stopped", "middle")]
   folders = {name: tmp_path / name for name in whole}
   together = toy.config(steps_per_dispatch=4, **quiet)
   run(folders["together"], together)
-  stop = lambda: os.kill(os.getpid(), signal.SIGTERM)
+
+  def stop():
+    return os.kill(os.getpid(), signal.SIGTERM)
+
   assert run(folders["stopped"], together, data=interrupted(6, stop)).exit_code == preemption.AGAIN
   assert saved_state(folders["stopped"])[0] == 8
   run(folders["stopped"], together)
@@ -94,17 +106,24 @@ def broken(*numbers):
 
 
 def test_a_step_that_is_not_finite_is_found_among_those_that_went_together(tmp_path):
-  method, cadences = broken(5), dict(validate_every=4, checkpoint_every=4, gradient_norms_every=4, log_every=1)
+  method, cadences = (
+    broken(5),
+    dict(validate_every=4, checkpoint_every=4, gradient_norms_every=4, log_every=1),
+  )
   for name, size in (("alone", 1), ("together", 4)):
     with pytest.raises(UserError, match=r"loss is nan at step 6; .*checkpoint of step 4"):
       run(tmp_path / f"stops {name}", toy.config(steps_per_dispatch=size, **cadences), method=method)
     folder = tmp_path / f"skips {name}"
     run(folder, toy.config(steps_per_dispatch=size, skip_nonfinite=1, **cadences), method=method)
     for where in (folder, tmp_path / f"stops {name}"):
-      assert [os.path.basename(path) for path in glob.glob(str(where / nonfinite.FOLDER / "*"))] == ["step_00000006_process_0.npz"]
+      assert [os.path.basename(path) for path in glob.glob(str(where / nonfinite.FOLDER / "*"))] == [
+        "step_00000006_process_0.npz"
+      ]
       batch = np.load(where / nonfinite.FOLDER / "step_00000006_process_0.npz", allow_pickle=False)
       np.testing.assert_array_equal(batch["image"], toy.images(8, seed=6))
-  assert [line["train/skipped"] for line in records(folder) if "train/skipped" in line] == [float(k == 6) for k in range(1, 13)]
+  assert [line["train/skipped"] for line in records(folder) if "train/skipped" in line] == [
+    float(k == 6) for k in range(1, 13)
+  ]
   same_run(tmp_path / "skips alone", tmp_path / "skips together")
   assert records(tmp_path / "stops alone") == records(tmp_path / "stops together")
 
@@ -131,5 +150,9 @@ def test_a_trace_of_some_steps_changes_no_number(alone, tmp_path):
   trace, = glob.glob(str(tmp_path / "profile/**/*.trace.json.gz"), recursive=True)
   with gzip.open(trace, "rt") as file:
     events = json.load(file)["traceEvents"]
-  traced = {int(event["args"]["step_num"]) for event in events if event.get("name") == "train" and "step_num" in event.get("args", {})}
+  traced = {
+    int(event["args"]["step_num"])
+    for event in events
+    if event.get("name") == "train" and "step_num" in event.get("args", {})
+  }
   assert traced == {3, 4, 5}

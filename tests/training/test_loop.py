@@ -9,29 +9,12 @@ import jax
 import numpy as np
 import pytest
 import tensorstore
-import toy
+from support import toy
+from support.toy import interrupted, records, run, saved_state
 
 from pdr_jax.errors import UserError
-from pdr_jax.training import checkpoints, loop, preemption, run_dir
+from pdr_jax.training import checkpoints, preemption, run_dir
 from pdr_jax.training import step as steps
-from pdr_jax.training.logging import read_metrics
-
-
-def run(workdir, config=None, *, method=None, data=None, **words):
-  config = config or toy.config()
-  return loop.train(config, str(workdir), method=method or toy.method(), data=data or toy.data(config.train.batch_size), **words)
-
-
-def saved_state(workdir):
-  """Everything in the newest checkpoint, arrays as NumPy, and its step."""
-  manager = checkpoints.Checkpoints(str(workdir), keep=2, best_metric="val/error")
-  read = manager.restore_latest(steps.abstract_state(toy.method(), 0, toy.data().validation[0]))
-  manager.close()
-  return read.step, jax.device_get(read.state), read.run
-
-
-def records(workdir):
-  return [{name: value for name, value in record.items() if not name.startswith("speed")} for record in read_metrics(str(workdir))]
 
 
 @pytest.fixture(scope="module")
@@ -42,27 +25,12 @@ def whole(tmp_path_factory):
   return workdir, result
 
 
-class Interrupted(toy.Stream):
-  """Calls `act` while batch `at` (from zero) is drawn. That is before step `at`, which uses batch `at - 1`: one batch is read ahead."""
-
-  at: int
-  act: staticmethod
-
-  def __next__(self):
-    if self._next == self.at:
-      self.act()
-    return super().__next__()
-
-
-def interrupted(at: int, act) -> loop.Data:
-  data = toy.data()
-  data.train.__class__ = type("_", (Interrupted,), {"at": at, "act": staticmethod(act)})
-  return data
-
-
 @pytest.mark.parametrize("number, at", [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, number, at):
-  """At step 7, between checkpoints and logs: the open averages must survive. At step 8, where a validation is due: it is made up for."""
+  """At step 7, between checkpoints and logs: the open averages must survive.
+
+  At step 8, where a validation is due: it is made up for.
+  """
   before = signal.getsignal(number)
   result = run(tmp_path, data=interrupted(at, lambda: os.kill(os.getpid(), number)))
   assert result.exit_code == preemption.AGAIN and signal.getsignal(number) is before
@@ -85,7 +53,8 @@ def test_a_killed_run_continues_from_its_last_checkpoint_bit_for_bit(whole, tmp_
     run(tmp_path, data=interrupted(11, die))
   assert saved_state(tmp_path)[0] == 8
   with open(tmp_path / run_dir.METRICS, "a") as file:
-    file.write('{"step": 9, "train/loss": 1}\n{"step": 10, "train/lo')  # what a run writes after its last checkpoint, cut off by the kill
+    # What a run writes after its last checkpoint, cut off by the kill.
+    file.write('{"step": 9, "train/loss": 1}\n{"step": 10, "train/lo')
   again = toy.data()
   assert run(tmp_path, data=again).exit_code == 0
   assert again.train.drawn[:4] == [8, 9, 10, 11]  # neither skipped nor repeated
@@ -114,7 +83,9 @@ def test_run_directory_has_what_repeats_the_run(whole):
   workdir, result = whole
   assert run_dir.read_config(str(workdir)).to_dict() == toy.config().to_dict()
   start = json.loads((workdir / run_dir.VERSIONS).read_text())["starts"][0]
-  assert start["libraries"]["jax"] == jax.__version__ and start["git"]["commit"] and len(start["devices"]) == 4
+  assert (
+    start["libraries"]["jax"] == jax.__version__ and start["git"]["commit"] and len(start["devices"]) == 4
+  )
   assert json.loads((workdir / run_dir.SUMMARY).read_text()) == result.summary
   assert result.summary["examples"] == 12 and result.summary["checkpoints"] == [8, 12]
   assert (workdir / run_dir.FIGURES / "training_curves.png").stat().st_size > 5_000
@@ -137,7 +108,9 @@ def test_changed_config_is_refused_with_its_keys_unless_told(tmp_path):
   changed.optim.learning_rate, changed.loocc.factors = 1e-3, ("light",)
   with pytest.raises(UserError) as error:
     run(tmp_path, changed)
-  assert "optim.learning_rate: 0.0001 -> 0.001" in str(error.value) and "loocc.factors: ['light', 'view'] -> ['light']" in str(error.value)
+  assert "optim.learning_rate: 0.0001 -> 0.001" in str(
+    error.value
+  ) and "loocc.factors: ['light', 'view'] -> ['light']" in str(error.value)
   assert run_dir.read_config(str(tmp_path)).optim.learning_rate == 1e-4
   with pytest.raises(UserError, match=r"train.steps: 4 -> 3"):
     run(tmp_path, toy.config(steps=3))
@@ -152,7 +125,11 @@ def test_changed_config_is_refused_with_its_keys_unless_told(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
 def test_broken_checkpoint_falls_back_to_the_one_before_and_says_so(whole, tmp_path, capsys, damage):
   run(tmp_path)
-  files = [path for path in glob.glob(str(tmp_path / "checkpoints/12/rest/**/d/*"), recursive=True) if os.path.isfile(path)]
+  files = [
+    path
+    for path in glob.glob(str(tmp_path / "checkpoints/12/rest/**/d/*"), recursive=True)
+    if os.path.isfile(path)
+  ]
   assert files
   for path in files:  # which of them holds what is Orbax's affair
     content = bytearray(open(path, "rb").read())
@@ -188,14 +165,19 @@ def test_all_checkpoints_broken_is_an_error_and_another_model_moves_nothing(tmp_
     [
         (dict(nan_at=6), "loss is nan at step 7"),
         (dict(nan_gradient_at=6), "loss is nan at step 8"),
-        (dict(nan_gradient_at=7), "params/b is nan at step 8"),  # the loss of step 8 was finite: its checkpoint must not be written
+        # The loss of step 8 was finite: its checkpoint must not be written.
+        (dict(nan_gradient_at=7), "params/b is nan at step 8"),
     ],
 )
-def test_nonfinite_stops_names_step_and_term_and_keeps_the_last_good_checkpoint(whole, tmp_path, broken, term):
+def test_nonfinite_stops_names_step_and_term_and_keeps_the_last_good_checkpoint(
+  whole, tmp_path, broken, term
+):
   config = toy.config(validate_every=12)
   with pytest.raises(UserError) as error:
     run(tmp_path, config, method=toy.method(**broken))
-  assert term in str(error.value) and "checkpoint of step 4" in str(error.value) and "\n" not in str(error.value)
+  assert (
+    term in str(error.value) and "checkpoint of step 4" in str(error.value) and "\n" not in str(error.value)
+  )
   step, state, _ = saved_state(tmp_path)
   assert step == 4 and steps.first_nonfinite(state) is None
   assert all(np.isfinite(value) for record in records(tmp_path) for value in record.values())
@@ -209,27 +191,35 @@ def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
   scores = {record["step"]: record["val/error"] for record in records(tmp_path) if "val/error" in record}
   assert result.summary["best"] == {"step": 7, "value": 0.0, "metric": "val/distance", "checkpoint": 7}
   assert result.summary["checkpoints"] == [7, 12]
-  params, step = checkpoints.load_params(str(tmp_path))
-  latest, last = checkpoints.load_params(str(tmp_path), "latest")
+  params, step = checkpoints.load_variables(str(tmp_path))
+  latest, last = checkpoints.load_variables(str(tmp_path), "latest")
   assert (step, last) == (7, 12)
   every = toy.images(16, 10**6)[:12].astype(np.float64)
   for weights, at in ((params, 7), (latest, 12)):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(weights))
-    np.testing.assert_allclose(np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5)
+    np.testing.assert_allclose(
+      np.square(every @ weights["w"] + weights["b"] - every[..., :1]).mean(), scores[at], rtol=1e-5
+    )
   with pytest.raises(UserError, match="no checkpoint of step 3"):
-    checkpoints.load_params(str(tmp_path), 3)
+    checkpoints.load_variables(str(tmp_path), 3)
 
 
 def test_a_save_asks_tensorstore_for_no_metrics(tmp_path, monkeypatch):
   """What TensorStore 0.1.86 answers stays in memory for good: a long run would grow with every checkpoint."""
   asked = []
-  monkeypatch.setattr(tensorstore, "experimental_collect_matching_metrics", lambda *arguments, **named: asked.append(arguments) or [])
+  monkeypatch.setattr(
+    tensorstore,
+    "experimental_collect_matching_metrics",
+    lambda *arguments, **named: asked.append(arguments) or [],
+  )
   assert run(tmp_path).exit_code == 0 and os.listdir(tmp_path / "checkpoints")
   assert asked == []
 
 
 def test_wrong_best_metric_and_unwritable_folder(tmp_path):
-  with pytest.raises(UserError, match=r"train.best_metric = 'val/eror': must be one of val/distance, val/error"):
+  with pytest.raises(
+    UserError, match=r"train.best_metric = 'val/eror': must be one of val/distance, val/error"
+  ):
     run(tmp_path / "a", toy.config(best_metric="val/eror"))
   (tmp_path / "file").write_text("")
   with pytest.raises(UserError, match="cannot be written to"):

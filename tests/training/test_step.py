@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import toy
+from support import toy
 
 from pdr_jax.training import step as steps
 
@@ -25,7 +25,9 @@ def test_four_devices_compute_what_one_computes(method):
   state = steps.initial_state(method, 0, batch_of())
   alone = jax.device_get(jax.jit(method.init)(steps.stream(0, "init"), batch_of()))
   root, update, norms_of = steps.stream(0, "update"), steps.update_fn(method), steps.gradient_norms_fn(method)
-  update_one, norms_of_one = (jax.jit(lambda *a, f=f: f(*a, None)) for f in (method.update, method.gradient_norms))
+  update_one, norms_of_one = (
+    jax.jit(lambda *a, f=f: f(*a, None)) for f in (method.update, method.gradient_norms)
+  )
   for k in range(3):
     batch = batch_of(seed=k)
     norms = norms_of(state, steps.place(batch), root).fetch()
@@ -37,7 +39,11 @@ def test_four_devices_compute_what_one_computes(method):
     for name, (total, count) in expected.items():
       np.testing.assert_allclose(metrics.fetch()[name], [total, count], rtol=2e-5)
     assert metrics.fetch()["loss"][1] == 8
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6), jax.device_get(state), jax.device_get(alone))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
+    jax.device_get(state),
+    jax.device_get(alone),
+  )
 
 
 def test_validation_over_devices_and_padding_is_the_mean_over_images(method):
@@ -67,7 +73,11 @@ def test_state_is_replicated_and_its_buffers_are_donated(method):
 def test_update_compiles_once(method):
   from jax._src import test_util
 
-  state, update, root = steps.initial_state(method, 0, batch_of()), steps.update_fn(method), steps.stream(0, "update")
+  state, update, root = (
+    steps.initial_state(method, 0, batch_of()),
+    steps.update_fn(method),
+    steps.stream(0, "update"),
+  )
   state, _ = update(state, steps.place(batch_of()), root)
   with test_util.count_jit_compilation_cache_miss() as misses:
     for k in range(3):
@@ -82,7 +92,9 @@ def test_abstract_state_has_the_placement_of_the_real_one(method):
 
 
 def test_streams_differ_by_name_step_and_seed_and_fold():
-  data = lambda *words: tuple(np.asarray(jax.random.key_data(steps.stream(*words))).tolist())
+  def data(*words):
+    return tuple(np.asarray(jax.random.key_data(steps.stream(*words))).tolist())
+
   keys = [data(0, "update"), data(0, "init"), data(1, "update"), data(0, "update", 0), data(0, "update", 1)]
   assert len(set(keys)) == len(keys)
   folded = jax.random.fold_in(steps.stream(0, "update"), jnp.int32(1))

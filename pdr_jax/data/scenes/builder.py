@@ -1,4 +1,4 @@
-"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and its examples as batches know them. No TensorFlow.
+"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and how to read it. No TensorFlow.
 
 All worlds go through here; a world is a function `draw(split, index) -> (scene, labels)`, a `ShapeModel` and a painter. Files are
 array_record; maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535:
@@ -19,6 +19,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import jax
@@ -26,7 +27,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from pdr_jax.data.scenes import render_scene
+from pdr_jax.data.scenes import clips, render_scene
 from pdr_jax.data.scenes.render_scene import BACKGROUND_DEPTH, DEPTH_STEPS, FAR, NEAR
 from pdr_jax.errors import UserError
 
@@ -43,6 +44,7 @@ class WorldConfig(tfds.core.BuilderConfig):
   """What a prepared copy depends on; all of it is in the config's name, hence in the folder's."""
 
   side: int = 64
+  frames: int = 0  # of a clip; 0: single images
   train_examples: int = 0
   val_examples: int = 0
   scene_seed: int = 0
@@ -51,19 +53,28 @@ class WorldConfig(tfds.core.BuilderConfig):
 
 
 class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Renders a world into array_record files. Subclasses say which world."""
+  """Renders a world into array_record files. Subclasses say which world.
+
+  With `frames`, each clip is stored as so many images in a row.
+  """
 
   RELEASE_NOTES: dict[str, str] = {}  # noqa: RUF012  (TFDS's interface)
   SPLITS = ("train", "validation")  # further ones are as large as validation
   FACTORS = ()   # labels that are numbers (float32)
   CLASSES = types.MappingProxyType({})  # names of a label's classes
   PARTS = ()     # names of the classes of `segmentation`, () where there is none
+  YAW_LIMIT = 0.0  # degrees: azimuths of clips reach so far to both sides
   painter = staticmethod(render_scene.paint_head)
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
     """(resolved path, tag for the folder's name) of a world that reads its shapes from disk; the others read nothing."""
     return "", ""
+
+  @staticmethod
+  def turned(view: np.ndarray, azimuth: float) -> np.ndarray:
+    """The view [6] from another azimuth, in radians."""
+    return np.array([view[0], azimuth, *view[2:]], np.float32)
 
   def world(self) -> tuple[object, Callable[[str, int], tuple[dict, dict]]]:
     """(ShapeModel, draw)."""
@@ -89,7 +100,8 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     config = self.builder_config
-    sizes = {split: config.train_examples if split == "train" else config.val_examples for split in self.SPLITS}
+    images = max(1, config.frames)  # of an example
+    sizes = {split: images * (config.train_examples if split == "train" else config.val_examples) for split in self.SPLITS}
     progress = _Progress(f"{self.name} {config.side}x{config.side}", sum(sizes.values()))
     return {split: self._generate_examples(split, size, progress) for split, size in sizes.items()}
 
@@ -123,7 +135,10 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _world(self) -> tuple[Callable, Callable]:
     """(draw, render), made once for all splits."""
     model, draw = self.world()
-    return draw, renderer(model, self.builder_config.side, self.painter)
+    config = self.builder_config
+    if config.frames:
+      draw = clips.drawing(draw, self.turned, seed=config.scene_seed, frames=config.frames, limit=self.YAW_LIMIT)
+    return draw, renderer(model, config.side, self.painter)
 
 
 def _example(scene: dict, labels: dict, maps: dict[str, np.ndarray]) -> dict:
@@ -166,63 +181,68 @@ def _png(pixels: np.ndarray) -> bytes:
   return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def decode_example(example: dict) -> dict[str, np.ndarray]:
-  """An example of `as_data_source` as batches have it; keys that were not read are left out.
+def decode(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Stored features, by path, as batches have them; of one example, or of several with a leading axis.
 
-  image, albedo [S, S, 3] float32 in [-1, 1]; depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit, camera
-  frame; segmentation [S, S] uint8; light [9]; view [6]; `label/<name>` int32, numbers float32; weights [M] of the shape's modes.
+  Pictures stay uint8. depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit, camera frame;
+  segmentation [S, S] uint8; light [9]; view [6]; weights [M] of the shape's modes; `label/NAME` int32, numbers float32.
   """
   result = {}
-  for name in ("image", "albedo"):
-    if name in example:
-      result[name] = example[name].astype(np.float32) / np.float32(127.5) - 1
-  if "normal" in example:
-    normal = example["normal"].astype(np.float32) / 127 - 1
-    result["normal"] = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
-  if "depth" in example:
-    steps = example["depth"][..., 0]
-    inside = steps <= DEPTH_STEPS
-    depth = (NEAR + steps * ((FAR - NEAR) / DEPTH_STEPS)).astype(np.float32)
-    result["depth"] = np.where(inside, depth, np.float32(BACKGROUND_DEPTH))
-    result["mask"] = inside.astype(np.float32)
-  if "segmentation" in example:
-    result["segmentation"] = example["segmentation"][..., 0]
-  for name in ("light", "view", "weights"):
-    if name in example:
-      result[name] = np.asarray(example[name], np.float32)
-  for name, value in example.get("label", {}).items():
-    result[f"label/{name}"] = np.asarray(value, np.float32 if np.issubdtype(np.asarray(value).dtype, np.floating) else np.int32)
+  for name, value in rows.items():
+    if name == "normal":
+      normal = value.astype(np.float32) / 127 - 1
+      result[name] = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
+    elif name == "depth":
+      steps = value[..., 0]
+      inside = steps <= DEPTH_STEPS
+      depth = (NEAR + steps * ((FAR - NEAR) / DEPTH_STEPS)).astype(np.float32)
+      result[name] = np.where(inside, depth, np.float32(BACKGROUND_DEPTH))
+      result["mask"] = inside.astype(np.float32)
+    elif name == "segmentation":
+      result[name] = value[..., 0]
+    elif name in ("light", "view", "weights"):
+      result[name] = np.asarray(value, np.float32)
+    elif name.startswith("label/"):
+      number = np.issubdtype(np.asarray(value).dtype, np.floating)
+      result[name] = np.asarray(value, np.float32 if number else np.int32)
+    else:
+      result[name] = value
   return result
 
 
-def builder_for(config) -> tfds.core.DatasetBuilder:
-  """The prepared builder of the embedded world `config.data.name`, rendering it first where there is no copy yet. Raises UserError.
+def prepared(world: type[SceneBuilder], data: Any) -> SceneBuilder:
+  """The prepared builder of an embedded world, which renders first where there is no copy yet. Raises UserError.
 
-  The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`; it appears there only when it is complete.
+  `data` is the section of the configuration. The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`;
+  it appears there only when it is complete.
   """
-  from pdr_jax.data.scenes import car_meshes, cars, heads, ict_faces, people  # they build on this module
-  data = config.data
-  worlds = {"heads": heads.Heads, "ict_faces": ict_faces.IctFaces, "people": people.People, "embedded_cars": cars.EmbeddedCars,
-            "car_meshes": car_meshes.CarMeshes}
-  if data.name not in worlds:
-    raise UserError(f"data.name={data.name} is no embedded world: choose one of {', '.join(worlds)}")
   for key in ("train_examples", "val_examples"):
     if data[key] < 1:
       raise UserError(f"data.{key}={data[key]}: an embedded world needs at least 1 (it is rendered, there is no `all`)")
-  cls = worlds[data.name]
-  source, tag = cls.source(data.path)
+  source, tag = world.source(data.path)
   name = f"side{data.side}_train{data.train_examples}_val{data.val_examples}_seed{data.scene_seed}{tag}"
-  builder_config = WorldConfig(name=name, side=data.side, train_examples=data.train_examples, val_examples=data.val_examples,
-                               scene_seed=data.scene_seed, path=source, label_names=cls.LABELS)
+  name += f"_frames{data.frames}" if data.frames else ""
+  config = WorldConfig(
+    name=name,
+    side=data.side,
+    frames=data.frames,
+    train_examples=data.train_examples,
+    val_examples=data.val_examples,
+    scene_seed=data.scene_seed,
+    path=source,
+    label_names=world.LABELS,
+  )
   root = os.path.expanduser(data.cache_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
   try:
     os.makedirs(root, exist_ok=True)
     with _quiet():
-      builder = cls(config=builder_config, data_dir=root, file_format="array_record")
+      builder = world(config=config, data_dir=root, file_format="array_record")
       if not builder.is_prepared():
         _prepare(builder)
   except OSError as error:
-    raise UserError(f"data.cache_dir={root}: the data set cannot be written there ({error.strerror or error})") from error
+    raise UserError(
+      f"data.cache_dir={root}: the data set cannot be written there ({error.strerror or error})"
+    ) from error
   return builder
 
 

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 import tensorflow_datasets as tfds
+from scipy.spatial.transform import Rotation
 
 from pdr_jax.data.scenes import builder, car_mesh, car_paint, conditions, head_mesh, sample
 
@@ -34,14 +35,23 @@ def view_of(yaw: float, elevation: float, shift: np.ndarray) -> np.ndarray:
 
   `Rz Ry Rx = Rx(elevation) Ry(yaw) Rx(-ELEVATION)`, and the angles of that (Slabaugh 1999, "Computing Euler angles ...").
   """
-  def about_x(angle):
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
   c, s = np.cos(yaw), np.sin(yaw)
-  r = about_x(elevation) @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ about_x(-np.deg2rad(car_mesh.ELEVATION))
+  r = _about_x(elevation) @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ _about_x(-np.deg2rad(car_mesh.ELEVATION))
   angles = np.arctan2(r[2, 1], r[2, 2]), -np.arcsin(r[2, 0]), np.arctan2(r[1, 0], r[0, 0])
   return np.array([*angles, *shift, 0.0], np.float32)
+
+
+def _about_x(angle: float) -> np.ndarray:
+  c, s = np.cos(angle), np.sin(angle)
+  return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def turned(view: np.ndarray, azimuth: float) -> np.ndarray:
+  """[6] float32: the view of `view_of` of another yaw, from the same elevation."""
+  rotation = Rotation.from_euler("xyz", view[:3].astype(np.float64)).as_matrix()
+  upright = rotation @ _about_x(np.deg2rad(car_mesh.ELEVATION))  # Rx(elevation) Ry(yaw)
+  elevation = np.arctan2(upright[2, 1], upright[1, 1])
+  return view_of(azimuth, elevation, view[3:5])
 
 
 def draw_conditions(rng, outside: dict) -> dict:
@@ -93,7 +103,9 @@ class EmbeddedCars(builder.SceneBuilder):
   FACTORS = ("light_outside", "view_outside")
   CLASSES = {"body": car_mesh.TYPES, "colour": tuple(COLOURS)}  # noqa: RUF012
   PARTS = car_paint.PARTS
+  YAW_LIMIT = YAW_LIMIT
   painter = staticmethod(car_paint.paint_car)
+  turned = staticmethod(turned)
 
   def world(self):
     return shape_model(), functools.partial(draw, self.builder_config.scene_seed)

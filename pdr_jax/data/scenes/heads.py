@@ -49,6 +49,7 @@ class Heads(builder.SceneBuilder):
 
   VERSION = tfds.core.Version(VERSION)
   LABELS = sample.LABELS
+  YAW_LIMIT = 40.0  # that of `sample.VIEW_LIMIT`
 
   def world(self):
     return shape_model(), functools.partial(draw, self.builder_config.scene_seed)

@@ -60,6 +60,7 @@ class IctFaces(builder.SceneBuilder):
 
   VERSION = tfds.core.Version(VERSION)
   LABELS = sample.LABELS
+  YAW_LIMIT = 40.0  # that of `sample.VIEW_LIMIT`
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:

@@ -1,0 +1,60 @@
+"""`python -m pdr_jax.export`: exports a trained run."""
+
+import argparse
+
+from pdr_jax.cli import flags
+from pdr_jax.errors import UserError
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+  """The command's flags."""
+  parser.add_argument(
+    "--workdir", metavar="RUN", required=True, type=flags.workdir, help="folder of a trained run"
+  )
+  parser.add_argument(
+    "--out", metavar="DIR", required=True, help="folder of the export; python: pdr_jax.load(DIR)"
+  )
+  parser.add_argument(
+    "--checkpoint",
+    metavar="WHICH",
+    default="best",
+    help="which checkpoint: best (default), latest, or a step",
+  )
+  parser.add_argument("--licence", metavar="TEXT", default="", help="of the parameters, for the model card")
+  parser.add_argument("--force", action="store_true", help="write into a folder that holds something already")
+
+
+COMMAND = flags.Command(
+  module="pdr_jax.export",
+  summary="Exports a trained run: parameters, configuration, model card, programs that run with JAX alone.",
+  examples=("python -m pdr_jax.export --workdir runs/quickstart --out exported/quickstart",),
+  declare=declare,
+)
+
+
+def main(argv: list[str]) -> int:
+  """Flags -> export; returns the exit code."""
+  values = flags.parse(COMMAND, argv)
+  if values.checkpoint not in ("best", "latest") and not values.checkpoint.isdecimal():
+    raise UserError(f"--checkpoint={values.checkpoint}: must be best, latest, or a step such as 1000")
+
+  from pdr_jax.exports import model_card, writer
+  from pdr_jax.training import checkpoints, run_dir, stages
+
+  writer.check_target(values.out, values.force)
+  config = run_dir.read_config(values.workdir)
+  variables, step = checkpoints.load_variables(values.workdir, values.checkpoint)
+  facts = model_card.of_run(values.workdir, config, step)
+  if values.licence:
+    facts["licence"] = values.licence
+  method, first = stages.method_of(config, values.workdir), stages.record_of(values.workdir)["first"]
+  writer.write(values.out, config, variables, facts, method=method, first=first)
+  print(f"exported step {step} of {values.workdir} to {values.out}")
+  if method.decompose is not None:
+    command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")
+  else:
+    command = flags.shown(
+      "pdr_jax.evaluate", "--export", values.out, "--workdir", "runs/evaluation_of_the_export"
+    )
+  print(f"next: {command}")
+  return 0

@@ -1,0 +1,149 @@
+"""The pictures that `decompose` is given: files, folders and zips, without what an earlier start has written.
+"""
+
+import collections
+import functools
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from pdr_jax import elements
+from pdr_jax.data import decode, stores, transforms
+from pdr_jax.elements import Element
+from pdr_jax.errors import UserError
+from pdr_jax.files import write_json
+
+BATCH = 32
+RANGE = (-1.0, 1.0)  # of the pixels that a model gets
+MANIFEST = "decomposed.json"  # in --out: which folders beside it, and which pictures in them, are results
+
+
+class Picture(NamedTuple):
+  """A picture that was given: how it is called in messages, how to open it, and the folder of its results."""
+
+  title: str
+  open: Callable[[], BinaryIO]
+  target: str
+
+
+def find(places: Sequence[str], out: str) -> list[Picture]:
+  """The pictures in the files, folders and zips named, without those that an earlier start has written.
+
+  The results of each go to a folder in `out` of its name, with the suffix where two would share it. Files
+  that are left out are counted on stderr. Raises `UserError` where there is nothing, or two pictures would go
+  to one folder.
+  """
+  entries = []  # (title, how to open it, name relative to the place)
+  for place in places:
+    place = os.path.expanduser(place)
+    if os.path.isfile(place) and not place.lower().endswith(".zip"):
+      entries.append((place, functools.partial(open, place, "rb"), os.path.basename(place)))
+      continue
+    if not os.path.exists(place):
+      raise UserError(f"{place} does not exist: name pictures, or folders or zips of pictures")
+    store = stores.Zip(place) if os.path.isfile(place) else stores.Folder(place, is_result())
+    left_out = stores.describe_left_out(store.left_out)
+    if left_out:
+      print(f"{place}: left out {left_out}", file=sys.stderr)
+    for name in store.names:
+      entries.append((os.path.join(place, name), functools.partial(store.open, name), name))
+  if not entries:
+    raise UserError(f"no picture in {', '.join(places)} (pictures end in {' '.join(decode.SUFFIXES)})")
+  names = [_inside(name) for _, _, name in entries]
+  stems = [os.path.splitext(name)[0] for name in names]
+  uses = collections.Counter(stems)
+  pictures = [
+    Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
+    for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
+  ]
+  target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
+  if count > 1:
+    raise UserError(
+      f"two pictures would go to {target}: name their folders one at a time, each with its own --out"
+    )
+  return pictures
+
+
+def _inside(name: str) -> str:
+  """A name that leads to no other folder: an entry of a zip may be called ../../x.png."""
+  return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
+def is_result() -> Callable[[str], bool]:
+  """A test of paths: was this file written by an earlier start, as the manifest of a folder above it says?"""
+
+  @functools.cache
+  def results_below(folder: str) -> frozenset[str]:
+    manifest = read_manifest(folder)
+    inside = itertools.product(manifest["folders"], manifest["files"])
+    return frozenset(os.path.join(folder, *names) for names in inside)
+
+  @functools.cache
+  def folders_above(folder: str) -> tuple[str, ...]:
+    above = os.path.dirname(folder)
+    return (folder,) if above == folder else (folder, *folders_above(above))
+
+  def test(path: str) -> bool:
+    path = os.path.abspath(path)
+    return any(path in results_below(folder) for folder in folders_above(os.path.dirname(path)))
+
+  return test
+
+
+def read_manifest(out: str) -> dict[str, list[str]]:
+  """`folders` with results in `out` and the names of the `files` in each; both empty where there is none."""
+  path = os.path.join(out, MANIFEST)
+  try:
+    with open(path, encoding="utf-8") as file:
+      manifest = json.load(file)
+    return {key: [str(name) for name in manifest[key]] for key in ("folders", "files")}
+  except OSError:
+    return {"folders": [], "files": []}
+  except (ValueError, KeyError, TypeError) as error:
+    reason = f"{path} is damaged ({type(error).__name__})"
+    raise UserError(f"{reason}: remove it, and the results beside it") from error
+
+
+def write_manifest(out: str, targets: Sequence[str], files: Sequence[str]) -> None:
+  """Adds folders in `out`, and the names of the files in each, to its manifest, before they are written."""
+  earlier = read_manifest(out)
+  new = (os.path.relpath(target, out).replace(os.sep, "/") for target in targets)
+  written = {"folders": sorted({*earlier["folders"], *new}), "files": sorted({*earlier["files"], *files})}
+  write_json(os.path.join(out, MANIFEST), written)
+
+
+def batches(
+  pictures: Sequence[Picture], element: Element, crop: tuple[int, ...]
+) -> Iterator[tuple[list[Picture], Float32[np.ndarray, "B S S C"]]]:
+  """Pictures that can be used, with their images in [-1, 1]; the others are named on stderr.
+
+  `element` says side and channels. Raises `UserError` where it is no such picture.
+
+  Every batch has the same size, so that one program serves them all: the last is filled up with copies, which
+  belong to no picture.
+  """
+  if len(element.shape) != 3 or element.range != RANGE:
+    takes = elements.describe(element)
+    raise UserError(f"the model takes {takes}, and decompose gives it single pictures in [-1, 1]")
+  side, _, channels = element.shape
+  size = min(BATCH, len(pictures))
+  usable, images = [], []
+  for number, picture in enumerate(pictures, 1):
+    try:
+      with picture.open() as file:
+        decode.check_header(file, crop)  # before the whole of a huge file is read
+      with picture.open() as file:
+        images.append(transforms.to_range(transforms.picture(file.read(), side, crop, channels), RANGE))
+      usable.append(picture)
+    except Exception as error:  # BadImage; that of a damaged zip or of a file that cannot be opened
+      reason = error if isinstance(error, decode.BadImage) else f"cannot be read ({error})"
+      print(f"{stores.printable(picture.title)} is left out: {reason}", file=sys.stderr)
+    if usable and (len(usable) == size or number == len(pictures)):
+      yield usable, np.stack(images + images[:1] * (size - len(images)))
+      usable, images = [], []

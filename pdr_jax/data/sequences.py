@@ -1,0 +1,217 @@
+"""Clips from single frames:
+
+which files are a clip, which clips are kept apart, and frames of a data set as clips.
+"""
+
+import posixpath
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from pdr_jax.data import splits
+from pdr_jax.data.dataset import Arrays, Dataset, Split
+from pdr_jax.elements import Element
+from pdr_jax.errors import UserError
+
+SEQUENCE, FRAME, PERSON = "sequence", "frame", "person"  # columns of labels.csv
+# Keys that have a value for each frame; labels, the light and a shape's weights have one for the clip.
+PER_FRAME = ("image", "albedo", "depth", "mask", "normal", "segmentation", "view")
+
+
+class Clips(NamedTuple):
+  """Which files are a clip.
+
+  Attributes:
+    frames: indices of the files, in their order in time.
+    people: of each clip, whose it is: clips of one person belong to one split.
+    left_out: sequences that are too short, as (sequence, reason).
+  """
+
+  frames: Int[np.ndarray, "N T"]
+  people: tuple[str, ...]
+  left_out: tuple[tuple[str, str], ...]
+
+  def files(self, chosen: Sequence[int]) -> list[int]:
+    """The files of the chosen clips, clip after clip."""
+    return self.frames[list(chosen)].reshape(-1).tolist()
+
+
+# ---------------------------------------------------------------------------------------- files of a folder
+def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
+  """Cuts the sequences of files into clips of so many frames, one after the other; a rest at the end is left
+  out.
+
+  A sequence is what has one value in the column `sequence`, or else in `person`, or else one folder. Its
+  files are in the order of the column `frame`, or else in the natural order of their names (2 before 10).
+
+  Args:
+    names: of the files, with their folders, as `a/2.png`.
+    columns: labels by name, one value for each file; None or "" where it is missing.
+    frames: T.
+    where: names the files and their table in messages.
+
+  Raises UserError: a file without a sequence, a person or a frame number; two files with the same number; a
+    number that is missing between others; a sequence of two people; no sequence with T frames.
+  """
+  key = next((column for column in (SEQUENCE, PERSON) if column in columns), None)
+  ids = _words(names, columns[key], key, where) if key else [posixpath.dirname(name) or "." for name in names]
+  people = _words(names, columns[PERSON], PERSON, where) if PERSON in columns else ids
+  numbers = _numbers(names, columns[FRAME], where) if FRAME in columns else None
+  members: dict[str, list[int]] = {}
+  for i, sequence in enumerate(ids):
+    members.setdefault(sequence, []).append(i)
+  rows, owners, left_out = [], [], []
+  for sequence in sorted(members, key=natural):
+    files = members[sequence]
+    _check_one_person(sequence, [people[i] for i in files], where)
+    if numbers is None:
+      files.sort(key=lambda i: natural(names[i]))
+    else:
+      files.sort(key=lambda i: numbers[i])
+      _check_numbers(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
+    count = len(files) // frames
+    rows += [files[k * frames : (k + 1) * frames] for k in range(count)]
+    owners += [people[files[0]]] * count
+    if not count:
+      left_out.append((sequence, f"{len(files)} frames, fewer than data.frames={frames}"))
+  if not rows:
+    longest = max(members, key=lambda sequence: len(members[sequence]))
+    raise UserError(
+      f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, {longest}, has "
+      f"{len(members[longest])} frames"
+    )
+  return Clips(np.array(rows), tuple(owners), tuple(left_out))
+
+
+def keep_apart(
+  people: Sequence[str], seed: int, train_examples: int, val_examples: int
+) -> tuple[list[int], list[int]]:
+  """Splits clips by person: indices for (train, validation), each in a random order that the seed fixes.
+
+  Whole people go to validation until it has `val_examples` clips (0: a tenth); `train_examples` at most are
+  for training (0: all). Raises UserError where there is one person alone.
+  """
+  order = sorted(range(len(people)), key=lambda i: splits.rank(seed, f"{people[i]}/{i}"))
+  ranked = sorted(set(people), key=lambda person: splits.rank(seed, f"value/{person}"))
+  if len(ranked) < 2:
+    raise UserError(
+      f"all clips are of one sequence or person ({ranked[0]}): training and validation need two"
+    )
+  _, wanted = splits.sizes(len(people), train_examples, val_examples)
+  apart: set[str] = set()
+  for person in ranked[:-1]:  # one is left for training
+    if sum(who in apart for who in people) >= wanted:
+      break
+    apart.add(person)
+  validation = [i for i in order if people[i] in apart][:wanted]
+  train = [i for i in order if people[i] not in apart]
+  return train[: train_examples or None], validation
+
+
+def varying(columns: Mapping[str, Sequence[Any]], clips: Clips) -> set[str]:
+  """The columns that have more than one value within a clip: those are labels of frames, not of clips."""
+
+  def varies(values: Sequence[Any]) -> bool:
+    return any(values[i] != values[clip[0]] for clip in clips.frames for i in clip)
+
+  return {name for name, values in columns.items() if varies(values)}
+
+
+def natural(name: str) -> list[Any]:
+  """A key that sorts names by their numbers as numbers: a2 before a10."""
+  return [int(part) if k % 2 else part for k, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def _missing(value: Any) -> bool:
+  return value is None or value == "" or value != value  # the last: not a number
+
+
+def _words(names: Sequence[str], values: Sequence[Any], column: str, where: str) -> list[str]:
+  for name, value in zip(names, values, strict=True):
+    if _missing(value):
+      raise UserError(f"{where}: {name} has no value in the column {column}: fill it in, or remove the file")
+  return [str(value) for value in values]
+
+
+def _numbers(names: Sequence[str], values: Sequence[Any], where: str) -> list[int]:
+  numbers = []
+  for name, value in zip(names, values, strict=True):
+    try:
+      number = None if _missing(value) else float(value)
+    except (TypeError, ValueError):
+      number = None
+    if number is None or number != int(number):
+      shown = "is missing" if _missing(value) else f"is {value!r}"
+      raise UserError(f"{where}: the frame number of {name} {shown}: it must be a whole number")
+    numbers.append(int(number))
+  return numbers
+
+
+def _check_one_person(sequence: str, people: Sequence[str], where: str) -> None:
+  for person in people:
+    if person != people[0]:
+      raise UserError(f"{where}: the sequence {sequence} is of two people, {people[0]} and {person}")
+
+
+def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], where: str) -> None:
+  """Sorted numbers must be different, and a constant step apart."""
+  steps = np.diff(numbers)
+  for k in np.flatnonzero(steps == 0):
+    raise UserError(
+      f"{where}: {names[k]} and {names[k + 1]} are both frame {numbers[k]} of the sequence {sequence}"
+    )
+  for k in np.flatnonzero(steps != min(steps, default=1)):
+    absent = numbers[k] + min(steps)
+    raise UserError(
+      f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames without a gap, or "
+      "give what comes after the gap another sequence"
+    )
+
+
+# ---------------------------------------------------------------------------------------- frames of a data set
+class _ClipSplit:
+  """`Split.load` of clips, from a split whose examples are frames: `frames` in a row are one clip."""
+
+  def __init__(self, load, frames: int, per_frame: Collection[str]):
+    self._load, self._frames, self._per_frame = load, frames, per_frame
+
+  def __call__(self, indices: Int[np.ndarray, " n"], keys: Collection[str]) -> Arrays:
+    wanted = {"image" if key == "clip" else key for key in keys if key != "image"}
+    first, several = wanted - set(self._per_frame), wanted & set(self._per_frame)
+    starts = indices * self._frames
+    clips = {}
+    if several:
+      rows = (starts[:, None] + np.arange(self._frames)).reshape(-1)
+      loaded = self._load(rows, several)
+      clips = {
+        key: array.reshape(len(indices), self._frames, *array.shape[1:]) for key, array in loaded.items()
+      }
+    if first:
+      clips |= self._load(starts, first)
+    return {"clip" if key == "image" else key: array for key, array in clips.items()}
+
+
+def of_frames(data: Dataset, frames: int, per_frame: Collection[str] = ()) -> Dataset:
+  """A data set of frames as one of clips: in every split, `frames` examples in a row are one clip.
+
+  `image` becomes `clip` [T, S, S, C]; truth of pixels and `view` get the axis T. All else, labels too, is
+  that of the first frame, except for the keys in `per_frame`, which get the axis T as well.
+  """
+  per_frame = {*PER_FRAME, *per_frame}
+
+  def of_split(split: Split) -> Split:
+    return Split(split.size // frames, _ClipSplit(split.load, frames, per_frame), split.in_memory)
+
+  def of_element(key: str, element: Element) -> Element:
+    shape = (frames, *element.shape) if key in per_frame else element.shape
+    return element._replace(shape=shape, meaning="clip" if key == "image" else element.meaning)
+
+  return data._replace(
+    train=of_split(data.train),
+    validation=of_split(data.validation),
+    elements={"clip" if key == "image" else key: of_element(key, e) for key, e in data.elements.items()},
+    tests={name: of_split(split) for name, split in data.tests.items()},
+  )

@@ -1,0 +1,180 @@
+"""What is evaluated: the encoders of a run or of an export, or what nothing is trained for in their place."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from pdr_jax import elements, methods
+from pdr_jax.elements import ElementSpec
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation.batches import of_split
+from pdr_jax.evaluation.probes.descent import run_once
+from pdr_jax.methods import Method
+from pdr_jax.training import checkpoints, stages
+
+Encode = Callable[[Array], dict[str, Array]]  # pictures or clips [B, ...] to blocks [B, ...]
+
+
+class Representation(NamedTuple):
+  """Where features come from.
+
+  Attributes:
+    name: trained, export, or one of `UNTRAINED`.
+    encode: a pure function, what is under `input` in a batch to `{block: features}`.
+    reads: the batch key that it takes, `image` or `clip`, with its element.
+    method: with its capabilities; None where there is no network.
+    variables: of the method's inference, host arrays; None where there is no network.
+    fresh: `random key -> variables` as training would start with; None where there is no network.
+    step: of the checkpoint.
+  """
+
+  name: str
+  encode: Encode
+  reads: ElementSpec
+  method: Method | None = None
+  variables: dict | None = None
+  fresh: Callable[[Array], dict] | None = None
+  step: int | None = None
+
+  @property
+  def input(self) -> str:
+    """The batch key that it takes."""
+    return next(iter(self.reads))
+
+  @property
+  def trained(self) -> bool:
+    """Whether data has taught the networks something."""
+    return self.variables is not None and self.name not in UNTRAINED
+
+
+class Model(NamedTuple):
+  """A method of a run without its parameters; see `Representation`.
+
+  `expected` are the shapes of its variables.
+  """
+
+  method: Method
+  reads: ElementSpec
+  fresh: Callable[[Array], dict]
+  expected: dict
+
+
+class Untrained(NamedTuple):
+  """A representation that nothing is trained for.
+
+  Attributes:
+    create: `(the run's configuration, its folder) -> Representation`.
+    seeded: whether it depends on the run's seed; otherwise it is the same for every one.
+  """
+
+  create: Callable[[ConfigDict, str], Representation]
+  seeded: bool
+
+
+def names() -> tuple[str, ...]:
+  """What `--method` of an evaluation may name."""
+  return ("trained", *UNTRAINED)
+
+
+def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Representation:
+  """The representation `name` for the run in `workdir`, whose resolved configuration `run` may name other
+  data.
+
+  `checkpoint` is best, latest or a step. Raises `UserError`: no such checkpoint, or one that is not of the
+  configuration's method.
+  """
+  if name in UNTRAINED:
+    return UNTRAINED[name].create(run, workdir)
+  if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
+    raise UserError(f"config.checkpoint = {checkpoint}: must be best, latest, or a step such as 1000")
+  variables, step = checkpoints.load_variables(workdir, checkpoint)
+  return _of_model("trained", model(run, workdir), variables, step)
+
+
+def of_export(run: ConfigDict, folder: str) -> Representation:
+  """The model that `pdr_jax.export` wrote to `folder`.
+
+  Raises `UserError` where it is damaged or not as configured.
+  """
+  from pdr_jax.exports import reader  # the package of exports is not needed otherwise
+
+  variables = reader.load_variables(folder)
+  return _of_model("export", model(run, folder), variables, reader.read_manifest(folder).get("step"))
+
+
+def model(run: ConfigDict, folder: str) -> Model:
+  """The method of a run or an export in `folder`, with what is needed to make its variables."""
+  description, method = methods.describe(run.method), stages.method_of(run, folder)
+  spec = description.reads(run)
+  example = elements.zeros(spec, 1)
+
+  def fresh(rng: Array) -> dict:
+    return methods.inference_variables(method.init(rng, example))
+
+  expected = jax.eval_shape(fresh, jax.random.key(run.seed))
+  return Model(method, {description.input: spec[description.input]}, fresh, expected)
+
+
+def _of_model(name: str, built: Model, variables: dict, step: int | None) -> Representation:
+  checkpoints.check_variables(variables, built.expected)
+  encode = partial(built.method.encode, variables)
+  return Representation(name, encode, built.reads, built.method, variables, built.fresh, step)
+
+
+# ---------------------------------------------------------------- what nothing was trained for
+
+
+def _random(run: ConfigDict, folder: str) -> Representation:
+  """The method's networks as training starts with them."""
+  built = model(run, folder)
+  variables = jax.device_get(run_once(built.fresh, jax.random.key(run.seed)))
+  return _of_model("random", built, variables, 0)
+
+
+def _pixels(run: ConfigDict, folder: str) -> Representation:
+  """The pixels themselves as one block."""
+  description = methods.describe(run.method)
+  return Representation("pixels", pixels, {description.input: description.reads(run)[description.input]})
+
+
+def _pca(run: ConfigDict, folder: str) -> Representation:
+  """As many principal components of the training data as the method's features have numbers."""
+  built = model(run, folder)
+  (key, element), = built.reads.items()
+  example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
+  blocks = jax.eval_shape(built.method.encode, built.expected, example)
+  count = sum(block.size for block in blocks.values())
+  encode = principal_components(of_split(run, built.reads, "train", ()), count, key)
+  return Representation("pca", encode, built.reads)
+
+
+def pixels(inputs: Float[Array | np.ndarray, "B ..."]) -> dict[str, Float[Array | np.ndarray, "B _"]]:
+  """The pixels themselves as one block."""
+  return {"pixels": inputs.reshape(inputs.shape[0], -1)}
+
+
+def principal_components(batches: Iterable[Mapping], count: int, key: str = "image") -> Encode:
+  """The `count` principal components of what is under `key`, as one block; fewer where there is less data."""
+  from sklearn.decomposition import PCA
+
+  rows = np.concatenate([np.asarray(batch[key])[np.asarray(batch["_mask"]) > 0] for batch in batches])
+  rows = rows.reshape(len(rows), -1)
+  fitted = PCA(min(count, *rows.shape), svd_solver="randomized", random_state=0).fit(rows)
+  mean, axes = fitted.mean_.astype(np.float32), fitted.components_.T.astype(np.float32)
+
+  def encode(inputs: Array | np.ndarray) -> dict[str, Array | np.ndarray]:
+    return {"pca": (inputs.reshape(inputs.shape[0], -1) - mean[None]) @ axes}
+
+  return encode
+
+
+UNTRAINED: Mapping[str, Untrained] = {
+    "random": Untrained(_random, seeded=True),
+    "pca": Untrained(_pca, seeded=False),
+    "pixels": Untrained(_pixels, seeded=False),
+}

@@ -1,0 +1,288 @@
+"""An evaluation: features of a run, an export or what nothing is trained for -> tasks -> results and
+tables.
+"""
+
+import functools
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from pdr_jax.data import pipeline
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import batches, drawing, extract, records, representations, tables, task
+from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.records import Result
+from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.tasks import robustness
+from pdr_jax.files import write_atomically
+from pdr_jax.training import run_dir
+
+FOLDER = "evaluation"
+
+
+class Outcome(NamedTuple):
+  """What an evaluation gave.
+
+  Attributes:
+    results: by task.
+    folder: where they are.
+    failed: names of the tasks that an exception ended.
+  """
+
+  results: dict[str, Result]
+  folder: str
+  failed: tuple[str, ...]
+
+  @property
+  def exit_code(self) -> int:
+    """0, or 1 where a task failed."""
+    return 1 if self.failed else 0
+
+
+def evaluate(
+    config: ConfigDict,
+    workdir: str,
+    method: str = "trained",
+    *,
+    export: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Outcome:
+  """Runs the tasks of a configuration; their results are in `workdir/evaluation/`, with a table in
+  `table.md`.
+
+  Probes learn from the training split and are tested on `test`, or on the validation split where the data has
+  no other. A task that its data cannot serve (no such label) is skipped with the reason; one that an
+  exception ends is reported as failed, its trace is beside its result, and the others go on. `export` is a
+  folder that replaces the run's checkpoint and configuration. Raises `UserError` for what the user can mend,
+  and where there is nothing to evaluate.
+  """
+  _check(config, method)
+  if export:
+    from pdr_jax.exports import reader
+
+    reader.read_manifest(export)  # something else is not a run directory, but not an export either
+  run = data_of(run_dir.read_config(export or workdir), config)
+  data = pipeline.describe(run)
+  say(data.summary())
+  if export:
+    representation = representations.of_export(run, export)
+  else:
+    representation = representations.create(run, workdir, method, config.checkpoint)
+  folder = folder_of(workdir, representation.name)
+  contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
+  results = {}
+  for context, name, job in _jobs(contexts):
+    results[name] = _result(name, job, context, folder)
+    drawing.draw(results[name], os.path.join(folder, f"{records.file_name(name)}.png"))
+  if not results:
+    raise UserError(_nothing(config, next(iter(contexts.values()))))
+  title = f"Evaluation of {export or workdir}: {representation.name} features"
+  document = tables.markdown(title, results)
+  write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
+  say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
+  return Outcome(results, folder, tuple(name for name, result in results.items() if result.failed))
+
+
+def folder_of(workdir: str, representation: str) -> str:
+  """Where the results of a representation (trained, export, or one that nothing is trained for) are."""
+  own = representation in representations.UNTRAINED
+  return os.path.join(workdir, FOLDER, *([representation] if own else []))
+
+
+def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
+  """The run's configuration with the data that the evaluation asks for, at the shape the encoders were built
+  for.
+  """
+  run = ConfigDict(run.to_dict())
+  for key in ("name", "path", "crop", "split_by"):
+    if config.data[key]:
+      run.data[key] = config.data[key]
+  for key in ("train_examples", "val_examples"):
+    if config.data[key] >= 0:
+      run.data[key] = config.data[key]
+  run.data.flip = False
+  run.train.batch_size = config.batch_size
+  return run
+
+
+def _check(config: ConfigDict, method: str) -> None:
+  if method not in representations.names():
+    raise UserError(f"--method={method}: must be one of {', '.join(representations.names())}")
+  for name in config.tasks:
+    task.find(name)
+  if jax.process_count() > 1:
+    raise UserError("evaluation runs in one process (on all of its devices): start it on one host")
+  if config.batch_size % jax.local_device_count():
+    raise UserError(
+        f"config.batch_size = {config.batch_size}: must be a multiple of the {jax.local_device_count()} "
+        "devices"
+    )
+
+
+# ---------------------------------------------------------------- features
+
+
+def _contexts(
+    config: ConfigDict,
+    run: ConfigDict,
+    representation: Representation,
+    tests: Mapping[str, int],
+    folder: str,
+    say: Callable[[str], None],
+) -> dict[str, task.Context]:
+  """What each task reads, by task; the same but for its settings."""
+  test_split = "test" if "test" in tests else "validation"
+
+  def read(split: str) -> Features:
+    return _features(split, representation, run, config, folder, say)
+
+  outside = {split: functools.partial(read, split) for split in tests if split != "test"}
+  train, test = read("train"), read(test_split)
+  return {
+      name: task.Context(
+          config, task.settings(config, name), run, representation, train, test, test_split, outside, say
+      )
+      for name in config.tasks
+  }
+
+
+def _features(
+    split: str,
+    representation: Representation,
+    run: ConfigDict,
+    config: ConfigDict,
+    folder: str,
+    say: Callable[[str], None],
+) -> Features:
+  """The features of a split, computed once for these parameters and this data."""
+  info = pipeline.describe(run)
+  # The description of the data too: a folder may have changed.
+  data = run.data.to_dict() | {"split": split, "description": info._replace(skipped=())}
+  key = extract.fingerprint({
+      "format": records.FORMAT,
+      "data": json.dumps(data, sort_keys=True, default=str),
+      "method": representation.name,
+      "variables": representation.variables or {},
+  })
+  checkpoint = f", step {representation.step}" if representation.step is not None else ""
+  say(f"features of {split}: {representation.name} encoder{checkpoint}")
+
+  def compute() -> Features:
+    batch = batches.of_split(run, representation.reads, split)
+    return extract.extract(representation.encode, batch, info.classes, representation.input)
+
+  features = extract.cached(os.path.join(folder, "features"), key, compute)
+  return robustness.with_light(features, config.light_angles) if config.light_angles else features
+
+
+# ---------------------------------------------------------------- jobs
+
+
+def _jobs(
+    contexts: Mapping[str, task.Context],
+) -> Iterator[tuple[task.Context, str, Callable[[], Result]]]:
+  """All jobs of all tasks. A task that fails to say what its jobs are becomes one that fails."""
+  for asked, context in contexts.items():
+    try:
+      jobs = list(task.find(asked).jobs(context))
+    except Exception as error:
+      jobs = [(task.section(asked), functools.partial(_raise, error))]
+    yield from ((context, name, job) for name, job in jobs)
+
+
+def _raise(error: Exception) -> Result:
+  raise error
+
+
+def _nothing(config: ConfigDict, context: task.Context) -> str:
+  asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
+  return (
+      f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
+      "what it "
+      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      "representation is "
+      f"{context.representation.name}"
+  )
+
+
+def _result(name: str, job: Callable[[], Result], context: task.Context, folder: str) -> Result:
+  """What a job gives, or gave at an earlier start for the same features and settings; kept in `folder`."""
+  path = os.path.join(folder, f"{records.file_name(name)}.json")
+  key = _key(context)
+  result = _finished(path, key)
+  if result is None:
+    context.say(f"{name} ...")
+    result = _run(name, job, folder)
+    result = result._replace(task=name, protocol=dict(result.protocol) | {
+        "method": context.representation.name,
+        "checkpoint_step": context.representation.step,
+        "data": context.run.data.name,
+        "splits": ["train", context.test_split],
+        "key": key,
+    })
+    records.write(path, result)
+  if result.skipped:
+    context.say(f"{name}: not run, {result.skipped}")
+  if result.failed:
+    context.say(f"{name}: failed, {result.failed}")
+  return result
+
+
+def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
+  """The result, or why there is none; the trace of an exception goes to a file."""
+  try:
+    return job()
+  except UserError as error:
+    return Result(name, {}, skipped=str(error) or "no reason given")
+  except Exception as error:  # whatever a task raises: the others shall go on
+    trace = os.path.join(folder, f"{records.file_name(name)}.trace.txt")
+    text = traceback.format_exc()
+    write_atomically(trace, lambda file: file.write(text.encode()))
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return Result(name, {}, failed=f"{line} (its trace is in {trace})")
+
+
+def _key(context: task.Context) -> str:
+  """Changes with the features, the labels and the settings that a result depends on."""
+  config = context.config
+  asked: dict[str, Any] = {
+      "seeds": config.seeds,
+      "labels": list(config.labels),
+      "identity": config.identity,
+      "settings": context.settings.to_dict(),
+      "light_angles": list(config.light_angles),
+  }
+  splits = {"train": context.train, "test": context.test}
+  features: dict[str, Any] = {
+      split: {"blocks": part.blocks, "labels": part.labels, "missing": dict(part.missing)}
+      for split, part in splits.items()
+  }
+  asked_for = json.dumps(asked, sort_keys=True)
+  return extract.fingerprint({**features, "format": records.FORMAT, "asked": asked_for})
+
+
+def _finished(path: str, key: str) -> Result | None:
+  """The result of an earlier start, if it was computed from the same features with the same settings.
+
+  What was skipped or failed is tried again.
+  """
+  try:
+    result = records.read(path)
+  except UserError:  # absent, damaged, or of an earlier version
+    return None
+  done = result.protocol.get("key") == key and not result.skipped and not result.failed
+  return result if done else None
+
+
+def read_results(workdir: str, representation: str = "trained") -> dict[str, Result]:
+  """The results of an evaluation by task, in the order of the tasks' files.
+
+  Raises `UserError`, see `records.read`.
+  """
+  return records.read_folder(folder_of(workdir, representation))
+

@@ -1,0 +1,279 @@
+"""A model's depth against the true one, beside what needs no model and a bound: a network taught with true
+depth.
+
+`metrics.geometry` has the measures. The bound is Unsup3D's supervised baseline (Wu et al. 2020, table 2): the
+depth network regresses the true depth at the input view, which it gives directly, without a canonical frame,
+by the mean absolute difference inside the true mask.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from pdr_jax.data import pipeline, registry
+from pdr_jax.elements import zeros
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import batches as batch_lib
+from pdr_jax.evaluation.probes.descent import minimise, run_once
+from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.task import Context, Job, Task
+from pdr_jax.methods.shared import optimizer
+from pdr_jax.metrics import geometry, landmarks
+from pdr_jax.networks.autoencoder import MapAutoencoder
+
+MEASURES = {"side": "lower", "mad": "lower", "relief": "higher", "depth_correlation": "higher"}
+OF_FLAT = ("side", "mad", "relief")  # a flat depth has no correlation with anything
+MODEL, CONSTANT, AVERAGE, BOUND = "model", "constant depth", "average true depth", "supervised bound"
+LANDMARKS = "landmark_correlation"
+TITLES = {
+    "side_x_100": "depth, SIDE x 100",
+    "mad": "depth, MAD (degrees)",
+    LANDMARKS: "depth, correlation at landmarks",
+}
+KEYS = ("depth", "mask", "weights", "view")  # of the truth, as far as the data has it
+# A batch to depth at the input view, and its mask.
+Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]
+
+
+def defaults() -> dict[str, Any]:
+  """The section of the evaluation's configuration."""
+  return dict(
+      bound_steps=3_000,  # of training for the supervised bound; 0: none
+  )
+
+
+def true_depth(
+    run: ConfigDict,
+    representation: Representation,
+    split: str,
+    settings: ConfigDict,
+    say: Callable[[str], None] = print,
+) -> Result:
+  """SIDE, MAD, relief and depth correlation at the input view, of several predictors.
+
+  These are the model, constant depth, the average true depth and the supervised bound. On sculpted heads also
+  the correlation at landmarks, of all but the constant depth, which has none.
+
+  Args:
+    run: the encoders' configuration with the evaluation's data; the bound takes its network, optimiser and
+      seed from there, where it has depth networks.
+    split: what is scored.
+    settings: `bound_steps` of training for the bound; 0 leaves it out.
+
+  Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true
+  depth and the bound that the model closes: 1 is as good as the bound, negative worse than the average.
+  Raises `UserError` without truth, or for a method without depth.
+  """
+  spec = pipeline.published(run, representation.reads)
+  if "depth" not in spec or "mask" not in spec:
+    raise UserError("the data has no true depth")
+  fov = run.scene.fov if "scene" in run else 10.0
+  predict = _of_model(representation)
+  batches = batch_lib.of_split(run, representation.reads, split, KEYS)
+  average = average_depth(batches)
+  predictors = {MODEL: predict, CONSTANT: _flat(np.ones_like(average)), AVERAGE: _flat(average)}
+  bounded = bool(settings.bound_steps) and "networks" in run and "scene" in run
+  if bounded:
+    say(f"  supervised bound, {settings.bound_steps} steps")
+    params = train(run, representation, settings.bound_steps, say)
+    predictors[BOUND] = _of_bound(run, representation, params)
+  results = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
+  results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
+  results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
+  moving = {name: predictor for name, predictor in predictors.items() if name != CONSTANT}
+  locate = registry.find(run.data.name).landmarks
+  for name, value in at_landmarks(locate, batches, moving, representation.input).items():
+    results[name][LANDMARKS] = value
+  protocol = {
+      "description": "geometry: SIDE, MAD (degrees), relief and depth correlation at the input view",
+      "test": _examples(batches),
+      "masks": "true and rendered, eroded by 3 x 3; bound: true",
+  }
+  if bounded:
+    protocol[BOUND] = (
+        f"the run's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"
+    )
+  scores = _records(results) + (_gap(results) if bounded else [])
+  return Result("geometry", protocol, tuple(scores))
+
+
+def _records(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
+  scores = []
+  for block, measures in results.items():
+    values = dict(measures)
+    if "side" in measures:
+      values["side_x_100"] = 100 * measures["side"]  # as it is published
+    for name, value in values.items():
+      direction = MEASURES.get(name, "lower" if name == "side_x_100" else "higher")
+      title = TITLES.get(name, "") if block == MODEL else ""
+      scores.append(Score("geometry", "depth", block, name, (value,), direction, headline=title))
+  return scores
+
+
+def _gap(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
+  scores = []
+  for name in ("side", "mad"):
+    if all(name in results[row] for row in (AVERAGE, BOUND, MODEL)):
+      share = gap_closed(*(results[row][name] for row in (AVERAGE, BOUND, MODEL)))
+      if share is not None:
+        scores.append(Score("geometry", "depth", MODEL, f"gap_closed/{name}", (share,), "higher"))
+  return scores
+
+
+def gap_closed(average: float, bound: float, model: float) -> float | None:
+  """`(average - model) / (average - bound)` of an error; None where the bound is no better than the
+  average.
+  """
+  return (average - model) / (average - bound) if average > bound else None
+
+
+# ---------------------------------------------------------------- predictors
+
+
+def _of_model(representation: Representation) -> Predict:
+  method, variables = representation.method, representation.variables
+  parts = {}
+  if method is not None and method.decompose is not None:
+    example = zeros(representation.reads, 1)[representation.input]
+    parts = jax.eval_shape(method.decompose, variables, example)
+  if "depth_at_view" not in parts or "mask" not in parts:
+    raise UserError("the method takes no image apart: it has no depth")
+
+  def predict(batch: Mapping[str, Array]) -> tuple[Array, Array]:
+    parts = method.decompose(variables, batch[representation.input])
+    return parts["depth_at_view"], parts["mask"]
+
+  return predict
+
+
+def _flat(depth: Float[np.ndarray, "S S"]) -> Predict:
+  """The same depth map for every picture, over the whole true mask."""
+
+  def predict(batch: Mapping[str, Array]) -> tuple[Array, Array]:
+    return jnp.broadcast_to(depth[None], batch["depth"].shape), jnp.ones_like(batch["mask"])
+
+  return predict
+
+
+def _of_bound(run: ConfigDict, representation: Representation, params: dict) -> Predict:
+  net = network(run, representation)
+
+  def predict(batch: Mapping[str, Array]) -> tuple[Array, Array]:
+    return depth_of(net, params, batch[representation.input], run), jnp.ones_like(batch["mask"])
+
+  return predict
+
+
+def average_depth(batches: Iterable[Mapping[str, np.ndarray]]) -> Float[np.ndarray, "S S"]:
+  """The mean true depth of each pixel. Sums are taken, so that the whole split need not fit into memory."""
+  more = jax.jit(geometry.depth_totals)
+  depth, count = 0.0, 0.0
+  for batch in batches:
+    depths, counts = more(batch["depth"], batch["mask"] * batch["_mask"][:, None, None])
+    depth, count = depth + np.asarray(depths), count + np.asarray(counts)
+  return np.asarray(geometry.average_depth(jnp.asarray(depth), jnp.asarray(count)))
+
+
+def scores_of(predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov: float) -> dict[str, float]:
+  """Means of the measures over the images of a split; a measure that no image has is left out."""
+
+  @jax.jit
+  def totals(batch: dict) -> dict:
+    depth, mask = predict(batch)
+    scores = geometry.scores(depth, batch["depth"], mask, batch["mask"], fov=fov)
+    return geometry.totals(scores, batch["_mask"])
+
+  sums = {name: np.zeros(2) for name in MEASURES}
+  for batch in batches:
+    pairs = jax.device_get(totals(dict(batch)))
+    sums = {name: pair + np.asarray(pairs[name], np.float64) for name, pair in sums.items()}
+  return {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
+
+
+def _examples(batches: Iterable[Mapping[str, np.ndarray]]) -> int:
+  return int(sum(batch["_mask"].sum() for batch in batches))
+
+
+def at_landmarks(
+    locate: Callable[[Array, Array, int], Array] | None,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    predictors: Mapping[str, Predict],
+    key: str = "image",
+) -> dict[str, float]:
+  """`metrics.landmarks.correlation` of each predictor over the pictures of a split.
+
+  `locate` is that of the data's source; empty if it has no landmarks.
+  """
+  if locate is None:
+    return {}
+
+  @jax.jit
+  def measure(batch: dict) -> tuple[Array, dict[str, Array]]:
+    where = jnp.asarray(locate(batch["weights"], batch["view"], batch[key].shape[1]))
+    read = {name: landmarks.read(predict(batch)[0], where[..., :2]) for name, predict in predictors.items()}
+    return where[..., 2], read
+
+  true, predicted = [], {name: [] for name in predictors}
+  for batch in batches:
+    rows = np.asarray(batch["_mask"]) > 0
+    z, depths = jax.device_get(measure({name: jnp.asarray(value) for name, value in batch.items()}))
+    true.append(z[rows])
+    for name, values in depths.items():
+      predicted[name].append(values[rows])
+  truth = np.concatenate(true)
+  return {name: landmarks.correlation(np.concatenate(each), truth) for name, each in predicted.items()}
+
+
+# ---------------------------------------------------------------- the supervised bound
+
+
+def network(run: ConfigDict, representation: Representation) -> MapAutoencoder:
+  """PDR's depth network at the run's widths."""
+  widths, dtype = run.networks, jnp.dtype(run.networks.dtype)
+  side = representation.reads[representation.input].shape[0]
+  return MapAutoencoder(1, widths.width_map, widths.zdim, side, dtype=dtype)
+
+
+def depth_of(
+    net: MapAutoencoder, params: dict, images: Float[Array, "B S S C"], run: ConfigDict
+) -> Float[Array, "B S S"]:
+  """Depth at the input view, in the range that a turned scene can reach.
+
+  That is half of the canonical range beyond each end.
+  """
+  raw = net.apply({"params": params}, images)[0][..., 0]
+  near, far = run.scene.min_depth, run.scene.max_depth
+  return (near + far) / 2 + (far - near) * jnp.tanh(raw)
+
+
+def train(
+    run: ConfigDict, representation: Representation, count: int, say: Callable[[str], None] = print
+) -> dict:
+  """The network's parameters after `count` steps on the training split's true depth."""
+  net, key = network(run, representation), representation.input
+  params = run_once(net.init, jax.random.key(run.seed), zeros(representation.reads, 1)[key])["params"]
+
+  def objective(params: dict, batch: dict) -> tuple[Array, Array]:
+    inside = batch["mask"] > 0  # outside of the mask the true depth may be anything
+    error = jnp.abs(depth_of(net, params, batch[key], run) - jnp.where(inside, batch["depth"], 1.0))
+    return jnp.where(inside, error, 0.0).sum(), inside.sum().astype(jnp.float32)
+
+  shuffled = batch_lib.for_training(run, representation.reads, ("depth", "mask"))
+  return minimise(objective, params, shuffled, optimizer.create(run), count, say)
+
+
+def jobs(context: Context) -> Iterator[Job]:
+  """One, for networks that were trained, of a method that can take pictures apart."""
+  if context.representation.trained:
+    yield "geometry", lambda: true_depth(
+        context.run, context.representation, context.test_split, context.settings, context.say
+    )
+
+
+TASK = Task(jobs, defaults, order=70)

@@ -1,0 +1,149 @@
+"""What a model says about one picture, as files: PNGs, two animations, a mesh, and `factors.json`."""
+
+import io
+import math
+import os
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from pdr_jax.errors import UserError
+from pdr_jax.exports import mesh
+from pdr_jax.files import write_atomically, write_json
+
+FRAMES = 24
+FRAME_MS = 70
+SHOWN_SIDE = 256  # animations are enlarged to about this many pixels; the PNGs keep the model's own
+TURN = math.radians(30.0)  # of the turning animation, to both sides
+AMBIENT = 0.35  # of the light that goes around
+DIFFUSE = 0.75
+SLANT = 1.0  # tangent of the angle between that light and the line of sight
+VIEW = ("rx", "ry", "rz", "tx", "ty", "tz")
+PNGS = ("input", "albedo", "normals", "shading", "canonical", "reconstruction", "depth")
+PICTURES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif")  # the files that look like pictures
+PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", "mask", "light", "view")
+
+
+def check_parts(parts: dict[str, Any], method: str) -> None:
+  """Raises `UserError` where a method's decomposition is not the one that is written here."""
+  missing = [name for name in PARTS if name not in parts]
+  if missing:
+    raise UserError(
+      f"a model of {method} gives {', '.join(parts)}; decompose writes pictures of {', '.join(PARTS)}"
+    )
+
+
+def write(
+  folder: str,
+  source: str,
+  image: Float[np.ndarray, "S S C"],
+  parts: dict[str, np.ndarray],
+  model: Any,
+  *,
+  mesh_format: str,
+  lit_mesh: bool,
+) -> None:
+  """Writes the results of one picture.
+
+  Args:
+    folder: made if need be. `factors.json` comes last: without it a folder is incomplete.
+    source: name of the picture.
+    image: what the model was given, in [-1, 1].
+    parts: what `model.decompose` gave, for a batch of one.
+    model: an `exports.reader.Model`.
+    mesh_format: suffix of `exports.mesh`, without the dot.
+    lit_mesh: colour the mesh by the lit canonical picture instead of the albedo.
+  """
+  scene = model.config["scene"]
+  near, far = scene["min_depth"], scene["max_depth"]
+  white = max(1.0, float(parts["shading"].max()))
+  depth = parts["depth"][0]
+  pngs = {
+    "input": _bytes(image),
+    "albedo": _bytes(parts["albedo"][0]),
+    "normals": _bytes(parts["normal"][0]),
+    "shading": _bytes(parts["shading"][0] / white * 2 - 1),
+    "canonical": _bytes(parts["canonical"][0]),
+    "reconstruction": _bytes(_over_white(parts["reconstruction"], parts["mask"])[0]),
+    "depth": np.rint(np.clip((depth - near) / (far - near), 0, 1) * 65535).astype(np.uint16),
+  }
+
+  def path(name: str) -> str:
+    return os.path.join(os.path.abspath(folder), name)
+
+  for name, pixels in pngs.items():
+    _save(path(f"{name}.png"), Image.fromarray(pixels), format="PNG")
+  _animate(path("relit.gif"), model.render(parts, light=circling_lights(parts["light"].shape[2:])))
+  _animate(path("turned.gif"), model.render(parts, view=turning_views()))
+  colours = parts["canonical" if lit_mesh else "albedo"][0]
+  colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
+  mesh.save(path(f"mesh.{mesh_format}"), depth, colours, scene["fov"], lit=lit_mesh)
+  write_json(path("factors.json"), _factors(source, parts, model, white))
+
+
+def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float) -> dict[str, Any]:
+  """Light and view of one picture, and what the values of its PNGs mean; `white` is the shading of 255."""
+  scene = model.config["scene"]
+  return {
+    "picture": source,
+    "method": model.manifest["method"],
+    "step": model.manifest.get("step"),
+    "light": parts["light"][0].tolist(),
+    "view": dict(zip(VIEW, parts["view"][0].tolist(), strict=True)),
+    "units": {
+      "light": "spherical harmonics, (l, m) in the order of CONVENTIONS.md",
+      "view": "radians, model units",
+      "mesh": "model units, see pdr_jax/exports/mesh.py",
+    },
+    "png": {
+      "depth": {"0": scene["min_depth"], "65535": scene["max_depth"]},
+      "shading": {"0": 0.0, "255": white},
+      "normals": {"0": -1.0, "255": 1.0},
+    },
+  }
+
+
+def circling_lights(colours: tuple[int, ...]) -> Float[np.ndarray, "N 9 ..."]:
+  """A light that goes once around the line of sight, from the left over the top, `[FRAMES, 9, *colours]`."""
+  from pdr_jax.render.lighting import directional_to_sh
+
+  angle = np.arange(FRAMES) * (2 * np.pi / FRAMES)
+  direction = np.stack([SLANT * np.cos(angle), SLANT * np.sin(angle), np.ones(FRAMES)], axis=-1).astype(
+    np.float32
+  )
+  strengths = [np.full(FRAMES, strength, np.float32) for strength in (AMBIENT, DIFFUSE)]
+  light = np.asarray(directional_to_sh(*strengths, direction))
+  return np.broadcast_to(light.reshape(FRAMES, 9, *(1 for _ in colours)), (FRAMES, 9, *colours))
+
+
+def turning_views() -> Float[np.ndarray, "N 6"]:
+  """From the front to both sides and back, `[FRAMES, 6]`."""
+  view = np.zeros((FRAMES, 6), np.float32)
+  view[:, 1] = TURN * np.sin(np.arange(FRAMES) * (2 * np.pi / FRAMES))
+  return view
+
+
+def _animate(path: str, rendered: dict) -> None:
+  pixels = _bytes(_over_white(np.asarray(rendered["image"]), np.asarray(rendered["mask"])))
+  side = pixels.shape[1] * max(1, round(SHOWN_SIDE / pixels.shape[1]))
+  first, *rest = [Image.fromarray(frame).resize((side, side), Image.Resampling.BICUBIC) for frame in pixels]
+  _save(path, first, format="GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)
+
+
+def _over_white(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """Pictures that are white where the mask is 0."""
+  return np.where(mask[..., None] > 0, images, 1.0)
+
+
+def _bytes(values: np.ndarray) -> UInt8[np.ndarray, "..."]:
+  """[-1, 1] to 0 ... 255, clipped; a single channel as Pillow takes it, without its axis."""
+  pixels = np.rint(np.clip(values / 2 + 0.5, 0, 1) * 255).astype(np.uint8)
+  return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _save(path: str, image: Image.Image, **how) -> None:
+  buffer = io.BytesIO()
+  image.save(buffer, **how)
+  write_atomically(path, lambda file: file.write(buffer.getvalue()))

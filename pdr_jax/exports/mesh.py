@@ -1,0 +1,103 @@
+"""Depth maps as coloured meshes in files: glTF (.glb), PLY and OBJ, the right way up where they are opened.
+
+Vertices are in model units (the camera is at distance 1 from the pivot), with the pivot at the origin. From
+the camera frame of CONVENTIONS.md (x right, y down, z forward, pivot (0, 0, 1)), by rotations:
+
+    .glb, .obj  (x, -y, 1 - z): y up, the front looks along +z, as glTF asks; browsers show it so, and
+    Blender's importers turn y to its z .ply        (x, z - 1, -y): z up, the front looks along -y, Blender's
+    own frame; its importer turns nothing in a PLY
+
+Faces wind counter-clockwise seen from outside, normals point outwards. PLY and OBJ keep the pictures' display
+values as colours; glTF wants linear ones, so there they are decoded as sRGB.
+"""
+
+import os
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from pdr_jax.errors import UserError
+from pdr_jax.files import write_atomically
+from pdr_jax.render import camera
+from pdr_jax.render.depth_mesh import grid_faces
+
+RIM = 2  # columns at the left and at the right that are no surface: PDR holds them at one depth
+FRAMES = {  # columns: camera x, y, z - 1
+  ".glb": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+  ".obj": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+  ".ply": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+}
+
+
+def save(
+  path: str,
+  depth: Float[np.ndarray, "S S"],
+  colours: Float[np.ndarray, "S S 3"],
+  fov: float,
+  *,
+  lit: bool = False,
+) -> None:
+  """Writes the mesh of a depth map.
+
+  Args:
+    path: its suffix, .glb, .ply or .obj, says the format; `UserError` for another.
+    depth: z of every pixel, model units.
+    colours: RGB display values in [-1, 1]; beyond, they are clipped.
+    fov: degrees, of the depth map's camera.
+    lit: the colours contain the light, so that a glTF viewer should show them as they are
+    (KHR_materials_unlit).
+  """
+  suffix = os.path.splitext(path)[1].lower()
+  if suffix not in FRAMES:
+    raise UserError(f"{path}: a mesh is written as {', '.join(FRAMES)}")
+  from trimesh.exchange import gltf, obj, ply
+
+  surface = mesh(depth, colours, fov, suffix)
+  if suffix == ".glb":
+    data = gltf.export_glb(
+      surface.scene(), include_normals=True, tree_postprocessor=lambda tree: _add_material(tree, lit)
+    )
+  elif suffix == ".ply":
+    data = ply.export_ply(surface, vertex_normal=True)
+  else:
+    data = obj.export_obj(surface, include_normals=True, include_color=True, header=None).encode()
+  write_atomically(os.path.abspath(path), lambda file: file.write(data))
+
+
+def mesh(depth: Float[np.ndarray, "S S"], colours: Float[np.ndarray, "S S 3"], fov: float, suffix: str):
+  """The `trimesh.Trimesh` that goes into a file of this suffix: S (S - 2 RIM) vertices in reading order, with
+  colours.
+  """
+  import trimesh
+
+  side = depth.shape[-1]
+  inner = slice(RIM, side - RIM)
+  points = np.asarray(camera.back_project(jnp.asarray(depth, jnp.float32), camera.pinhole(side, fov)))[
+    :, inner
+  ]
+  points = (points.reshape(-1, 3) - (0.0, 0.0, camera.PIVOT_DEPTH)) @ np.array(FRAMES[suffix], np.float64).T
+  shown = np.clip(np.asarray(colours, np.float64)[:, inner].reshape(-1, 3) / 2 + 0.5, 0, 1)
+  if suffix == ".glb":
+    shown = srgb_to_linear(shown)
+  faces = grid_faces(side, side - 2 * RIM)[
+    :, ::-1
+  ]  # the grid's own winding is that of normals into the scene
+  return trimesh.Trimesh(points, faces, vertex_colors=np.rint(shown * 255).astype(np.uint8), process=False)
+
+
+def srgb_to_linear(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+  """Display values in [0, 1] to linear ones (IEC 61966-2-1)."""
+  return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def _add_material(tree: dict, lit: bool) -> None:
+  """Without a material of its own, glTF's default one is a metal, which viewers show nearly black."""
+  material = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True}
+  if lit:
+    material["extensions"] = {"KHR_materials_unlit": {}}
+    tree["extensionsUsed"] = ["KHR_materials_unlit"]
+  tree["materials"] = [material]
+  for one in tree["meshes"]:
+    for primitive in one["primitives"]:
+      primitive["material"] = 0

@@ -1,0 +1,126 @@
+"""What a method is to the rest of the program: a description, a set of pure functions, and the state that
+they train.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.struct
+from ml_collections import ConfigDict
+
+from pdr_jax.elements import ElementSpec
+from pdr_jax.rules import Rule
+
+Tree = Any
+MODEL_STATE = "model_state"  # the key of inference variables that is no network
+
+
+@flax.struct.dataclass
+class TrainState:
+  """What a run carries from step to step.
+
+  Attributes:
+    step: number of updates so far, int32.
+    params: `{network: tree}`, what the optimisers change.
+    opt_state: `{optimiser: state}`; a method with a single optimiser calls it `main`.
+    model_state: what steps change without an optimiser (batch statistics, codebooks), and the frozen
+      variables of a first stage as `first`.
+    ema: `{network: tree}`, moving averages of any networks; None without.
+  """
+
+  step: Any
+  params: dict[str, Tree]
+  opt_state: dict[str, Tree] = flax.struct.field(default_factory=dict)
+  model_state: dict[str, Tree] = flax.struct.field(default_factory=dict)
+  ema: dict[str, Tree] | None = None
+
+
+def inference_variables(state: TrainState) -> dict[str, Tree]:
+  """The variables that validation, evaluation and exports use: `{network: tree}`, moving averages where they
+  exist.
+
+  `model_state` is one more key where the state has any.
+  """
+  variables = {**state.params, **(state.ema or {})}
+  return variables | ({MODEL_STATE: state.model_state} if state.model_state else {})
+
+
+class Method(NamedTuple):
+  """The functions of a system. `variables` are those of `inference_variables`, `inputs` the batch's
+  `Description.input`.
+
+  Metrics are `{name: (sum, count)}`, already summed over `axis_name` (None: one device).
+
+  Attributes:
+    init: `(rng, batch) -> state`.
+    update: `(state, batch, rng, axis_name) -> (state, metrics)`; `rng` is the step's key, the same on every
+      device.
+    validate: `(state, batch, axis_name) -> metrics`, deterministic; `batch["_mask"]` marks the examples that
+      count.
+    encode: `(variables, inputs) -> {block: [B, D]}`.
+
+  The others are None where they have no meaning:
+    gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss
+      term.
+    decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`.
+    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another
+      light or view.
+    normalize: `(variables, inputs) -> pictures`, the inputs in a canonical pose and light.
+    generate: `(variables, rng, count) -> pictures [count, S, S, C]`.
+    forecast: `(variables, clips [B, T, S, S, C], frames) -> clips [B, frames, S, S, C]`, what comes after.
+    feature_maps: `(variables, inputs) -> {encoder: [map, ..., bottleneck]}`, from fine to coarse,
+      differentiable.
+    pictures: `(variables, inputs) -> {column: pictures [B, S, S, C] or maps [B, S, S]}`, shown in figures.
+    baselines: `(batches, sums) -> {title: {metric: value}}`, scores that need no model, by the names of
+      `validate`. `batches` are host arrays and can be iterated over again; `sums` adds a dict of arrays over
+      the processes.
+  """
+
+  init: Callable
+  update: Callable
+  validate: Callable
+  encode: Callable
+  gradient_norms: Callable | None = None
+  decompose: Callable | None = None
+  render: Callable | None = None
+  normalize: Callable | None = None
+  generate: Callable | None = None
+  forecast: Callable | None = None
+  feature_maps: Callable | None = None
+  pictures: Callable | None = None
+  baselines: Callable | None = None
+
+
+class FirstStage(NamedTuple):
+  """The trained method that a second stage starts from, with its resolved configuration and inference
+  variables.
+  """
+
+  config: ConfigDict
+  method: Method
+  variables: dict[str, Tree]
+
+
+class Description(NamedTuple):
+  """What a method says about itself; the one name `METHOD` of its module.
+
+  Attributes:
+    defaults: `() -> {section: {key: value}}`: its own sections, keys that it adds to a common section, and
+      common defaults that it sets otherwise.
+    rules: `{"section.key": Rule}` for each key that it adds.
+    variants: `{name: function of the configuration}`: its part of the named variants.
+    check: `(config, devices)` raises `UserError` where keys do not go together.
+    reads: `(config) -> ElementSpec`: the keys of a batch that a training step reads.
+    create: `(config) -> Method`; of a second stage `(config, first: FirstStage) -> Method`.
+    input: the key of a batch that `encode`, `decompose` and the others take.
+    stage: does it need `config.init_from`? The first stage's variables are then `first` in `model_state`.
+  """
+
+  defaults: Callable[[], dict[str, dict[str, Any]]]
+  rules: Mapping[str, Rule]
+  variants: Mapping[str, Callable[[ConfigDict], None]]
+  check: Callable[[ConfigDict, int], None]
+  reads: Callable[[ConfigDict], ElementSpec]
+  create: Callable[..., Method]
+  input: str = "image"
+  stage: bool = False

@@ -1,0 +1,2 @@
+"""What several methods share: the optimiser and its step, the baselines' encoder and decoder, augmentations.
+"""

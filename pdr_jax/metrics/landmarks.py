@@ -1,0 +1,36 @@
+"""Depth at facial landmarks: for each of them the correlation, over pictures, of predicted with true depth.
+
+The score of Moniz et al. 2018 ("Unsupervised depth estimation, 3D face rotation and replacement"), which
+Unsup3D reports on 3DFAW as the sum over 66 landmarks; here it is the mean over them, so that 1 is perfect
+whatever their number.
+"""
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+
+def read(
+    depth: Float[Array | np.ndarray, "B S S"], pixels: Float[Array | np.ndarray, "B L 2"]
+) -> Float[Array, "B L"]:
+  """Depth at (u, v) between pixel centres, bilinear; beyond the rim that of the rim."""
+
+  def at(depth: Array, uv: Array) -> Array:
+    return jax.scipy.ndimage.map_coordinates(depth, [uv[:, 1], uv[:, 0]], order=1, mode="nearest")
+
+  return jax.vmap(at)(depth, pixels)
+
+
+def correlation(predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N L"]) -> float:
+  """Mean over landmarks of Pearson's correlation over pictures.
+
+  Each depth is relative to the mean over its picture's landmarks. -1 to 1, the same for a depth that is
+  shifted or scaled; a landmark at which either does not vary counts 0.
+  """
+  a, b = (np.asarray(depth, np.float64) for depth in (predicted, true))
+  a, b = (depth - depth.mean(axis=1, keepdims=True) for depth in (a, b))
+  a, b = (depth - depth.mean(axis=0) for depth in (a, b))
+  spread = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
+  varies = spread > 1e-12 * len(a)
+  each = np.where(varies, (a * b).sum(axis=0) / np.where(varies, spread, 1.0), 0.0)
+  return float(each.mean())

@@ -1,0 +1,223 @@
+"""A run between its first state and its last step: what it holds open, and what it knows so far."""
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from pdr_jax import methods
+from pdr_jax.data import pipeline
+from pdr_jax.methods import Method, inference_variables
+from pdr_jax.training import nonfinite, run_dir
+from pdr_jax.training import step as steps
+from pdr_jax.training.cadence import is_due
+from pdr_jax.training.checkpoints import Checkpoints
+from pdr_jax.training.intake import Intake
+from pdr_jax.training.metric_log import Meter, MetricLog
+from pdr_jax.training.nonfinite import NonFinite
+from pdr_jax.training.progress import Progress
+from pdr_jax.training.trace import Trace
+from pdr_jax.training.validation import Validator
+from pdr_jax.training.watchdog import Watchdog
+
+AHEAD = 2  # dispatches that the host may be ahead of the device: it stays busy, and a failure shows at once
+
+
+class Start(NamedTuple):
+  """Where a run starts: the state on its devices, its step, and what the checkpoint says besides (`run`)."""
+
+  state: Any
+  step: int
+  run: dict
+
+
+class Run:
+  """A run whose steps are dispatched one after the other.
+
+  Attributes:
+    step: the last step that was dispatched.
+    state: as it is after that step.
+    checkpoints, progress: what its name says.
+  """
+
+  def __init__(
+    self, config: ConfigDict, workdir: str, method: Method, data: Any, checkpoints: Checkpoints, start: Start
+  ):
+    self.state, self.step, self._saved = start
+    self.checkpoints = checkpoints
+    self._config, self._train, self._workdir, self._method = config, config.train, workdir, method
+    self._batches: Sequence[dict] = ()
+    self._best, self._validated = self._saved.get("best"), self._saved.get("validated")
+    self._seconds_before, self._begun = self._saved.get("seconds", 0.0), time.monotonic()
+
+    # ---- programs
+    trained = nonfinite.skipping(method) if self._train.skip_nonfinite else method
+    self._update, self._updates = steps.update_fn(trained), steps.updates_fn(trained)
+    self._root = steps.stream(config.seed, "update")
+    self._validator = Validator(method, data.validation)
+    if self.step < self._train.steps:
+      self._validator.check_best_metric(self.state, self._train.best_metric)
+
+    # ---- what is open until `close`
+    primary = jax.process_index() == 0
+    self._feed = pipeline.prefetch(data.train, steps.place, AHEAD)
+    self._log = MetricLog(workdir, self.step, primary=primary)
+    self.progress = Progress(self.step, self._train.steps, self._train.batch_size, primary=primary)
+    self._watchdog = Watchdog(self._train.stall_minutes, self.progress.say)
+    self._trace = Trace(workdir, self._train.profile_steps if primary else (), self.progress.say)
+    told = dict(log=self._log, progress=self.progress, watchdog=self._watchdog)
+    self._intake = Intake(workdir, self._train, self._saved.get("meter"), **told)
+
+  def catch_up(self) -> None:
+    """The validation and the figures that were due when a signal stopped the run before."""
+    if self._saved.get("owed"):
+      self._look()
+
+  def dispatch(self, together: range) -> None:
+    """Reads the batches of these steps and sends the steps to the device."""
+    self.step = together[-1]
+    self._watchdog.at(f"reading the batch of step {self.step}")
+    self._batches = [next(self._feed) for _ in together]
+    if self._trace.begins(together):
+      self._intake.finish()
+      self._trace.start()
+    self._watchdog.at(f"compiling or starting step {self.step}")
+    with jax.profiler.StepTraceAnnotation("train", step_num=self.step):
+      if len(together) == 1:
+        self.state, metrics = self._update(self.state, self._batches[0], self._root)
+      else:
+        self.state, metrics = self._updates(self.state, self._batches, self._root)
+    self._intake.put(together, metrics, self._batches)
+    self._intake.finish(leave=AHEAD)
+    if self._trace.ends(together):
+      self._intake.finish()
+      self._trace.close()
+
+  def finish(self) -> None:
+    """Waits for the steps that were dispatched. Raises `NonFinite`."""
+    self._intake.finish()
+    self.progress.pause()
+
+  def log_gradient_norms(self) -> None:
+    """The gradient's norm of each loss term on the last batch, where it is due and the method has it."""
+    if self._method.gradient_norms is None or not self._due(self._train.gradient_norms_every):
+      return
+    norms = Meter()
+    norms.add(
+      self.step, steps.gradient_norms_fn(self._method)(self.state, self._batches[-1], self._root).fetch()
+    )
+    self._log.write(self.step, norms.means())
+
+  def look_and_save(self) -> None:
+    """Validation, figures and a checkpoint, where they are due; also a checkpoint of the best validation so
+    far.
+    """
+    scores = self._look()
+    if self._due(self._train.checkpoint_every) or (scores and self._best["step"] == self.step):
+      self.save(scores)
+    self.progress.pause()
+
+  def save(self, metrics: dict | None = None, *, owed: bool = False) -> None:
+    """Begins to save. Raises `NonFinite` and saves nothing where the state is not finite.
+
+    `metrics`: of a validation of this very state. `owed`: the run stops before its validation, which is made
+    up for when it continues.
+    """
+    self._watchdog.at(f"saving step {self.step}")
+    bad = steps.first_nonfinite(self.state)
+    if bad:
+      batch = nonfinite.write_batch(self._workdir, self.step, self._batches[-1])
+      raise NonFinite(self.step, bad, float("nan"), batch)
+    run = dict(
+      position=self._feed.get_state(),
+      meter=self._intake.meter.sums(),
+      best=self._best,
+      validated=self._validated,
+      seconds=self._seconds(),
+      owed=owed,
+    )
+    self._log.publish()
+    self.checkpoints.save(self.step, self.state, run, metrics)
+
+  def summary(self) -> dict:
+    """The scores of the last state beside the baselines, and the best validation; validates where that is not
+    done.
+    """
+    if self._validated is None or self._validated["step"] != self.step:
+      self._validate()
+    return {
+        "step": self._validated["step"],
+        "seconds": self._seconds(),
+        "examples": self._validated["examples"],
+        "validation": self._validated["scores"],
+        "baselines": self._validator.baselines(),
+        "best": self._best or {},
+    }
+
+  def close(self, *, quietly: bool) -> None:
+    """Lets go of everything. `quietly`: an error ends the run already, and stays the one that is told."""
+    close(
+        (self._trace, self._watchdog, self.progress, self._feed, self._log, self.checkpoints), quietly=quietly
+    )
+
+  def _look(self) -> dict | None:
+    """Validation and figures where they are due; returns the scores of a validation."""
+    scores = None
+    self._watchdog.at(f"validating and drawing step {self.step}")
+    if self._due(self._train.validate_every):
+      scores = self._validate()
+      self._log.write(self.step, scores)
+      if self._best is None or self._is_better(scores[self._train.best_metric], self._best["value"]):
+        self._best = {"step": self.step, "value": scores[self._train.best_metric]}
+      self.progress.say(self._validator.line(self.step, scores))
+    if self._due(self._train.figure_every) and jax.process_index() == 0 and self._method.pictures is not None:
+      inputs = self._validator.first(methods.describe(self._config.method).input)
+      draw(self._workdir, self._method, self.state, inputs, self.step)
+    return scores
+
+  def _validate(self) -> dict[str, float]:
+    scores = self._validator.scores(self.state, self.step)
+    self._validated = {"step": self.step, "scores": scores, "examples": self._validator.examples}
+    return scores
+
+  def _is_better(self, value: float, other: float) -> bool:
+    return value < other if self._train.best_mode == "lowest" else value > other
+
+  def _due(self, every: int) -> bool:
+    return is_due(self.step, every, self._train.steps)
+
+  def _seconds(self) -> float:
+    """Spent on the run so far, by the starts before this one too."""
+    return self._seconds_before + time.monotonic() - self._begun
+
+
+def close(resources: Iterable[Any], *, quietly: bool) -> None:
+  """Closes all of them, whatever one of them raises."""
+  first_error = None
+  for resource in resources:
+    try:
+      resource.close()
+    except Exception as error:  # such as what could not be written
+      first_error = first_error or error
+  if first_error and not quietly:
+    raise first_error
+
+
+def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> None:
+  """Saves what the method shows of some inputs, as `figures/step_00001000.png` and `figures/latest.png`."""
+  from pdr_jax.plots import (  # Matplotlib: slow to import, and the first step need not wait for it
+    sheets,
+    style,
+  )
+
+  # One device is enough.
+  variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
+  columns = jax.device_get(steps.pictures_fn(method)(variables, inputs))
+  # A clip is no picture: its method says what there is to see.
+  columns = ({"input": inputs} if inputs.ndim == 4 else {}) | columns
+  sheet = sheets.decomposition_sheet(columns, title=f"step {step}")
+  for name in (f"step_{step:08d}.png", "latest.png"):
+    style.save(sheet, os.path.join(workdir, run_dir.FIGURES, name))

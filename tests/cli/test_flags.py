@@ -1,0 +1,258 @@
+"""The command line: every command explains its flags, and every mistake is one line and exit code 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pdr_jax.cli import commands, configurations, flags, train
+from pdr_jax.errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BASE = """
+from pdr_jax.config import base
+def get_config(variant=""):
+  if variant not in ("", "wide"):
+    raise ValueError(f"unknown variant {variant!r}")
+  return base()
+"""
+README_FLAGS = {
+  "pdr_jax.main": ["--config", "--workdir", "--override_config"],
+  "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export", "--suite"],
+  "pdr_jax.decompose": ["--export", "--out", "--crop", "--mesh", "--lit_mesh", "--force"],
+  "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--force"],
+  "pdr_jax.report": ["--workdir", "--out", "--figures", "--force"],
+  "pdr_jax.imports.torch_checkpoint": ["--checkpoint", "--out", "--config", "--licence", "--force"],
+}
+
+
+@pytest.fixture
+def config_file(tmp_path):
+  path = tmp_path / "some_config.py"
+  path.write_text(BASE)
+  return str(path)
+
+
+def parse(*words):
+  """The values of the training command's flags and its configuration."""
+  values = flags.parse(train.COMMAND, ["main", *map(str, words)])
+  return values, flags.configuration(values)
+
+
+def test_overrides_reach_the_config(config_file):
+  overrides = [
+    "--config.data.side=32",
+    "--config.loss.flip=1",
+    "--noconfig.data.flip",
+    "--config.loocc.factors=('light',)",
+    "--config.train.steps",
+    "7",
+    "-config.seed=3",
+  ]
+  values, config = parse("--config", config_file + ":wide", "--workdir=~/x", *overrides, "--override_config")
+  read = (
+    config.data.side,
+    config.loss.flip,
+    config.data.flip,
+    config.loocc.factors,
+    config.train.steps,
+    config.seed,
+  )
+  assert read == (32, 1.0, False, ("light",), 7, 3)
+  assert values.workdir == os.path.expanduser("~/x") and values.override_config
+
+
+@pytest.mark.parametrize(
+  "text, like, value",
+  [
+    ("7", 1, 7),
+    ("-1e-3", 1.0, -1e-3),
+    ("3", 1.0, 3.0),
+    ("True", False, True),
+    ("f", True, False),
+    ("a=b, c", "", "a=b, c"),
+    ("()", (1,), ()),
+    ("(1, 2)", (), (1, 2)),
+    ("[1, 2]", (), (1, 2)),
+    ("'a', 'b'", (), ("a", "b")),
+    ("a,b", (), ("a", "b")),
+    ("linear", (), ("linear",)),
+    ("12", (), (12,)),
+  ],
+)
+def test_a_text_becomes_a_value_of_its_keys_type(text, like, value):
+  read = configurations.value_of(text, like)
+  assert read == value and type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+  "text, like",
+  [
+    ("7.5", 1),
+    ("x", 1.0),
+    ("perhaps", True),
+    ("(1,", ()),
+    ("{1: 2}", ()),
+    ("__import__('os')", ()),
+    ("9" * 5000, 1),
+  ],
+)
+def test_a_text_that_is_no_value_is_refused(text, like):
+  with pytest.raises(ValueError):
+    configurations.value_of(text, like)
+
+
+@pytest.mark.parametrize(
+  "words, message",
+  [
+    (["--config.data.sid=3"], "config.data.sid is unknown; did you mean config.data.side?"),
+    (["--config.dta.side=3"], "did you mean config.data.side?"),
+    (["--config.data=3"], "config.data is a section"),
+    (["--config.data.side=abc"], "config.data.side = abc: must be int"),
+    (["--config.data.side=32.5"], "config.data.side = 32.5: must be int"),
+    (["--config.data.flip=perhaps"], "config.data.flip = perhaps: must be bool"),
+    (["--config.optim.learning_rate=fast"], "config.optim.learning_rate = fast: must be float"),
+    (["--config.data.side"], "config.data.side has no value"),
+    (["--wrokdir=x"], "--wrokdir is no flag of python -m pdr_jax.main; did you mean --workdir?"),
+    (["stray"], "unrecognized arguments: stray"),
+  ],
+)
+def test_bad_flags_are_one_line(config_file, words, message):
+  with pytest.raises(UserError) as error:
+    parse("--config", config_file, "--workdir", "w", *words)
+  assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+  "content, message",
+  [
+    ("def get_config(:\n", "SyntaxError: invalid syntax"),
+    ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ("x = 1\n", "has no attribute 'get_config'"),
+    ("def get_config():\n  return {}\n", "returns dict and not a ConfigDict"),
+    ("def get_config():\n  raise ValueError('first\\nlast')\n", "some.py: last"),
+  ],
+)
+def test_bad_config_files_are_one_line(tmp_path, content, message):
+  (tmp_path / "some.py").write_text(content)
+  with pytest.raises(UserError) as error:
+    parse("--config", tmp_path / "some.py", "--workdir", "w")
+  assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_missing_is_named(config_file):
+  with pytest.raises(UserError, match="unknown variant 'tall'"):
+    parse("--config", config_file + ":tall", "--workdir", "w")
+  with pytest.raises(UserError, match="missing: --workdir"):
+    parse("--config", config_file)
+  with pytest.raises(UserError, match="--config is missing"):
+    parse("--workdir", "w", "--config.data.side=3")
+  with pytest.raises(UserError, match="has no variants: leave out :x"):
+    parse("--config", "yale_b:x", "--workdir", "w")
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "quickstart",
+    "quickstart.py",
+    "configs/quickstart.py",
+    "./configs/quickstart.py",
+    os.path.join(ROOT, "configs/quickstart.py"),
+  ],
+)
+def test_a_shipped_configuration_is_known_by_name_and_path_from_any_folder(name, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  assert configurations.load(f"{name}:unsup3d").loocc.weight == 0
+  assert configurations.find("yale_b") == configurations.find("configs/eval/yale_b.py")
+  (tmp_path / "quickstart.py").write_text(BASE)  # a file that is there wins over a shipped one of that name
+  assert configurations.find("quickstart.py") == "quickstart.py"
+
+
+def test_an_unknown_configuration_lists_near_ones_and_all():
+  with pytest.raises(UserError, match=r"did you mean quickstart\? There are cars, .*, eval/yale_b") as error:
+    configurations.find("configs/quikstart.py")
+  assert "no such file" in str(error.value)
+
+
+def test_the_method_comes_before_the_other_keys(monkeypatch):
+  """On a configuration of PDR: keys of the new method are known wherever they stand, and keys of PDR are not.
+  """
+  _, config = parse(
+    "--config=quickstart", "--workdir=w", "--config.beta_vae.gamma=5", "--config.method=beta_vae"
+  )
+  assert config.method == "beta_vae" and config.beta_vae.gamma == 5.0
+  assert config.data.side == 32 and config.train.steps == 2_000  # what the file says of common keys stays
+
+
+@pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.module)
+def test_help_lists_every_flag_with_its_meaning_and_an_example(command, capsys):
+  with pytest.raises(SystemExit) as done:
+    flags.parse(command, [command.module, "--help"])
+  text = capsys.readouterr().out
+  assert (
+    done.value.code == 0
+    and all(example in text for example in command.examples)
+    and command.summary in " ".join(text.split())
+  )
+  actions = flags._Parser(command)._actions
+  assert all(action.help for action in actions)
+  assert set(README_FLAGS[command.module]) <= {name for action in actions for name in action.option_strings}
+  for example in command.examples:
+    assert example.startswith(f"python -m {command.module} ")
+
+
+def test_without_arguments_the_help_is_printed(capsys):
+  with pytest.raises(SystemExit) as done:
+    flags.parse(train.COMMAND, ["main"])
+  assert done.value.code == 2 and "--workdir DIR" in capsys.readouterr().out
+
+
+def test_the_list_of_commands_names_all_of_them(capsys):
+  assert commands.main(["pdr_jax"]) == 0
+  text = capsys.readouterr().out
+  assert all(f"python -m {name}" in text for name in README_FLAGS) and "quickstart" in text
+  with pytest.raises(UserError, match=r"takes no 'train': the commands are pdr_jax\.main, "):
+    commands.main(["pdr_jax", "train"])
+
+
+def test_commands_to_paste_are_quoted():
+  assert flags.shown("pdr_jax.evaluate", "--workdir", "my runs/it's") == (
+    "python -m pdr_jax.evaluate --workdir 'my runs/it'\"'\"'s'"
+  )
+
+
+def run(*words, cwd=ROOT, path=ROOT):
+  command = [sys.executable, "-m", *map(str, words)]
+  environment = {**os.environ, "PYTHONPATH": str(path)}
+  return subprocess.run(
+    command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=500, check=False
+  )
+
+
+def test_exit_codes(config_file, tmp_path):
+  """A bad key is found before JAX is imported, a bad value and a workdir after. Each is one line and code 2.
+  """
+  (tmp_path / "file").write_text("")
+  for words, message in [
+    (["--workdir", tmp_path / "a", "--config.data.sid=3"], "did you mean config.data.side?"),
+    (["--workdir", tmp_path / "a", "--config.train.batch_size=0"], "config.train.batch_size = 0"),
+    (["--workdir", tmp_path / "file" / "b"], "cannot be written to"),
+  ]:
+    result = run("pdr_jax.main", "--config", config_file, *words)
+    assert result.returncode == 2
+    assert (
+      result.stderr.startswith("error: ") and message in result.stderr and result.stderr.count("\n") == 1
+    ), result.stderr
+  assert not (tmp_path / "a").exists()
+
+
+def test_an_installed_package_has_the_configurations(tmp_path):
+  """What `setup.py` copies is enough for `--config quickstart`, without a checkout."""
+  build = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path / "lib")]
+  subprocess.run(build, cwd=ROOT, capture_output=True, check=True)
+  result = run("pdr_jax.main", "--config", "quikstart", "--workdir", "w", cwd=tmp_path, path=tmp_path / "lib")
+  names = ", ".join(configurations.shipped())
+  assert result.returncode == 2 and f"did you mean quickstart? There are {names}" in result.stderr
+  assert (tmp_path / "lib/pdr_jax/pretrained/export.json").exists()

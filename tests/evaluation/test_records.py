@@ -1,0 +1,85 @@
+"""The file of a result: what is written is read again, and what is damaged or older is one line that names
+it.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import records
+from pdr_jax.evaluation.records import Figure, Result, Score
+
+SCORE = Score("linear", "who", "all", "logistic/accuracy", (0.1, 0.2, 0.4), "higher", "who, linear", 5.0)
+RESULT = Result(
+  "linear/who", {"train": 3}, (SCORE,), {"fit": [1]}, Figure("curves", "accuracy", "title", "x", "y")
+)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+  plain = Score("t", "", "", "m", (1.0,), "")
+  for name, result in {
+    "a": RESULT,
+    "b": Result("t", {}, (plain, SCORE)),
+    "c": Result("x/y", {}, skipped="no maps"),
+    "d": Result("z", {"key": "1"}, failed="ValueError: no"),
+  }.items():
+    records.write(str(tmp_path / f"{name}.json"), result)
+    assert records.read(str(tmp_path / f"{name}.json")) == result._replace(details=dict(result.details))
+  assert list(records.read_folder(str(tmp_path))) == ["linear/who", "t", "x/y", "z"]
+
+
+def test_mean_and_deviation():
+  assert records.mean(SCORE) == pytest.approx(0.7 / 3)
+  assert records.deviation(SCORE) == pytest.approx(np.std([0.1, 0.2, 0.4], ddof=1))
+  assert records.deviation(SCORE._replace(values=(0.5,))) is None
+
+
+def test_a_score_for_each_metric():
+  runs = [{"a": 1, "b": 2.0}, {"a": 3, "b": 4.0}]
+  found = records.of_runs("t", "l", "all", runs, prefix="s/", headlines={"b": "B"}, place=2.0)
+  assert found == [
+    Score("t", "l", "all", "s/a", (1.0, 3.0), "higher", "", 2.0),
+    Score("t", "l", "all", "s/b", (2.0, 4.0), "higher", "B", 2.0),
+  ]
+  assert [records.name(score) for score in found] == ["a", "b"]
+
+
+def test_which_block_stands_for_all_features():
+  assert records.widest(["depth", "all", "depth+albedo"]) == "all"
+  assert records.widest(["depth", "albedo", "depth+albedo"]) == "depth+albedo"
+  assert records.widest(["pixels"]) == "pixels"
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda text: text[: len(text) // 2], "is not valid JSON .*delete it and evaluate again"),
+    (lambda text: "[1]", "is no result of an evaluation"),
+    (
+      lambda text: text.replace('"format": 2', '"format": 1'),
+      "another version of pdr_jax \\(format 1, this one reads 2\\)",
+    ),
+    (
+      lambda text: json.dumps({"task": "t", "protocol": {}, "results": {}}),
+      "another version of pdr_jax \\(format 1",
+    ),
+    (lambda text: text.replace('"higher"', '"upper"'), "damaged .*better side is 'upper'"),
+    (lambda text: text.replace('"values"', '"vlaues"'), "is damaged"),
+    (lambda text: text.replace('"scores"', '"scroes"'), "neither scores nor a reason"),
+    (lambda text: text.replace("0.1", '"much"'), "is damaged"),
+  ],
+)
+def test_what_cannot_be_read_is_one_line_that_names_it(tmp_path, change, message):
+  path = tmp_path / "linear_who.json"
+  records.write(str(path), RESULT)
+  path.write_text(change(path.read_text()))
+  with pytest.raises(UserError, match=f"{path}.*{message}") as error:
+    records.read(str(path))
+  assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+  with pytest.raises(UserError, match=r"nothing\.json cannot be read"):
+    records.read(str(tmp_path / "nothing.json"))

@@ -1,0 +1,168 @@
+"""What holds for every baseline: devices do not matter, padding does not count, losses fall, and the training
+loop runs and resumes.
+"""
+
+from functools import lru_cache, partial
+
+import jax
+import numpy as np
+
+from pdr_jax.config import base
+from pdr_jax.config_checks import validate
+from pdr_jax.training import checkpoints, loop
+from pdr_jax.training import step as steps
+
+B, S, D = 8, 32, 32
+SMALL = {
+    "vae": {"baseline__zdim": D},
+    "beta_vae": {"baseline__zdim": D},
+    "vq_vae": {"baseline__zdim": D, "vq_vae__codes": 12, "vq_vae__code_dim": 8},
+    "simclr": {"baseline__zdim": D, "simclr__projection": 16},
+}
+
+
+def tiny(method, **changes):
+  """A small configuration of a method; `changes` are named `section__key`."""
+  config = base(method)
+  config.data.side = S
+  config.optim.update(learning_rate=3e-3, ema=0.9)
+  config.train.update(batch_size=B, steps=4, log_every=2, gradient_norms_every=0)
+  config.train.update(validate_every=2, figure_every=2, checkpoint_every=2)
+  for key, value in (SMALL.get(method, {}) | {"networks__width_map": 8} | changes).items():
+    section, name = key.split("__")
+    config[section][name] = value
+  validate(config, 4)
+  return config
+
+
+def images(seed=0, count=B):
+  """Coloured blobs on coloured ground, [count,S,S,3] in [-1,1]: pictures that differ in more than noise."""
+  rng = np.random.default_rng(seed)
+  yy, xx = np.mgrid[-1:1:S * 1j, -1:1:S * 1j]
+  centre, width = rng.uniform(-0.5, 0.5, (2, count, 1, 1)), rng.uniform(0.2, 0.6, (count, 1, 1))
+  blob = np.exp(-((xx - centre[0]) ** 2 + (yy - centre[1]) ** 2) / width**2)[..., None]
+  ground, paint = rng.uniform(-0.9, 0.9, (2, count, 1, 1, 3))
+  return (blob * paint + (1 - blob) * ground).astype(np.float32)
+
+
+def compiled(function):
+  """Hardly optimised: it runs a few times, and XLA:CPU would spend most of the test's time on it."""
+  return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@lru_cache
+def fresh(method):
+  """The state of step 0, and the compiled update of one device."""
+  return compiled(method.init)(steps.stream(0, "init"), {"image": images()}), compiled(
+    partial(method.update, axis_name=None)
+  )
+
+
+def vector(tree):
+  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
+
+
+def relative(value, expected):
+  return np.linalg.norm(value - expected) / np.linalg.norm(expected)
+
+
+def first_moment(state):
+  """Adam's, a tenth of the clipped gradient."""
+  return state.opt_state["main"][2].mu
+
+
+def four_devices_equal_one(method, at_step=0):
+  """The gradients of four devices and of one, as whole vectors; returns both states after the step."""
+  assert jax.local_device_count() == 4
+  batch, root = {"image": images()}, steps.stream(3, "update")
+  start, update = fresh(method)
+  start, rng = start.replace(step=jax.numpy.int32(at_step)), jax.random.fold_in(root, at_step)
+  one, one_metrics = update(start, batch, rng)
+  # What gradients that were not averaged would see.
+  pairs = {"image": np.tile(batch["image"][:2], (4, 1, 1, 1))}
+  unaveraged, _ = update(start, pairs, rng)
+  many, many_metrics = steps.update_fn(method)(steps.replicate(start), steps.place(batch), root)
+  many_metrics = many_metrics.fetch()
+  assert set(many_metrics) == set(one_metrics)
+  for name, (total, count) in one_metrics.items():
+    np.testing.assert_allclose(many_metrics[name], [total, count], rtol=2e-3, atol=1e-5, err_msg=name)
+  moments = first_moment(one)
+  assert moments
+  for name, tree in moments.items():
+    assert relative(vector(first_moment(many)[name]), vector(tree)) < 0.01, name
+    assert relative(vector(first_moment(unaveraged)[name]), vector(tree)) > 0.1, name
+  return one, jax.device_get(many)
+
+
+def validation_ignores_padding(method):
+  """Scores of three images do not depend on what pads their batch."""
+  batch = {"image": images(), "_mask": (np.arange(B) < 3).astype(np.float32)}
+  state, _ = fresh(method)
+  run = compiled(partial(method.validate, axis_name=None))
+  padded_otherwise = batch | {
+    "image": np.where(batch["_mask"][:, None, None, None] > 0, batch["image"], images(seed=9))
+  }
+  first, second = run(state, batch), run(state, padded_otherwise)
+  for name, (total, count) in first.items():
+    assert float(count) == 3 and np.isfinite(total)
+    np.testing.assert_allclose(second[name][0], total, rtol=1e-5, err_msg=name)
+  return state, first
+
+
+def losses_of_overfit(method, count, names=("loss",)):
+  """`count` steps on one batch; metrics by name, one value a step."""
+  batch, root = {"image": images()}, steps.stream(3, "update")
+  state, update = fresh(method)
+  seen = {name: [] for name in names}
+  for step in range(count):
+    state, metrics = update(state, batch, jax.random.fold_in(root, step))
+    for name in names:
+      seen[name].append(float(metrics[name][0] / metrics[name][1]))
+  return seen
+
+
+class Stream:
+  """Endless batches that depend on their number only."""
+
+  def __init__(self):
+    self._next = 0
+
+  def __next__(self):
+    self._next += 1
+    return {"image": images(self._next)}
+
+  def get_state(self):
+    return {"batch": self._next}
+
+  def set_state(self, state):
+    self._next = int(state["batch"])
+
+  def close(self):
+    pass
+
+
+def trains_and_resumes(config, method, tmp_path):
+  """Four steps in one go, and two and two: the same checkpoint, bit for bit, averages, model state and
+  figures included.
+
+  `method`: made from `config`; one that a test has trained on four devices already does not compile again.
+  """
+  norms = jax.eval_shape(
+    partial(method.gradient_norms, axis_name=None), fresh(method)[0], {"image": images()}, jax.random.key(0)
+  )
+  assert norms  # their values: test_gradient_step.py
+  validation = [{"image": images(10**6), "_mask": (np.arange(B) < 5).astype(np.float32)}]
+  states = []
+  for name, stops in (("whole", (4,)), ("halves", (2, 4))):
+    for stop in stops:
+      config.train.steps = stop
+      result = loop.train(
+        config, str(tmp_path / name), method=method, data=loop.Data(Stream(), validation, "blobs")
+      )
+      assert result.exit_code == 0 and result.summary["validation"][config.train.best_metric] > 0
+    manager = checkpoints.Checkpoints(str(tmp_path / name), keep=2, best_metric=config.train.best_metric)
+    read = manager.restore_latest(steps.abstract_state(method, config.seed, validation[0]))
+    manager.close()
+    assert read.step == 4 and (tmp_path / name / "figures" / "latest.png").stat().st_size > 10_000
+    states.append(jax.device_get(read.state))
+  jax.tree.map(np.testing.assert_array_equal, *states)

@@ -1,0 +1,146 @@
+"""The lock of a run directory: real processes that hold it, die, or live on another host."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pdr_jax.errors import UserError
+from pdr_jax.training import run_lock
+
+HOLD = """
+import sys, time
+from pdr_jax.training import run_lock
+with run_lock.hold(sys.argv[1]):
+  print("held", flush=True)
+  if sys.argv[2:] == ["fork"]:
+    import os
+    if os.fork() == 0:
+      time.sleep(10)
+  sys.stdin.readline()
+"""
+
+
+def start(workdir, *words):
+  process = subprocess.Popen(
+    [sys.executable, "-c", HOLD, str(workdir), *words],
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  assert process.stdout.readline().strip() == "held"
+  return process
+
+
+def test_the_second_start_is_refused_and_the_next_one_is_not(tmp_path):
+  with start(tmp_path) as process:
+    message = rf"is in use by process {process.pid} on .*, started 20.*: wait for it"
+    with pytest.raises(UserError, match=message) as error:
+      with run_lock.hold(str(tmp_path)):
+        pass
+    assert "\n" not in str(error.value)
+    process.communicate("\n")
+  assert os.listdir(tmp_path) == []  # an end without a trace
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    with pytest.raises(UserError, match="is in use"):
+      with run_lock.hold(str(tmp_path)):
+        pass
+    assert json.loads((tmp_path / "run.lock").read_text())["process"] == os.getpid()
+  assert lines == []
+
+
+def test_the_lock_of_a_dead_process_is_taken_over_although_its_children_live(tmp_path):
+  process = start(tmp_path, "fork")
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    assert len(lines) == 1 and f"from process {process.pid}" in lines[0] and "no longer runs" in lines[0]
+  process.stdout.close()
+
+
+def test_an_error_inside_lets_go(tmp_path):
+  with pytest.raises(ValueError, match="inside"), run_lock.hold(str(tmp_path)):
+    raise ValueError("inside")
+  with run_lock.hold(str(tmp_path)):
+    pass
+
+
+ELSEWHERE = {"process": 7, "host": "node12", "started": "2026-01-01T00:00:00", "machine": "another"}
+
+
+def written_elsewhere(tmp_path, seconds_ago):
+  path = tmp_path / "run.lock"
+  path.write_text(json.dumps(ELSEWHERE))
+  then = time.time() - seconds_ago
+  os.utime(path, (then, then))
+
+
+def test_another_hosts_lock_holds_until_it_is_silent(tmp_path):
+  written_elsewhere(tmp_path, 30)  # nothing of this machine's locks tells of it
+  with pytest.raises(UserError, match="in use by process 7 on node12"), run_lock.hold(str(tmp_path)):
+    pass
+  assert os.listdir(tmp_path) == ["run.lock"]
+  written_elsewhere(tmp_path, run_lock.SILENCE + 1)
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    pass
+  who = "process 7 on node12, started 2026-01-01T00:00:00"
+  assert lines == [f"taking over {tmp_path} from {who}, which no longer runs"]
+
+
+def test_signs_of_life_are_given_and_a_stolen_lock_is_said(tmp_path, monkeypatch):
+  monkeypatch.setattr(run_lock, "BEAT", 0.02)
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    path = tmp_path / "run.lock"
+    os.utime(path, (0, 0))
+    deadline = time.monotonic() + 20
+    while os.stat(path).st_mtime == 0 and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert os.stat(path).st_mtime > 0
+    path.unlink()
+    path.write_text("{}")
+    while not lines and time.monotonic() < deadline:
+      time.sleep(0.01)
+  assert "another start may be writing" in lines[0] and path.read_text() == "{}"  # somebody else's stays
+
+
+def test_a_file_system_without_locks_is_said_and_the_process_id_decides(tmp_path, monkeypatch):
+  with start(tmp_path) as process:
+
+    def flock(*_):
+      raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(run_lock.fcntl, "flock", flock)
+    with pytest.raises(UserError, match=rf"process {process.pid} on .*last sign of life \d+ s ago"):
+      with run_lock.hold(str(tmp_path)):
+        pass
+    process.kill()
+    process.wait()
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    pass
+  assert "taking over" in lines[0] and "cannot lock" in lines[1]
+
+
+def test_a_bucket_has_an_object_instead(tmp_path, monkeypatch):
+  monkeypatch.setattr(run_lock, "in_bucket", lambda path: True)
+  with run_lock.hold(str(tmp_path)):
+    with pytest.raises(UserError, match="in use by process"), run_lock.hold(str(tmp_path)):
+      pass
+  assert os.listdir(tmp_path) == []
+  (tmp_path / "run.lock").write_text(json.dumps(ELSEWHERE | {"alive": time.time()}))
+  with pytest.raises(UserError, match="process 7 on node12"), run_lock.hold(str(tmp_path)):
+    pass
+  silent = ELSEWHERE | {"alive": time.time() - run_lock.SILENCE - 1}
+  (tmp_path / "run.lock").write_text(json.dumps(silent))
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    pass
+  assert len(lines) == 1 and "taking over" in lines[0]
