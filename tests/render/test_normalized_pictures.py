@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from scipy.ndimage import map_coordinates
-from unwrap_scenes import (
+from support import render_oracles as oracle
+from support.unwrap_scenes import (
   FAR,
   NEAR,
   PIXEL,

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import render_oracles as oracle
 from scipy.ndimage import map_coordinates
-from unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
+from support import render_oracles as oracle
+from support.unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
 
 from pdr_jax.errors import UserError
 from pdr_jax.render import reproject, unwrap
