@@ -524,7 +524,7 @@ def test_malformed_exif_is_no_reason(kind, exif):
   data = encoded(pixels, kind, exif=exif, **options)
   decode.check_header(io.BytesIO(data))
   without = decode.decode_image(encoded(pixels, kind, **options), 40)
-  np.testing.assert_array_equal(decode.decode_image(data, 40), without)  # the same pixels, decoded by one program
+  np.testing.assert_array_equal(decode.decode_image(data, 40), without)  # by one program
 
 
 def test_first_frames_and_first_pages():
