@@ -23,7 +23,7 @@ def common() -> dict[str, Any]:
       data=dict(
           name="heads",           # a module of pdr_jax.data.sources (heads, image_folder, ...), the dotted
                                   # path of another module, or any TFDS name with images or videos
-          path="",                # the files of a source that reads its own, such as a folder or zip of images
+          path="",                # files of a source that reads its own, such as a folder or zip of images
           cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or
                                   # ~/tensorflow_datasets
           side=64,                # side of the square pictures

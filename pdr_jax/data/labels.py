@@ -26,7 +26,7 @@ PARTS = {
     "validation": ("validation", "valid", "val", "dev", "publictest"),
     "test": ("test", "testing", "tst", "privatetest"),
 }
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,300}(\.0*)?", re.ASCII)  # Python reads no number of thousands of digits
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?", re.ASCII)
 _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)

@@ -401,3 +401,7 @@ def test_pictures_without_a_person_are_on_no_side():
 def test_text_that_is_read_is_what_was_written():
   text, encoding = tables.decode_text("größe €".encode("cp1252"), "x")
   assert text == "größe €" and encoding == "Windows-1252"
+
+
+def test_a_number_of_thousands_of_digits_is_refused_by_name():
+  refused("column 'n' holds a number that is too large for 64 bits", f"file,n\na.png,{'9' * 5000}\nb.png,1\n")
