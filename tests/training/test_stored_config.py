@@ -15,7 +15,8 @@ def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   overrides = [configurations.Override("data.path", "faces"), configurations.Override("seed", "3")]
   config = configurations.resolve(None, overrides, base)
-  assert config.data.path == os.path.join(tmp_path, "faces") and config.data.cache_dir == "" and config.seed == 3
+  assert config.data.path == os.path.join(tmp_path, "faces")
+  assert config.data.cache_dir == "" and config.seed == 3
 
 
 def test_moved_data_is_read_from_its_new_place_and_nothing_else_may_change(tmp_path):
@@ -37,5 +38,6 @@ def test_a_misspelt_key_of_a_stored_configuration_is_no_default(tmp_path):
   stored = json.loads(path.read_text())
   stored["data"]["sidee"] = stored["data"].pop("side")
   path.write_text(json.dumps(stored))
-  with pytest.raises(UserError, match=r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"):
+  message = r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"
+  with pytest.raises(UserError, match=message):
     run_dir.read_config(str(tmp_path))
