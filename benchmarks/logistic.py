@@ -24,7 +24,7 @@ import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from pdr_jax.evaluation import logistic
+from pdr_jax.evaluation.probes import logistic
 
 
 def problems(examples: int, width: int, attributes: int, seeds: int):

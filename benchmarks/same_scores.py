@@ -156,7 +156,8 @@ def now(path: str, seeds: list[int]) -> dict:
 
   def split(name: str, single: bool) -> Features:
     blocks, labels, missing = load(path, name, single)
-    numbers = {label: values.astype(np.float64) for label, values in labels.items() if values.dtype.kind == "f"}
+    floats = {label: values for label, values in labels.items() if values.dtype.kind == "f"}
+    numbers = {label: values.astype(np.float64) for label, values in floats.items()}
     return Features(blocks, labels | numbers, {}, missing)
 
   results = evaluations(tasks, split, path, seeds)
@@ -247,8 +248,8 @@ def compare(old: dict, new: dict) -> int:
   equal = sum(old[key] == new.get(key) for key in old)
   print(
       f"{len(old)} scores of {count} numbers; {equal} scores equal bit for bit; the largest difference is "
-      f"{largest:.3g}; {len(wrong)} differ by more than {TOLERANCE:g} or are missing; {len(set(new) - set(old))} "
-      "are new"
+      f"{largest:.3g}; {len(wrong)} differ by more than {TOLERANCE:g} or are missing; "
+      f"{len(set(new) - set(old))} are new"
   )
   return len(wrong)
 

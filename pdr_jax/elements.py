@@ -1,4 +1,7 @@
-"""What an array of a batch is: shape, type, meaning and range. Data sources publish it, runs record it, methods ask for it."""
+"""What an array of a batch is: shape, type, meaning and range.
+
+Data sources publish it, runs record it, methods ask for it.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -2,4 +2,7 @@
 
 
 class UserError(Exception):
-  """Something the user can mend: one line that names the thing and says what to do. `main` prints it and exits with code 2."""
+  """Something the user can mend: one line that names the thing and says what to do.
+
+  `main` prints it and exits with code 2.
+  """

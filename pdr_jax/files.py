@@ -1,4 +1,6 @@
-"""Writing files so that nobody ever reads half of one; on disks, and in buckets (`gs://BUCKET/FOLDER`) through epath."""
+"""Writing files so that nobody ever reads half of one; on disks, and in buckets (`gs://BUCKET/FOLDER`)
+through epath.
+"""
 
 import io
 import json
@@ -10,7 +12,9 @@ from etils import epath
 
 
 def in_bucket(path: str) -> bool:
-  """Is it `gs://...`? What lies there is whole or absent: nothing is appended to, and a folder exists by what it holds."""
+  """Is it `gs://...`? What lies there is whole or absent: nothing is appended to, and a folder exists by
+  what it holds.
+  """
   return path.startswith("gs://")
 
 
@@ -25,7 +29,9 @@ def write_json(path: str, value: Any) -> None:
 
 
 def write_atomically(path: str, write: Callable[[Any], Any]) -> None:
-  """Calls `write(binary file)` on a temporary file beside `path`, then renames it; for a bucket on memory, which is then sent whole."""
+  """Calls `write(binary file)` on a temporary file beside `path`, then renames it; for a bucket on memory,
+  which is then sent whole.
+  """
   if in_bucket(path):
     buffer = io.BytesIO()
     write(buffer)

@@ -1,4 +1,5 @@
-"""Strict environment for all tests: several CPU devices, annotated shapes checked, no silent broadcasting of ranks.
+"""Strict environment for all tests: several CPU devices, annotated shapes checked, no silent broadcasting of
+ranks.
 
 Compiled programs are kept on disk, so that the next run of the same test does not compile again.
 """
@@ -27,8 +28,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 def pytest_configure(config):
   """The fast set runs its programs once: LLVM's optimisation would take more time than it saves.
 
-  XLA's own passes stay. `support.programs.optimised` is for what must hold in the code that users run, and the
-  slow set runs that code alone. An optimisation level in XLA_FLAGS goes before this one.
+  XLA's own passes stay. `support.programs.optimised` is for what must hold in the code that users run, and
+  the slow set runs that code alone. An optimisation level in XLA_FLAGS goes before this one.
   """
   level, flags = "--xla_backend_optimization_level", os.environ.get("XLA_FLAGS", "")
   if config.option.markexpr != "slow" and level not in flags:

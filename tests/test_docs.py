@@ -86,10 +86,20 @@ def test_the_examples_train_are_evaluated_and_exported_by_the_commands_of_the_pa
     assert command.main([name, *shlex.split(words), *more]) == 0
   with open("runs/mine/elements.json") as file:
     assert json.load(file)["image"]["shape"] == [16, 16, 1]
-  with open("runs/mine/evaluation/nearest_mean_half.json") as file:
-    result = json.load(file)
-  score = next(score for score in result["scores"] if score["block"] == "code")
-  assert result["task"] == "nearest_mean/half" and 0 <= score["values"][0] <= 1
+  words = [
+    "--export=exported/mine",
+    "--workdir=runs/of_export",
+    "--config.tasks=mine.nearest_mean",
+    *COMMANDS["pdr_jax.evaluate"][1],
+  ]
+  assert evaluate.main(["pdr_jax.evaluate", *words]) == 0
+  results = []
+  for run in ("mine", "of_export"):
+    with open(f"runs/{run}/evaluation/nearest_mean_half.json") as file:
+      results.append(json.load(file))
+  assert results[0]["task"] == "nearest_mean/half" and results[0]["scores"] == results[1]["scores"]
+  score = next(score for score in results[0]["scores"] if score["block"] == "code")
+  assert 0 <= score["values"][0] <= 1
 
   model = pdr_jax.load("exported/mine")
   images = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16, 1)).astype(np.float32)

@@ -47,20 +47,20 @@ def main(argv: list[str]) -> int:
   from pdr_jax.report import page, pictures, plots, runs
 
   cache_compilations()
-  found = runs.read(values.workdir)
+  read = runs.read(values.workdir)
   shown = {}
-  trained = [run for run in found if run.config is not None]
+  trained = [run for run in read if run.config is not None]
   for run in trained:
     try:
       shown[run.name] = pictures.of_run(run, faces=max(1, pictures.FACES // len(trained)))
     except UserError as error:  # its curves and tables are worth a report all the same
       print(f"no pictures of {run.name}: {error}", file=sys.stderr)
       shown[run.name] = str(error)
-  drawn = plots.of_runs(found)
-  document = page.document(found, drawn, shown)
+  drawn = plots.of_runs(read)
+  document = page.document(read, drawn, shown)
   try:
     write_atomically(out, lambda file: file.write(document.encode()))
-    print(f"report of {', '.join(run.name for run in found)}: {out} ({os.path.getsize(out) / 1e6:.1f} MB)")
+    print(f"report of {', '.join(run.name for run in read)}: {out} ({os.path.getsize(out) / 1e6:.1f} MB)")
     if folder:
       plots.save(drawn, shown, folder)
       print(f"figures as PNG and PDF: {folder}")

@@ -33,7 +33,7 @@ _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
 _LONG = 10  # digits; whole numbers as long as that are names of something
-_ALIKE = 3  # columns of the same two classes that are described one by one
+_ALIKE = 3  # columns of the same two classes, or of numbers, that are described one by one
 _SHOWN = 8  # classes of a column in its line
 _MEASURES = frozenset((
     "age", "ages", "year", "years", "month", "day", "hour", "deg", "degree", "degrees", "angle", "azimuth",
@@ -297,5 +297,6 @@ def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
     if guessed:
       change = ",".join(f"{name}:{other}" for name in guessed[:_ALIKE])
       shown = ", ".join(guessed[:_SHOWN]) + (", ..." if len(guessed) > _SHOWN else "")
-      lines.append(f"whole numbers, taken for {kind}: {shown}; --config.data.label_kinds={change} changes that")
+      key = f"--config.data.label_kinds={change}"
+      lines.append(f"whole numbers, taken for {kind}: {shown}; {key} changes that")
   return tuple(lines)

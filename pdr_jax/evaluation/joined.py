@@ -163,15 +163,15 @@ def _lines(results: Sequence[Result], figure: Figure) -> dict[str, list[Point]]:
   Representations are joined by what their metrics are called: the mean distance of a bin differs between
   them.
   """
-  found: dict[str, dict[str, list[Score]]] = {}
+  lines: dict[str, dict[str, list[Score]]] = {}
   for result in results:
     scores = [score for score in _on_curves(result) if records.name(score) == figure.metric]
     if not scores:
       continue
     whole = records.widest(list(dict.fromkeys(score.block for score in scores)))
     for score in (score for score in scores if score.block == whole):
-      found.setdefault(score.label, {}).setdefault(score.metric, []).append(score)
-  return {label: [_point(scores) for scores in points.values()] for label, points in found.items()}
+      lines.setdefault(score.label, {}).setdefault(score.metric, []).append(score)
+  return {label: [_point(scores) for scores in points.values()] for label, points in lines.items()}
 
 
 def _point(scores: Sequence[Score]) -> Point:

@@ -120,10 +120,10 @@ def model(run: ConfigDict, folder: str) -> Model:
   return Model(method, {description.input: spec[description.input]}, fresh, expected)
 
 
-def _of_model(name: str, found: Model, variables: dict, step: int | None) -> Representation:
-  checkpoints.check_variables(variables, found.expected)
-  encode = partial(found.method.encode, variables)
-  return Representation(name, encode, found.reads, found.method, variables, found.fresh, step)
+def _of_model(name: str, built: Model, variables: dict, step: int | None) -> Representation:
+  checkpoints.check_variables(variables, built.expected)
+  encode = partial(built.method.encode, variables)
+  return Representation(name, encode, built.reads, built.method, variables, built.fresh, step)
 
 
 # ---------------------------------------------------------------- what nothing was trained for
@@ -131,9 +131,9 @@ def _of_model(name: str, found: Model, variables: dict, step: int | None) -> Rep
 
 def _random(run: ConfigDict, folder: str) -> Representation:
   """The method's networks as training starts with them."""
-  found = model(run, folder)
-  variables = jax.device_get(run_once(found.fresh, jax.random.key(run.seed)))
-  return _of_model("random", found, variables, 0)
+  built = model(run, folder)
+  variables = jax.device_get(run_once(built.fresh, jax.random.key(run.seed)))
+  return _of_model("random", built, variables, 0)
 
 
 def _pixels(run: ConfigDict, folder: str) -> Representation:
@@ -144,13 +144,13 @@ def _pixels(run: ConfigDict, folder: str) -> Representation:
 
 def _pca(run: ConfigDict, folder: str) -> Representation:
   """As many principal components of the training data as the method's features have numbers."""
-  found = model(run, folder)
-  (key, element), = found.reads.items()
+  built = model(run, folder)
+  (key, element), = built.reads.items()
   example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
-  blocks = jax.eval_shape(found.method.encode, found.expected, example)
+  blocks = jax.eval_shape(built.method.encode, built.expected, example)
   count = sum(block.size for block in blocks.values())
-  encode = principal_components(of_split(run, found.reads, "train", ()), count, key)
-  return Representation("pca", encode, found.reads)
+  encode = principal_components(of_split(run, built.reads, "train", ()), count, key)
+  return Representation("pca", encode, built.reads)
 
 
 def pixels(inputs: Float[Array | np.ndarray, "B ..."]) -> dict[str, Float[Array | np.ndarray, "B _"]]:

@@ -162,7 +162,7 @@ def _features(
   """The features of a split, computed once for these parameters and this data."""
   info = pipeline.describe(run)
   # The description of the data too: a folder may have changed.
-  data = run.data.to_dict() | {"split": split, "found": info._replace(skipped=())}
+  data = run.data.to_dict() | {"split": split, "description": info._replace(skipped=())}
   key = extract.fingerprint({
       "format": records.FORMAT,
       "data": json.dumps(data, sort_keys=True, default=str),
@@ -189,10 +189,10 @@ def _jobs(
   """All jobs of all tasks. A task that fails to say what its jobs are becomes one that fails."""
   for asked, context in contexts.items():
     try:
-      found = list(task.find(asked).jobs(context))
+      jobs = list(task.find(asked).jobs(context))
     except Exception as error:
-      found = [(task.section(asked), functools.partial(_raise, error))]
-    yield from ((context, name, job) for name, job in found)
+      jobs = [(task.section(asked), functools.partial(_raise, error))]
+    yield from ((context, name, job) for name, job in jobs)
 
 
 def _raise(error: Exception) -> Result:

@@ -69,10 +69,10 @@ def read(workdir: str) -> Study:
 
 def results(study: Study) -> dict[str, list[dict[str, Result]]]:
   """What every run of a study gave, by method, one evaluation a seed."""
-  found = {}
+  by_method = {}
   for method, folders in study.methods.items():
     name = method if method in representations.UNTRAINED else "trained"
     seeds = [run.read_results(folder, name) for folder in folders]
     if any(seeds):
-      found[method] = [seed for seed in seeds if seed]
-  return found
+      by_method[method] = [seed for seed in seeds if seed]
+  return by_method

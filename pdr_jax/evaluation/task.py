@@ -75,8 +75,8 @@ class Task(NamedTuple):
 def names() -> list[str]:
   """The tasks of `evaluation/tasks/`, in their order."""
   package = importlib.import_module(PACKAGE)
-  found = [module.name for module in pkgutil.iter_modules(package.__path__)]
-  return sorted(found, key=lambda name: (find(name).order, name))
+  modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+  return sorted(modules, key=lambda name: (find(name).order, name))
 
 
 @functools.cache

@@ -80,26 +80,29 @@ def write(
   colours = parts["canonical" if lit_mesh else "albedo"][0]
   colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
   mesh.save(path(f"mesh.{mesh_format}"), depth, colours, scene["fov"], lit=lit_mesh)
-  write_json(
-    path("factors.json"),
-    {
-      "picture": source,
-      "method": model.manifest["method"],
-      "step": model.manifest.get("step"),
-      "light": parts["light"][0].tolist(),
-      "view": dict(zip(VIEW, parts["view"][0].tolist(), strict=True)),
-      "units": {
-        "light": "spherical harmonics, (l, m) in the order of CONVENTIONS.md",
-        "view": "radians, model units",
-        "mesh": "model units, see pdr_jax/exports/mesh.py",
-      },
-      "png": {
-        "depth": {"0": near, "65535": far},
-        "shading": {"0": 0.0, "255": white},
-        "normals": {"0": -1.0, "255": 1.0},
-      },
+  write_json(path("factors.json"), _factors(source, parts, model, white))
+
+
+def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float) -> dict[str, Any]:
+  """Light and view of one picture, and what the values of its PNGs mean; `white` is the shading of 255."""
+  scene = model.config["scene"]
+  return {
+    "picture": source,
+    "method": model.manifest["method"],
+    "step": model.manifest.get("step"),
+    "light": parts["light"][0].tolist(),
+    "view": dict(zip(VIEW, parts["view"][0].tolist(), strict=True)),
+    "units": {
+      "light": "spherical harmonics, (l, m) in the order of CONVENTIONS.md",
+      "view": "radians, model units",
+      "mesh": "model units, see pdr_jax/exports/mesh.py",
     },
-  )
+    "png": {
+      "depth": {"0": scene["min_depth"], "65535": scene["max_depth"]},
+      "shading": {"0": 0.0, "255": white},
+      "normals": {"0": -1.0, "255": 1.0},
+    },
+  }
 
 
 def circling_lights(colours: tuple[int, ...]) -> Float[np.ndarray, "N 9 ..."]:

@@ -18,7 +18,7 @@ def l2_normalize(features: Float[ArrayLike, "B D"], epsilon: float = 1e-6) -> Fl
   return jnp.where(valid, features * lax.rsqrt(jnp.where(valid, square, 1.0)), 0.0)
 
 
-def join_blocks(blocks: Sequence[Float[ArrayLike, "B D"]]) -> Float[Array, "B D"]:
+def join_blocks(blocks: Sequence[Float[ArrayLike, "B _"]]) -> Float[Array, "B D"]:
   """L2-normalises each block of features, concatenates, and normalises again.
 
   Every block has the same say, and the result has unit length.

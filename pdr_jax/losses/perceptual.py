@@ -28,4 +28,4 @@ def pool_mask(mask: Float[ArrayLike, "B H W"], side: int) -> Float[Array, "B h w
   batch, height, width = mask.shape
   if height % side or width % side:
     raise ValueError(f"a mask of {height} x {width} does not pool to {side} x {side}")
-  return mask.reshape(batch, side, height // side, side, width // side).mean(axis=(2, 4))
+  return jnp.mean(jnp.reshape(mask, (batch, side, height // side, side, width // side)), axis=(2, 4))

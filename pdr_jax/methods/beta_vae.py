@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.methods import vae
@@ -24,7 +24,7 @@ def create(config: ConfigDict) -> Method:
 
 
 def divergence(
-    kl: Array, step: Array, axis_name: str | None, *, config: ConfigDict
+    kl: ArrayLike, step: ArrayLike, axis_name: str | None, *, config: ConfigDict
 ) -> tuple[dict[str, Array], dict[str, Array]]:
   """`capacity`, the distance of the KL from C, and the KL for the log.
 
@@ -36,7 +36,7 @@ def divergence(
   return {"capacity": side * (kl - target)}, {"kl": kl}
 
 
-def capacity(step: Int[Array, ""], config: ConfigDict) -> Float[Array, ""]:
+def capacity(step: Int[ArrayLike, ""], config: ConfigDict) -> Float[Array, ""]:
   """C, in nats: from 0 at step 0 to `beta_vae.capacity` at `beta_vae.capacity_steps`, constant from there."""
   return config.beta_vae.capacity * jnp.minimum(step / config.beta_vae.capacity_steps, 1.0)
 

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
@@ -59,7 +59,9 @@ def init(
   return gradient_step.init(baseline.init_networks(rng, nets, config), tx, config)
 
 
-def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
+def encode(
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict
+) -> dict[str, Float[Array, "B D"]]:
   """`backbone`: the features before the projection head, which serve better downstream (section 4.2);
   non-negative.
   """
@@ -67,7 +69,7 @@ def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict
 
 
 def views(
-  rng: Array, images: Float[Array, "B S S 3"], axis_name: str | None, config: ConfigDict
+  rng: Array, images: Float[ArrayLike, "B S S 3"], axis_name: str | None, config: ConfigDict
 ) -> tuple[Array, Array]:
   """Two augmentations of each image, drawn by its place in the global batch."""
   index = gradient_step.global_index(images.shape[0], axis_name)
@@ -78,7 +80,7 @@ def views(
 
 
 def project(
-  params: dict, pair: tuple[Array, Array], nets: dict
+  params: dict, pair: tuple[ArrayLike, ArrayLike], nets: dict
 ) -> tuple[Float[Array, "B P"], Float[Array, "B P"]]:
   """The unit vectors of both views of each image."""
   features = baseline.embed(params, jnp.concatenate(pair), nets)
@@ -162,7 +164,7 @@ def validate(
 
 
 def pictures(
-  params: dict, images: Float[Array, "B S S 3"], *, config: ConfigDict
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, config: ConfigDict
 ) -> dict[str, Float[Array, "B S S 3"]]:
   """`view 1` and `view 2`: what the loss contrasts (the parameters have no part in it)."""
   first, second = views(jax.random.key(0), images, None, config)

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.losses.reduce import masked_mean
@@ -32,7 +32,9 @@ def create(config: ConfigDict) -> Method:
   return system(config, divergence, {"reconstruction": 1.0, "kl": 1.0})
 
 
-def divergence(kl: Array, step: Array, axis_name: str | None) -> tuple[dict[str, Array], dict[str, Array]]:
+def divergence(
+  kl: ArrayLike, step: ArrayLike, axis_name: str | None
+) -> tuple[dict[str, Array], dict[str, Array]]:
   """The KL itself is the second term."""
   return {"kl": kl}, {}
 
@@ -70,13 +72,15 @@ def init(
   return gradient_step.init(baseline.init_networks(rng, nets, config), tx, config)
 
 
-def encode(params: dict, images: Float[Array, "B S S C"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
+def encode(
+  params: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict
+) -> dict[str, Float[Array, "B D"]]:
   """`mean`, that of the posterior: unbounded, near unit scale where the latent is used."""
   return {"mean": posterior(params, images, nets)[0]}
 
 
 def posterior(
-  params: dict, images: Float[Array, "B S S C"], nets: dict
+  params: dict, images: Float[ArrayLike, "B S S C"], nets: dict
 ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
   """Mean and deviation (> 0) of q(z | image)."""
   outputs = nets["posterior"].apply({"params": params["posterior"]}, baseline.embed(params, images, nets))
@@ -84,7 +88,7 @@ def posterior(
   return mean, jax.nn.softplus(raw + UNIT_STD) + SMALLEST_STD
 
 
-def kl_to_prior(mean: Float[Array, "B D"], std: Float[Array, "B D"]) -> Float[Array, " B"]:
+def kl_to_prior(mean: Float[ArrayLike, "B D"], std: Float[ArrayLike, "B D"]) -> Float[Array, " B"]:
   """Nats from the unit Gaussian to N(mean, std^2), >= 0 (Kingma and Welling, appendix B)."""
   return (jnp.square(mean) + jnp.square(std) - 1 - 2 * jnp.log(std)).sum(axis=-1) / 2
 
@@ -96,7 +100,7 @@ def loss_terms(
   params: dict,
   batch: dict,
   rng: Array,
-  step: Array,
+  step: ArrayLike,
   axis_name: str | None,
   *,
   nets: dict,
@@ -117,7 +121,7 @@ def loss_terms(
   return {"reconstruction": reconstruction} | terms, shown
 
 
-def draw(rng: Array, index: Int[Array, " B"], size: int) -> Float[Array, "B D"]:
+def draw(rng: Array, index: Int[ArrayLike, " B"], size: int) -> Float[Array, "B D"]:
   """Unit Gaussian noise; each image has its own stream, so that it does not depend on how the batch is spread
   over devices.
   """
@@ -166,7 +170,7 @@ def validate(
 
 
 def pictures(
-  params: dict, images: Float[Array, "B S S C"], *, nets: dict
+  params: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict
 ) -> dict[str, Float[Array, "B S S C"]]:
   """`reconstruction`, from the posterior's mean, and `sample`, of the prior: the same latents at every call.
   """

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
@@ -64,7 +64,7 @@ def init(
 
 
 def encode(
-    variables: dict, images: Float[Array, "B S S C"], *, nets: dict, config: ConfigDict
+    variables: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict, config: ConfigDict
 ) -> dict[str, Float[Array, "B D"]]:
   """`codes`: the chosen code vectors, one after the other.
 
@@ -76,7 +76,7 @@ def encode(
 
 
 def tokens(
-  params: dict, images: Float[Array, "B S S C"], nets: dict, config: ConfigDict
+  params: dict, images: Float[ArrayLike, "B S S C"], nets: dict, config: ConfigDict
 ) -> Float[Array, "B T d"]:
   """The representation before quantisation, cut into tokens."""
   flat = nets["tokens"].apply({"params": params["tokens"]}, baseline.embed(params, images, nets))
@@ -86,7 +86,7 @@ def tokens(
 # ---------------------------------------------------------------- the codebook
 
 
-def vectors(codebook: dict[str, Array]) -> Float[Array, "K d"]:
+def vectors(codebook: dict[str, ArrayLike]) -> Float[Array, "K d"]:
   """The code vectors (equation 8): the mean of the tokens that chose them.
 
   Counts are never zero, see `update_codebook`.
@@ -94,22 +94,24 @@ def vectors(codebook: dict[str, Array]) -> Float[Array, "K d"]:
   return jax.lax.stop_gradient(codebook["total"] / codebook["count"][:, None])
 
 
-def nearest(tokens: Float[Array, "... d"], codes: Float[Array, "K d"]) -> Int[Array, "..."]:
+def nearest(tokens: Float[ArrayLike, "... d"], codes: Float[ArrayLike, "K d"]) -> Int[Array, "..."]:
   """The index of the nearest code (equation 1)."""
   products = jnp.matmul(tokens, codes.T, precision=jax.lax.Precision.HIGHEST)
   lengths = jnp.square(codes).sum(axis=-1).reshape((1,) * (tokens.ndim - 1) + (-1,))
   return jnp.argmin(lengths - 2 * products, axis=-1)
 
 
-def straight_through(tokens: Float[Array, "B T d"], chosen: Float[Array, "B T d"]) -> Float[Array, "B T d"]:
+def straight_through(
+  tokens: Float[ArrayLike, "B T d"], chosen: Float[ArrayLike, "B T d"]
+) -> Float[Array, "B T d"]:
   """The chosen codes, whose gradient goes to the tokens unchanged (section 3.2)."""
   return tokens + jax.lax.stop_gradient(chosen - tokens)
 
 
 def update_codebook(
-  codebook: dict[str, Array],
-  tokens: Float[Array, "N d"],
-  index: Int[Array, " N"],
+  codebook: dict[str, ArrayLike],
+  tokens: Float[ArrayLike, "N d"],
+  index: Int[ArrayLike, " N"],
   rng: Array,
   axis_name: str | None,
   config: ConfigDict,
@@ -208,7 +210,7 @@ def validate(
 
 
 def pictures(
-  variables: dict, images: Float[Array, "B S S C"], *, nets: dict, config: ConfigDict
+  variables: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict, config: ConfigDict
 ) -> dict[str, Float[Array, "B S S C"]]:
   """`reconstruction`, and `sample`: every place's code taken from a random one of the pictures, the same ones
   at every call.

@@ -36,13 +36,13 @@ def dci(
   of a factor's over numbers; both are 0 where nothing is important. Informativeness is the mean R2 on test,
   at least 0.
   """
-  inputs, held = standardize(train, test)
+  inputs, test_inputs = standardize(train, test)
   fitted, chosen = split_off(len(inputs), HELD_OUT, seed)
   importance, scores = [], []
   for target, truth in zip(train_factors.T, test_factors.T, strict=True):
     coefficients, centre = _lasso(inputs, target, fitted, chosen)
     importance.append(np.abs(coefficients))
-    scores.append(max(r2_score(truth, held @ coefficients + centre), 0.0))
+    scores.append(max(r2_score(truth, test_inputs @ coefficients + centre), 0.0))
   importance = np.stack(importance, axis=1)  # [D, K]
   share = importance.sum(axis=1) / max(importance.sum(), 1e-12)
   complete = np.where(importance.sum(axis=0) > 0, 1 - _entropy(importance, axis=0), 0.0)
@@ -58,7 +58,7 @@ def _lasso(
     target: Float[np.ndarray, " N"],
     fitted: Int[np.ndarray, " F"],
     chosen: Int[np.ndarray, " H"],
-) -> tuple[Float[np.ndarray, " D"], float]:
+) -> tuple[Float[np.ndarray, " D"], np.float64]:
   """The lasso's coefficients on the rows `fitted`, with the penalty of the best R2 on `chosen`, and the
   intercept.
   """
@@ -70,7 +70,7 @@ def _lasso(
     warnings.simplefilter("ignore", ConvergenceWarning)
     _, path, _ = lasso_path(inputs[fitted], target[fitted] - centre, alphas=penalties)
   scores = [r2_score(target[chosen], inputs[chosen] @ w + centre) for w in path.T]
-  return path[:, int(np.argmax(scores))], float(centre)
+  return path[:, int(np.argmax(scores))], centre
 
 
 def mig(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:

@@ -7,7 +7,7 @@ units at the input view, masks 1 inside; NumPy arrays will do.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render import safe_ops
 from pdr_jax.render.camera import pinhole, pixel_grid
@@ -21,10 +21,10 @@ FACE_RADIUS = 0.75  # of half the side: the disc in which a canonical picture sh
 
 
 def scores(
-    predicted: Float[Array, "B S S"],
-    true: Float[Array, "B S S"],
-    rendered_mask: Float[Array, "B S S"],
-    true_mask: Float[Array, "B S S"],
+    predicted: Float[ArrayLike, "B S S"],
+    true: Float[ArrayLike, "B S S"],
+    rendered_mask: Float[ArrayLike, "B S S"],
+    true_mask: Float[ArrayLike, "B S S"],
     *,
     fov: float = 10.0,
 ) -> dict[str, Float[Array, " B"]]:
@@ -49,7 +49,7 @@ def scores(
 
 
 def totals(
-  values: dict[str, Float[Array, " B"]], valid: Float[Array, " B"] | None = None
+  values: dict[str, Float[ArrayLike, " B"]], valid: Float[ArrayLike, " B"] | None = None
 ) -> dict[str, tuple[Array, Array]]:
   """`scores` as (sum, count) pairs over the valid images (`_mask` of a padded batch); not covered ones count
   for `covered` only.
@@ -60,7 +60,7 @@ def totals(
   return {name: (jnp.sum(value * weight[name]), jnp.sum(weight[name])) for name, value in values.items()}
 
 
-def erode(mask: Float[Array, "... H W"]) -> Float[Array, "... H W"]:
+def erode(mask: Float[ArrayLike, "... H W"]) -> Float[Array, "... H W"]:
   """1 where a pixel and its eight neighbours are all inside; outside the image nothing is."""
   height, width = mask.shape[-2:]
   padded = jnp.pad(mask, [(0, 0)] * (mask.ndim - 2) + [(1, 1), (1, 1)])
@@ -69,7 +69,7 @@ def erode(mask: Float[Array, "... H W"]) -> Float[Array, "... H W"]:
 
 
 def side(
-  predicted: Float[Array, "B S S"], true: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  predicted: Float[ArrayLike, "B S S"], true: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, " B"]:
   """Scale-invariant depth error `sqrt(mean (e - mean e)^2)`, `e = log predicted - log true`, means over the
   mask (used as it is).
@@ -83,9 +83,9 @@ def side(
 
 
 def mad(
-  predicted: Float[Array, "B S S"],
-  true: Float[Array, "B S S"],
-  mask: Float[Array, "B S S"],
+  predicted: Float[ArrayLike, "B S S"],
+  true: Float[ArrayLike, "B S S"],
+  mask: Float[ArrayLike, "B S S"],
   *,
   fov: float = 10.0,
 ) -> Float[Array, " B"]:
@@ -99,7 +99,7 @@ def mad(
   return _mean(angle(normals(predicted, camera), normals(true, camera)), mask)
 
 
-def angle(a: Float[Array, "... 3"], b: Float[Array, "... 3"]) -> Float[Array, "..."]:
+def angle(a: Float[ArrayLike, "... 3"], b: Float[ArrayLike, "... 3"]) -> Float[Array, "..."]:
   """Angle between vectors in degrees, by the arc tangent: exact near zero too, where the arc cosine loses
   half of its digits.
   """
@@ -107,7 +107,7 @@ def angle(a: Float[Array, "... 3"], b: Float[Array, "... 3"]) -> Float[Array, ".
 
 
 def relief(
-  predicted: Float[Array, "B S S"], true: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  predicted: Float[ArrayLike, "B S S"], true: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, " B"]:
   """Correlation of predicted and true depth over the mask once each has lost its best-fitting plane: -1 to 1;
   negative is hollow.
@@ -119,13 +119,13 @@ def relief(
 
 
 def correlation(
-  a: Float[Array, "B S S"], b: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  a: Float[ArrayLike, "B S S"], b: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, " B"]:
   """Pearson correlation over the mask; zero where either is constant up to rounding."""
   return _correlation(_without_constant(a, mask), _without_constant(b, mask), mask)
 
 
-def convexity(canonical_depth: Float[Array, "B S S"]) -> Float[Array, " B"]:
+def convexity(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
   """Without truth: the correlation of a canonical depth with the squared distance to the image's centre, in a
   disc about it.
 
@@ -138,7 +138,7 @@ def convexity(canonical_depth: Float[Array, "B S S"]) -> Float[Array, " B"]:
   return correlation(canonical_depth, radius_sq, (radius_sq < FACE_RADIUS**2).astype(canonical_depth.dtype))
 
 
-def is_convex(canonical_depth: Float[Array, "B S S"]) -> Float[Array, " B"]:
+def is_convex(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
   """1 where the middle of a canonical depth is nearer than its rim (`convexity` > 0), 0 where the face is
   hollow, or flat.
   """
@@ -146,16 +146,16 @@ def is_convex(canonical_depth: Float[Array, "B S S"]) -> Float[Array, " B"]:
 
 
 def depth_totals(
-  true: Float[Array, "B S S"], true_mask: Float[Array, "B S S"]
+  true: Float[ArrayLike, "B S S"], true_mask: Float[ArrayLike, "B S S"]
 ) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
   """Per pixel the sum of true depths and the number of images, inside the true masks; add these up over
   batches for `average_depth`.
   """
   inside = true_mask > INSIDE
-  return jnp.where(inside, true, 0.0).sum(axis=0), inside.sum(axis=0).astype(true.dtype)
+  return jnp.where(inside, true, 0.0).sum(axis=0), jnp.sum(inside, axis=0).astype(true.dtype)
 
 
-def average_depth(depth_sum: Float[Array, "S S"], count: Float[Array, "S S"]) -> Float[Array, "S S"]:
+def average_depth(depth_sum: Float[ArrayLike, "S S"], count: Float[ArrayLike, "S S"]) -> Float[Array, "S S"]:
   """The baseline that knows the average true depth at the input view (Unsup3D's "average g.t. depth"), from
   summed `depth_totals`.
 
@@ -166,9 +166,9 @@ def average_depth(depth_sum: Float[Array, "S S"], count: Float[Array, "S S"]) ->
 
 
 def baseline_scores(
-  depth: Float[Array, "S S"],
-  true: Float[Array, "B S S"],
-  true_mask: Float[Array, "B S S"],
+  depth: Float[ArrayLike, "S S"],
+  true: Float[ArrayLike, "B S S"],
+  true_mask: Float[ArrayLike, "B S S"],
   *,
   fov: float = 10.0,
 ) -> dict[str, Float[Array, " B"]]:
@@ -180,25 +180,29 @@ def baseline_scores(
   return scores(predicted, true, jnp.ones_like(true_mask), true_mask, fov=fov)
 
 
-def _total(values: Float[Array, "B S S"]) -> Float[Array, " B"]:
+def _total(values: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
   return jnp.sum(values, axis=(-2, -1))
 
 
-def _mean(values: Float[Array, "B S S"], mask: Float[Array, "B S S"]) -> Float[Array, " B"]:
+def _mean(values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
   return _total(values * mask) / jnp.maximum(_total(mask), 1.0)
 
 
-def _centred(values: Float[Array, "B S S"], mask: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
+def _centred(values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]) -> Float[Array, "B S S"]:
   """Values minus their mean over the mask, zero outside."""
   return jnp.where(mask > 0, values - _mean(values, mask)[..., None, None], 0.0)
 
 
-def _without_constant(values: Float[Array, "B S S"], mask: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
+def _without_constant(
+  values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
+) -> Float[Array, "B S S"]:
   """`_centred`, exactly zero where all that is left is rounding."""
   return _unless_rounding(_centred(values, mask), values, mask)
 
 
-def _without_plane(values: Float[Array, "B S S"], mask: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
+def _without_plane(
+  values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
+) -> Float[Array, "B S S"]:
   """Values minus their least-squares plane over the mask (Gram-Schmidt on 1, u, v); zero outside, or if only
   rounding is left.
   """
@@ -209,7 +213,7 @@ def _without_plane(values: Float[Array, "B S S"], mask: Float[Array, "B S S"]) -
 
 
 def _without(
-  values: Float[Array, "B S S"], direction: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  values: Float[ArrayLike, "B S S"], direction: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, "B S S"]:
   """Removes the component along `direction`."""
   share = safe_ops.safe_divide(_mean(values * direction, mask), _mean(direction * direction, mask))
@@ -217,7 +221,7 @@ def _without(
 
 
 def _unless_rounding(
-  residual: Float[Array, "B S S"], values: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  residual: Float[ArrayLike, "B S S"], values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, "B S S"]:
   """The residual of values, or zeros when its root mean square is below 1e-5 of theirs."""
   matters = _mean(residual * residual, mask) > ROUNDING**2 * _mean(values * values, mask)
@@ -225,7 +229,7 @@ def _unless_rounding(
 
 
 def _correlation(
-  a: Float[Array, "B S S"], b: Float[Array, "B S S"], mask: Float[Array, "B S S"]
+  a: Float[ArrayLike, "B S S"], b: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, " B"]:
   """Correlation of centred values; zero where either is zero everywhere."""
   spread = safe_ops.safe_sqrt(_mean(a * a, mask)) * safe_ops.safe_sqrt(_mean(b * b, mask))

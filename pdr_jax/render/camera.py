@@ -110,7 +110,9 @@ def project_components(
   return scale * x + camera.centre_u, scale * y + camera.centre_v, z
 
 
-def back_project_components(depth: Float[ArrayLike, "... H W"], camera: Camera) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+def back_project_components(
+  depth: Float[ArrayLike, "... H W"], camera: Camera
+) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
   """`back_project`, per component."""
   u, v = pixel_grid(depth)
   return (u - camera.centre_u) / camera.focal * depth, (v - camera.centre_v) / camera.focal * depth, depth

@@ -12,7 +12,6 @@ so the result at `p` is the volume at `R^T p`, by trilinear interpolation of its
 """
 
 import math
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +57,7 @@ def rotate(
 
 
 def rotate_about_axis(
-    volume: Float[Array, "B D H W C"], angle: Float[Array, " B"], axis: Literal["x", "y", "z"] = "y"
+    volume: Float[Array, "B D H W C"], angle: Float[Array, " B"], axis: str = "y"
 ) -> Float[Array, "B D H W C"]:
   """Turns volumes about one axis through their centre: `rotate` by a right-handed rotation, with a faster
   gradient.

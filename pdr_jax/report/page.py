@@ -99,10 +99,10 @@ def _summary(runs: Sequence[Run]) -> str:
     if run.config is None:
       rows.append([_text(run.name), f"suite of {len(run.results)} methods", "", "", *("" for _ in names)])
       continue
-    data, found = run.config.data, run.summary.get("validation", {})
+    data, scores = run.config.data, run.summary.get("validation", {})
     steps = max((record["step"] for record in run.records), default=0)
     what = _text(f"{data.name}, {data.side} x {data.side}")
-    numbers = [_number(found.get(name)) for name in names]
+    numbers = [_number(scores.get(name)) for name in names]
     rows.append([_text(run.name), _text(run.config.method), what, f"{steps:,}", *numbers])
     for title, scores in run.summary.get("baselines", {}).items():
       numbers = [_number(scores.get(name)) for name in names]

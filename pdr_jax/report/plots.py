@@ -20,7 +20,9 @@ def of_runs(runs: Sequence[Run]) -> list[Plot]:
     chosen = [run for run in runs if any(key.startswith(group) for line in run.records for key in line)]
     if chosen:
       plots.append(_course(group, title, chosen))
-  results = {_label(run, method, runs): found for run in runs for method, found in run.results.items()}
+  results = {
+      _label(run, method, runs): results for run in runs for method, results in run.results.items()
+  }
   plots += [_curves(drawn) for drawn in joined.curves(results)]
   return plots + [_matrix(drawn) for drawn in joined.matrices(results)]
 

@@ -29,7 +29,7 @@ class Metrics(flax.struct.PyTreeNode):
   `values` `[n, 2]` float32, of several steps `[steps, n, 2]`.
   """
 
-  values: Any  # an array; while shapes are worked out, its shape
+  values: Any  # an array, or what `jax.eval_shape` puts in its place
   names: tuple[str, ...] = flax.struct.field(pytree_node=False)
 
   def start_transfer(self) -> "Metrics":
@@ -146,7 +146,7 @@ def descent_fn(body: Callable[[Tree, dict], tuple[Tree, Tree]]) -> Callable[[Tre
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
 
-def place(batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+def place(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array]:
   """Splits this process's share of a batch over its devices and sends it: `[B, ...]` -> `[n, B/n, ...]`, one
   slice on each device.
   """
@@ -168,7 +168,7 @@ def replicate(tree: Tree) -> Tree:
   return copy(tree, np.zeros(jax.local_device_count(), np.float32))
 
 
-def abstract_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+def abstract_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """Shapes, types and placement of a run's state, without computing it; what a checkpoint is read into."""
   shapes = jax.eval_shape(method.init, stream(seed, "init"), _numeric(batch))
   # One replicated scalar tells the placement; its rank does not matter, because every axis is whole on every
@@ -177,7 +177,7 @@ def abstract_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -
   return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
-def initial_state(method: Method, seed: int, batch: Mapping[str, np.ndarray]) -> Tree:
+def initial_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """A fresh state on every device."""
   # It runs once. XLA:CPU would spend most of a minute on optimising its many small random number programs.
   options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
@@ -202,6 +202,6 @@ def _all_finite(leaves):
   )
 
 
-def _numeric(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _numeric(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array | np.ndarray]:
   return {name: value for name, value in batch.items() if np.asarray(value).dtype.kind in "biuf"}
 

@@ -20,7 +20,7 @@ def create(config):
 
   def encode(variables, clips):
     features = clips.reshape(clips.shape[0], -1) @ variables["encoder"]["kernel"]
-    return {"content": features - variables["model_state"]["mean"]}
+    return {"content": features - variables["model_state"]["mean"][None]}
 
   def generate(variables, rng, count):
     noise = jax.random.uniform(rng, (count, BLOCK)) @ variables["encoder"]["kernel"].T

@@ -1,8 +1,8 @@
 """A data source in one file, for tests: `data.name=support.toy_source`.
 
-A bright square lies in one of four quadrants of dark noise; which one is the class. In a clip it drifts to the right.
-Side, channels and frames are those of the configuration; the sizes are `data.train_examples` (0: 64) and
-`data.val_examples` (0: 16).
+A bright square lies in one of four quadrants of dark noise; which one is the class. In a clip it drifts to
+the right. Side, channels and frames are those of the configuration; the sizes are `data.train_examples` (0:
+64) and `data.val_examples` (0: 16).
 """
 
 import numpy as np

@@ -13,8 +13,8 @@ def read(config) -> Dataset:
 
 def landmarks(weights, view, side: int):
   """See `pdr_jax.data.scenes.landmarks.locate`."""
-  from pdr_jax.data.scenes import people
   from pdr_jax.data.scenes import landmarks as places  # brings in JAX, slow to import
+  from pdr_jax.data.scenes import people
 
   return places.locate(people.shape_model(), weights, view, side)
 

@@ -61,8 +61,8 @@ def logistic_models(
   l2 = np.broadcast_to(np.float32(LOGISTIC_L2)[:, None], (len(LOGISTIC_L2), targets.shape[1]))
   rough = solve(weights, l2, ROUGHLY)
   best = np.stack([
-      _best(w, b, inputs[held], targets[held], exclusive)
-      for w, b, (_, held) in zip(rough.coefficients, rough.intercepts, splits, strict=True)
+      _best(w, b, inputs[held_out], targets[held_out], exclusive)
+      for w, b, (_, held_out) in zip(rough.coefficients, rough.intercepts, splits, strict=True)
   ])
   chosen = np.take_along_axis(l2, best, axis=0)
   fit = solve(np.ones((1, len(inputs)), np.float32), chosen, logistic.TOLERANCE)
@@ -82,9 +82,10 @@ def ridge_models(
   """Ridge regression to 0 and 1 on standardised features, with the penalty of the best held-out accuracy."""
   best = []
   for seed in seeds:
-    fitted, held = split_off(len(inputs), HELD_OUT, seed)
+    fitted, held_out = split_off(len(inputs), HELD_OUT, seed)
     fit = ridge.fit(inputs[fitted], targets[fitted], ridge.L2)
-    best.append(_best(fit.coefficients, fit.intercepts - 0.5, inputs[held], targets[held], exclusive))
+    intercepts = fit.intercepts - 0.5
+    best.append(_best(fit.coefficients, intercepts, inputs[held_out], targets[held_out], exclusive))
   best = np.stack(best)
   final = ridge.fit(inputs, targets, ridge.L2)
   target = np.arange(best.shape[1])[None]

@@ -154,14 +154,8 @@ def _solver(features, tolerance: float, max_iterations: int):
 
   Returns `path(targets [T, N], weights [N], l2 [L], inverse link) -> Fit` of one problem, without S.
   """
-  with jax.default_matmul_precision("highest"):
-    examples, width = features.shape
-    # With fewer examples than features, coefficients outside of the span of the examples are zero.
-    span = jnp.linalg.qr(features.T)[0] if examples < width else jnp.eye(width)
-    spectrum, vectors = jnp.linalg.eigh((features @ span).T @ (features @ span) / examples)
-    basis = span @ vectors
-    design = jnp.concatenate([features @ basis, jnp.ones((examples, 1))], axis=1)
-    spectrum = jnp.append(jnp.maximum(spectrum, 0.0), 1.0)
+  basis, design, spectrum = _eigenbasis(features)
+  examples = len(features)
   optimizer = optax.scale_by_lbfgs(MEMORY)
 
   def solve(targets, weights, l2, inverse_link, coefficients):
@@ -213,6 +207,21 @@ def _solver(features, tolerance: float, max_iterations: int):
     return jax.tree.map(lambda leaf: leaf[jnp.argsort(order)], fits)
 
   return path
+
+
+def _eigenbasis(features: Array) -> tuple[Array, Array, Array]:
+  """The eigenvectors `[D, E]` of the second moments, the features in their basis, and the eigenvalues.
+
+  For the intercept the features have a column of ones `[N, E + 1]`, and the eigenvalues a one `[E + 1]`.
+  """
+  with jax.default_matmul_precision("highest"):
+    examples, width = features.shape
+    # With fewer examples than features, coefficients outside of the span of the examples are zero.
+    span = jnp.linalg.qr(features.T)[0] if examples < width else jnp.eye(width)
+    spectrum, vectors = jnp.linalg.eigh((features @ span).T @ (features @ span) / examples)
+    basis = span @ vectors
+    design = jnp.concatenate([features @ basis, jnp.ones((examples, 1))], axis=1)
+    return basis, design, jnp.append(jnp.maximum(spectrum, 0.0), 1.0)
 
 
 def _line_search(slope_at, slope_here):

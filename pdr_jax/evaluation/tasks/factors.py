@@ -30,11 +30,11 @@ FIGURE = Figure(
 
 def groups(features: Features) -> dict[str, list[str]]:
   """Factors and the numbered labels they consist of: `{"light": ["light/0", ...], "view": [...]}`."""
-  found: dict[str, list[str]] = {}
+  parts: dict[str, list[str]] = {}
   for name in features.labels:
     if "/" in name and not is_class(features, name):
-      found.setdefault(name.split("/")[0], []).append(name)
-  return found
+      parts.setdefault(name.split("/")[0], []).append(name)
+  return parts
 
 
 def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
@@ -61,10 +61,10 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
   ]
   matrix = {}
   for block, subset in subsets(train.blocks).items():
-    found = ridge.held_out_r2(
+    explained = ridge.held_out_r2(
         select(train, subset), targets[0], select(test, subset), targets[1], l2=ridge.L2, seed=seed
     )
-    each = dict(zip(columns, np.maximum(found, 0.0), strict=True))
+    each = dict(zip(columns, np.maximum(explained, 0.0), strict=True))
     matrix[block] = {
         factor: float(np.mean([each[part] for part in parts])) for factor, parts in known.items()
     }
@@ -132,10 +132,11 @@ def _of_numbers(
   if not few:
     return []
   single = [target[:, few] for target in targets]
-  found = disentanglement.dci(whole[0], single[0], whole[1], single[1], seed=seed)
-  found |= {"mig": disentanglement.mig(whole[1], single[1]), "sap": disentanglement.sap(whole[1], single[1])}
+  measures = disentanglement.dci(whole[0], single[0], whole[1], single[1], seed=seed)
+  measures["mig"] = disentanglement.mig(whole[1], single[1])
+  measures["sap"] = disentanglement.sap(whole[1], single[1])
   block = widest(list(subsets(train.blocks)))
-  return [Score("factors", "", block, name, (value,), "higher") for name, value in found.items()]
+  return [Score("factors", "", block, name, (value,), "higher") for name, value in measures.items()]
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -39,7 +39,7 @@ def few_shot(
   standardised with all of train, which needs no labels. Scores are `logistic/N/METRIC` and `knn/N/METRIC`.
   """
   train, test = classified(train, test, [label])
-  labels = train.labels[label]
+  labels, truth = train.labels[label], test.labels[label]
   smallest = int(np.unique(labels, return_counts=True)[1].min())
   usable = sorted(n for n in shots if n <= smallest)
   if not usable:
@@ -49,9 +49,9 @@ def few_shot(
     )
   scores = []
   for block, subset in subsets(train.blocks).items():
-    inputs, held = standardize(select(train, subset), select(test, subset))
-    runs = _runs(inputs, labels, held, test.labels[label], usable, draws, class_count(label, train, test))
-    everything = nearest_neighbours(inputs, labels, held, test.labels[label], min(smallest, NEIGHBOURS))
+    inputs, test_inputs = standardize(select(train, subset), select(test, subset))
+    runs = _runs(inputs, labels, test_inputs, truth, usable, draws, class_count(label, train, test))
+    everything = nearest_neighbours(inputs, labels, test_inputs, truth, min(smallest, NEIGHBOURS))
     scores += _records(label, block, runs, everything)
   return Result(f"few_shot/{label}", _protocol(train, test, label, usable, shots, draws), tuple(scores))
 
@@ -59,7 +59,7 @@ def few_shot(
 def _runs(
     inputs: Float[np.ndarray, "N D"],
     labels: Int[np.ndarray, " N"],
-    held: Float[np.ndarray, "M D"],
+    test_inputs: Float[np.ndarray, "M D"],
     truth: Int[np.ndarray, " M"],
     shots: Sequence[int],
     draws: Sequence[int],
@@ -69,12 +69,12 @@ def _runs(
   runs = {"logistic": {n: [] for n in shots}, "knn": {n: [] for n in shots}}
   for seed in draws:
     rows, rank = draw(labels, shots[-1], seed)
-    logits = _logits(inputs[rows], labels[rows], rank, shots, held, count)
+    logits = _logits(inputs[rows], labels[rows], rank, shots, test_inputs, count)
     for i, n in enumerate(shots):
       runs["logistic"][n].append(classification(truth, logits[i].argmax(axis=1), softmax(logits[i])))
       few = rows[rank < n]
-      found = nearest_neighbours(inputs[few], labels[few], held, truth, min(n, NEIGHBOURS))
-      runs["knn"][n].append(found)
+      scores = nearest_neighbours(inputs[few], labels[few], test_inputs, truth, min(n, NEIGHBOURS))
+      runs["knn"][n].append(scores)
   return runs
 
 
@@ -84,12 +84,12 @@ def _records(label: str, block: str, runs: dict, everything: dict[str, float]) -
   shown = max((n for n in shots if n <= SHOWN), default=min(shots))
   scores = []
   for solver, curve in runs.items():
-    for n, found in curve.items():
+    for n, draws in curve.items():
       titles = {}
       if solver == "logistic" and n == shown:
         titles = {"accuracy": f"{label}, {shown} labels a class, accuracy"}
       scores += records.of_runs(
-          "few_shot", label, block, found, prefix=f"{solver}/{n}/", headlines=titles, place=float(n)
+          "few_shot", label, block, draws, prefix=f"{solver}/{n}/", headlines=titles, place=float(n)
       )
   titles = {"accuracy": f"{label}, nearest neighbours, accuracy"}
   return scores + records.of_runs("few_shot", label, block, [everything], prefix="knn/all/", headlines=titles)
@@ -133,7 +133,7 @@ def draw(
 def nearest_neighbours(
     inputs: Float[np.ndarray, "N D"],
     labels: Int[np.ndarray, " N"],
-    held: Float[np.ndarray, "M D"],
+    test_inputs: Float[np.ndarray, "M D"],
     truth: Int[np.ndarray, " M"],
     neighbours: int,
 ) -> dict[str, float]:
@@ -141,8 +141,8 @@ def nearest_neighbours(
   distance.
   """
   voters = KNeighborsClassifier(neighbours, weights="distance", metric="cosine").fit(inputs, labels)
-  votes = np.zeros((len(held), max(labels.max(), truth.max()) + 1))
-  votes[:, voters.classes_] = voters.predict_proba(held)
+  votes = np.zeros((len(test_inputs), max(labels.max(), truth.max()) + 1))
+  votes[:, voters.classes_] = voters.predict_proba(test_inputs)
   return classification(truth, votes.argmax(axis=1), votes)
 
 
@@ -151,14 +151,14 @@ def _logits(
     labels: Int[np.ndarray, " R"],
     rank: Int[np.ndarray, " R"],
     shots: Sequence[int],
-    held: Float[np.ndarray, "M D"],
+    test_inputs: Float[np.ndarray, "M D"],
     count: int,
 ) -> Float[np.ndarray, "n M K"]:
   """Test logits for each number of shots: these are rows of example weights, and all are solved at once."""
   weights = (rank[None] < np.asarray(shots)[:, None]).astype(np.float32)
   fit = logistic.fit_multinomial(inputs, labels, weights, np.float32([L2]), classes=count)
   coefficients, intercepts = np.asarray(fit.coefficients)[:, 0], np.asarray(fit.intercepts)[:, 0]
-  return np.stack([held @ w.T + b for w, b in zip(coefficients, intercepts, strict=True)])
+  return np.stack([test_inputs @ w.T + b for w, b in zip(coefficients, intercepts, strict=True)])
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -118,8 +118,8 @@ def fit(
     truth = jnp.stack([batch[f"label/{name}"] for name in labels], axis=1)
     absent = [batch[f"missing/{name}"] for name in labels if f"missing/{name}" in batch]
     usable = jnp.ones(len(truth)) if not absent else 1.0 - jnp.stack(absent).any(axis=0)
-    found = apply(representation, params, batch[representation.input])
-    losses = _losses(found, jnp.where(usable[:, None] > 0, truth, 0), exclusive)
+    logits = apply(representation, params, batch[representation.input])
+    losses = _losses(logits, jnp.where(usable[:, None] > 0, truth, 0), exclusive)
     return (losses * usable).sum(), usable.sum()
 
   keys = [f"{kind}/{name}" for kind in ("label", "missing") for name in labels]
@@ -155,11 +155,11 @@ def logits_of(
   """Logits of a split's pictures, in its order."""
   key = representation.input
   predict = jax.pmap(lambda params, inputs: apply(representation, params, inputs), in_axes=(None, 0))
-  params, found = steps.replicate(params), []
+  params, each = steps.replicate(params), []
   for batch in batches.of_split(run, representation.reads, split, ()):
     logits = np.asarray(predict(params, steps.place({key: batch[key]})[key]))
-    found.append(logits.reshape(-1, logits.shape[-1])[np.asarray(batch["_mask"]) > 0])
-  return np.concatenate(found)
+    each.append(logits.reshape(-1, logits.shape[-1])[np.asarray(batch["_mask"]) > 0])
+  return np.concatenate(each)
 
 
 def _score(
@@ -168,7 +168,7 @@ def _score(
   if exclusive:
     return classification(truth[:, 0], logits.argmax(axis=1), softmax(logits))
   pairs = zip(truth.T, logits.T, strict=True)
-  each = [classification(column, (found > 0).astype(np.int32), found[:, None]) for column, found in pairs]
+  each = [classification(column, (values > 0).astype(np.int32), values[:, None]) for column, values in pairs]
   return {key: float(np.mean([scores[key] for scores in each])) for key in each[0]}
 
 

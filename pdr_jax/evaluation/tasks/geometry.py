@@ -83,10 +83,10 @@ def true_depth(
     say(f"  supervised bound, {settings.bound_steps} steps")
     params = train(run, representation, settings.bound_steps, say)
     predictors[BOUND] = _of_bound(run, representation, params)
-  results = {name: scores_of(one, batches, fov) for name, one in predictors.items()}
+  results = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
-  moving = {name: one for name, one in predictors.items() if name != CONSTANT}
+  moving = {name: predictor for name, predictor in predictors.items() if name != CONSTANT}
   locate = registry.find(run.data.name).landmarks
   for name, value in at_landmarks(locate, batches, moving, representation.input).items():
     results[name][LANDMARKS] = value
@@ -105,10 +105,10 @@ def true_depth(
 
 def _records(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
   scores = []
-  for block, found in results.items():
-    values = dict(found)
-    if "side" in found:
-      values["side_x_100"] = 100 * found["side"]  # as it is published
+  for block, measures in results.items():
+    values = dict(measures)
+    if "side" in measures:
+      values["side_x_100"] = 100 * measures["side"]  # as it is published
     for name, value in values.items():
       direction = MEASURES.get(name, "lower" if name == "side_x_100" else "higher")
       title = TITLES.get(name, "") if block == MODEL else ""
@@ -191,8 +191,8 @@ def scores_of(predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov
 
   sums = {name: np.zeros(2) for name in MEASURES}
   for batch in batches:
-    found = jax.device_get(totals(dict(batch)))
-    sums = {name: pair + np.asarray(found[name], np.float64) for name, pair in sums.items()}
+    pairs = jax.device_get(totals(dict(batch)))
+    sums = {name: pair + np.asarray(pairs[name], np.float64) for name, pair in sums.items()}
   return {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
 
 
@@ -222,9 +222,9 @@ def at_landmarks(
   true, predicted = [], {name: [] for name in predictors}
   for batch in batches:
     rows = np.asarray(batch["_mask"]) > 0
-    z, found = jax.device_get(measure({name: jnp.asarray(value) for name, value in batch.items()}))
+    z, depths = jax.device_get(measure({name: jnp.asarray(value) for name, value in batch.items()}))
     true.append(z[rows])
-    for name, values in found.items():
+    for name, values in depths.items():
       predicted[name].append(values[rows])
   truth = np.concatenate(true)
   return {name: landmarks.correlation(np.concatenate(each), truth) for name, each in predicted.items()}

@@ -50,27 +50,27 @@ def closed_set(
   train, test = classified(train, test, [label])
   known = np.isin(test.labels[label], train.labels[label])
   train, test = _numbered(train, take(test, known), label)
-  found = multi_class(
+  linear = multi_class(
       train, test, label, seeds=seeds, solvers=["logistic"], task=CLOSED_SET,
       headlines={"accuracy": "identification, linear, accuracy"},
   )
   labels, truth, count = train.labels[label], test.labels[label], class_count(label, train, test)
-  scores = list(found.scores)
+  scores = list(linear.scores)
   for block, subset in subsets(train.blocks).items():
-    inputs, held = standardize(select(train, subset), select(test, subset))
-    cosines = nearest_mean(inputs, labels, held, count)
+    inputs, test_inputs = standardize(select(train, subset), select(test, subset))
+    cosines = nearest_mean(inputs, labels, test_inputs, count)
     run = classification(truth, cosines.argmax(axis=1), cosines)
     titles = {"accuracy": "identification, nearest mean, accuracy"}
     scores += records.of_runs(CLOSED_SET, label, block, [run], prefix="nearest_mean/", headlines=titles)
-  protocol = found.protocol | {
+  protocol = linear.protocol | {
       "description": "closed-set identification",
       "unknown_left_out": int(np.sum(~known)),
       "gallery": gallery,
-      "solvers": found.protocol["solvers"] | {
+      "solvers": linear.protocol["solvers"] | {
           "nearest_mean": "largest cosine with the mean of a class's features, each scaled to length 1"
       },
   }
-  return found._replace(task=CLOSED_SET, protocol=protocol, scores=tuple(scores))
+  return linear._replace(task=CLOSED_SET, protocol=protocol, scores=tuple(scores))
 
 
 def _numbered(train: Features, test: Features, label: str) -> tuple[Features, Features]:
@@ -112,16 +112,16 @@ def halves(features: Features, label: str) -> tuple[Features, Features]:
 def nearest_mean(
     inputs: Float[np.ndarray, "N D"],
     labels: Int[np.ndarray, " N"],
-    held: Float[np.ndarray, "M D"],
+    test_inputs: Float[np.ndarray, "M D"],
     classes: int,
 ) -> Float[np.ndarray, "M {classes}"]:
   """Cosine similarity of each example with the mean of each class's unit features; -2 for a class without
   examples.
   """
-  unit, cosines = normalize(inputs), np.full((len(held), classes), -2.0)
+  unit, cosines = normalize(inputs), np.full((len(test_inputs), classes), -2.0)
   present = np.unique(labels)
   means = np.stack([unit[labels == k].mean(axis=0) for k in present])
-  cosines[:, present] = normalize(held) @ normalize(means).T
+  cosines[:, present] = normalize(test_inputs) @ normalize(means).T
   return cosines
 
 
@@ -154,8 +154,8 @@ def verification(
   drawn = [pairs(unseen.labels[label], PAIRS, seed) for seed in seeds]
   scores = []
   for block, subset in subsets(test.blocks).items():
-    _, held = standardize(select(train, subset), select(unseen, subset))
-    unit = normalize(held)
+    _, test_inputs = standardize(select(train, subset), select(unseen, subset))
+    unit = normalize(test_inputs)
     runs = [
         verification_metrics.verification(same, np.einsum("pd,pd->p", unit[first], unit[second]))
         for first, second, same in drawn

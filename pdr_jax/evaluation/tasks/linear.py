@@ -122,9 +122,10 @@ def _scores(
       solver = SOLVERS[name]
       if len(subset) == 1 < len(train.blocks) and not solver.single_blocks:
         continue
-      inputs, held = standard if solver.standard else raw
+      inputs, test_inputs = standard if solver.standard else raw
       models = solver.fit(inputs, targets, exclusive, list(seeds))
-      runs = [score(held @ w.T + b) for w, b in zip(models.coefficients, models.intercepts, strict=True)]
+      maps = zip(models.coefficients, models.intercepts, strict=True)
+      runs = [score(test_inputs @ w.T + b) for w, b in maps]
       whole = [run[""] for run in runs]
       shown = headlines if name == "logistic" else {}
       scores += records.of_runs(task, label, block, whole, prefix=f"{name}/", headlines=shown)

@@ -42,15 +42,17 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
   scores, penalties = _of_block(label, MEAN, [guess], {}), {}
   for block, subset in subsets(train.blocks).items():
     inputs = select(train, subset), select(test, subset)
-    found = [ridge.predict(inputs[0], targets[:, None], inputs[1], l2=ridge.L2, seed=seed) for seed in seeds]
-    runs = [regression_metrics.regression(truth, prediction.predicted[:, 0]) for prediction in found]
+    predictions = [
+        ridge.predict(inputs[0], targets[:, None], inputs[1], l2=ridge.L2, seed=seed) for seed in seeds
+    ]
+    runs = [regression_metrics.regression(truth, prediction.predicted[:, 0]) for prediction in predictions]
     titles = {
         "mean_absolute_error": f"{label}, ridge, mean absolute error",
         "r2": f"{label}, ridge, R2",
         "spearman": f"{label}, ridge, Spearman",
     }
     scores += _of_block(label, block, runs, titles)
-    penalties[block] = [prediction.l2[0] for prediction in found]
+    penalties[block] = [prediction.l2[0] for prediction in predictions]
   protocol = {
       "description": "regression",
       "labels": [label],

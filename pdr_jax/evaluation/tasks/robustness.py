@@ -125,7 +125,7 @@ def _bins(degrees: Float[np.ndarray, " N"], width: float) -> dict[str, np.ndarra
   number = np.where(degrees > 0, np.ceil(degrees / width), 0)  # NaN: 0
   bins = range(1, int(number.max(initial=0)) + 1)
   rows = {f"{(k - 1) * width:g}-{k * width:g}": np.flatnonzero(number == k) for k in bins}
-  return {name: found for name, found in rows.items() if len(found) >= FEWEST}
+  return {name: members for name, members in rows.items() if len(members) >= FEWEST}
 
 
 def _curve(
@@ -144,14 +144,14 @@ def _curve(
   models = None
   for name, part in parts.items():
     known, tested = classified(train, part, labels)
-    inputs, held = standardize(select(known, subset), select(tested, subset))
+    inputs, test_inputs = standardize(select(known, subset), select(tested, subset))
     if models is None:
       truth = np.stack([known.labels[label] for label in labels], axis=1)
       count = class_count(labels[0], known, *parts.values()) if exclusive else 0
       targets = np.eye(count, dtype=np.float32)[truth[:, 0]] if exclusive else truth.astype(np.float32)
       models = linear_maps.logistic_models(inputs, targets, exclusive, list(seeds))
     maps = zip(models.coefficients, models.intercepts, strict=True)
-    scores[name] = [_score(held @ w.T + b, tested, labels, exclusive) for w, b in maps]
+    scores[name] = [_score(test_inputs @ w.T + b, tested, labels, exclusive) for w, b in maps]
   return scores
 
 
@@ -159,7 +159,7 @@ def _score(
     logits: Float[np.ndarray, "M T"], part: Features, labels: list[str], exclusive: bool
 ) -> dict[str, float]:
   decided = [logits.argmax(axis=1)] if exclusive else (logits > 0).astype(np.int64).T
-  each = [decisions(part.labels[label], found) for label, found in zip(labels, decided, strict=True)]
+  each = [decisions(part.labels[label], classes) for label, classes in zip(labels, decided, strict=True)]
   metrics = ("accuracy", "balanced_accuracy")
   return {metric: float(np.mean([scores[metric] for scores in each])) for metric in metrics}
 

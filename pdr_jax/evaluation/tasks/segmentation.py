@@ -77,13 +77,13 @@ def segmentation(
       for seed in seeds:
         say(f"  segmentation, {block} {start}, seed {seed}")
         params = train(run, representation, chosen, count, start, settings.steps, seed, say)
-        found = test(run, representation, chosen, params, count, split)
-        runs.append(scores_of(found))
+        counts = test(run, representation, chosen, params, count, split)
+        runs.append(scores_of(counts))
       titles = {"miou": f"segmentation, {start}, mIoU"} if len(chosen) == len(encoders) else {}
-      means = [{name: one[name] for name in ("miou", "pixel_accuracy")} for one in runs]
+      means = [{name: run[name] for name in ("miou", "pixel_accuracy")} for run in runs]
       scores += records.of_runs(MAPS, "classes", block, means, prefix=f"{start}/", headlines=titles)
       ious[f"{block} {start}"] = {
-          names[k]: [one["iou"][k] for one in runs] for k in range(count) if runs[0]["iou"][k] is not None
+          names[k]: [run["iou"][k] for run in runs] for k in range(count) if runs[0]["iou"][k] is not None
       }
   data = pipeline.describe(run)
   protocol = {
@@ -198,10 +198,10 @@ def test(
   params, counts = steps.replicate(params), np.zeros((classes, classes), np.int64)
   for batch in batches.of_split(run, representation.reads, split, [MAPS]):
     keep = np.asarray(batch["_mask"]) > 0
-    found = np.asarray(predict(params, steps.place({key: batch[key]})[key]))
+    called = np.asarray(predict(params, steps.place({key: batch[key]})[key]))
     truth = np.asarray(batch[MAPS]).astype(np.int64)
     truth = np.where(truth < classes, truth, -1)
-    counts += confusion(truth[keep], found.reshape(truth.shape)[keep].astype(np.int64), classes)
+    counts += confusion(truth[keep], called.reshape(truth.shape)[keep].astype(np.int64), classes)
   return counts
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.metrics import geometry
@@ -44,7 +44,7 @@ def scores_of(
   """`val/side`, `val/mad` and `val/relief` of one depth map for all images, inside the true masks."""
 
   @jax.jit
-  def totals(depth: jax.Array, batch: dict) -> dict:
+  def totals(depth: ArrayLike, batch: dict) -> dict:
     scores = geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=fov)
     chosen = {name: scores[name] for name in (*SCORES, "covered")}
     return geometry.totals(chosen, batch["_mask"])

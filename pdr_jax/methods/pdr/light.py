@@ -9,7 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.render import camera, lighting, safe_ops
@@ -23,7 +23,7 @@ BAND1_UNIT = math.pi * math.sqrt(3 / (4 * math.pi))
 BAND2_UNIT = math.pi / 2
 
 
-def from_outputs(outputs: Float[Array, "B L"], config: ConfigDict) -> Float[Array, "B ..."]:
+def from_outputs(outputs: Float[ArrayLike, "B L"], config: ConfigDict) -> Float[Array, "B ..."]:
   """Maps the light network's outputs in (-1, 1) to a light.
 
   `sh`, in units of shading: ambient (l = 0) in (0, 1), so it stays positive; band 1 in (-1/2, 1/2) for x and
@@ -43,14 +43,16 @@ def from_outputs(outputs: Float[Array, "B L"], config: ConfigDict) -> Float[Arra
   return jnp.concatenate([ambient, band1, BAND2_UNIT * outputs[:, 4:9]], axis=1)
 
 
-def shading(light: Float[Array, "B ..."], normals: Float[Array, "B H W 3"]) -> Float[Array, "B H W ..."]:
+def shading(
+  light: Float[ArrayLike, "B ..."], normals: Float[ArrayLike, "B H W 3"]
+) -> Float[Array, "B H W ..."]:
   """Lambertian shading of a light; `[B,H,W]`, or `[B,H,W,3]` for a coloured one."""
   if light.shape[1:] == (5,):
     return lighting.directional_shading(light[:, 0], light[:, 1], light[:, 2:5], normals)
   return lighting.sh_shading(light, normals)
 
 
-def as_sh(light: Float[Array, "B ..."]) -> Float[Array, "B 9 ..."]:
+def as_sh(light: Float[ArrayLike, "B ..."]) -> Float[Array, "B 9 ..."]:
   """The light as spherical-harmonic coefficients (a directional one is projected, exact up to the order-2
   truncation).
   """
@@ -60,7 +62,7 @@ def as_sh(light: Float[Array, "B ..."]) -> Float[Array, "B 9 ..."]:
 
 
 def perturb(
-  light: Float[Array, "B ..."], draw: dict[str, Float[Array, "B ..."]], config: ConfigDict
+  light: Float[ArrayLike, "B ..."], draw: dict[str, Float[ArrayLike, "B ..."]], config: ConfigDict
 ) -> Float[Array, "B ..."]:
   """Another light near this one (specification, section 6).
 

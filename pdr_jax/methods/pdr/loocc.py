@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.losses import contrastive
@@ -22,7 +22,7 @@ from pdr_jax.render import safe_ops
 FACTORS = ("depth", "albedo", "light", "view")
 
 
-def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, Array]:
+def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[str, Array]:
   """Random perturbations of the images with these indices in the global batch.
 
   Each image has its own stream, so the draw does not depend on how the batch is spread over devices. Returns
@@ -51,17 +51,17 @@ def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, A
   return drawn
 
 
-def left_out(drawn: dict[str, Array], name: str) -> Array:
+def left_out(drawn: dict[str, ArrayLike], name: str) -> Array:
   """Which images of the batch have this factor perturbed. `[B]` bool."""
   return drawn["factor"] == FACTORS.index(name)
 
 
-def swap_neighbours(x: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+def swap_neighbours(x: Float[ArrayLike, "B ..."]) -> Float[Array, "B ..."]:
   """Each image gets the value of its neighbour in the batch: images 0 and 1 swap, 2 and 3, and so on."""
   return x.reshape(-1, 2, *x.shape[1:])[:, ::-1].reshape(x.shape)
 
 
-def perturb(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Scene:
+def perturb(scene: Scene, drawn: dict[str, ArrayLike], config: ConfigDict) -> Scene:
   """The scene with each image's left-out factor perturbed; depth and albedo are swapped with the neighbour's.
   """
   def choose(name, other):
@@ -80,7 +80,10 @@ def perturb(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Scene:
 
 
 def perturb_view(
-    view: Float[Array, "B 6"], pitch: Float[Array, " B"], yaw: Float[Array, " B"], config: ConfigDict
+  view: Float[ArrayLike, "B 6"],
+  pitch: Float[ArrayLike, " B"],
+  yaw: Float[ArrayLike, " B"],
+  config: ConfigDict,
 ) -> Float[Array, "B 6"]:
   """The view turned by pitch and yaw (radians), clamped to the range of views unless the perturbation is
   `raw`.
@@ -93,7 +96,7 @@ def perturb_view(
   return jnp.clip(moved, -limit, limit)
 
 
-def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Float[Array, "B S S 3"]:
+def re_render(scene: Scene, drawn: dict[str, ArrayLike], config: ConfigDict) -> Float[Array, "B S S 3"]:
   """The perturbed scene's picture, as the encoders see it.
 
   Background is zero. With `mask="own"` the picture is clipped to [-1, 1]; with `mask="both"` (released code)
@@ -113,7 +116,7 @@ def re_render(scene: Scene, drawn: dict[str, Array], config: ConfigDict) -> Floa
 
 
 def features(
-  blocks: dict[str, Float[Array, "B D"]], drawn: dict[str, Array], config: ConfigDict
+  blocks: dict[str, Float[ArrayLike, "B D"]], drawn: dict[str, ArrayLike], config: ConfigDict
 ) -> Float[Array, "B N"]:
   """One vector an image from its feature blocks, the left-out factor's block zeroed (it gets no gradient).
 
@@ -135,11 +138,11 @@ def features(
 def loss(
   encode: Callable,
   scene: Scene,
-  blocks: dict[str, Array],
-  drawn: dict[str, Array],
+  blocks: dict[str, ArrayLike],
+  drawn: dict[str, ArrayLike],
   config: ConfigDict,
   axis_name: str | None,
-) -> Float[Array, " 2B"]:
+) -> Float[Array, " N"]:
   """The unreduced loss, one value an anchor (the B images, then their B re-renders).
 
   Args:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render.lighting import directional_to_sh
 
@@ -17,7 +17,7 @@ YAWS = {"turned_left": TURN, "frontal": 0.0, "turned_right": -TURN}
 
 
 def pictures(
-    variables: dict, images: Float[Array, "B S S 3"], *, decompose: Callable, render: Callable
+    variables: dict, images: Float[ArrayLike, "B S S 3"], *, decompose: Callable, render: Callable
 ) -> dict[str, Float[Array, "B S S ..."]]:
   """The parts of `decompose`, the scene lit from the left and from the right, turned to both sides and from
   the front.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.methods.pdr import light as light_model
@@ -51,7 +51,7 @@ def convex_start(side: int, height: float) -> np.ndarray:
   return -height * np.maximum(0, 1 - (axis[:, None] / DOME_ASPECT) ** 2 - axis[None, :] ** 2)
 
 
-def level(raw: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
+def level(raw: Float[ArrayLike, "B S S"]) -> Float[Array, "B S S"]:
   """Takes away the slope from top to bottom of the middle quarter of the columns (least squares over the
   rows).
 
@@ -61,11 +61,11 @@ def level(raw: Float[Array, "B S S"]) -> Float[Array, "B S S"]:
   """
   side = raw.shape[-1]
   rows = np.linspace(-1, 1, side, dtype=np.float32)
-  slope = raw[:, :, side * 3 // 8 : side - side * 3 // 8].mean(axis=2) @ (rows / np.sum(rows**2))
+  slope = jnp.mean(raw[:, :, side * 3 // 8 : side - side * 3 // 8], axis=2) @ (rows / np.sum(rows**2))
   return raw - slope[:, None, None] * rows[None, :, None]
 
 
-def bound_depth(raw: Float[Array, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:
+def bound_depth(raw: Float[ArrayLike, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:
   """Raw depth maps to depths in (`min_depth`, `max_depth`), before the border clamp."""
   scene = config.scene
   raw = raw + convex_start(raw.shape[-1], scene.convex_start)[None]
@@ -74,7 +74,7 @@ def bound_depth(raw: Float[Array, "B S S"], config: ConfigDict) -> Float[Array, 
   return (1 + bounded) / 2 * scene.max_depth + (1 - bounded) / 2 * scene.min_depth
 
 
-def clamp_border(depth: Float[Array, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:
+def clamp_border(depth: Float[ArrayLike, "B S S"], config: ConfigDict) -> Float[Array, "B S S"]:
   """Sets the two leftmost and two rightmost columns to `border_depth`, so that the mesh has a rim to hide."""
   column = np.arange(depth.shape[-1])
   border = (column < 2) | (column >= depth.shape[-1] - 2)
@@ -111,7 +111,9 @@ def shade(scene: Scene, config: ConfigDict) -> tuple[Array, Array, Array]:
   return normals, shading, lighting.shade(scene.albedo, shading)
 
 
-def at_view(depth: Array, canonical: Array, view: Array, config: ConfigDict) -> tuple[Array, Array, Array]:
+def at_view(
+  depth: ArrayLike, canonical: ArrayLike, view: ArrayLike, config: ConfigDict
+) -> tuple[Array, Array, Array]:
   """Image, mask and depth at the view of a canonical picture on its depth.
 
   The mask, where a surface was seen, carries no gradient.

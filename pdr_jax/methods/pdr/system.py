@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.losses.perceptual import perceptual, pool_mask
@@ -109,7 +109,9 @@ def init(
   return gradient_step.init(params, tx, config)
 
 
-def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict[str, Float[Array, "B D"]]:
+def encode(
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict
+) -> dict[str, Float[Array, "B D"]]:
   """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`,
   all non-negative.
   """
@@ -117,7 +119,7 @@ def encode(params: dict, images: Float[Array, "B S S 3"], *, nets: dict) -> dict
 
 
 def feature_maps(
-    variables: dict, images: Float[Array, "B S S 3"], *, config: ConfigDict
+    variables: dict, images: Float[ArrayLike, "B S S 3"], *, config: ConfigDict
 ) -> dict[str, list[Float[Array, "B ..."]]]:
   """The stages of the depth and of the albedo encoder, see `shared.feature_maps`; float32."""
   encoder = MapEncoder(config.networks.width_map, config.networks.zdim, config.data.side)
@@ -125,7 +127,7 @@ def feature_maps(
 
 
 def explain(
-  params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
 ) -> tuple[Scene, dict, Array]:
   """The canonical scene of each image (border not clamped yet) and the feature blocks; the third is the depth
   before the border clamp.
@@ -164,9 +166,9 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
 
 def reconstruction_terms(
   params: dict,
-  images: Array,
+  images: ArrayLike,
   scene: Scene,
-  depth: Array,
+  depth: ArrayLike,
   *,
   nets: dict,
   phi: Callable | None,
@@ -281,13 +283,15 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   return metrics if axis_name is None else jax.lax.psum(metrics, axis_name)
 
 
-def image_mean(values: Float[Array, "B ..."], mask: Float[Array, "B H W"] | None) -> Float[Array, " B"]:
+def image_mean(
+  values: Float[ArrayLike, "B ..."], mask: Float[ArrayLike, "B H W"] | None
+) -> Float[Array, " B"]:
   """The mean of each image's values inside its mask (zero for an empty mask)."""
   return jax.vmap(masked_mean)(values, jnp.ones_like(values) if mask is None else mask)
 
 
 def decompose(
-  params: dict, images: Float[Array, "B S S 3"], *, nets: dict, config: ConfigDict
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
 ) -> dict[str, Array]:
   """Everything PDR says about images.
 
@@ -315,7 +319,11 @@ def decompose(
 
 
 def render(
-  parts: dict[str, Array], light: Array | None = None, view: Array | None = None, *, config: ConfigDict
+  parts: dict[str, ArrayLike],
+  light: ArrayLike | None = None,
+  view: ArrayLike | None = None,
+  *,
+  config: ConfigDict,
 ) -> dict[str, Array]:
   """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`: `image`, `mask`,
   `depth_at_view`.

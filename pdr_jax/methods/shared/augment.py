@@ -8,7 +8,7 @@ images (appendix B.9).
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.render.safe_ops import safe_divide
@@ -18,7 +18,7 @@ JITTERED, GREY, FLIPPED = 0.8, 0.2, 0.5  # probabilities
 LUMA = (0.299, 0.587, 0.114)  # of greyscale, ITU-R BT.601
 
 
-def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, Array]:
+def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[str, Array]:
   """Random augmentations of the images with these indices in the global batch; each image has its own stream.
 
   Returns, each `[B]`: `top`, `left`, `height`, `width` of the crop as shares of the side (its area is
@@ -54,7 +54,7 @@ def draw(rng: Array, index: Int[Array, " B"], config: ConfigDict) -> dict[str, A
   return jax.vmap(draw_image)(index)
 
 
-def apply(images: Float[Array, "B S S 3"], drawn: dict[str, Array]) -> Float[Array, "B S S 3"]:
+def apply(images: Float[ArrayLike, "B S S 3"], drawn: dict[str, ArrayLike]) -> Float[Array, "B S S 3"]:
   """The images augmented as drawn; in [-1, 1] before and after.
 
   Colours change in the order of the paper's code, clipped each time.
@@ -73,7 +73,7 @@ def apply(images: Float[Array, "B S S 3"], drawn: dict[str, Array]) -> Float[Arr
   return jax.vmap(augment)(images, drawn)
 
 
-def resized_crop(image: Float[Array, "S S 3"], drawn: dict[str, Array]) -> Float[Array, "S S 3"]:
+def resized_crop(image: Float[ArrayLike, "S S 3"], drawn: dict[str, ArrayLike]) -> Float[Array, "S S 3"]:
   """The crop at the picture's size, bilinear with pixel centres at half-integers; no antialiasing, as it
   never shrinks.
   """
@@ -85,19 +85,19 @@ def resized_crop(image: Float[Array, "S S 3"], drawn: dict[str, Array]) -> Float
   )
 
 
-def greyscale(image: Float[Array, "S S 3"]) -> Float[Array, "S S 1"]:
+def greyscale(image: Float[ArrayLike, "S S 3"]) -> Float[Array, "S S 1"]:
   """Luma of an RGB picture, one channel."""
   return jnp.sum(image * np.array(LUMA, np.float32)[None, None], axis=-1, keepdims=True)
 
 
 def blend(
-  image: Float[Array, "S S 3"], other: Float[Array, "..."], factor: Float[Array, ""]
+  image: Float[ArrayLike, "S S 3"], other: Float[ArrayLike, "..."], factor: Float[ArrayLike, ""]
 ) -> Float[Array, "S S 3"]:
   """From `other` (factor 0) through the picture (factor 1) and beyond, clipped to [0, 1]."""
   return jnp.clip(factor * image + (1 - factor) * other, 0.0, 1.0)
 
 
-def turn_hue(image: Float[Array, "S S 3"], turns: Float[Array, ""]) -> Float[Array, "S S 3"]:
+def turn_hue(image: Float[ArrayLike, "S S 3"], turns: Float[ArrayLike, ""]) -> Float[Array, "S S 3"]:
   """An RGB picture in [0, 1] with its hue (HSV) turned, saturation and value unchanged.
 
   A grey pixel has no hue and stays.

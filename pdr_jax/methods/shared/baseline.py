@@ -6,12 +6,12 @@ together, so that a downstream task sees as many numbers whichever method made t
 the networks in `nets`: `encoder` reads images, all others read that vector.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.elements import ElementSpec
@@ -85,7 +85,7 @@ def decoder(config: ConfigDict) -> MapDecoder:
   return MapDecoder(data.channels, widths.width_map, data.side, jnp.dtype(widths.dtype))
 
 
-def init_networks(rng: Array, nets: dict[str, nn.Module], config: ConfigDict) -> dict[str, Any]:
+def init_networks(rng: Array, nets: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
   """Fresh parameters by network; each draws from its own stream."""
   side = config.data.side
   images, vectors = (
@@ -99,26 +99,26 @@ def init_networks(rng: Array, nets: dict[str, nn.Module], config: ConfigDict) ->
   return params
 
 
-def embed(params: dict, images: Float[Array, "B S S C"], nets: dict) -> Float[Array, "B D"]:
+def embed(params: dict, images: Float[ArrayLike, "B S S C"], nets: dict) -> Float[Array, "B D"]:
   """The encoder's bottleneck, float32, non-negative."""
   return nets["encoder"].apply({"params": params["encoder"]}, images).astype(jnp.float32)
 
 
 def feature_maps(
-    variables: dict, images: Float[Array, "B S S C"], *, config: ConfigDict
+    variables: dict, images: Float[ArrayLike, "B S S C"], *, config: ConfigDict
 ) -> dict[str, list[Float[Array, "B ..."]]]:
   """The encoder's stages, see `shared.feature_maps`; float32."""
   net = MapEncoder(config.networks.width_map, representation_size(config), config.data.side)
   return {"encoder": shared_maps.stages(net, variables["encoder"], images)}
 
 
-def decode(params: dict, z: Float[Array, "B D"], nets: dict) -> Float[Array, "B S S C"]:
+def decode(params: dict, z: Float[ArrayLike, "B D"], nets: dict) -> Float[Array, "B S S C"]:
   """Pictures in (-1, 1), as PDR's albedo."""
   return jnp.tanh(nets["decoder"].apply({"params": params["decoder"]}, z))
 
 
 def negative_log_likelihood(
-    images: Float[Array, "B S S C"], decoded: Float[Array, "B S S C"], config: ConfigDict
+    images: Float[ArrayLike, "B S S C"], decoded: Float[ArrayLike, "B S S C"], config: ConfigDict
 ) -> Float[Array, " B"]:
   """Nats of each picture under Gaussian pixels about the decoded ones, of deviation `baseline.pixel_std`; the
   constant is left out.
@@ -127,7 +127,7 @@ def negative_log_likelihood(
 
 
 def reconstruction_scores(
-    images: Float[Array, "B S S C"], decoded: Float[Array, "B S S C"], config: ConfigDict
+    images: Float[ArrayLike, "B S S C"], decoded: Float[ArrayLike, "B S S C"], config: ConfigDict
 ) -> dict[str, Array]:
   """`val/reconstruction` (nats, as in the loss) and `val/l1` (mean absolute difference, comparable over
   methods), one value an image.

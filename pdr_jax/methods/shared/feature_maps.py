@@ -1,12 +1,14 @@
 """What the stages of a map encoder hold: the maps that segmentation and fine-tuning build on."""
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.networks.autoencoder import MapEncoder, stage_widths
 
 
-def stages(encoder: MapEncoder, params: dict, images: Float[Array, "B S S C"]) -> list[Float[Array, "B ..."]]:
+def stages(
+  encoder: MapEncoder, params: dict, images: Float[ArrayLike, "B S S C"]
+) -> list[Float[Array, "B ..."]]:
   """Maps `[B, s, s, width]` at sides S/2, S/4 ... 4, after their activation, then the bottleneck `[B, zdim]`.
   """
   z, captured = encoder.apply({"params": params}, images, capture_intermediates=True, mutable="intermediates")

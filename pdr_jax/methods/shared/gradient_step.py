@@ -13,14 +13,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.methods.contract import TrainState
 
 MAIN = "main"  # the name of the one optimiser
 Terms = Callable[[Any], tuple[dict[str, Array], Any]]
-Metrics = dict[str, tuple[Array, Array]]
+Metrics = dict[str, tuple[ArrayLike, ArrayLike]]
 
 
 def init(
@@ -41,7 +41,7 @@ class Recomputed(NamedTuple):
   def init(self, *inputs: Any) -> Any:
     return self.net.init(*inputs)
 
-  def apply(self, variables: Any, *inputs: Array, method: str | None = None) -> Any:
+  def apply(self, variables: Any, *inputs: ArrayLike, method: str | None = None) -> Any:
     return jax.checkpoint(lambda variables, *inputs: self.net.apply(variables, *inputs, method=method))(
       variables, *inputs
     )
@@ -92,7 +92,7 @@ def descend(
   return state.replace(step=state.step + 1, params=params, opt_state={MAIN: opt_state}, ema=ema)
 
 
-def as_metrics(values: dict[str, Array], grads: Any, count: int, axis_name: str | None) -> Metrics:
+def as_metrics(values: dict[str, ArrayLike], grads: Any, count: int, axis_name: str | None) -> Metrics:
   """Means over this device's `count` images to (sum, count) pairs over all devices, and the averaged
   gradient's norm.
   """
@@ -134,7 +134,7 @@ def global_index(count: int, axis_name: str | None) -> Int[Array, " B"]:
 
 
 def masked_totals(
-    scores: Mapping[str, Float[Array, " B"]], valid: Float[Array, " B"], axis_name: str | None
+    scores: Mapping[str, Float[ArrayLike, " B"]], valid: Float[ArrayLike, " B"], axis_name: str | None
 ) -> Metrics:
   """Scores of single images to (sum, count) pairs over all devices, padding left out."""
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
