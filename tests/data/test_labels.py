@@ -160,11 +160,11 @@ def test_a_guess_is_said_and_can_be_changed():
   found = read(table, names)
   kinds = [found.columns[name].kind for name in ("age", "height_group", "reading")]
   assert kinds == ["numbers", "classes", "classes"]
-  assert "--config.data.label_kinds=age:classes makes them classes" in told(found)
-  assert "--config.data.label_kinds=reading:numbers makes them numbers" in told(found)
+  assert "whole numbers, taken for numbers: age; --config.data.label_kinds=age:classes changes" in told(found)
+  assert "taken for classes: reading; --config.data.label_kinds=reading:numbers changes that" in told(found)
   changed = read(table, names, labels.read_kinds("age:classes, reading:numbers"))
   assert changed.columns["age"].classes[0] == "20" and values(changed, "reading")[2] == 6.0
-  assert "makes them" not in told(changed)
+  assert "changes that" not in told(changed)
 
 
 def test_kinds_that_cannot_be_are_refused():
@@ -255,6 +255,7 @@ def test_tables_in_several_folders_count_from_their_own():
 def test_what_is_not_a_table():
   refused("labels.csv is empty", "\n  \n")
   refused("row 3: 2 cells, the header has 3", "file;a;b\na.png;1;2\nb.png;1\n")
+  refused("a header and no row", "file,mood\n")
   refused("a single column", "a.png\nb.png\n")
   refused("two columns have the same name 'a'", "file,a,a\na.png,1,2\n")
   refused("a name of 300 characters; shorten it", f"file,{'n' * 300}\na.png,1\n")

@@ -38,6 +38,6 @@ def test_a_misspelt_key_of_a_stored_configuration_is_no_default(tmp_path):
   stored = json.loads(path.read_text())
   stored["data"]["sidee"] = stored["data"].pop("side")
   path.write_text(json.dumps(stored))
-  said = r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"
-  with pytest.raises(UserError, match=said):
+  message = r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"
+  with pytest.raises(UserError, match=message):
     run_dir.read_config(str(tmp_path))
