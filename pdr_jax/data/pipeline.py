@@ -363,7 +363,7 @@ def prefetch(iterator: Any, transfer: Callable[[Batch], Any], depth: int = 2) ->
 
 
 def finite_prefetch(
-  batches: Iterable[Batch], transfer: Callable[[Batch], Any], depth: int = 2
+  batches: Iterable[Any], transfer: Callable[[Any], Any], depth: int = 2
 ) -> Iterator[Any]:
   """The same for a finite pass, which has no position to keep."""
   waiting: collections.deque = collections.deque()

@@ -68,9 +68,9 @@ def train(
     data: instead of that of `config.data`.
     read_first: reads what `config.init_from` names, see `stages.open_method`.
 
-  Raises `UserError` for what the user can mend, another start in the same directory, a loss that stopped being
-  finite and a full disk included; the last good checkpoint then stays. Of several processes each calls it with
-  its part of the data; only the first one uses `workdir`.
+  Raises `UserError` for what the user can mend, another start in the same directory, a loss that stopped
+  being finite and a full disk included; the last good checkpoint then stays. Of several processes each calls
+  it with its part of the data; only the first one uses `workdir`.
   """
   say = functools.partial(print, flush=True) if jax.process_index() == 0 else _say_nothing
   run_dir.check_run(workdir, config, override_config=override_config, say=say)

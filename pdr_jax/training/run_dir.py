@@ -209,7 +209,10 @@ def _record_start(workdir: str, config: ConfigDict) -> str:
   try:
     record = json.loads(epath.Path(path).read_text())
     starts = record["starts"]
-  except (FileNotFoundError, json.JSONDecodeError, KeyError):
+  except FileNotFoundError:
+    record, starts = {}, []
+  except (json.JSONDecodeError, KeyError, TypeError):  # what it says is not lost
+    epath.Path(path).rename(f"{path}.damaged")
     record, starts = {}, []
   now, git = datetime.datetime.now(datetime.UTC), _git()
   name = record.get("run") or _name(now, git, config)
