@@ -108,7 +108,7 @@ def test_a_row_in_the_table_of_a_study(runs, folder, methods):
   methods = tuple(f"support.{name}" if name in BLOCKS else name for name in methods)
   run, probes = base(methods[0]), evaluation_config()
   run.data.update(name="support.toy_source", train_examples=64, val_examples=24)
-  run.init_from = runs["toy_clips"] if methods == ("support.toy_forecast",) else ""
+  run.init_from = runs["toy_clips"] if "support.toy_forecast" in methods else ""
   run.train.update(steps=2, batch_size=8, validate_every=2, checkpoint_every=2)
   run.train.update(figure_every=0, gradient_norms_every=0)
   probes.update(tasks=("linear",), batch_size=8, seeds=2)
