@@ -96,7 +96,7 @@ def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:
   return ({"input": inputs} if inputs.ndim == 4 else {}) | shown
 
 
-def swap(method: Method, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def swap(method: Method, parts: Mapping[str, Array | np.ndarray]) -> dict[str, np.ndarray]:
   """`{"light", "view": [A,B,S,S,C]}`: picture A with that factor of picture B; what nothing is seen of is
   white.
   """

@@ -86,7 +86,7 @@ class Machine:
     monkeypatch.setattr(study, "evaluate", self.evaluate)
     monkeypatch.setattr(study, "draw", lambda *arguments: None)  # seconds of matplotlib; drawn once, below
 
-  def train(self, run, folder):
+  def train(self, run, folder, read_first):
     name = os.path.relpath(folder, os.path.dirname(os.path.dirname(folder)))
     run_dir.check_run(folder, run)
     run_dir.record_start(folder, run)
