@@ -15,7 +15,6 @@ from pdr_jax.data import dataset, pipeline
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 
-
 READS = {"image": Element((32, 32, 3), "float32", "image", (-1.0, 1.0))}
 
 
