@@ -29,6 +29,8 @@ def rounding(operations: int, size: float = 1.0, dtype=np.float32) -> float:
 def sum_tolerance(terms: int, size: float = 1.0, dtype=np.float32) -> float:
   """Of a sum of `terms` numbers (or products) whose typical magnitude is `size`, in any order.
 
+  Of a few terms, `size` is the largest magnitude: there is no typical one.
+
   The roundings of the partial sums add up like a random walk (Higham and Mary 2019, "A new approach to
   probabilistic rounding error analysis"): `4 sqrt(terms)` times half an eps, relative to the sum of the
   magnitudes. The worst case, `terms` halves, never happens.
