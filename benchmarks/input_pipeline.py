@@ -49,7 +49,7 @@ def measure(name: str, iterator, batch_size: int, seconds: float, skip: int = 1)
 def training(name: str, config, seconds: float, skip: int = 1) -> float:
   """The training iterator of a configuration, opened anew."""
   pipeline._open.cache_clear()
-  iterator = pipeline.train_iterator(config)
+  iterator = pipeline.train_iterator(config, {"image": pipeline.published(config)["image"]})
   speed = measure(name, iterator, config.train.batch_size, seconds, skip)
   iterator.close()
   return speed
@@ -62,7 +62,8 @@ def step(config, seconds: float) -> float:
   from pdr_jax.cli.compilation_cache import cache_compilations
   from pdr_jax.training import step as steps
   cache_compilations()
-  method, batch = methods.create(config), next(pipeline.train_iterator(config))
+  reads = methods.describe(config.method).reads(config)
+  method, batch = methods.create(config), next(pipeline.train_iterator(config, reads))
   state, placed = steps.initial_state(method, 0, batch), steps.place(batch)
   update, root = steps.update_fn(method), steps.stream(0, "update")
 

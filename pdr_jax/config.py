@@ -21,10 +21,9 @@ def common() -> dict[str, Any]:
       init_from="",               # a second stage: the run directory or export that its first stage comes
                                   # from
       data=dict(
-          name="heads",           # heads | ict_faces | people | embedded_cars | car_meshes | image_folder |
-                                  # any TFDS name with images
-          path="",                # image_folder: folder or zip; ict_faces: the model's folder or npz;
-                                  # car_meshes: a folder of meshes
+          name="heads",           # a module of pdr_jax.data.sources (heads, image_folder, ...), the dotted
+                                  # path of another module, or any TFDS name with images or videos
+          path="",                # files of a source that reads its own, such as a folder or zip of images
           cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or
                                   # ~/tensorflow_datasets
           side=64,                # side of the square pictures

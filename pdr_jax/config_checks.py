@@ -134,9 +134,6 @@ def _check_relations(config: ConfigDict, device_count: int) -> None:
     raise UserError(f"config.optim.warmup_steps = {optim.warmup_steps}: must be at most {most}")
   if data.path and not os.path.exists(os.path.expanduser(data.path)):
     raise UserError(f"config.data.path = {data.path!r}: no such file or folder")
-  if data.name in ("image_folder", "ict_faces", "car_meshes") and not data.path:
-    need = f"config.data.name={data.name} needs the path of its files (--config.data.path=...)"
-    raise UserError(f"config.data.path is empty: {need}")
   if stage and not config.init_from:
     raise UserError(
       f"config.init_from is empty: config.method={config.method} starts from a trained run or an export"

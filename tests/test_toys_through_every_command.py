@@ -1,7 +1,7 @@
 """Three toy methods, a toy source and a toy task, each one file that no other knows, through every command.
 
-A GAN on grey pictures, a method on clips, and a second stage on top of it: trained, evaluated, put into a study's table,
-exported, and loaded again in another process.
+A GAN on grey pictures, a method on clips, and a second stage on top of it: trained, evaluated, put into a
+study's table, exported, and loaded again in another process.
 """
 
 import json
@@ -67,10 +67,16 @@ def test_trained_and_evaluated(runs, name):
   assert "linear/kind" in table and "toy" in table.lower()
 
 
+def exported(workdir, folder) -> str:
+  """The export of a run's newest checkpoint."""
+  words = ["export", f"--workdir={workdir}", f"--out={folder}", "--checkpoint=latest"]
+  assert export_command.main(words) == 0
+  return str(folder)
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_exported_and_loaded_in_another_process(runs, folder, name):
-  out = str(folder / f"exported_{name}")
-  assert export_command.main(["export", f"--workdir={runs[name]}", f"--out={out}", "--checkpoint=latest"]) == 0
+  out = exported(runs[name], folder / f"exported_{name}")
   model = pdr_jax.load(out)
   config = model.config["data"]
   frames = (config["frames"],) if config["frames"] else ()
@@ -84,13 +90,13 @@ def test_exported_and_loaded_in_another_process(runs, folder, name):
   with np.load(folder / "blocks.npz") as there:
     assert set(there.files) == set(here) == BLOCKS[name]
     for block in here:
-      # The same program of matrix products on another number of devices: float32 rounding of sums of 1,000 terms near 1.
+      # The same products on another number of devices: float32 rounding of sums of 1,000 terms near 1.
       np.testing.assert_allclose(there[block], here[block], rtol=1e-4, atol=1e-4)
 
 
 def test_an_export_is_evaluated_as_its_run(runs, folder):
-  out, workdir = str(folder / "exported_again"), str(folder / "evaluation_of_an_export")
-  assert export_command.main(["export", f"--workdir={runs['toy_forecast']}", f"--out={out}", "--checkpoint=latest"]) == 0
+  out = exported(runs["toy_forecast"], folder / "exported_again")
+  workdir = str(folder / "evaluation_of_an_export")
   words = ["evaluate", f"--export={out}", f"--workdir={workdir}", "--config.tasks=('linear',)"]
   assert evaluate_command.main([*words, "--config.batch_size=8", "--config.seeds=2"]) == 0
   assert os.path.exists(os.path.join(workdir, "evaluation", "linear_kind.json"))
@@ -100,7 +106,8 @@ def test_all_in_one_table(folder):
   """A study of a toy and what nothing is trained for; its data are the toy source's."""
   run, probes = base("support.toy_clips"), evaluation_config()
   run.data.update(name="support.toy_source", train_examples=64, val_examples=24)
-  run.train.update(steps=2, batch_size=8, validate_every=2, figure_every=0, checkpoint_every=2, gradient_norms_every=0)
+  run.train.update(steps=2, batch_size=8, validate_every=2, checkpoint_every=2)
+  run.train.update(figure_every=0, gradient_norms_every=0)
   probes.update(tasks=("linear",), batch_size=8, seeds=2)
   methods = ("support.toy_clips", "random", "pixels")
   config = ConfigDict(dict(methods=methods, seeds=1, run=run, evaluation=probes))

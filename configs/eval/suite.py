@@ -2,12 +2,15 @@ r"""Every method on every task in one table: small networks on 32 x 32 pictures,
 
     python -m pdr_jax.evaluate --suite configs/eval/suite.py --workdir runs/suite_people
     python -m pdr_jax.evaluate --suite configs/eval/suite.py:cars --workdir runs/suite_cars
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py:celeb_a --workdir runs/suite_celeb_a --config.run.data.path=FOLDER_OR_ZIP
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py:folder --workdir runs/suite_mine --config.run.data.path=FOLDER_OR_ZIP
+    python -m pdr_jax.evaluate --suite configs/eval/suite.py:celeb_a --workdir runs/suite_celeb_a \
+        --config.run.data.path=FOLDER_OR_ZIP
+    python -m pdr_jax.evaluate --suite configs/eval/suite.py:folder --workdir runs/suite_mine \
+        --config.run.data.path=FOLDER_OR_ZIP
 
-Variants: none for the embedded people; `cars` for the embedded cars, with the published car settings; `celeb_a` for its aligned images
-(89 x 109: `--config.run.data.crop="(12, 32, 76, 96)"`) split by identity; `folder` for any labelled folder or zip. `--config.run.KEY` are
-the keys of a training configuration, `--config.evaluation.KEY` those of an evaluation. The same command again continues.
+Variants: none for the embedded people; `cars` for the embedded cars, with the published car settings;
+`celeb_a` for its aligned images (89 x 109: `--config.run.data.crop="(12, 32, 76, 96)"`) split by identity;
+`folder` for any labelled folder or zip. `--config.run.KEY` are the keys of a training configuration,
+`--config.evaluation.KEY` those of an evaluation. The same command again continues.
 """
 
 from ml_collections import ConfigDict
@@ -25,10 +28,12 @@ DATA = {
 
 def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
-    raise ValueError(f"unknown suite {variants!r}; choose cars, celeb_a or folder, or none for the embedded people")
+    known = "cars, celeb_a or folder, or none for the embedded people"
+    raise ValueError(f"unknown suite {variants!r}; choose {known}")
   run, probes = variant(base(), "cars,small" if variants == "cars" else "small"), evaluation()
   run.data.update(train_examples=4_000, **DATA[variants])
-  run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300, gradient_norms_every=0)
+  run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300)
+  run.train.gradient_norms_every = 0
   probes.geometry.bound_steps = 600
   probes.batch_size = 32
   probes.segmentation.update(steps=300, starts=("frozen",))

@@ -1,9 +1,10 @@
-r"""Extended Yale B (cropped): who it is under light that the probes have not seen, and what each feature block tells of the light.
+r"""Extended Yale B (cropped): who it is under unseen light, and what each feature block tells of the light.
 
-    python -m pdr_jax.evaluate --workdir runs/celeb --config configs/eval/yale_b.py --config.data.path=FOLDER_OR_ZIP
+    python -m pdr_jax.evaluate --workdir runs/celeb --config configs/eval/yale_b.py \
+        --config.data.path=FOLDER_OR_ZIP
 
-The pictures' labels.csv has columns `subject`, `azimuth_deg` and `elevation_deg` (degrees, 0 from the camera), which are exact; the
-published folder (`--config.data.name=yale_b`) has them in its file names.
+The pictures' labels.csv has columns `subject`, `azimuth_deg` and `elevation_deg` (degrees, 0 from the
+camera), which are exact; the published folder (`--config.data.name=yale_b`) has them in its file names.
 """
 
 from ml_collections import ConfigDict

@@ -4,8 +4,10 @@
 
 import ast
 import difflib
+import functools
 import importlib.util
 import inspect
+import operator
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,10 +15,12 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
+from pdr_jax.files import absolute
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Shipped configurations: in an installed package, and in a checkout.
 FOLDERS = (os.path.join(PACKAGE, "configs"), os.path.join(os.path.dirname(PACKAGE), "configs"))
+PATHS = ("data.path", "data.cache_dir", "init_from", "loss.perceptual_weights")  # keys that name files
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
@@ -67,7 +71,18 @@ def resolve(
     config = _with_method(config, methods[-1].text)
   for override in overrides:
     apply(config, override)
+  _make_absolute(config)
   return config.lock()
+
+
+def _make_absolute(config: ConfigDict) -> None:
+  """Paths are stored absolute, so that a run can be continued and evaluated from any folder."""
+  from pdr_jax.config import flatten
+
+  for key, value in flatten(config).items():
+    if key.removeprefix("evaluation.") in PATHS and value:
+      *sections, name = key.split(".")
+      functools.reduce(operator.getitem, sections, config)[name] = absolute(value)
 
 
 def load(where: str) -> ConfigDict:

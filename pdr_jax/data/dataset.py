@@ -1,4 +1,4 @@
-"""What a data source hands to the pipeline: splits with random access, a description, and the memory cache."""
+"""What a data source hands to the pipeline: splits with random access and a description; the memory cache."""
 
 import os
 import types
@@ -27,7 +27,7 @@ class Split(NamedTuple):
   Attributes:
     size: number of examples.
     load: `load(indices [n] ints, keys)` gives `{key: array [n, ...]}` of the asked keys that there are, and
-      reads nothing else. Pictures (`image`, `clip`, `albedo`) are uint8 there; all else is as batches have it.
+      reads nothing else. Pictures (`image`, `clip`, `albedo`) are uint8; all else is as batches have it.
     in_memory: loading costs no decoding.
   """
 
@@ -73,8 +73,8 @@ class Source(NamedTuple):
     split_by_label: `data.split_by` may name a label.
     clips: `data.frames` may be above 0.
     licence: for model cards: what the data's terms mean for parameters trained on it; "" where unknown.
-    landmarks: `(weights [B, M], view [B, 6], side) -> [B, L, 3]` from those keys of a batch: column u and row v
-      in pixels, depth in model units; None where there are none.
+    landmarks: `(weights [B, M], view [B, 6], side) -> [B, L, 3]` from those keys of a batch: column u and row
+      v in pixels, depth in model units; None where there are none.
   """
 
   about: str

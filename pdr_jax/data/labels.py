@@ -26,14 +26,14 @@ PARTS = {
     "validation": ("validation", "valid", "val", "dev", "publictest"),
     "test": ("test", "testing", "tst", "privatetest"),
 }
-_WHOLE = re.compile(r"[+-]?\d+(\.0*)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?\d{1,300}(\.0*)?", re.ASCII)  # Python reads no number of thousands of digits
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?", re.ASCII)
 _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
 _LONG = 10  # digits; whole numbers as long as that are names of something
-_ALIKE = 3  # columns of the same two classes that are described one by one
+_ALIKE = 3  # columns of the same two classes, or of numbers, that are described one by one
 _SHOWN = 8  # classes of a column in its line
 _MEASURES = frozenset((
     "age", "ages", "year", "years", "month", "day", "hour", "deg", "degree", "degrees", "angle", "azimuth",
@@ -61,6 +61,7 @@ class Column(NamedTuple):
     classes: the names of the classes; () for numbers.
     kind: classes, numbers or identity.
     note: what was decided by looking, for the user.
+    guessed: these are whole numbers, and nothing says whether they are classes or numbers.
     marks: how missing values were written, with counts; pictures without a row do not count.
   """
 
@@ -69,6 +70,7 @@ class Column(NamedTuple):
   classes: tuple[str, ...]
   kind: str
   note: str = ""
+  guessed: bool = False
   marks: tuple[tuple[str, int], ...] = ()
 
 
@@ -104,16 +106,15 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
   comma = any("," in cell for cell in given) and all(_DECIMAL_COMMA.fullmatch(cell) for cell in given)
   numeric = comma or all(_NUMBER.fullmatch(cell) for cell in given)
   _check_cells(name, given, kind, comma, where)
-  note = ""
+  guessed = False
   if not kind:
-    kind, note = _guess(name, given, numeric)
+    kind, guessed = _guess(name, given, numeric)
   if kind == NUMBERS:
     values = np.full(len(cells), np.nan)
     values[~missing] = [float(cell.replace(",", ".")) for cell in given]
     if not np.isfinite(values[~missing]).all():
       raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: mend it")
-    note = ", ".join(filter(None, (note, "decimal comma" if comma else "")))
-    return Column(values, missing, (), kind, note, marks)
+    return Column(values, missing, (), kind, "decimal comma" if comma else "", guessed, marks)
   whole = all(_WHOLE.fullmatch(cell) for cell in given) and not any(_PADDED.match(cell) for cell in given)
   written = [str(int(cell.split(".")[0])) for cell in given] if whole else given
   names = sorted(set(written))
@@ -124,7 +125,7 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
   index = {text: i for i, text in enumerate(names)}
   values = np.full(len(cells), -1, np.int32)
   values[~missing] = [index[text] for text in written]
-  return Column(values, missing, tuple(names), kind, note, marks)
+  return Column(values, missing, tuple(names), kind, "", guessed, marks)
 
 
 def _check_cells(name: str, given: Sequence[str], kind: str, comma: bool, where: str) -> None:
@@ -139,27 +140,24 @@ def _check_cells(name: str, given: Sequence[str], kind: str, comma: bool, where:
     raise UserError(f"{where}: column {name!r} shall hold numbers (data.label_kinds) but holds {word!r}")
 
 
-def _guess(name: str, given: Sequence[str], numeric: bool) -> tuple[str, str]:
-  """The kind of a column, and a note where it is a guess."""
+def _guess(name: str, given: Sequence[str], numeric: bool) -> tuple[str, bool]:
+  """The kind of a column, and whether it is a guess."""
   spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", name)
   tokens = set(re.split(r"[^a-z0-9]+", spaced.lower()))
   identity = IDENTITY if tokens & _IDENTITIES else CLASSES
   if not numeric:
-    return identity, ""
+    return identity, False
   if not all(_WHOLE.fullmatch(cell) for cell in given):
-    return NUMBERS, ""
+    return NUMBERS, False
   digits = max(len(cell.split(".")[0].lstrip("+-")) for cell in given)
   if any(_PADDED.match(cell) for cell in given) or digits >= _LONG:
-    return (IDENTITY if len(set(given)) > _FEW else identity), ""
+    return (IDENTITY if len(set(given)) > _FEW else identity), False
   different = {int(cell.split(".")[0]) for cell in given}
   if identity == IDENTITY or different <= {-1, 0, 1} or tokens & _NAMES:
-    return identity, ""
-  change = f"--config.data.label_kinds={name}:"
+    return identity, False
   if min(different) < 0 or tokens & _MEASURES:
-    return NUMBERS, f"whole numbers, taken for numbers; {change}classes makes them classes"
-  if len(different) <= _FEW and max(different) <= len(different):
-    return CLASSES, ""
-  return CLASSES, f"whole numbers, taken for classes; {change}numbers makes them numbers"
+    return NUMBERS, True
+  return CLASSES, len(different) > _FEW or max(different) > len(different)
 
 
 def read_kinds(text: str) -> dict[str, str]:
@@ -280,17 +278,25 @@ def describe(name: str, entry: Column) -> str:
 
 
 def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
-  """A line about each column; many columns of the same two classes and nothing else to say share one."""
-  alike: dict[tuple[str, ...], list[str]] = {}
+  """A line about each column, one for many that are alike, and one about what was guessed of whole numbers.
+  """
+  alike: dict[tuple, list[str]] = {}
   for name, entry in columns.items():
-    if len(entry.classes) == 2 and not entry.note and not entry.marks:
-      alike.setdefault(entry.classes, []).append(name)
+    if len(entry.classes) in (0, 2) and not entry.note and not entry.marks:
+      alike.setdefault((entry.kind, entry.classes), []).append(name)
   lines = []
   for name, entry in columns.items():
-    group = alike.get(entry.classes, [])
+    group = alike.get((entry.kind, entry.classes), [])
     if name not in group or len(group) <= _ALIKE:
       lines.append(describe(name, entry))
     elif name == group[0]:
-      shown = ", ".join(group[:_ALIKE])
-      lines.append(f"{len(group)} columns of the classes {' and '.join(entry.classes)}: {shown}, ...")
+      what = f"of the classes {' and '.join(entry.classes)}" if entry.classes else "of numbers"
+      lines.append(f"{len(group)} columns {what}: {', '.join(group[:_ALIKE])}, ...")
+  for kind, other in ((CLASSES, NUMBERS), (NUMBERS, CLASSES)):
+    guessed = [name for name, entry in columns.items() if entry.guessed and entry.kind == kind]
+    if guessed:
+      change = ",".join(f"{name}:{other}" for name in guessed[:_ALIKE])
+      shown = ", ".join(guessed[:_SHOWN]) + (", ..." if len(guessed) > _SHOWN else "")
+      key = f"--config.data.label_kinds={change}"
+      lines.append(f"whole numbers, taken for {kind}: {shown}; {key} changes that")
   return tuple(lines)

@@ -37,9 +37,8 @@ _UNMIRRORED = (
 
 
 class DatasetInfo(NamedTuple):
-  """What the data is, for the log:
-
-  sizes of the splits, elements, labels (class names, () for numbers), files left out.
+  """What the data is, for the log: sizes of the splits, elements, labels (class names, () for numbers), files
+  left out.
   """
 
   name: str
@@ -233,8 +232,8 @@ def train_iterator(
   data, spec, batch_size = open_dataset(config), published(config, reads), config.train.batch_size
   if data.train.size < batch_size:
     raise UserError(
-      f"train.batch_size={batch_size} is larger than the training split of {data.train.size} images: lower it or "
-      "add images"
+      f"train.batch_size={batch_size} is larger than the training split of {data.train.size} images: lower "
+      "it or add images"
     )
   part = slice(process_index * local, (process_index + 1) * local)
   transform = _TrainBatch(
@@ -260,9 +259,8 @@ def _flips(config: ConfigDict, data: dataset.Dataset, keys: Collection[str]) -> 
 
 
 class Batches:
-  """A split in fixed order, as often as it is iterated over:
-
-  `len()` batches, the same number in each process.
+  """A split in fixed order, as often as it is iterated over: `len()` batches, the same number in each
+  process.
   """
 
   def __init__(self, split: dataset.Split, spec: ElementSpec, batch_size: int, part: slice):
@@ -365,7 +363,7 @@ def prefetch(iterator: Any, transfer: Callable[[Batch], Any], depth: int = 2) ->
 
 
 def finite_prefetch(
-  batches: Iterable[Batch], transfer: Callable[[Batch], Any], depth: int = 2
+  batches: Iterable[Any], transfer: Callable[[Any], Any], depth: int = 2
 ) -> Iterator[Any]:
   """The same for a finite pass, which has no position to keep."""
   waiting: collections.deque = collections.deque()

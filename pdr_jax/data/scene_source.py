@@ -1,6 +1,5 @@
-"""Embedded worlds as data sets:
-
-rendered on first use, read from array_record, pictures in memory where they fit.
+"""Embedded worlds as data sets: rendered on first use, read from array_record, pictures in memory where they
+fit.
 """
 
 from collections.abc import Collection

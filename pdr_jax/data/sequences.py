@@ -1,6 +1,5 @@
-"""Clips from single frames:
-
-which files are a clip, which clips are kept apart, and frames of a data set as clips.
+"""Clips from single frames: which files are a clip, which clips are kept apart, and frames of a data set as
+clips.
 """
 
 import posixpath
@@ -39,7 +38,7 @@ class Clips(NamedTuple):
     return self.frames[list(chosen)].reshape(-1).tolist()
 
 
-# ---------------------------------------------------------------------------------------- files of a folder
+# ---------------------------------------------------------------------------------- files of a folder
 def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
   """Cuts the sequences of files into clips of so many frames, one after the other; a rest at the end is left
   out.
@@ -80,8 +79,8 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
   if not rows:
     longest = max(members, key=lambda sequence: len(members[sequence]))
     raise UserError(
-      f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, {longest}, has "
-      f"{len(members[longest])} frames"
+      f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, "
+      f"{longest}, has {len(members[longest])} frames"
     )
   return Clips(np.array(rows), tuple(owners), tuple(left_out))
 
@@ -166,12 +165,12 @@ def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], 
   for k in np.flatnonzero(steps != min(steps, default=1)):
     absent = numbers[k] + min(steps)
     raise UserError(
-      f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames without a gap, or "
-      "give what comes after the gap another sequence"
+      f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames "
+      "without a gap, or give what comes after the gap another sequence"
     )
 
 
-# ---------------------------------------------------------------------------------------- frames of a data set
+# ------------------------------------------------------------------------------- frames of a data set
 class _ClipSplit:
   """`Split.load` of clips, from a split whose examples are frames: `frames` in a row are one clip."""
 

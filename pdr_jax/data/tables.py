@@ -89,6 +89,8 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
     name = name or f"column_{i + 1}"
     _check_name(name, columns, where)
     columns[name] = cells
+  if not rows:
+    raise UserError(f"{where} has a header and no row: it needs a row for each image, or remove it")
   if not columns:
     raise UserError(f"{where} has no column of labels: it needs the image's name and at least one more")
   names, lines = [cells[place] for _, cells in rows], [line for line, _ in rows]

@@ -106,9 +106,8 @@ def first_line(error: Exception) -> str:
 
 
 def _chosen(features, paths: list[str]):
-  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`):
-
-  what is not in it is not even parsed.
+  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`): what is not in it is not even
+  parsed.
   """
   import tensorflow_datasets as tfds
 
@@ -172,6 +171,7 @@ class Reader:
       record = self._source[index]
     except Exception as error:  # array_record and file systems raise what they like
       raise UserError(
-        f"data.name={self._name}: its prepared files are damaged or gone ({first_line(error)}); prepare it again"
+        f"data.name={self._name}: its prepared files are damaged or gone ({first_line(error)}); prepare it "
+        "again"
       ) from error
     return self._features.deserialize_example_np(record, decoders=self._decoders)

@@ -1,6 +1,5 @@
-"""Prepared TensorFlow Datasets as a data set, read without TensorFlow:
-
-array_record, and TFRecord files as they are.
+"""Prepared TensorFlow Datasets as a data set, read without TensorFlow: array_record, and TFRecord files as
+they are.
 """
 
 from collections.abc import Collection
@@ -44,7 +43,13 @@ class _Examples:
   """
 
   def __init__(
-    self, reader: tfds_files.Reader, feature: str, labels: dict[str, Any], rows: np.ndarray, data: Any, name: str
+    self,
+    reader: tfds_files.Reader,
+    feature: str,
+    labels: dict[str, Any],
+    rows: np.ndarray,
+    data: Any,
+    name: str,
   ):
     self.rows, self.name = rows, name
     self._reader, self._feature, self._labels = reader, feature, labels
@@ -129,21 +134,22 @@ def _label_dtype(feature) -> type:
   return np.float32 if np.dtype(feature.np_dtype).kind == "f" else np.int32
 
 
-def _rows(data: Any, readers: dict[str, tfds_files.Reader], validation: str | None) -> dict[str, np.ndarray]:
+def _rows(data: Any, readers: dict[str, tfds_files.Reader]) -> dict[str, np.ndarray]:
   """The numbers of the examples for train and for validation.
 
-  `validation` names the split of the latter; None: they are taken out of train. Sizes of 0 mean all, and a
+  Where there is no split for validation, its examples are taken out of train. Sizes of 0 mean all, and a
   tenth where validation is taken out of train.
   """
   total = len(readers["train"])
-  if validation is None:
-    names = [str(i) for i in range(total)]
+  names = [str(i) for i in range(total)]
+  if "validation" not in readers:
     train, rest = splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples)
     return {"train": np.array(train), "validation": np.array(rest)}
-  train, _ = splits.by_seed([str(i) for i in range(total)], data.scene_seed, data.train_examples, 1)
+  train, _ = splits.by_seed(names, data.scene_seed, data.train_examples, 1)
   if not data.train_examples or data.train_examples >= total:
     train = range(total)
-  rest = sorted(range(len(readers[validation])), key=lambda i: splits.rank(data.scene_seed, str(i)))
+  count = len(readers["validation"])
+  rest = sorted(range(count), key=lambda i: splits.rank(data.scene_seed, str(i)))
   return {"train": np.array(train), "validation": np.array(rest[: data.val_examples or None])}
 
 
@@ -166,7 +172,8 @@ def _picture_feature(features, data: Any) -> str:
       )
     if not isinstance(features["image"], tfds.features.Image) and features["image"].np_dtype != np.uint8:
       raise UserError(
-        f"data.name={data.name}: its `image` holds {features['image'].np_dtype} values, not pictures of 8 bits"
+        f"data.name={data.name}: its `image` holds {features['image'].np_dtype} values, not pictures of 8 "
+        "bits"
       )
     return "image"
   if not videos:
@@ -176,9 +183,28 @@ def _picture_feature(features, data: Any) -> str:
   return "video" if "video" in videos else videos[0]
 
 
+def _open_readers(builder, name: str, paths: list[str]) -> dict[str, tfds_files.Reader]:
+  """Readers of `train`, and of `validation` where there is such a split. Raises UserError."""
+  splits_of = builder.info.splits
+  if "train" not in splits_of:
+    has = ", ".join(splits_of) or "none: prepare it again"
+    raise UserError(f"data.name={name} has no split `train` (it has {has})")
+  chosen = {"train": "train"}
+  for split in _VALIDATION:
+    if split in splits_of and splits_of[split].num_examples:
+      chosen["validation"] = split
+      break
+  try:
+    return {part: tfds_files.Reader(builder, split, paths, encoded=True) for part, split in chosen.items()}
+  except NotImplementedError as error:
+    kind, prepare = builder.info.file_format.value, tfds_files.PREPARE.format(name=name)
+    raise UserError(
+      f"data.name={name} is prepared as {kind}, which has no random access; once: {prepare}"
+    ) from error
+
+
 def open_tfds(config) -> Dataset:
-  """The prepared data set `config.data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in
-  `config.data.cache_dir`.
+  """The prepared data set `data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in `data.cache_dir`.
 
   Needs a feature `image`, or a video where `data.frames` asks for clips; scalar features become
   `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named validation, val, valid
@@ -186,7 +212,7 @@ def open_tfds(config) -> Dataset:
   window is taken that the seed fixes.
 
   Raises UserError: unknown or unprepared data set, no image feature, no train split, no usable image, a crop
-    that fits none.
+  that fits none.
   """
   import tensorflow_datasets as tfds
 
@@ -195,30 +221,16 @@ def open_tfds(config) -> Dataset:
   builder = tfds_files.find_builder(data.name, data.cache_dir)
   info = builder.info
   feature = _picture_feature(info.features, data)
-  if "train" not in info.splits:
-    has = ", ".join(info.splits) or "none: prepare it again"
-    raise UserError(f"data.name={data.name} has no split `train` (it has {has})")
-  validation = next(
-    (split for split in _VALIDATION if split in info.splits and info.splits[split].num_examples), None
-  )
   labels = _label_features(info.features)
-  try:
-    paths = [feature, *labels]
-    readers = {split: tfds_files.Reader(builder, split, paths, encoded=True) for split in ("train", validation) if split}
-  except NotImplementedError as error:
-    prepare = tfds_files.PREPARE.format(name=data.name)
-    raise UserError(
-      f"data.name={data.name} is prepared as {info.file_format.value}, which has no random access; once: {prepare}"
-    ) from error
-  rows = _rows(data, readers, validation)
+  readers = _open_readers(builder, data.name, [feature, *labels])
+  rows = _rows(data, readers)
   skipped: list[tuple[str, str]] = []
   in_memory = dataset.decode_first(sum(map(len, rows.values())), dataset.picture_shape(data))
 
   def make(split: str) -> Split:
     if not len(rows[split]):
       raise UserError(f"data.name={data.name}: no example is left for {split}; it needs at least two in all")
-    reader = readers["train" if split == "train" or validation is None else validation]
-    examples = _Examples(reader, feature, labels, rows[split], data, data.name)
+    examples = _Examples(readers.get(split, readers["train"]), feature, labels, rows[split], data, data.name)
     if not in_memory:
       return Split(len(rows[split]), _LazySplit(examples, skipped), in_memory=False)
     return dataset.memory_split(_read_all(examples, f"{data.name} {split}", skipped))

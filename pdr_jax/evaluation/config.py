@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
           path="",
           crop=(),
           split_by="",
+          label_kinds="",
           train_examples=-1,  # -1: as in the run; 0: all
           val_examples=-1,
       ),

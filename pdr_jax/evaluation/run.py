@@ -99,7 +99,7 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   for.
   """
   run = ConfigDict(run.to_dict())
-  for key in ("name", "path", "crop", "split_by"):
+  for key in ("name", "path", "crop", "split_by", "label_kinds"):
     if config.data[key]:
       run.data[key] = config.data[key]
   for key in ("train_examples", "val_examples"):

@@ -182,6 +182,6 @@ def _flatten(variables: dict) -> dict[str, np.ndarray]:
     if not all(isinstance(key, jax.tree_util.DictKey) for key in path):
       raise ValueError(f"variables are nested dicts, and {jax.tree_util.keystr(path)} is not")
   return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): np.ascontiguousarray(leaf)
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf, order="C")
     for path, leaf in leaves
   }

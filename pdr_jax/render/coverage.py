@@ -18,8 +18,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 MIN_AREA = 1e-12  # squared pixels (twice the area): a face of at most this is a segment or a point
 MIN_EDGE_SQ = 1e-12  # squared pixels: an edge of at most this is a point
-# Depths are clamped to this, so that gradients stay finite: the powers of these in first derivatives, times those
-# of the smallest area and of the largest coordinate, fit float32.
+# Depths are clamped to this, so that gradients stay finite: the powers of these in first derivatives, times
+# those of the smallest area and of the largest coordinate, fit float32.
 MIN_DEPTH, MAX_DEPTH = 1e-5, 1e5
 # pixels: a face with a vertex further out is culled (float32 has lost the pixel long before)
 MAX_COORDINATE = 1e9

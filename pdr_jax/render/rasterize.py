@@ -41,11 +41,11 @@ def rasterize(
   * Depths are clamped to [1e-5, 1e5]: choose units in which a scene lies well inside.
 
   Gradients reach the vertices through `depth`, `barycentric` and `signed_distance_sq`, to any order, forward
-  and reverse; which faces a pixel has is constant (`stop_gradient`). Those of first order are finite for every
-  mesh; those of higher order where the depths of a face differ by less than a factor of a thousand and its area
-  is not minute. At a pixel where two edges are equally near, the gradient is the first one's. Works under
-  `jit`, `vmap` and `grad` in any nesting; a mapped axis joins the batch, so `vmap` costs what leading axes
-  cost. The work grows with the number of (face, pixel) pairs that meet, not with faces times pixels.
+  and reverse; which faces a pixel has is constant (`stop_gradient`). Those of first order are finite for
+  every mesh; those of higher order where the depths of a face differ by less than a factor of a thousand and
+  its area is not minute. At a pixel where two edges are equally near, the gradient is the first one's. Works
+  under `jit`, `vmap` and `grad` in any nesting; a mapped axis joins the batch, so `vmap` costs what leading
+  axes cost. The work grows with the number of (face, pixel) pairs that meet, not with faces times pixels.
 
   Args:
     vertices: screen space `(u, v, z)`: u right and v down in pixels, pixel centres at integers, z the depth.

@@ -1,9 +1,9 @@
-"""The training loop, one for every method: data, state (fresh or from a checkpoint), steps, and what was
-learned.
-"""
+"""The training loop, one for every method: data, state (fresh or restored), steps, and what was learned."""
 
 import functools
+import importlib.util
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
 from pdr_jax.methods import Method
-from pdr_jax.training import distributed, run_dir, stages
+from pdr_jax.training import distributed, run_dir, run_lock, stages
 from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import dispatches, looks_at_state
 from pdr_jax.training.checkpoints import FOLDER, Checkpoints
@@ -68,14 +68,22 @@ def train(
     data: instead of that of `config.data`.
     read_first: reads what `config.init_from` names, see `stages.open_method`.
 
-  Raises `UserError` for what the user can mend, a loss that stopped being finite and a full disk included;
-  the last good checkpoint then stays. Of several processes each calls it with its part of the data; only the
-  first one uses `workdir`.
+  Raises `UserError` for what the user can mend, another start in the same directory, a loss that stopped
+  being finite and a full disk included; the last good checkpoint then stays. Of several processes each calls
+  it with its part of the data; only the first one uses `workdir`.
   """
   say = functools.partial(print, flush=True) if jax.process_index() == 0 else _say_nothing
-
-  # ---------------------------------------------------------------- directory, data, method
   run_dir.check_run(workdir, config, override_config=override_config, say=say)
+  with run_lock.hold(workdir, say):
+    return _train(config, workdir, method, data, read_first, say)
+
+
+def _train(
+    config: ConfigDict, workdir: str, method: Method | None, data: Data | None,
+    read_first: Callable[[str], tuple[dict, dict]], say: Callable[[str], None]
+) -> Result:
+  """`train` in a directory that belongs to this start alone."""
+  # ---------------------------------------------------------------- data, method
   data = data or open_data(config)
   checkpoints = open_checkpoints(config, workdir, say)
   record = None
@@ -201,9 +209,12 @@ def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {kept}; {mode} {best['metric']}: step {best['checkpoint']})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}")
-  say(f"               and for a browser: tensorboard --logdir {workdir}/tensorboard")
+  board = shlex.join(["tensorboard", "--logdir", f"{workdir}/tensorboard"])
+  if importlib.util.find_spec("tensorboard") is None:
+    board = f"pip install 'pdr_jax[tensorboard]', then {board}"
+  say(f"               and for a browser: {board}")
   say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
-  say(f"               python -m pdr_jax.evaluate --workdir {workdir}")
+  say("               " + shlex.join(["python", "-m", "pdr_jax.evaluate", "--workdir", workdir]))
 
 
 def _say_nothing(line: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from pdr_jax.errors import UserError
 from pdr_jax.files import in_bucket, write_atomically
 from pdr_jax.training import run_dir
 from pdr_jax.training.nonfinite import NonFinite
@@ -105,13 +106,18 @@ def _tensorboard() -> Any:
 def read_metrics(workdir: str) -> list[dict]:
   """The records of `metrics.jsonl` in order: `{"step": ..., name: average, ...}`; empty without the file.
 
-  The last line may have been cut off by a kill.
+  The last line may have been cut off by a kill. Raises `UserError` for any other line that is not JSON.
   """
-  records = []
+  path = epath.Path(workdir, run_dir.METRICS)
   try:
-    with epath.Path(workdir, run_dir.METRICS).open() as file:
-      for line in file:
-        records.append(json.loads(line))
-  except (FileNotFoundError, json.JSONDecodeError):
-    pass
+    lines = path.read_text().splitlines()
+  except FileNotFoundError:
+    return []
+  records = []
+  for number, line in enumerate(lines, 1):
+    try:
+      records.append(json.loads(line))
+    except json.JSONDecodeError as error:
+      if number < len(lines):
+        raise UserError(f"{path}, line {number}, is not JSON ({error}): delete that line") from None
   return records

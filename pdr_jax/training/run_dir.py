@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from pdr_jax import config as config_lib
 from pdr_jax import elements
 from pdr_jax.config import flatten
+from pdr_jax.config_checks import nearest
 from pdr_jax.elements import Element, ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically, write_json
@@ -32,6 +33,7 @@ CONFIG, ELEMENTS, VERSIONS = "config.json", "elements.json", "versions.json"
 METRICS, SUMMARY, FIGURES = "metrics.jsonl", "summary.json", "figures"
 # May change from start to start: no number depends on them.
 FREE = ("train.grace_seconds", "train.stall_minutes", "train.profile_steps")
+MOVED = ("data.path", "data.cache_dir")  # where the data lie; may change, with a line
 LIBRARIES = (
   "jax",
   "jaxlib",
@@ -105,6 +107,11 @@ def from_json(stored: dict, where: str) -> ConfigDict:
   if foreign:
     writer = f"an earlier pdr_jax (0.1; it has config.{foreign[0]})"
     raise UserError(f"{where} was written by {writer}: install that version, or train anew")
+  known = flatten(defaults)
+  unknown = [key for key in flatten(stored) if key not in known]
+  if unknown:  # else a misspelt key would silently have its default
+    guess = nearest(unknown[0], list(known))
+    raise UserError(f"{where}: config.{unknown[0]} is unknown; did you mean config.{guess}? Mend the file")
   return _from_plain(_completed(stored, defaults))
 
 
@@ -166,12 +173,13 @@ def _check_same(
   changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
   if not changes:
     return
+  others = [key for key in keys if key not in MOVED]
   longer = (
-    keys == ["train.steps"]
+    others == ["train.steps"]
     and after["train.steps"] > before["train.steps"]
     and after.get("optim.schedule") == "constant"
   )
-  if longer or override:
+  if longer or override or not others:
     say(f"continuing {workdir} with a changed configuration: " + "; ".join(changes))
     return
   what = f"{workdir} was started with another configuration: {'; '.join(changes)}"
@@ -201,7 +209,10 @@ def _record_start(workdir: str, config: ConfigDict) -> str:
   try:
     record = json.loads(epath.Path(path).read_text())
     starts = record["starts"]
-  except (FileNotFoundError, json.JSONDecodeError, KeyError):
+  except FileNotFoundError:
+    record, starts = {}, []
+  except (json.JSONDecodeError, KeyError, TypeError):  # what it says is not lost
+    epath.Path(path).rename(f"{path}.damaged")
     record, starts = {}, []
   now, git = datetime.datetime.now(datetime.UTC), _git()
   name = record.get("run") or _name(now, git, config)

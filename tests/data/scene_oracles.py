@@ -1,11 +1,15 @@
-"""Geometry of scenes in NumPy float64, written from CONVENTIONS.md: cameras, and what a ray hits. For the tests of the embedded worlds."""
+"""Geometry of scenes in NumPy float64, written from CONVENTIONS.md: cameras, and what a ray hits. For the
+tests of the embedded worlds.
+"""
 
 import numpy as np
 
 
 def camera_vertices(model, scene, k):
   """Vertices in the camera frame, float64, written from CONVENTIONS.md."""
-  vertices = model.vertices.astype(np.float64) + np.tensordot(scene["weights"][k].astype(np.float64), model.modes.astype(np.float64), 1)
+  vertices = model.vertices.astype(np.float64) + np.tensordot(
+    scene["weights"][k].astype(np.float64), model.modes.astype(np.float64), 1
+  )
   rx, ry, rz, *shift = scene["view"][k].astype(np.float64)
   x = np.array([[1, 0, 0], [0, np.cos(rx), -np.sin(rx)], [0, np.sin(rx), np.cos(rx)]])
   y = np.array([[np.cos(ry), 0, np.sin(ry)], [0, 1, 0], [-np.sin(ry), 0, np.cos(ry)]])
@@ -21,7 +25,9 @@ def pixel_rays(side):
 
 
 def hits(ray, vertices, faces):
-  """z [F] at which a ray through the origin (its z is 1) meets each face, Moeller & Trumbore; inf where it does not."""
+  """z [F] at which a ray through the origin (its z is 1) meets each face, Moeller & Trumbore; inf where it
+  does not.
+  """
   a, b, c = np.moveaxis(vertices[faces], 1, 0)
   e1, e2 = b - a, c - a
   p = np.cross(ray, e2)

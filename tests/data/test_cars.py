@@ -1,4 +1,6 @@
-"""The worlds `embedded_cars` and `car_meshes`: parts and depth against rays, types, views from above, meshes of a folder, wrong folders."""
+"""The worlds `embedded_cars` and `car_meshes`: parts and depth against rays, types, views from above, meshes
+of a folder, wrong folders.
+"""
 
 import jax
 import numpy as np
@@ -31,8 +33,12 @@ def maps(stacked, render):
 
 
 def decoded(maps):
-  channels_last = {name: np.moveaxis(value, 1, -1) if value.ndim == 4 else value for name, value in maps.items()}
-  return builder.decode({**channels_last, "depth": maps["depth"][..., None], "segmentation": maps["segmentation"][..., None]})
+  channels_last = {
+    name: np.moveaxis(value, 1, -1) if value.ndim == 4 else value for name, value in maps.items()
+  }
+  return builder.decode(
+    {**channels_last, "depth": maps["depth"][..., None], "segmentation": maps["segmentation"][..., None]}
+  )
 
 
 def test_depth_and_wheels_are_what_a_ray_hits(stacked, maps):
@@ -81,11 +87,16 @@ def test_a_view_from_above_turns_the_car_about_its_own_axis():
   for _ in range(20):
     yaw, elevation = rng.uniform(-1.2, 1.2), rng.uniform(0.3, 0.9)
     angles = cars.view_of(yaw, elevation, np.zeros(2))[:3].astype(np.float64)
-    about = lambda axis, angle: Rotation.from_euler(axis, angle).as_matrix()
+
+    def about(axis, angle):
+      return Rotation.from_euler(axis, angle).as_matrix()
+
     expected = about("x", elevation) @ about("y", yaw) @ about("x", -np.deg2rad(car_mesh.ELEVATION))
     np.testing.assert_allclose(Rotation.from_euler("xyz", angles).as_matrix(), expected, atol=1e-6)
   up = car_mesh.to_canonical(np.array([[0, 1.0, 0], [0, 0, 0], [0, 0, 2.0]]))
-  assert up[0, 1] < up[1, 1] and up[0, 2] < up[1, 2]  # the roof is higher in the picture, and nearer, than the ground
+  assert (
+    up[0, 1] < up[1, 1] and up[0, 2] < up[1, 2]
+  )  # the roof is higher in the picture, and nearer, than the ground
   assert up[2, 1] > up[1, 1] and up[2, 2] < up[1, 2]  # the front is lower, and nearer, than the middle
 
 
@@ -97,19 +108,30 @@ def test_types_differ_as_they_should_and_are_symmetric():
     points = model.vertices + model.modes[k]
     assert cKDTree(points).query(points * [-1, 1, 1])[0].max() < 1e-6, name
     x, y, z = (points - [0, 0, 1]).T.astype(np.float64)
-    upright = np.stack([x, c * y + s * z, c * z - s * y]) / car_mesh.UNIT  # back into the car's frame, y down, z backwards
+    upright = (
+      np.stack([x, c * y + s * z, c * z - s * y]) / car_mesh.UNIT
+    )  # back into the car's frame, y down, z backwards
     size[name] = np.ptp(upright, axis=1) / (car_mesh.LENGTH / car_mesh.DESIGNS[name].length) ** 0.5
   for name, design in car_mesh.DESIGNS.items():
     width, height, length = size[name]
-    assert abs(length - design.length) < 0.15 and abs(height - design.roof[1]) < 0.15 and design.width <= width < design.width + 0.5, name
+    assert (
+      abs(length - design.length) < 0.15
+      and abs(height - design.roof[1]) < 0.15
+      and design.width <= width < design.width + 0.5
+    ), name
   assert size["coupe"][1] < size["sedan"][1] < size["suv"][1] < size["van"][1] and len(size) >= 6
 
 
 def test_no_car_is_in_two_splits_and_every_split_has_every_type():
-  found = {split: [cars.draw(0, split, index)[1] for index in range(250)] for split in ("train", "validation", "test", "test_light")}
+  found = {
+    split: [cars.draw(0, split, index)[1] for index in range(250)]
+    for split in ("train", "validation", "test", "test_light")
+  }
   who = {split: {labels["identity"] for labels in drawn} for split, drawn in found.items()}
   assert who["test"] == who["test_light"]
-  assert len(who["train"] | who["validation"] | who["test"]) == sum(len(who[split]) for split in ("train", "validation", "test"))
+  assert len(who["train"] | who["validation"] | who["test"]) == sum(
+    len(who[split]) for split in ("train", "validation", "test")
+  )
   for drawn in found.values():
     assert {labels["body"] for labels in drawn} == set(range(len(car_mesh.TYPES)))
     assert {labels["colour"] for labels in drawn} == set(range(len(cars.COLOURS)))
@@ -120,25 +142,49 @@ def test_only_the_test_splits_leave_the_training_range_and_by_what_they_say():
   zenith /= np.linalg.norm(zenith)  # the direction in which light from above travels
   for split in cars.EmbeddedCars.SPLITS:
     drawn = [cars.draw(1, split, index) for index in range(40)]
-    light, view = (np.array([labels[name] for _, labels in drawn], np.float64) for name in ("light_outside", "view_outside"))
-    assert np.all(light > 0) == light.any() == (split == "test_light") and np.all(view > 0) == view.any() == (split == "test_view")
+    light, view = (
+      np.array([labels[name] for _, labels in drawn], np.float64)
+      for name in ("light_outside", "view_outside")
+    )
+    assert np.all(light > 0) == light.any() == (split == "test_light") and np.all(view > 0) == view.any() == (
+      split == "test_view"
+    )
     angle = np.degrees(np.arccos([scene["direction"][0].astype(np.float64) @ zenith for scene, _ in drawn]))
     # How far the car's own side axis is turned out of the picture's plane: yaw, whatever the elevation.
-    turned = [Rotation.from_euler("xyz", scene["view"][:3].astype(np.float64)).as_matrix()[0, 0] for scene, _ in drawn]
+    turned = [
+      Rotation.from_euler("xyz", scene["view"][:3].astype(np.float64)).as_matrix()[0, 0] for scene, _ in drawn
+    ]
     yaw = np.degrees(np.arccos(turned))
     for values, limit, outside in ((angle, cars.ZENITH_LIMIT, light), (yaw, cars.YAW_LIMIT, view)):
       assert np.all(values[outside == 0] <= limit + 1e-3)
       np.testing.assert_allclose(values[outside > 0], limit + outside[outside > 0], atol=2e-3)
 
 
-# ------------------------------------------------------------------------------------------------------------------ meshes
+# ------------------------------------------------------------------------------------------ meshes
 def wedge(height=1.0):
-  """A box on the ground whose front (+z) is low and red and whose rear is high and blue: points, faces, colours."""
+  """A box on the ground whose front (+z) is low and red and whose rear is high and blue: points, faces,
+  colours.
+  """
   x, z = np.meshgrid([-1.0, 1.0], [-2.0, 2.0])
   low = np.stack([x, 0 * x, z], -1).reshape(-1, 3)
   high = low + np.array([0, 1, 0]) * np.where(low[:, 2:] > 0, 0.3, height)
-  faces = np.array([[4, 6, 5], [5, 6, 7], [2, 3, 6], [3, 7, 6], [0, 4, 1], [1, 4, 5], [0, 2, 4], [2, 6, 4], [1, 5, 3], [3, 5, 7]])
-  colours = np.where(np.concatenate([low, high])[:, 2:] > 0, [[200, 20, 20]], [[20, 20, 200]]).astype(np.uint8)
+  faces = np.array(
+    [
+      [4, 6, 5],
+      [5, 6, 7],
+      [2, 3, 6],
+      [3, 7, 6],
+      [0, 4, 1],
+      [1, 4, 5],
+      [0, 2, 4],
+      [2, 6, 4],
+      [1, 5, 3],
+      [3, 5, 7],
+    ]
+  )
+  colours = np.where(np.concatenate([low, high])[:, 2:] > 0, [[200, 20, 20]], [[20, 20, 200]]).astype(
+    np.uint8
+  )
   return np.concatenate([low, high]) * 0.01, faces, colours
 
 
@@ -152,7 +198,12 @@ def folder(tmp_path):
   np.savez(path / "b.npz", V=wedge(1.5)[0], F=faces[:, ::-1])  # no colours, wound the other way round
   trimesh.Trimesh(points, faces, vertex_colors=colours, process=False).export(path / "c.glb")
   extra = np.concatenate([points, points + [0.001, 0, 0]])
-  np.savez(path / "d.npz", V=extra, F=np.concatenate([faces, faces + len(points)]), C=np.concatenate([colours, colours]))
+  np.savez(
+    path / "d.npz",
+    V=extra,
+    F=np.concatenate([faces, faces + len(points)]),
+    C=np.concatenate([colours, colours]),
+  )
   (path / "readme.txt").write_text("not a mesh")
   return path
 
@@ -206,21 +257,43 @@ def test_a_folder_of_meshes_is_prepared_once_for_its_content(folder, tmp_path):
   assert [len(world.as_data_source(split)) for split in car_meshes.CarMeshes.SPLITS] == [4, 2, 2, 2, 2]
   example = world.as_data_source("test_view")[1]
   assert example["label"]["identity"] in (0, 1, 2, 3) and example["label"]["view_outside"] > 0
-  assert example["segmentation"].max() == 1 and world.CLASSES["identity"] == ("a.npz", "b.npz", "c.glb", "d.npz")
+  assert example["segmentation"].max() == 1 and world.CLASSES["identity"] == (
+    "a.npz",
+    "b.npz",
+    "c.glb",
+    "d.npz",
+  )
 
 
-@pytest.mark.parametrize(("broken", "said"), [
-    ("empty", "at least 3 are needed"), ("text", "is no mesh"), ("keys", "is no mesh"), ("index", "make no mesh"), ("nan", "make no mesh"),
-    ("colours", "colours"), ("glb", "is no mesh"), ("pickle", "is no mesh"), ("file", "is no folder"), ("nothing", "is empty")])
+@pytest.mark.parametrize(
+  ("broken", "said"),
+  [
+    ("empty", "at least 3 are needed"),
+    ("text", "is no mesh"),
+    ("keys", "is no mesh"),
+    ("index", "make no mesh"),
+    ("nan", "make no mesh"),
+    ("colours", "colours"),
+    ("glb", "is no mesh"),
+    ("pickle", "is no mesh"),
+    ("file", "is no folder"),
+    ("nothing", "is empty"),
+  ],
+)
 def test_a_wrong_folder_of_meshes_is_one_line_that_names_it(folder, tmp_path, broken, said):
   points, faces, _ = wedge()
   write = {
-      "empty": lambda: [file.unlink() for file in folder.glob("*.npz")], "text": lambda: (folder / "x.npz").write_text("V"),
-      "keys": lambda: np.savez(folder / "x.npz", vertices=points), "index": lambda: np.savez(folder / "x.npz", V=points[:5], F=faces),
-      "nan": lambda: np.savez(folder / "x.npz", V=points * np.nan, F=faces),
-      "glb": lambda: (folder / "x.glb").write_bytes(b"glTF" + bytes(9)),
-      "colours": lambda: np.savez(folder / "x.npz", V=points, F=faces, C=np.zeros((2, 3), np.uint8)),
-      "pickle": lambda: np.savez(folder / "x.npz", V=np.array([{}], object), F=faces), "file": lambda: None, "nothing": lambda: None}
+    "empty": lambda: [file.unlink() for file in folder.glob("*.npz")],
+    "text": lambda: (folder / "x.npz").write_text("V"),
+    "keys": lambda: np.savez(folder / "x.npz", vertices=points),
+    "index": lambda: np.savez(folder / "x.npz", V=points[:5], F=faces),
+    "nan": lambda: np.savez(folder / "x.npz", V=points * np.nan, F=faces),
+    "glb": lambda: (folder / "x.glb").write_bytes(b"glTF" + bytes(9)),
+    "colours": lambda: np.savez(folder / "x.npz", V=points, F=faces, C=np.zeros((2, 3), np.uint8)),
+    "pickle": lambda: np.savez(folder / "x.npz", V=np.array([{}], object), F=faces),
+    "file": lambda: None,
+    "nothing": lambda: None,
+  }
   write[broken]()
   path = {"file": str(folder / "a.npz"), "nothing": ""}.get(broken, str(folder))
   with pytest.raises(UserError, match=r"data\.path") as caught:

@@ -1,4 +1,6 @@
-"""Clips of embedded worlds: one scene from an azimuth that turns, within the training range or a known way beyond it."""
+"""Clips of embedded worlds: one scene from an azimuth that turns, within the training range or a known way
+beyond it.
+"""
 
 import functools
 
@@ -12,7 +14,11 @@ from pdr_jax.data import pipeline, registry
 from pdr_jax.data.scenes import builder, car_mesh, cars, clips, heads, people, render_scene
 
 SIDE, FRAMES = 32, 4  # as many frames as are rendered together
-WORLDS = {"heads": (heads, heads.Heads), "people": (people, people.People), "embedded_cars": (cars, cars.EmbeddedCars)}
+WORLDS = {
+  "heads": (heads, heads.Heads),
+  "people": (people, people.People),
+  "embedded_cars": (cars, cars.EmbeddedCars),
+}
 
 
 def clips_of(name, split, count, frames=FRAMES):
@@ -21,7 +27,10 @@ def clips_of(name, split, count, frames=FRAMES):
   draw = clips.drawing(
     functools.partial(module.draw, 3), world.turned, seed=3, frames=frames, limit=world.YAW_LIMIT
   )
-  frames_of = lambda clip: [draw(split, clip * frames + t) for t in range(frames)]
+
+  def frames_of(clip):
+    return [draw(split, clip * frames + t) for t in range(frames)]
+
   return [tuple(zip(*frames_of(clip), strict=True)) for clip in range(count)]
 
 
@@ -60,7 +69,9 @@ def test_the_azimuth_turns_evenly_and_nothing_else_changes(name):
 def test_a_car_turns_about_its_own_axis_seen_from_one_height():
   up, _ = up_and_front()
   for scenes, _ in clips_of("embedded_cars", "train", 5):
-    matrices = [Rotation.from_euler("xyz", scene["view"][:3].astype(np.float64)).as_matrix() for scene in scenes]
+    matrices = [
+      Rotation.from_euler("xyz", scene["view"][:3].astype(np.float64)).as_matrix() for scene in scenes
+    ]
     for matrix in matrices[1:]:
       np.testing.assert_allclose(matrix @ up, matrices[0] @ up, atol=1e-6)  # float32 angles, twice
       turn = Rotation.from_matrix(matrices[0].T @ matrix).as_rotvec()
@@ -92,24 +103,36 @@ def test_landmarks_of_each_frames_view_lie_on_the_surface_of_that_frame(name, re
   ((scenes, _),) = clips_of(name, "train", 1)
   stacked = builder.stack(list(scenes))
   maps = jax.device_get(renderer_of(*WORLDS[name])(stacked))
-  depth = render_scene.NEAR + maps["depth"] * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+  depth = (
+    render_scene.NEAR + maps["depth"] * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+  )
 
   def share_seen(view):
     places = registry.find(name).landmarks(stacked["weights"], view, SIDE)
     u, v, z = np.moveaxis(np.asarray(places), -1, 0)
     row, column = (np.clip(np.rint(a).astype(int), 0, SIDE - 1) for a in (v, u))
-    return np.mean(np.abs(depth[np.arange(FRAMES)[:, None], row, column] - z) < 0.006)  # a pixel is 0.0056 wide
+    return np.mean(
+      np.abs(depth[np.arange(FRAMES)[:, None], row, column] - z) < 0.006
+    )  # a pixel is 0.0056 wide
 
   assert share_seen(stacked["view"]) > share_seen(stacked["view"][::-1]) + 0.2
 
 
 def test_clips_through_the_pipeline(tmp_path, renderer_of):
-  config = data_config("people", cache_dir=str(tmp_path), train_examples=3, val_examples=2, frames=FRAMES, batch=2)
+  config = data_config(
+    "people", cache_dir=str(tmp_path), train_examples=3, val_examples=2, frames=FRAMES, batch=2
+  )
   spec = pipeline.published(config)
   keys = ("clip", "depth", "view", "light", "label/identity", "label/view_outside")
   shapes = {key: spec[key].shape for key in keys}
-  assert shapes == {"clip": (4, 32, 32, 3), "depth": (4, 32, 32), "view": (4, 6), "light": (9,), "label/identity": (),
-                    "label/view_outside": (4,)}
+  assert shapes == {
+    "clip": (4, 32, 32, 3),
+    "depth": (4, 32, 32),
+    "view": (4, 6),
+    "light": (9,),
+    "label/identity": (),
+    "label/view_outside": (4,),
+  }
   info = pipeline.describe(config)
   assert (info.train_size, info.validation_size, dict(info.tests)["test_view"]) == (3, 2, 2)
   draw = clips.drawing(
@@ -123,10 +146,14 @@ def test_clips_through_the_pipeline(tmp_path, renderer_of):
       scenes, labels = zip(*(draw(split, clip * FRAMES + t) for t in range(FRAMES)), strict=True)
       stored = jax.device_get(render(builder.stack(list(scenes))))
       np.testing.assert_array_equal(batch["segmentation"][clip], stored["segmentation"])
-      np.testing.assert_allclose((batch["clip"][clip] + 1) * 127.5, np.moveaxis(stored["image"], 1, -1), atol=1e-4)
+      np.testing.assert_allclose(
+        (batch["clip"][clip] + 1) * 127.5, np.moveaxis(stored["image"], 1, -1), atol=1e-4
+      )
       np.testing.assert_array_equal(batch["view"][clip], np.stack([scene["view"] for scene in scenes]))
       assert batch["label/identity"][clip] == labels[0]["identity"]
-      np.testing.assert_array_equal(batch["label/view_outside"][clip], [label["view_outside"] for label in labels])
+      np.testing.assert_array_equal(
+        batch["label/view_outside"][clip], [label["view_outside"] for label in labels]
+      )
   iterator = pipeline.train_iterator(config, {key: spec[key] for key in ("clip", "label/identity")})
   assert next(iterator)["clip"].shape == (2, FRAMES, SIDE, SIDE, 3)
   pipeline._open.cache_clear()

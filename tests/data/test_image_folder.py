@@ -488,7 +488,7 @@ def test_the_block_says_what_was_read_and_what_was_not(tmp_path):
     "1 pictures of a format that is not read (.heic 1); 1 other files (.md 1)",
     "Labels.CSV (separated by semicolon): 12 rows for 11 images",
     "1 rows without an image (gone.png); 2 images without a row (11.png, cut.png)",
-    "mood: 2 classes (happy 5, sad 5); missing 1 (NA 1)",
+    "mood: 2 classes (happy 4, sad 6); missing 1 (NA 1)",
     "x: numbers from 0.5 to 10.5; decimal comma",
     "1 tables and texts are not read: sub/readme.txt",
     "1 files skipped: cut.png: corrupt",
@@ -523,7 +523,8 @@ def test_malformed_exif_is_no_reason(kind, exif):
   pixels = smooth_picture(3, 40, 40)
   data = encoded(pixels, kind, exif=exif, **options)
   decode.check_header(io.BytesIO(data))
-  assert np.abs(decode.decode_image(data, 40).astype(int) - pixels).mean() <= (5 if kind == "JPEG" else 0)
+  without = decode.decode_image(encoded(pixels, kind, **options), 40)
+  np.testing.assert_array_equal(decode.decode_image(data, 40), without)
 
 
 def test_first_frames_and_first_pages():

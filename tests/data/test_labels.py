@@ -160,11 +160,11 @@ def test_a_guess_is_said_and_can_be_changed():
   found = read(table, names)
   kinds = [found.columns[name].kind for name in ("age", "height_group", "reading")]
   assert kinds == ["numbers", "classes", "classes"]
-  assert "--config.data.label_kinds=age:classes makes them classes" in told(found)
-  assert "--config.data.label_kinds=reading:numbers makes them numbers" in told(found)
+  assert "whole numbers, taken for numbers: age; --config.data.label_kinds=age:classes changes" in told(found)
+  assert "taken for classes: reading; --config.data.label_kinds=reading:numbers changes that" in told(found)
   changed = read(table, names, labels.read_kinds("age:classes, reading:numbers"))
   assert changed.columns["age"].classes[0] == "20" and values(changed, "reading")[2] == 6.0
-  assert "makes them" not in told(changed)
+  assert "changes that" not in told(changed)
 
 
 def test_kinds_that_cannot_be_are_refused():
@@ -255,6 +255,7 @@ def test_tables_in_several_folders_count_from_their_own():
 def test_what_is_not_a_table():
   refused("labels.csv is empty", "\n  \n")
   refused("row 3: 2 cells, the header has 3", "file;a;b\na.png;1;2\nb.png;1\n")
+  refused("a header and no row", "file,mood\n")
   refused("a single column", "a.png\nb.png\n")
   refused("two columns have the same name 'a'", "file,a,a\na.png,1,2\n")
   refused("a name of 300 characters; shorten it", f"file,{'n' * 300}\na.png,1\n")
@@ -401,3 +402,7 @@ def test_pictures_without_a_person_are_on_no_side():
 def test_text_that_is_read_is_what_was_written():
   text, encoding = tables.decode_text("größe €".encode("cp1252"), "x")
   assert text == "größe €" and encoding == "Windows-1252"
+
+
+def test_a_number_of_thousands_of_digits_is_refused_by_name():
+  refused("column 'n' holds a number that is too large for 64 bits", f"file,n\na.png,{'9' * 5000}\nb.png,1\n")

@@ -1,4 +1,6 @@
-"""Landmarks against rendered depth: the surface seen at a landmark's pixel is as deep as the landmark, whatever the shape and viewpoint."""
+"""Landmarks against rendered depth: the surface seen at a landmark's pixel is as deep as the landmark,
+whatever the shape and viewpoint.
+"""
 
 import jax
 import numpy as np
@@ -19,8 +21,13 @@ def test_landmarks_lie_on_the_surface_that_is_seen(world, renderer_of):
   scenes = builder.stack(draws)
   render = renderer_of(*WORLDS[world])
   starts = range(0, COUNT, builder.BATCH)
-  parts = [jax.device_get(render(builder.stack(draws[start : start + builder.BATCH]))["depth"]) for start in starts]
-  depth = render_scene.NEAR + np.concatenate(parts) * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+  parts = [
+    jax.device_get(render(builder.stack(draws[start : start + builder.BATCH]))["depth"]) for start in starts
+  ]
+  depth = (
+    render_scene.NEAR
+    + np.concatenate(parts) * (render_scene.FAR - render_scene.NEAR) / render_scene.DEPTH_STEPS
+  )
 
   def seen(view):
     u, v, z = np.moveaxis(np.asarray(registry.find(world).landmarks(scenes["weights"], view, SIDE)), -1, 0)
@@ -38,7 +45,19 @@ def test_places_of_the_face(world):
   u, v, z = np.asarray(landmarks.locate(model, weights, view, SIDE))[0].T
   at = NAMES.index
   assert NAMES[z.argmin()] == "nose_tip" and len(set(zip(u, v, strict=True))) == len(NAMES)
-  down = [v[at(name)] for name in ("forehead", "brow_left", "eye_left", "cheek_left", "nostril_left", "upper_lip", "lower_lip", "chin")]
+  down = [
+    v[at(name)]
+    for name in (
+      "forehead",
+      "brow_left",
+      "eye_left",
+      "cheek_left",
+      "nostril_left",
+      "upper_lip",
+      "lower_lip",
+      "chin",
+    )
+  ]
   assert (np.diff(down) > 0).all(), down
   for name in NAMES:
     if name.endswith("_left"):

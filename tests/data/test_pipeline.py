@@ -1,4 +1,6 @@
-"""The pipeline: same seed same batches, resume bit for bit, processes share a global batch, padding, read-ahead."""
+"""The pipeline: same seed same batches, resume bit for bit, processes share a global batch, padding,
+read-ahead.
+"""
 
 import io
 import json
@@ -73,7 +75,11 @@ def same(first, second):
 
 def test_a_training_batch(path):
   batch = next(training(config(path)))
-  assert batch.keys() == {"image"} and batch["image"].shape == (8, 32, 32, 3) and batch["image"].dtype == np.float32
+  assert (
+    batch.keys() == {"image"}
+    and batch["image"].shape == (8, 32, 32, 3)
+    and batch["image"].dtype == np.float32
+  )
   np.testing.assert_allclose(batch["image"][:, 5, 20, 0], 200 / 255 * 2 - 1, atol=1e-6)
   full = next(training(config(path), NUMBERED))
   np.testing.assert_array_equal(full["label/number"], numbers(full))
@@ -88,9 +94,16 @@ def test_to_float_reaches_both_ends():
 def test_each_epoch_holds_every_image_at_most_once_in_a_new_order(path):
   iterator = training(config(path))
   epochs = [np.concatenate([numbers(b) for b in take(iterator, 3)]) for _ in range(4)]
-  held = {int(n) for b in pipeline.validation_batches(config(path)) for n, m in zip(numbers(b), b["_mask"], strict=True) if m}
+  held = {
+    int(n)
+    for b in pipeline.validation_batches(config(path))
+    for n, m in zip(numbers(b), b["_mask"], strict=True)
+    if m
+  }
   for epoch in epochs:
-    assert len(set(epoch)) == 24 and not held & set(epoch)  # 30 images: three batches of 8, six images sit out
+    assert len(set(epoch)) == 24 and not held & set(
+      epoch
+    )  # 30 images: three batches of 8, six images sit out
   assert len({tuple(epoch) for epoch in epochs}) == 4
   assert len(set(np.concatenate(epochs))) == 30             # and not always the same six
 
@@ -100,7 +113,9 @@ def test_same_seed_same_batches_other_seed_other_batches(path):
   same(one, two)
   assert any((numbers(a) != numbers(b)).any() for a, b in zip(one, other, strict=True))
   later = take(training(config(path, seed=3)), 6)[3:]
-  assert sorted(map(tuple, map(numbers, later))) != sorted(map(tuple, map(numbers, other[:3])))  # seed 4 is not seed 3 an epoch later
+  assert sorted(map(tuple, map(numbers, later))) != sorted(
+    map(tuple, map(numbers, other[:3]))
+  )  # seed 4 is not seed 3 an epoch later
 
 
 def resumes(settings):
@@ -140,10 +155,21 @@ def test_processes_share_each_global_batch(path, processes):
   whole = take(training(settings), 7)
   parts = [take(training(settings, process_index=p, process_count=processes), 7) for p in range(processes)]
   assert parts[0][0]["image"].shape[0] == 8 // processes
-  same(whole, [{"image": np.concatenate([part["image"] for part in step])} for step in zip(*parts, strict=True)])
+  same(
+    whole, [{"image": np.concatenate([part["image"] for part in step])} for step in zip(*parts, strict=True)]
+  )
   whole = list(pipeline.validation_batches(settings))
-  parts = [list(pipeline.validation_batches(settings, process_index=p, process_count=processes)) for p in range(processes)]
-  same(whole, [{key: np.concatenate([part[key] for part in step]) for key in step[0]} for step in zip(*parts, strict=True)])
+  parts = [
+    list(pipeline.validation_batches(settings, process_index=p, process_count=processes))
+    for p in range(processes)
+  ]
+  same(
+    whole,
+    [
+      {key: np.concatenate([part[key] for part in step]) for key in step[0]}
+      for step in zip(*parts, strict=True)
+    ],
+  )
 
 
 def test_a_state_moves_between_process_counts(path):
@@ -182,7 +208,12 @@ def test_validation_is_finite_fixed_and_padded(path):
   assert len(set(kept)) == 13 and first[0]["_mask"].dtype == np.float32
   np.testing.assert_array_equal(first[0]["label/number"], numbers(first[0]))
   assert (first[0]["image"][:, 0, 0, 0] < 0).all()  # never flipped
-  train = np.concatenate([numbers(b)[b["_mask"] > 0] for b in pipeline.validation_batches(config(path), split="train", keys=["image"])])
+  train = np.concatenate(
+    [
+      numbers(b)[b["_mask"] > 0]
+      for b in pipeline.validation_batches(config(path), split="train", keys=["image"])
+    ]
+  )
   assert sorted([*train, *kept]) == list(range(COUNT))
 
 
@@ -205,8 +236,18 @@ def test_prefetch_state_belongs_to_the_batch_handed_out(path):
 
 def test_describe(path):
   info = pipeline.describe(config(path))
-  assert (info.train_size, info.validation_size, "depth" in info.elements, info.skipped, info.in_memory) == (30, 13, False, (), True)
-  assert info.classes == {"label/number": tuple(map(str, range(COUNT)))} and "30 training and 13 validation" in info.summary() and "number" in info.summary()
+  assert (info.train_size, info.validation_size, "depth" in info.elements, info.skipped, info.in_memory) == (
+    30,
+    13,
+    False,
+    (),
+    True,
+  )
+  assert (
+    info.classes == {"label/number": tuple(map(str, range(COUNT)))}
+    and "30 training and 13 validation" in info.summary()
+    and "number" in info.summary()
+  )
   shown = info._replace(skipped=(("a.jpg", "corrupt"),)).summary()
   assert "1 files skipped: a.jpg: corrupt" in shown
 

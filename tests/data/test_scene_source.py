@@ -1,4 +1,6 @@
-"""Embedded worlds as batches: each row is the stored example, as a picture or a clip, in colour or grey, kept or read."""
+"""Embedded worlds as batches: each row is the stored example, as a picture or a clip, in colour or grey, kept
+or read.
+"""
 
 import io
 
@@ -12,7 +14,18 @@ from pdr_jax.data import dataset, pipeline, tfds_files
 from pdr_jax.data.scenes import builder
 
 SIDE = 12
-TRUTH = {"image", "albedo", "normal", "depth", "mask", "light", "view", "weights", "label/identity", "label/smiling"}
+TRUTH = {
+  "image",
+  "albedo",
+  "normal",
+  "depth",
+  "mask",
+  "light",
+  "view",
+  "weights",
+  "label/identity",
+  "label/smiling",
+}
 
 
 def png(pixels):
@@ -36,12 +49,17 @@ class Noise(builder.SceneBuilder, skip_registration=True):
   def _generate_examples(self, start, count):
     for i in range(start, start + count):
       rng = np.random.default_rng(i)
-      maps = {name: rng.integers(1, 255, (SIDE, SIDE, 3), dtype=np.uint8) for name in ("image", "albedo", "normal")}
+      maps = {
+        name: rng.integers(1, 255, (SIDE, SIDE, 3), dtype=np.uint8) for name in ("image", "albedo", "normal")
+      }
       depth = np.where(rng.random((SIDE, SIDE)) < 0.5, rng.integers(0, 60_000, (SIDE, SIDE)), 65_535)
       encoded = {name: png(pixels) for name, pixels in (maps | {"depth": depth.astype(np.uint16)}).items()}
       vectors = {"light": rng.normal(size=9), "view": rng.normal(size=6), "weights": np.zeros(4)}
       labels = {"identity": i, "smiling": i % 2}
-      yield i, encoded | {name: value.astype(np.float32) for name, value in vectors.items()} | {"label": labels}
+      yield (
+        i,
+        encoded | {name: value.astype(np.float32) for name, value in vectors.items()} | {"label": labels},
+      )
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +124,19 @@ def test_batches_hold_the_stored_examples(settings, world, memory):
   assert {key: (spec[key].shape, spec[key].dtype) for key in spec} == {
     key: (batches[0][key].shape[1:], batches[0][key].dtype.name) for key in TRUTH
   }
-  assert (spec["depth"].meaning, spec["label/smiling"].meaning) == ("depth", "label") and spec["light"].range is None
+  assert (spec["depth"].meaning, spec["label/smiling"].meaning) == ("depth", "label") and spec[
+    "light"
+  ].range is None
 
   train = expected(world, "train")
-  full, plain = (pipeline.train_iterator(settings, {key: spec[key] for key in keys}) for keys in (spec, ["image"]))
+  full, plain = (
+    pipeline.train_iterator(settings, {key: spec[key] for key in keys}) for keys in (spec, ["image"])
+  )
   for _ in range(3):
     batch = next(full)
-    check(batch, [train[who] for who in batch["label/identity"]])  # not mirrored: flips are for images without truth
+    check(
+      batch, [train[who] for who in batch["label/identity"]]
+    )  # not mirrored: flips are for images without truth
     only = next(plain)
     assert only.keys() == {"image"}
     np.testing.assert_array_equal(only["image"], batch["image"])
@@ -144,7 +168,11 @@ def test_images_in_a_row_are_a_clip(settings, world, memory):
   check({"image": batch["clip"][0]}, rows[:3])
   check({key: batch[key] for key in ("light", "weights", "label/identity")}, rows[:1])
   spec = pipeline.published(settings)
-  assert spec["clip"].shape == (3, SIDE, SIDE, 3) and spec["view"].shape == (3, 6) and spec["label/identity"].shape == ()
+  assert (
+    spec["clip"].shape == (3, SIDE, SIDE, 3)
+    and spec["view"].shape == (3, 6)
+    and spec["label/identity"].shape == ()
+  )
   iterator = pipeline.train_iterator(settings, {key: spec[key] for key in ("clip", "label/identity")})
   train, seen = expected(world, "train"), set()
   for _ in range(4):
@@ -153,7 +181,10 @@ def test_images_in_a_row_are_a_clip(settings, world, memory):
     assert who % 3 == 0
     check({"image": batch["clip"][0]}, train[who : who + 3])
     seen.add(who)
-  assert seen == {0, 3, 6, 9} and "4 training and 1 validation clips of 3 frames" in pipeline.describe(settings).summary()
+  assert (
+    seen == {0, 3, 6, 9}
+    and "4 training and 1 validation clips of 3 frames" in pipeline.describe(settings).summary()
+  )
 
 
 def test_nothing_is_read_that_is_not_asked_for(settings, monkeypatch):
@@ -167,7 +198,10 @@ def test_nothing_is_read_that_is_not_asked_for(settings, monkeypatch):
 
   monkeypatch.setattr(tfds_files.Reader, "__init__", record)
   assert data.train.load(np.array([3, 1]), {"image"})["image"].shape == (2, SIDE, SIDE, 3)
-  assert data.train.load(np.array([3, 1]), {"mask", "label/smiling", "clip"}).keys() == {"mask", "label/smiling"}
+  assert data.train.load(np.array([3, 1]), {"mask", "label/smiling", "clip"}).keys() == {
+    "mask",
+    "label/smiling",
+  }
   data.train.load(np.array([3]), {"image"})  # the files are opened once
   assert features == [["image"], ["depth", "label/smiling"]]
   pipeline._open.cache_clear()

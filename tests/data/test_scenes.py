@@ -1,4 +1,6 @@
-"""The embedded worlds against independent references: ray casting, shading and normals in NumPy float64; preparation without TensorFlow."""
+"""The embedded worlds against independent references: ray casting, shading and normals in NumPy float64;
+preparation without TensorFlow.
+"""
 
 import os
 import pathlib
@@ -48,21 +50,29 @@ def test_depth_is_what_a_ray_hits(scene, rendered):
 
 
 def test_normals_are_unit_and_those_of_the_depth(rendered):
-  normal, depth, hit = rendered["normal"].astype(np.float64), rendered["depth"].astype(np.float64), rendered["hit"]
+  normal, depth, hit = (
+    rendered["normal"].astype(np.float64),
+    rendered["depth"].astype(np.float64),
+    rendered["hit"],
+  )
   np.testing.assert_allclose(np.linalg.norm(normal, axis=-1), 1.0, atol=1e-5)
   points = pixel_rays(SIDE) * depth[..., None]
   tangent_u = points[:, 1:-1, 2:] - points[:, 1:-1, :-2]
   tangent_v = points[:, 2:, 1:-1] - points[:, :-2, 1:-1]
   flat = np.cross(tangent_u, tangent_v)
   flat /= np.maximum(np.linalg.norm(flat, axis=-1, keepdims=True), 1e-12)
-  inside = np.all([hit[:, 1 + i:SIDE - 1 + i, 1 + j:SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+  inside = np.all(
+    [hit[:, 1 + i : SIDE - 1 + i, 1 + j : SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0
+  )
   angle = np.degrees(np.arccos(np.clip((flat * normal[:, 1:-1, 1:-1]).sum(-1), -1, 1)))[inside]
   assert np.median(angle) < 6  # differences over two of 32 pixels are coarse, mostly around eyes and nose
   assert np.mean(angle) < 12
 
 
 def test_image_is_albedo_times_shading(scene, rendered):
-  """Away from edges: inside, where neighbours agree. Shading in NumPy from the stored normal, turned back into the canonical frame."""
+  """Away from edges: inside, where neighbours agree. Shading in NumPy from the stored normal, turned back
+  into the canonical frame.
+  """
   errors, sh_errors = [], []
   light = np.asarray(render_scene.light_coefficients(scene), np.float64)
   for k in range(COUNT):
@@ -72,16 +82,34 @@ def test_image_is_albedo_times_shading(scene, rendered):
     shading = scene["ambient"][k] + (scene["diffuse"][k] * np.maximum(cosines, 0)).sum(-1)
     hit = rendered["hit"][k]
     inner = np.zeros_like(hit)
-    inner[1:-1, 1:-1] = np.all([hit[1 + i:SIDE - 1 + i, 1 + j:SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
-    errors.append(np.abs(rendered["image"][k] - np.minimum(rendered["albedo"][k] * shading[..., None], 1))[inner])
+    inner[1:-1, 1:-1] = np.all(
+      [hit[1 + i : SIDE - 1 + i, 1 + j : SIDE - 1 + j] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0
+    )
+    errors.append(
+      np.abs(rendered["image"][k] - np.minimum(rendered["albedo"][k] * shading[..., None], 1))[inner]
+    )
     x, y, z = np.moveaxis(normal, -1, 0)
-    basis = np.stack([np.full_like(x, 0.282095), 0.488603 * y, 0.488603 * z, 0.488603 * x, 1.092548 * x * y, 1.092548 * y * z,
-                      0.315392 * (3 * z * z - 1), 1.092548 * x * z, 0.546274 * (x * x - y * y)], -1)
+    basis = np.stack(
+      [
+        np.full_like(x, 0.282095),
+        0.488603 * y,
+        0.488603 * z,
+        0.488603 * x,
+        1.092548 * x * y,
+        1.092548 * y * z,
+        0.315392 * (3 * z * z - 1),
+        1.092548 * x * z,
+        0.546274 * (x * x - y * y),
+      ],
+      -1,
+    )
     gain = np.array([1] + [2 / 3] * 3 + [1 / 4] * 5)
     sh_errors.append(np.abs(basis @ (gain * light[k]) - shading)[hit] / scene["diffuse"][k].sum())
   errors = np.concatenate(errors)
   assert np.median(errors) < 0.004 and np.percentile(errors, 90) < 0.03
-  assert np.concatenate(sh_errors).max() < 3 / 32 + 1e-3  # the bands above order 2, worst where light begins to graze
+  assert (
+    np.concatenate(sh_errors).max() < 3 / 32 + 1e-3
+  )  # the bands above order 2, worst where light begins to graze
 
 
 def test_background_is_unlit_and_far(scene, rendered, renderer_of):
@@ -91,21 +119,36 @@ def test_background_is_unlit_and_far(scene, rendered, renderer_of):
   assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
   alone = ~outside_of_any(rendered["hit"][k])
   assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < 1e-6
-  decoded = builder.decode({"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)})
+  decoded = builder.decode(
+    {"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)}
+  )
   np.testing.assert_allclose(decoded["depth"], np.where(rendered["hit"], rendered["depth"], 1.1), atol=4e-6)
   assert np.array_equal(decoded["mask"], rendered["hit"])
-  assert np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1))).max() < 0.45  # eight bits
+  assert (
+    np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1))).max() < 0.45
+  )  # eight bits
 
 
 def outside_of_any(hit):
   """True at pixels that are hit or touch one that is."""
   padded = np.pad(hit, 1)
-  return np.any([padded[1 + i:1 + i + hit.shape[0], 1 + j:1 + j + hit.shape[1]] for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)
+  return np.any(
+    [
+      padded[1 + i : 1 + i + hit.shape[0], 1 + j : 1 + j + hit.shape[1]]
+      for i in (-1, 0, 1)
+      for j in (-1, 0, 1)
+    ],
+    axis=0,
+  )
 
 
 def test_an_image_depends_on_its_seed_split_and_number_only(renderer_of):
   render = renderer_of(heads, heads.Heads)
-  draws = lambda indices, seed=5, split="train": builder.stack([heads.draw(seed, split, i)[0] for i in indices])
+
+  def draws(indices, seed=5, split="train"):
+    return builder.stack(
+      [heads.draw(seed, split, i)[0] for i in indices]
+    )
   first, again = (jax.device_get(render(draws(order))) for order in ((0, 1, 2, 3), (3, 7, 1, 0)))
   for name, array in first.items():
     assert np.array_equal(array[3], again[name][0]) and np.array_equal(array[1], again[name][2]), name
@@ -114,7 +157,9 @@ def test_an_image_depends_on_its_seed_split_and_number_only(renderer_of):
 
 
 def test_heads_are_still_those_of_their_version(scene, rendered):
-  """Prepared copies are found by the version: whoever changes what is drawn has to raise it, and these numbers with it."""
+  """Prepared copies are found by the version: whoever changes what is drawn has to raise it, and these
+  numbers with it.
+  """
   assert heads.VERSION == "1.2.0"
   grey = 255 * rendered["image"][1].mean(axis=-1).reshape(4, SIDE // 4, 4, SIDE // 4).mean(axis=(1, 3))
   expected = [[33, 27, 53, 55], [58, 84, 108, 73], [68, 105, 118, 62], [68, 81, 94, 38]]
@@ -122,8 +167,12 @@ def test_heads_are_still_those_of_their_version(scene, rendered):
   light = [2.4893, 0.2504, 1.0628, -0.6232, -0.5373, 0.3492, 0.6045, -0.9996, 0.0309]
   np.testing.assert_allclose(render_scene.light_coefficients(scene)[1], light, atol=2e-4)
   labels = [tuple(heads.draw(3, "train", index)[1][name] for name in sample.LABELS) for index in range(COUNT)]
-  assert labels == [(0, 1, 1, 0, 0, 0, 0, 0, 1, 1), (1, 1, 1, 0, 0, 0, 0, 1, 0, 1), (2, 6, 0, 0, 0, 1, 0, 0, 0, 1),
-                    (3, 1, 1, 1, 1, 0, 0, 0, 1, 1)]
+  assert labels == [
+    (0, 1, 1, 0, 0, 0, 0, 0, 1, 1),
+    (1, 1, 1, 0, 0, 0, 0, 1, 0, 1),
+    (2, 6, 0, 0, 0, 1, 0, 0, 0, 1),
+    (3, 1, 1, 1, 1, 0, 0, 0, 1, 1),
+  ]
 
 
 def test_shape_is_symmetric_and_albedo_not_quite():
@@ -132,7 +181,9 @@ def test_shape_is_symmetric_and_albedo_not_quite():
   assert np.array_equal(grid[:, ::-1] * np.array([-1, 1, 1], np.float32), grid)
   modes = model.modes.reshape(-1, head_mesh.ROWS, head_mesh.COLUMNS, 3)
   np.testing.assert_allclose(modes[:, :, ::-1] * np.array([-1, 1, 1]), modes, atol=1e-9)
-  x, y = (a.astype(np.float32)[None] for a in np.meshgrid(np.linspace(-0.5, 0.5, 41), np.linspace(-0.9, 0.9, 41)))
+  x, y = (
+    a.astype(np.float32)[None] for a in np.meshgrid(np.linspace(-0.5, 0.5, 41), np.linspace(-0.9, 0.9, 41))
+  )
   for index in range(4):
     look = {name: np.asarray(value)[None] for name, value in heads.draw(0, "train", index)[0]["look"].items()}
     colour = np.stack(paint.paint(x, y, 0.8 + 0 * x, look), -1)
@@ -153,7 +204,9 @@ def test_faces_point_into_the_head_and_the_nose_comes_first():
 def test_draws_stay_within_the_ranges_of_the_model():
   draws = [heads.draw(1, "validation", index) for index in range(150)]
   views = np.stack([scene["view"] for scene, _ in draws])
-  assert np.all(np.abs(views) <= sample.VIEW_LIMIT.astype(np.float32) + 1e-6) and np.all(np.abs(views[:, :3]) < np.deg2rad(60))
+  assert np.all(np.abs(views) <= sample.VIEW_LIMIT.astype(np.float32) + 1e-6) and np.all(
+    np.abs(views[:, :3]) < np.deg2rad(60)
+  )
   assert np.all(np.abs(views[:, 3:5]) < 0.1) and np.all(views[:, 5] == 0)
   assert np.deg2rad(15) < views[:, 1].std() < np.deg2rad(25)
   direction = np.stack([scene["direction"] for scene, _ in draws])
@@ -178,7 +231,8 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       config.data.update(train_examples=6, val_examples=3, scene_seed=9)
 
       # interrupted: nothing that looks finished stays, and the next attempt clears up and succeeds
-      draw, heads.draw = heads.draw, lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split, index)
+      draw = heads.draw
+      heads.draw = lambda seed, split, index: 1 / 0 if index == 5 else draw(seed, split, index)
       try:
         builder.prepared(heads.Heads, config.data)
         raise SystemExit('the error was swallowed')
@@ -197,14 +251,18 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       shapes = dict(normal=(32, 32, 3), depth=(32, 32), mask=(32, 32), light=(9,), view=(6,))
       for name, shape in shapes.items():
         assert example[name].shape == shape and example[name].dtype == np.float32, name
-      assert example['image'].shape == example['albedo'].shape == (32, 32, 3) and example['image'].dtype == np.uint8
+      assert example['image'].shape == example['albedo'].shape == (32, 32, 3)
+      assert example['image'].dtype == np.uint8
       assert np.abs(np.linalg.norm(example['normal'], axis=-1) - 1).max() < 1e-5
       assert np.all(example['depth'][example['mask'] == 0] == np.float32(1.1))
       assert 0.85 < example['depth'].min() and 0.2 < example['mask'].mean() < 1
-      stored = builder.renderer(heads.shape_model(), 32)(builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)]))
-      assert np.array_equal(np.asarray(stored['image'][0]).transpose(1, 2, 0), train[4]['image'])
-      batch = builder.decode({{name: np.stack([e[name] for e in (train[0], train[4])]) for name in ('depth', 'normal')}})
-      assert np.array_equal(batch['depth'][1], example['depth']) and np.array_equal(batch['normal'][1], example['normal'])
+      scenes = builder.stack([heads.draw(9, 'train', i)[0] for i in (4, 5, 6, 7)])
+      pixels = np.asarray(builder.renderer(heads.shape_model(), 32)(scenes)['image'][0])
+      assert np.array_equal(pixels.transpose(1, 2, 0), train[4]['image'])
+      pairs = {{name: np.stack([train[0][name], train[4][name]]) for name in ('depth', 'normal')}}
+      batch = builder.decode(pairs)
+      assert np.array_equal(batch['depth'][1], example['depth'])
+      assert np.array_equal(batch['normal'][1], example['normal'])
 
       before = heads.draw
       heads.draw = None  # a second time it is read, not rendered
@@ -213,10 +271,16 @@ def test_prepares_and_reads_without_tensorflow(tmp_path):
       """)
   environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
                  "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir or "")}
-  result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600)
+  result = subprocess.run(
+    [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=600
+  )
   assert result.returncode == 0, result.stderr
   assert "9 of 9 images" in result.stderr and result.stdout == ""
-  folders = [path.name for path in (tmp_path / "heads" / "side32_train6_val3_seed9").iterdir() if not path.name.startswith(".")]
+  folders = [
+    path.name
+    for path in (tmp_path / "heads" / "side32_train6_val3_seed9").iterdir()
+    if not path.name.startswith(".")
+  ]
   assert folders == [heads.VERSION]
 
 
@@ -226,31 +290,50 @@ def small_data(tmp_path, name, **data):
 
 
 def fake_parts():
-  """A small model in the ICT model's units and axes: the embedded head's own shape, two identities, three expressions."""
+  """A small model in the ICT model's units and axes: the embedded head's own shape, two identities, three
+  expressions.
+  """
   model = heads.shape_model()
-  centimetres = lambda a: (a * ict_mesh.CENTIMETRES).astype(np.float32)
+
+  def centimetres(a):
+    return (a * ict_mesh.CENTIMETRES).astype(np.float32)
+
   neutral = centimetres(model.coords) + ict_mesh.ORIGIN.astype(np.float32)
   flip = np.array([1, -1, -1], np.float32) / head_mesh.UNIT
   modes = dict(zip(model.names, centimetres(model.modes * flip), strict=True))
-  return {"neutral": neutral, "faces": model.faces[:, ::-1], "identity": np.stack([modes["width"], modes["nose_forward"]]),
-          "expression": np.stack([modes["mouth_open"], modes["smile"], modes["smile"]]),
-          "names": ("jawOpen", "mouthSmile_L", "mouthSmile_R")}
+  return {
+    "neutral": neutral,
+    "faces": model.faces[:, ::-1],
+    "identity": np.stack([modes["width"], modes["nose_forward"]]),
+    "expression": np.stack([modes["mouth_open"], modes["smile"], modes["smile"]]),
+    "names": ("jawOpen", "mouthSmile_L", "mouthSmile_R"),
+  }
 
 
 def write_npz(path, parts):
-  np.savez(path, neutral=parts["neutral"], faces=parts["faces"], identity=parts["identity"].astype(np.float16),
-           expression=parts["expression"].astype(np.float16), expression_names=np.array(parts["names"]))
+  np.savez(
+    path,
+    neutral=parts["neutral"],
+    faces=parts["faces"],
+    identity=parts["identity"].astype(np.float16),
+    expression=parts["expression"].astype(np.float16),
+    expression_names=np.array(parts["names"]),
+  )
 
 
 def write_folder(folder, parts, extra_vertices=5):
-  """The layout of the official release: absolute meshes, textured quads, and parts after the skin that are not used."""
+  """The layout of the official release: absolute meshes, textured quads, and parts after the skin that are
+  not used.
+  """
   folder.mkdir(parents=True)
   meshes = {"generic_neutral_mesh": 0 * parts["neutral"]}
   meshes |= {f"identity{k:03d}": delta for k, delta in enumerate(parts["identity"])}
   meshes |= dict(zip(parts["names"], parts["expression"], strict=True))
   count = len(parts["neutral"])
   for name, delta in meshes.items():
-    lines = ["mtllib ICTFaceModelMaterial.mtl"] + [f"v {x:.9f} {y:.9f} {z:.9f}" for x, y, z in parts["neutral"] + delta]
+    lines = ["mtllib ICTFaceModelMaterial.mtl"] + [
+      f"v {x:.9f} {y:.9f} {z:.9f}" for x, y, z in parts["neutral"] + delta
+    ]
     lines += ["v 0 0 0"] * extra_vertices + ["vt 0.5 0.5", "usemtl skin"]
     faces = parts["faces"] + 1
     for k, (a, b, c) in enumerate(faces[:-1]):
@@ -270,7 +353,9 @@ def test_ict_folder_and_npz_read_the_same(tmp_path, monkeypatch):
     folder = ict_mesh.read(str(tmp_path / path))
     assert folder["names"] == packed["names"] == parts["names"]
     assert np.array_equal(folder["faces"][: len(parts["faces"])], parts["faces"])
-    assert len(folder["faces"]) == len(parts["faces"]) + 1  # the last face is a quad here, and what is beyond the skin is left out
+    assert (
+      len(folder["faces"]) == len(parts["faces"]) + 1
+    )  # the last face is a quad here, and what is beyond the skin is left out
     for name in ("neutral", "identity", "expression"):
       np.testing.assert_allclose(folder[name], packed[name], atol=5e-3)
 
@@ -313,7 +398,9 @@ def test_a_wrong_ict_path_is_one_line_that_names_the_key(tmp_path, path, said):
   (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 truncated")
   np.savez(tmp_path / "part.npz", neutral=np.zeros((3, 3)))
   with pytest.raises(UserError, match=r"data\.path") as caught:
-    builder.prepared(ict_faces.IctFaces, small_data(tmp_path, "ict_faces", path=str(tmp_path / path) if path else ""))
+    builder.prepared(
+      ict_faces.IctFaces, small_data(tmp_path, "ict_faces", path=str(tmp_path / path) if path else "")
+    )
   assert said in str(caught.value) and "\n" not in str(caught.value) and "ICT-FaceKit" in str(caught.value)
 
 

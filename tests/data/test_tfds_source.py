@@ -1,4 +1,6 @@
-"""TFDS data sets, prepared small in a temporary folder: array_record and TFRecord, without TensorFlow; labels, splits and errors."""
+"""TFDS data sets, prepared small in a temporary folder: array_record and TFRecord, without TensorFlow;
+labels, splits and errors.
+"""
 
 import io
 import json
@@ -37,18 +39,40 @@ class TinyFaces(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self):
     image = tfds.features.Image(shape=(None, None, self.CHANNELS), encoding_format="png")
-    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-        "image": image, "second": image, "number": np.int64, "angle": np.float32, "kind": tfds.features.ClassLabel(names=["cat", "ant"]),
-        "attributes": {"Smiling": np.bool_, "deep": {"Bald": np.bool_}}, "name": tfds.features.Text(),
-        "landmarks": tfds.features.Tensor(shape=(3,), dtype=np.float32)}))
+    return tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {
+          "image": image,
+          "second": image,
+          "number": np.int64,
+          "angle": np.float32,
+          "kind": tfds.features.ClassLabel(names=["cat", "ant"]),
+          "attributes": {"Smiling": np.bool_, "deep": {"Bald": np.bool_}},
+          "name": tfds.features.Text(),
+          "landmarks": tfds.features.Tensor(shape=(3,), dtype=np.float32),
+        }
+      ),
+    )
 
   def _split_generators(self, dl_manager):
     return {split: self._generate_examples(start, count) for split, start, count in self.SPLITS}
 
   def _generate_examples(self, start, count):
     for i in range(start, start + count):
-      yield i, {"image": png(i, self.CHANNELS), "second": png(i + 5, self.CHANNELS), "number": i, "angle": i / 8, "kind": i % 2,
-                "attributes": {"Smiling": i % 3 == 0, "deep": {"Bald": i % 5 == 0}}, "name": str(i), "landmarks": np.ones(3, np.float32)}
+      yield (
+        i,
+        {
+          "image": png(i, self.CHANNELS),
+          "second": png(i + 5, self.CHANNELS),
+          "number": i,
+          "angle": i / 8,
+          "kind": i % 2,
+          "attributes": {"Smiling": i % 3 == 0, "deep": {"Bald": i % 5 == 0}},
+          "name": str(i),
+          "landmarks": np.ones(3, np.float32),
+        },
+      )
 
 
 class TinyGrey(TinyFaces):
@@ -64,8 +88,15 @@ class TinyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version("1.0.0")
 
   def _info(self):
-    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
-        "frames": tfds.features.Sequence(tfds.features.Image(shape=(20, 24, 1))), "who": tfds.features.ClassLabel(num_classes=12)}))
+    return tfds.core.DatasetInfo(
+      builder=self,
+      features=tfds.features.FeaturesDict(
+        {
+          "frames": tfds.features.Sequence(tfds.features.Image(shape=(20, 24, 1))),
+          "who": tfds.features.ClassLabel(num_classes=12),
+        }
+      ),
+    )
 
   def _split_generators(self, dl_manager):
     return {"train": ((i, {"frames": frames_of(i), "who": i}) for i in range(12))}
@@ -91,7 +122,9 @@ class TinyText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version("1.0.0")
 
   def _info(self):
-    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict({"text": tfds.features.Text()})
+    )
 
   def _split_generators(self, dl_manager):
     return {"train": iter([(0, {"text": "a"})])}
@@ -129,10 +162,16 @@ def check_examples(arrays, channels=3):
     expected = np.broadcast_to(picture(int(i), channels), (32, 32, 3))
     np.testing.assert_array_equal(arrays["image"][row], expected)
     assert arrays["label/angle"][row] == i / 8 and arrays["label/kind"][row] == i % 2
-    assert arrays["label/attributes/Smiling"][row] == (i % 3 == 0) and arrays["label/attributes/deep/Bald"][row] == (i % 5 == 0)
+    assert arrays["label/attributes/Smiling"][row] == (i % 3 == 0) and arrays["label/attributes/deep/Bald"][
+      row
+    ] == (i % 5 == 0)
   assert sorted(arrays) == sorted(["image"] + [f"label/{name}" for name in (
       "number", "angle", "kind", "attributes/Smiling", "attributes/deep/Bald")])
-  assert arrays["image"].dtype == np.uint8 and arrays["label/number"].dtype == np.int32 and arrays["label/angle"].dtype == np.float32
+  assert (
+    arrays["image"].dtype == np.uint8
+    and arrays["label/number"].dtype == np.int32
+    and arrays["label/angle"].dtype == np.float32
+  )
 
 
 def test_examples_labels_and_given_splits(prepared):
@@ -140,7 +179,9 @@ def test_examples_labels_and_given_splits(prepared):
   train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train)
   check_examples(validation)
-  assert sorted(train["label/number"]) == list(range(20)) and sorted(validation["label/number"]) == list(range(100, 108))
+  assert sorted(train["label/number"]) == list(range(20)) and sorted(validation["label/number"]) == list(
+    range(100, 108)
+  )
   assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == ()
   assert load(data, data.train, {"image"}).keys() == {"image"}
 
@@ -157,7 +198,9 @@ def test_grey_and_a_validation_split_carved_out_of_train(prepared):
   train, validation = load(data, data.train), load(data, data.validation)
   check_examples(train, 1)
   check_examples(validation, 1)
-  assert len(validation["image"]) == 6 and sorted([*train["label/number"], *validation["label/number"]]) == list(range(20))
+  assert len(validation["image"]) == 6 and sorted(
+    [*train["label/number"], *validation["label/number"]]
+  ) == list(range(20))
 
 
 @pytest.mark.parametrize("name", ["tiny_grey", "tiny_faces"])
@@ -186,7 +229,9 @@ def test_clips_of_videos_are_windows_of_frames_in_a_row(prepared, monkeypatch, l
       starts.append(start)
   assert {0, 1, 2} == set(starts)  # longer videos do not all begin at their first frame
   short = [reason for _, reason in data.skipped]
-  assert set(short) == {"3 frames, fewer than data.frames=4"} and len(short) == (3 if not lazily else len(short))
+  assert set(short) == {"3 frames, fewer than data.frames=4"} and len(short) == (
+    3 if not lazily else len(short)
+  )
   np.testing.assert_array_equal(load(data, data.train, {"clip"})["clip"], load(data, data.train)["clip"])
   monkeypatch.setattr(pipeline, "open_dataset", lambda config: data)
   batch = next(pipeline.train_iterator(settings, {"clip": data.elements["clip"]}))
@@ -205,7 +250,9 @@ def test_a_feature_of_videos_is_read_without_tensorflow(prepared, tmp_path, monk
     "video": {"shape": shape, "dtype": "uint8", "encodingFormat": "png"},
   }
   path.write_text(json.dumps(features))
-  expected, videos = (everything(config(root, "tiny_videos", side=8, frames=3)) for root in (prepared, tmp_path))
+  expected, videos = (
+    everything(config(root, "tiny_videos", side=8, frames=3)) for root in (prepared, tmp_path)
+  )
   assert videos["clip"].shape == (10, 3, 8, 8, 3)
   for key, values in expected.items():
     np.testing.assert_array_equal(videos[key], values)
@@ -238,7 +285,8 @@ def test_through_the_pipeline_and_by_no_means_tensorflow(prepared, monkeypatch):
 
 
 def as_tfrecord(prepared, root, damage=lambda data: data):
-  """Rewrites tiny_faces as TFRecord: what TFDS writes with TensorFlow, checksums (which are not read) apart."""
+  """Rewrites tiny_faces as TFRecord: what TFDS writes with TensorFlow, checksums (which are not read) apart.
+  """
   builder = tfds.builder_from_directory(prepared / "tiny_faces" / "1.0.0")
   folder = root / "tiny_faces" / "1.0.0"
   folder.mkdir(parents=True)
@@ -273,9 +321,15 @@ def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
 
 def test_a_bad_example_is_left_out(prepared, monkeypatch):
   real = tfds_files.Reader.__getitem__
-  monkeypatch.setattr(tfds_files.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {}))
+  monkeypatch.setattr(
+    tfds_files.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {})
+  )
   data = tfds_source.open_tfds(config(prepared))
-  assert (data.train.size, data.validation.size, len(data.skipped)) == (19, 7, 2) and "example 4" in data.skipped[0][0]
+  assert (data.train.size, data.validation.size, len(data.skipped)) == (
+    19,
+    7,
+    2,
+  ) and "example 4" in data.skipped[0][0]
   check_examples(load(data, data.train))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))

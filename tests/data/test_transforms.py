@@ -20,7 +20,9 @@ def test_a_range_is_reached_at_both_ends(bounds):
 
 
 def test_pixels_are_the_floats_that_they_always_were():
-  np.testing.assert_array_equal(transforms.to_range(EVERY_BYTE), EVERY_BYTE.astype(np.float32) / np.float32(127.5) - 1)
+  np.testing.assert_array_equal(
+    transforms.to_range(EVERY_BYTE), EVERY_BYTE.astype(np.float32) / np.float32(127.5) - 1
+  )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -44,7 +46,9 @@ def test_grey_is_pillows_luminance_and_colour_repeats_grey():
   np.testing.assert_array_equal(grey, expected)
   again = transforms.to_channels(grey, 3)
   np.testing.assert_array_equal(again, np.repeat(expected, 3, axis=-1))
-  np.testing.assert_array_equal(transforms.to_channels(again, 1), grey)  # grey in three channels stays as it is
+  np.testing.assert_array_equal(
+    transforms.to_channels(again, 1), grey
+  )  # grey in three channels stays as it is
   assert transforms.to_channels(grey, 1) is grey
 
 

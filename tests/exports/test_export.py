@@ -215,6 +215,7 @@ def test_a_second_stage_is_complete_without_its_first(stage):
   method = stages.method_of(run_dir.read_config(folder), folder)
   read = reader.load_variables(folder)
   assert jax.tree.structure(read) == jax.tree.structure(variables)
+  assert jax.tree.map(np.shape, read) == jax.tree.map(np.shape, variables)  # numbers stay numbers
   np.testing.assert_array_equal(
     method.encode(read, clips(1))["scaled"], method.encode(variables, clips(1))["scaled"]
   )

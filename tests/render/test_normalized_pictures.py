@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 from support import render_oracles as oracle
-from unwrap_scenes import (
+from support.unwrap_scenes import (
   FAR,
   NEAR,
   PIXEL,
@@ -178,6 +178,8 @@ def test_gradients_are_finite_on_degenerate_input(case):
   if case in ("nothing visible", "behind the camera"):
     np.testing.assert_array_equal(found.visibility, 0.0)
     np.testing.assert_allclose(found.completed, 0.5, atol=1e-6)  # the model's albedo everywhere
+  if case == "behind the camera":
+    np.testing.assert_array_equal(found.texture, 0.0)
 
 
 def test_under_vmap_as_in_a_batch():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 from support import render_oracles as oracle
-from unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
+from support.unwrap_scenes import FAR, NEAR, PIXEL, SIDE, VIEW, f32, located, project, relief
 
 from pdr_jax.errors import UserError
 from pdr_jax.render import reproject, unwrap
@@ -131,6 +131,15 @@ def test_visibility_against_a_ray_caster(view):
     assert hidden.sum() > 5
 
 
+def test_nothing_is_visible_outside_the_picture_whatever_the_tolerance():
+  u = jnp.broadcast_to(jnp.array([-0.75, -0.5, 0.0, 4.0, 5.5, 5.75]), (1, 6, 6))
+  middle, one = jnp.full_like(u, 2.0), jnp.ones_like(u)
+  for where in ((u, middle), (middle, u.swapaxes(1, 2))):
+    visible = unwrap.visibility(unwrap.Correspondence(*where, one, one), one, 1.0, tolerance=1.0)
+    rows = visible if where[1] is middle else visible.swapaxes(1, 2)
+    np.testing.assert_array_equal(rows[0, 3], [0, 1, 1, 1, 1, 0])
+
+
 def test_visibility_has_no_gradient():
   where, _ = located(*f32(relief(SIDE)[None], VIEW[None]))
 
@@ -146,8 +155,9 @@ def test_visibility_has_no_gradient():
 def test_reflectance_and_median_against_numpy():
   rng = np.random.default_rng(2)
   texture, shading = rng.uniform(-1, 1.5, (3, 5, 5, 3)), rng.uniform(0, 1.2, (3, 5, 5))
-  visible = np.where(rng.random((3, 5, 5)) < 0.5, rng.random((3, 5, 5)), 0.0)
-  visible[1], visible[2, 0, 0] = 0.0, 0.0
+  number = np.arange(25)
+  shown = np.stack([number < 12, number < 0, number % 2 == 0])  # 12, none and 13 pixels
+  visible = 0.7 * shown.reshape(3, 5, 5)
   expected = np.clip((texture / 2 + 0.5) / np.maximum(shading, 0.1)[..., None], 0, 2)
   ours = unwrap.reflectance(*f32(texture, shading))
   np.testing.assert_allclose(ours, expected, atol=1e-6)

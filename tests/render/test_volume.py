@@ -1,7 +1,5 @@
 """Rotation and projection of volumes against SciPy, PyTorch, float64 loops and finite differences."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +15,6 @@ SHAPE = (2, 5, 6, 7, 3)
 # Positions up to 8 voxels, rounded a few times: 2e-6 voxels; times slopes of up to 5 along three axes.
 VALUE = 3e-5
 
-quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 rotate = jax.jit(volume.rotate, static_argnames="nearest")
 about = jax.jit(volume.rotate_about_axis, static_argnames="axis")
 
@@ -123,7 +120,7 @@ def test_about_an_axis_as_by_its_matrix(axis):
     def everything(value, angle, cotangent, function=function):
       result, pullback = jax.vjp(function, value, angle)
       return result, *pullback(cotangent)
-    results.append(quick(everything)(value, *f32(ANGLES), cotangent))
+    results.append(jax.jit(everything)(value, *f32(ANGLES), cotangent))
   for ours, theirs, atol in zip(*results, (VALUE, VALUE, 1e-3), strict=True):
     np.testing.assert_allclose(ours, theirs, atol=atol)
   turns = [Rotation.from_rotvec(a * unit).as_matrix() for a in ANGLES]
@@ -153,9 +150,11 @@ def test_gradient_by_angle_and_rotation_against_differences():
   def total(matrix):
     return np.sum(rotated(value, matrix) * cotangent)
 
-  turn = lambda a: Rotation.from_euler("y", a).as_matrix()
-  slope = (total(turn(angle + step)) - total(turn(angle - step))) / (2 * step)
-  weighted = lambda v: jnp.sum(v[0] * jnp.asarray(cotangent, jnp.float32))
+  def weighted(result):
+    return jnp.sum(result[0] * jnp.asarray(cotangent, jnp.float32))
+
+  ahead, behind = (Rotation.from_euler("y", a).as_matrix() for a in (angle + step, angle - step))
+  slope = (total(ahead) - total(behind)) / (2 * step)
   (stacked,) = f32(value[None])
   ours = jax.grad(lambda a: weighted(about(stacked, a)))(jnp.float32([angle]))
   np.testing.assert_allclose(ours[0], slope, rtol=1e-4, atol=1e-4)
@@ -235,7 +234,11 @@ def test_a_dense_voxel_hides_what_is_behind_it_and_nothing_before_it():
 @pytest.mark.parametrize("level", [-1e4, -1.0, 0.0, 1e-12, 1.0, 1e4, 1e30])
 def test_projections_and_their_gradients_are_finite(level):
   density, emission = jnp.full((1, 4, 2, 2), level), jnp.ones((1, 4, 2, 2, 1))
-  both = lambda d, e: sum(jnp.sum(x) for x in (*volume.emission_absorption(d, e), volume.silhouette(d)))
+
+  def both(density, emission):
+    pictures = *volume.emission_absorption(density, emission), volume.silhouette(density)
+    return sum(jnp.sum(picture) for picture in pictures)
+
   value, gradients = jax.value_and_grad(both, argnums=(0, 1))(density, emission)
   assert np.isfinite(value) and all(np.isfinite(g).all() for g in gradients)
   assert (level > 0) == bool(value > 0)
@@ -245,9 +248,14 @@ def test_gradient_of_the_projections_against_differences():
   density, emission = np.random.default_rng(2).gamma(1.0, size=(1, 4, 2, 2)), random((1, 4, 2, 2, 2))
   step = 1e-6
   weights = random((1, 2, 2, 2), 3), random((1, 2, 2), 4)
-  total = lambda d, e: sum(np.sum(x * w) for x, w in zip(marched(d, e), weights, strict=True))
-  ours = lambda d, e: sum(
-      jnp.sum(x * w) for x, w in zip(volume.emission_absorption(d, e), f32(*weights), strict=True))
+
+  def total(density, emission):
+    return sum(np.sum(x * w) for x, w in zip(marched(density, emission), weights, strict=True))
+
+  def ours(density, emission):
+    pictures = volume.emission_absorption(density, emission)
+    return sum(jnp.sum(x * w) for x, w in zip(pictures, f32(*weights), strict=True))
+
   by_density, by_emission = jax.jit(jax.grad(ours, argnums=(0, 1)))(*f32(density, emission))
   for index in np.ndindex(density.shape):
     moved = np.zeros_like(density)
@@ -275,8 +283,8 @@ def test_type_jit_and_vmap():
     return *gradient(value, angle), volume.rotate(value, matrix)
 
   arguments = f32(value, angle)
-  nested = quick(jax.vmap(both))(*[a[:, None] for a in arguments])
-  for ours, plain in zip(nested, quick(both)(*arguments), strict=True):
+  nested = jax.jit(jax.vmap(both))(*[a[:, None] for a in arguments])
+  for ours, plain in zip(nested, jax.jit(both)(*arguments), strict=True):
     np.testing.assert_allclose(ours[:, 0], plain, rtol=1e-5, atol=1e-3)
 
 

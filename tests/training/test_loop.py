@@ -228,7 +228,7 @@ def test_wrong_best_metric_and_unwritable_folder(tmp_path):
 
 def test_an_altered_value_is_noticed_where_the_file_format_has_no_checksum(tmp_path):
   params = {"w": np.random.default_rng(0).normal(size=(200, 300)).astype(np.float32)}
-  state = steps.replicate(toy.TrainState(step=np.int32(0), params=params, opt_state=(), ema=params))
+  state = steps.replicate(toy.TrainState(step=np.int32(0), params=params, opt_state={}, ema=params))
   lines = []
   manager = checkpoints.Checkpoints(str(tmp_path), keep=3, best_metric="val/error", say=lines.append)
   for step in (1, 2):

@@ -1,4 +1,4 @@
-"""What is said through absl's logger: Orbax's reports are left out, its errors and all that others say are not."""
+"""What is said through absl's logger: Orbax's reports are left out, its errors and all else are not."""
 
 import logging
 import os

@@ -1,8 +1,10 @@
-"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and how to read it. No TensorFlow.
+"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and how to read it. No
+TensorFlow.
 
-All worlds go through here; a world is a function `draw(split, index) -> (scene, labels)`, a `ShapeModel` and a painter. Files are
-array_record; maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535:
-background), segmentation 8 bit (the number of the part at the pixel's centre).
+All worlds go through here; a world is a function `draw(split, index) -> (scene, labels)`, a `ShapeModel` and
+a painter. Files are array_record; maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees),
+depth 16 bit (steps of 6e-6 model units, 65535: background), segmentation 8 bit (the number of the part at the
+pixel's centre).
 """
 
 import collections
@@ -68,7 +70,9 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
-    """(resolved path, tag for the folder's name) of a world that reads its shapes from disk; the others read nothing."""
+    """(resolved path, tag for the folder's name) of a world that reads its shapes from disk; the others read
+    nothing.
+    """
     return "", ""
 
   @staticmethod
@@ -96,24 +100,38 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     labels = {name: tfds.features.Scalar(dtype=np.int32) for name in self.builder_config.label_names}
     labels |= {name: tfds.features.Scalar(dtype=np.float32) for name in self.FACTORS}
     return self.dataset_info_from_configs(
-        description=self.__doc__, features=tfds.features.FeaturesDict({**maps, "label": labels}), disable_shuffling=True)
+      description=self.__doc__,
+      features=tfds.features.FeaturesDict({**maps, "label": labels}),
+      disable_shuffling=True,
+    )
 
   def _split_generators(self, dl_manager):
     config = self.builder_config
     images = max(1, config.frames)  # of an example
-    sizes = {split: images * (config.train_examples if split == "train" else config.val_examples) for split in self.SPLITS}
+    sizes = {
+      split: images * (config.train_examples if split == "train" else config.val_examples)
+      for split in self.SPLITS
+    }
     progress = _Progress(f"{self.name} {config.side}x{config.side}", sum(sizes.values()))
     return {split: self._generate_examples(split, size, progress) for split, size in sizes.items()}
 
   def _generate_examples(self, split: str, size: int, progress) -> Iterator[tuple[int, dict]]:
     draw, render = self._world
 
-    def batch(start: int) -> list[dict]:  # drawn, rendered and encoded; the last one is filled up with images that are thrown away
+    def batch(
+      start: int,
+    ) -> list[
+      dict
+    ]:  # drawn, rendered and encoded; the last one is filled up with images that are thrown away
       draws = [draw(split, index) for index in range(start, start + BATCH)]
       arrays = jax.device_get(render(stack([scene for scene, _ in draws])))
-      return [_example(scene, labels, {name: array[k] for name, array in arrays.items()}) for k, (scene, labels) in enumerate(draws)]
+      return [
+        _example(scene, labels, {name: array[k] for name, array in arrays.items()})
+        for k, (scene, labels) in enumerate(draws)
+      ]
 
-    # XLA keeps hardly more than one core busy with one batch: as many at a time as there are cores, a few ahead of the writer.
+    # XLA keeps hardly more than one core busy with one batch: as many at a time as there are cores, a few
+    # ahead of the writer.
     workers = min(8, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool, progress:
       starts, waiting = iter(range(0, size, BATCH)), collections.deque()
@@ -137,12 +155,16 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     model, draw = self.world()
     config = self.builder_config
     if config.frames:
-      draw = clips.drawing(draw, self.turned, seed=config.scene_seed, frames=config.frames, limit=self.YAW_LIMIT)
+      draw = clips.drawing(
+        draw, self.turned, seed=config.scene_seed, frames=config.frames, limit=self.YAW_LIMIT
+      )
     return draw, renderer(model, config.side, self.painter)
 
 
 def _example(scene: dict, labels: dict, maps: dict[str, np.ndarray]) -> dict:
-  """What the builder's features expect of one image: maps as encoded bytes (arrays would make TFDS call TensorFlow)."""
+  """What the builder's features expect of one image: maps as encoded bytes (arrays would make TFDS call
+  TensorFlow).
+  """
   light = maps.pop("light")
   encoded = {name: io.BytesIO(_png(pixels)) for name, pixels in maps.items()}
   return {**encoded, "light": light, "view": scene["view"], "weights": scene["weights"], "label": labels}
@@ -162,7 +184,10 @@ def host() -> jax.Device:
 
 
 def renderer(model, side: int, painter: Callable = render_scene.paint_head) -> Callable[[dict], dict]:
-  """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9]. On the host's CPU: the same everywhere."""
+  """Jitted function from stacked scenes to stored maps (uint8, uint16) and `light` [B, 9].
+
+  On the host's CPU: the same everywhere.
+  """
   cpu = host()
   arrays = jax.device_put((model.vertices, model.modes, model.coords), cpu)
 
@@ -170,22 +195,28 @@ def renderer(model, side: int, painter: Callable = render_scene.paint_head) -> C
   def run(arrays, scene):
     vertices, modes, coords = arrays
     filled = model._replace(vertices=vertices, modes=modes, coords=coords)
-    return {**render_scene.quantize(render_scene.render(filled, scene, side, painter)), "light": render_scene.light_coefficients(scene)}
+    return {
+      **render_scene.quantize(render_scene.render(filled, scene, side, painter)),
+      "light": render_scene.light_coefficients(scene),
+    }
 
   return lambda scene: run(arrays, jax.device_put(scene, cpu))
 
 
 def _png(pixels: np.ndarray) -> bytes:
   """Encodes planes [3, S, S] (red, green, blue) or [S, S], uint8 or uint16."""
-  pixels = np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)) if pixels.ndim == 3 else pixels  # OpenCV wants blue first
+  pixels = (
+    np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)) if pixels.ndim == 3 else pixels
+  )  # OpenCV wants blue first
   return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def decode(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Stored features, by path, as batches have them; of one example, or of several with a leading axis.
 
-  Pictures stay uint8. depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit, camera frame;
-  segmentation [S, S] uint8; light [9]; view [6]; weights [M] of the shape's modes; `label/NAME` int32, numbers float32.
+  Pictures stay uint8. depth [S, S] float32, BACKGROUND_DEPTH where mask [S, S] is 0; normal [S, S, 3] unit,
+  camera frame; segmentation [S, S] uint8; light [9]; view [6]; weights [M] of the shape's modes; `label/NAME`
+  int32, numbers float32.
   """
   result = {}
   for name, value in rows.items():
@@ -211,14 +242,17 @@ def decode(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def prepared(world: type[SceneBuilder], data: Any) -> SceneBuilder:
-  """The prepared builder of an embedded world, which renders first where there is no copy yet. Raises UserError.
+  """The prepared builder of an embedded world, which renders first where there is no copy yet. Raises
+  UserError.
 
-  `data` is the section of the configuration. The copy is at `<cache_dir>/<name>/<side, sizes, seed>/<version>`;
-  it appears there only when it is complete.
+  `data` is the section of the configuration. The copy is at `<cache_dir>/<name>/<side, sizes,
+  seed>/<version>`; it appears there only when it is complete.
   """
   for key in ("train_examples", "val_examples"):
     if data[key] < 1:
-      raise UserError(f"data.{key}={data[key]}: an embedded world needs at least 1 (it is rendered, there is no `all`)")
+      raise UserError(
+        f"data.{key}={data[key]}: an embedded world needs at least 1 (it is rendered, there is no `all`)"
+      )
   source, tag = world.source(data.path)
   name = f"side{data.side}_train{data.train_examples}_val{data.val_examples}_seed{data.scene_seed}{tag}"
   name += f"_frames{data.frames}" if data.frames else ""
@@ -277,7 +311,9 @@ def _quiet():
 
 
 class _Progress:
-  """A bar on a terminal, a line every ten seconds elsewhere; opened by each split in turn, counts over all of them."""
+  """A bar on a terminal, a line every ten seconds elsewhere; opened by each split in turn, counts over all of
+  them.
+  """
 
   def __init__(self, title: str, total: int, every: float = 10.0):
     self.title, self.total, self.every, self.done, self.bar, self.start = title, total, every, 0, None, None
@@ -287,8 +323,14 @@ class _Progress:
       self.start = self.said = time.monotonic()
     if sys.stderr.isatty() and self.bar is None:
       from rich import console, progress
-      columns = (progress.TextColumn("rendering {task.description}"), progress.BarColumn(), progress.MofNCompleteColumn(),
-                 progress.TextColumn("{task.fields[rate]:.0f} images/s"), progress.TimeRemainingColumn())
+
+      columns = (
+        progress.TextColumn("rendering {task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]:.0f} images/s"),
+        progress.TimeRemainingColumn(),
+      )
       self.bar = progress.Progress(*columns, console=console.Console(stderr=True))
       self.task = self.bar.add_task(self.title, total=self.total, rate=0.0)
       self.bar.start()
@@ -307,5 +349,5 @@ class _Progress:
     elif now - self.said >= self.every or self.done == self.total:
       self.said = now
       left = (self.total - self.done) / max(rate, 1e-9)
-      line = f"rendering {self.title}: {self.done:,} of {self.total:,} images, {rate:.0f} images/s, {left:.0f} s left"
-      print(line, file=sys.stderr, flush=True)
+      line = f"rendering {self.title}: {self.done:,} of {self.total:,} images"
+      print(f"{line}, {rate:.0f} images/s, {left:.0f} s left", file=sys.stderr, flush=True)

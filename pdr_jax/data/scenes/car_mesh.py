@@ -1,12 +1,15 @@
-"""The shape of `embedded_cars`: a body lofted over stations from bumper to bumper, four wheels in dark arches, two mirrors; seven types.
+"""The shape of `embedded_cars`: a body lofted over stations from bumper to bumper, four wheels in dark
+arches, two mirrors; seven types.
 
-Car frame (of the car files only): x to the picture's right, y up from the ground, z towards the car's front, metres, origin below its
-middle. In the canonical frame the camera looks at the front from ELEVATION above. All types share one topology, so that a type is a mode of
-a linear model, and a car may lie between two of them. Everything is symmetric under x -> -x.
+Car frame (of the car files only): x to the picture's right, y up from the ground, z towards the car's front,
+metres, origin below its middle. In the canonical frame the camera looks at the front from ELEVATION above.
+All types share one topology, so that a type is a mode of a linear model, and a car may lie between two of
+them. Everything is symmetric under x -> -x.
 
-The body is painted by its stations s and the places q along their contours (`car_paint.py`): s is 0 and 9 below the bumpers, 2 the hood's
-front edge, 3 the cowl, 4 and 5 the roof's ends, 6 the foot of the rear window, 8 the tail's upper edge; |q| is 0 in the middle, 2 at the
-roof's rail, 3 below the side windows, 4 at the belt line and 8 at the sill.
+The body is painted by its stations s and the places q along their contours (`car_paint.py`): s is 0 and 9
+below the bumpers, 2 the hood's front edge, 3 the cowl, 4 and 5 the roof's ends, 6 the foot of the rear
+window, 8 the tail's upper edge; |q| is 0 in the middle, 2 at the roof's rail, 3 below the side windows, 4 at
+the belt line and 8 at the sill.
 """
 
 from typing import NamedTuple
@@ -17,14 +20,17 @@ from pdr_jax.data.scenes.head_mesh import ShapeModel, incident_faces
 from pdr_jax.data.scenes.people_mesh import inward, sheet
 
 ELEVATION = 35.0                     # degrees
-LENGTH, UNIT = 4.6, 0.175 / 4.6      # a car of this length fills a 10 degree picture at distance 1; model units in a metre of it
+LENGTH = 4.6  # metres: a car of this length fills a 10 degree picture at distance 1
+UNIT = 0.175 / LENGTH  # model units in a metre
 BODY, WHEEL, ARCH = range(3)         # materials; mirrors are BODY
 ROWS = (3, 5, 9, 10, 9, 7, 6, 3, 4)  # of the grid between stations
 COLUMNS = (4, 4, 4, 6, 2, 2, 2, 3)   # between the places of a contour, from the middle down
 
 
 class Design(NamedTuple):
-  """What a type of car is, in metres: each corner of the side view as (distance from the front, height), from the hood to the tail."""
+  """What a type of car is, in metres: each corner of the side view as (distance from the front, height), from
+  the hood to the tail.
+  """
 
   length: float
   width: float
@@ -81,11 +87,45 @@ def _along(values) -> np.ndarray:
 
 
 def _profile(d: Design) -> tuple[np.ndarray, ...]:
-  """Rows' distance from the front, height of the middle and of the belt line, half width, and share of it that the roof or deck is wide."""
-  at = (0.10, 0.0, 0.12, d.cowl[0], d.screen[0], d.roof[0], d.deck[0], d.end[0], d.length - 0.06, d.length - 0.12)
-  top = (d.clearance, d.clearance + 0.30, d.hood, d.cowl[1], d.screen[1], d.roof[1], d.deck[1], d.end[1], d.tail, d.clearance + 0.05)
-  side = (d.clearance, d.clearance + 0.27, d.hood - 0.07, d.cowl[1] - 0.04, d.cowl[1], d.belt, d.belt, d.belt - 0.02, d.tail - 0.04,
-          d.clearance + 0.02)
+  """Rows' distance from the front, height of the middle and of the belt line, half width, and share of it
+  that the roof or deck is wide.
+  """
+  at = (
+    0.10,
+    0.0,
+    0.12,
+    d.cowl[0],
+    d.screen[0],
+    d.roof[0],
+    d.deck[0],
+    d.end[0],
+    d.length - 0.06,
+    d.length - 0.12,
+  )
+  top = (
+    d.clearance,
+    d.clearance + 0.30,
+    d.hood,
+    d.cowl[1],
+    d.screen[1],
+    d.roof[1],
+    d.deck[1],
+    d.end[1],
+    d.tail,
+    d.clearance + 0.05,
+  )
+  side = (
+    d.clearance,
+    d.clearance + 0.27,
+    d.hood - 0.07,
+    d.cowl[1] - 0.04,
+    d.cowl[1],
+    d.belt,
+    d.belt,
+    d.belt - 0.02,
+    d.tail - 0.04,
+    d.clearance + 0.02,
+  )
   half = np.array([0.86, 0.90, 0.93, 1.0, 1.0, 1.0, 0.99, 0.96, 0.94, 0.92]) * d.width / 2
   flat = (0.72, 0.72, 0.72, 0.74, 0.73, 0.73, d.bed, d.bed, 0.72, 0.72)
   return tuple(_along(values) for values in (at, top, side, half, flat))
@@ -97,7 +137,9 @@ def body(d: Design) -> np.ndarray:
   top = np.where(top > belt, np.maximum(top, belt + 0.02), top)
   sill, one = np.minimum(d.clearance, belt - 0.01), np.ones_like(at)
   # From the middle to the sill: how far out, in half widths, and how high.
-  out = np.concatenate([0 * one, 0.80 * flat, flat, 0.905 * one, 0.945 * one, 0.985 * one, one, 0.99 * one, 0.93 * one], 1)
+  out = np.concatenate(
+    [0 * one, 0.80 * flat, flat, 0.905 * one, 0.945 * one, 0.985 * one, one, 0.99 * one, 0.93 * one], 1
+  )
   high = np.concatenate([top, top - 0.012, belt + 0.86 * (top - belt), belt + 0.015, belt, belt - 0.06,
                          sill + 0.55 * (belt - sill), sill + 0.25 * (belt - sill), sill], 1)
   q = _places()
@@ -106,13 +148,16 @@ def body(d: Design) -> np.ndarray:
   y = np.stack([np.interp(q, knots, row) for row in high])
   s = _stations()[:, None]
   corner = np.clip(x / half, 0, 1) ** 3
-  z = at + 0.28 * corner * np.clip(2.6 - s, 0, 1) - 0.16 * corner * np.clip(s - 7.4, 0, 1)  # bumpers are round in plan
+  # Bumpers are round in plan.
+  z = at + 0.28 * corner * np.clip(2.6 - s, 0, 1) - 0.16 * corner * np.clip(s - 7.4, 0, 1)
   points = np.stack([x, y, d.length / 2 - z], -1)
   return np.concatenate([points[:, :0:-1] * [-1, 1, 1], points], axis=1)
 
 
 def _turned(rings: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-  """A body of revolution about x: rings [N, 2] of (radius, x) -> points and, for its paint, (radius cos, radius sin, x) of each."""
+  """A body of revolution about x: rings [N, 2] of (radius, x) -> points and, for its paint, (radius cos,
+  radius sin, x) of each.
+  """
   turn = np.linspace(0, 2 * np.pi, columns, endpoint=False)
   radius, x = rings[:, :1], rings[:, 1:]
   circle = np.stack([radius * np.cos(turn), radius * np.sin(turn)], -1)
@@ -126,7 +171,9 @@ def _width_at(d: Design, place: float) -> float:
 
 
 def parts(d: Design) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray]]:
-  """Body, wheels, arches, mirrors: (points in metres, faces, coordinates for the paint, material, centre that forms move it by) each."""
+  """Body, wheels, arches, mirrors: (points in metres, faces, coordinates for the paint, material, centre that
+  forms move it by) each.
+  """
   points = body(d)
   rows, columns = points.shape[:2]
   q = np.concatenate([-_places()[:0:-1], _places()])
@@ -135,17 +182,33 @@ def parts(d: Design) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int, np.n
   result = [(points, inward(points, sheet(rows, columns, False, False)), coords, BODY, points)]
   for axle in d.axles:
     outside, height, z = _width_at(d, axle), d.wheel, d.length / 2 - axle
-    rings = np.array([[1.0, -0.24], [1.0, -0.03], [0.93, 0.0], [0.70, 0.0], [0.66, -0.02], [0.62, -0.035], [0.25, -0.025], [0.0, -0.02]])
+    rings = np.array(
+      [
+        [1.0, -0.24],
+        [1.0, -0.03],
+        [0.93, 0.0],
+        [0.70, 0.0],
+        [0.66, -0.02],
+        [0.62, -0.035],
+        [0.25, -0.025],
+        [0.0, -0.02],
+      ]
+    )
     wheel, paint = _turned(rings * [d.wheel, 1], 20)
     wheel = wheel + [outside + 0.012, height, z]
     turn = np.deg2rad(np.linspace(-28, 208, 25))
     arch = np.stack([0 * turn, 1.16 * d.wheel * np.sin(turn), 1.16 * d.wheel * np.cos(turn)], -1)
     arch = np.concatenate([arch, np.zeros((1, 3))]) + [outside + 0.006, height, z]
     fan = np.stack([np.arange(24), np.full(24, 25), np.arange(1, 25)], -1)
-    for one, faces, coords, material in ((wheel, inward(wheel, sheet(len(rings), 20, False, True)), paint / d.wheel, WHEEL),
-                                         (arch, fan[:, ::-1] if _points_right(arch, fan) else fan, np.zeros_like(arch), ARCH)):
+    for one, faces, coords, material in (
+      (wheel, inward(wheel, sheet(len(rings), 20, False, True)), paint / d.wheel, WHEEL),
+      (arch, fan[:, ::-1] if _points_right(arch, fan) else fan, np.zeros_like(arch), ARCH),
+    ):
       centre = np.broadcast_to([outside, height, z], one.shape)
-      result += [(one, faces, coords, material, centre), (one * [-1, 1, 1], faces[:, ::-1], coords, material, centre * [-1, 1, 1])]
+      result += [
+        (one, faces, coords, material, centre),
+        (one * [-1, 1, 1], faces[:, ::-1], coords, material, centre * [-1, 1, 1]),
+      ]
   return result + _mirrors(d)
 
 
@@ -157,37 +220,72 @@ def _points_right(points: np.ndarray, faces: np.ndarray) -> bool:
 
 def _mirrors(d: Design) -> list:
   polar, turn = np.linspace(0, np.pi, 7)[:, None], np.linspace(0, 2 * np.pi, 10, endpoint=False)
-  ball = np.stack([np.sin(polar) * np.cos(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.sin(turn)], -1).reshape(-1, 3)
-  centre = np.array([_width_at(d, d.cowl[0] + 0.35) * 0.93 + 0.08, d.cowl[1] + 0.10, d.length / 2 - d.cowl[0] - 0.38])
+  ball = np.stack(
+    [np.sin(polar) * np.cos(turn), np.cos(polar) + 0 * turn, np.sin(polar) * np.sin(turn)], -1
+  ).reshape(-1, 3)
+  centre = np.array(
+    [_width_at(d, d.cowl[0] + 0.35) * 0.93 + 0.08, d.cowl[1] + 0.10, d.length / 2 - d.cowl[0] - 0.38]
+  )
   points = ball * [0.13, 0.085, 0.075] + centre
   faces = inward(points, sheet(7, 10, False, True))
-  where, coords = np.broadcast_to(centre, points.shape), np.broadcast_to([2.5, 5.0, 0.0], points.shape)  # painted as a fender
-  return [(points, faces, coords, BODY, where), (points * [-1, 1, 1], faces[:, ::-1], coords, BODY, where * [-1, 1, 1])]
+  where = np.broadcast_to(centre, points.shape)
+  coords = np.broadcast_to([2.5, 5.0, 0.0], points.shape)  # painted as a fender
+  return [
+    (points, faces, coords, BODY, where),
+    (points * [-1, 1, 1], faces[:, ::-1], coords, BODY, where * [-1, 1, 1]),
+  ]
 
 
 def to_canonical(points: np.ndarray) -> np.ndarray:
-  """Car frame to canonical frame: the middle of a car of usual height at (0, 0, 1), seen from ELEVATION above."""
+  """Car frame to canonical frame: the middle of a car of usual height at (0, 0, 1), seen from ELEVATION
+  above.
+  """
   x, y, z = np.moveaxis((points - [0, 0.62, 0]) * [UNIT, -UNIT, -UNIT], -1, 0)
   c, s = np.cos(np.deg2rad(ELEVATION)), np.sin(np.deg2rad(ELEVATION))
   return np.stack([x, c * y - s * z, s * y + c * z + 1.0], -1)
 
 
 def make_cars() -> ShapeModel:
-  """The shape model: modes TYPES (exactly one weight of 1 makes a type; weights that add up to 1, a mixture) and FORMS."""
+  """The shape model: modes TYPES (exactly one weight of 1 makes a type; weights that add up to 1, a mixture)
+  and FORMS.
+  """
   built = {name: parts(design) for name, design in DESIGNS.items()}
-  # Half way to one length for all, as in sets that normalise sizes: a picture neither cuts vans off nor loses small cars.
+  # Half way to one length for all, as in sets that normalise sizes: a picture neither cuts vans off nor loses
+  # small cars.
   size = {name: (LENGTH / design.length) ** 0.5 for name, design in DESIGNS.items()}
-  shapes = {name: to_canonical(size[name] * np.concatenate([part[0] for part in built[name]])) for name in TYPES}
+  shapes = {
+    name: to_canonical(size[name] * np.concatenate([part[0] for part in built[name]])) for name in TYPES
+  }
   first = built[TYPES[0]]
   starts = np.cumsum([0] + [len(part[0]) for part in first])
-  faces = np.concatenate([part[1] + start for part, start in zip(first, starts[:-1], strict=True)]).astype(np.int32)
+  faces = np.concatenate([part[1] + start for part, start in zip(first, starts[:-1], strict=True)]).astype(
+    np.int32
+  )
   material = np.concatenate([np.full(len(part[1]), part[3]) for part in first]).astype(np.int32)
   points, centre = (np.concatenate([part[k] for part in first]) for k in (0, 4))
   origin = to_canonical(np.zeros(3))
-  shift = lambda displacement: to_canonical(displacement) - origin
-  upper = np.maximum(points[:, 1:2] - 0.45, 0) * (np.repeat([part[3] for part in first], np.diff(starts)) == BODY)[:, None]
-  forms = (shift(0.035 * centre * [0, 0, 1]), shift(0.035 * centre * [1, 0, 0]), shift(0.05 * upper * [0, 1, 0]))
-  base = np.array([0.0, 0.0, 1.0])  # types add up: with weights that sum to 1 it does not matter where they start
+
+  def shift(displacement):
+    return to_canonical(displacement) - origin
+
+  upper = (
+    np.maximum(points[:, 1:2] - 0.45, 0)
+    * (np.repeat([part[3] for part in first], np.diff(starts)) == BODY)[:, None]
+  )
+  forms = (
+    shift(0.035 * centre * [0, 0, 1]),
+    shift(0.035 * centre * [1, 0, 0]),
+    shift(0.05 * upper * [0, 1, 0]),
+  )
+  # Types add up: with weights that sum to 1 it does not matter where they start.
+  base = np.array([0.0, 0.0, 1.0])
   modes = np.stack([shapes[name] - base for name in TYPES] + list(forms))
-  return ShapeModel(np.broadcast_to(base, points.shape).astype(np.float32), faces, modes.astype(np.float32), TYPES + FORMS,
-                    np.concatenate([part[2] for part in first]).astype(np.float32), incident_faces(faces, len(points)), material)
+  return ShapeModel(
+    np.broadcast_to(base, points.shape).astype(np.float32),
+    faces,
+    modes.astype(np.float32),
+    TYPES + FORMS,
+    np.concatenate([part[2] for part in first]).astype(np.float32),
+    incident_faces(faces, len(points)),
+    material,
+  )

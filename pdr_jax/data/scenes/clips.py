@@ -1,6 +1,5 @@
-"""Clips of embedded worlds:
-
-one scene whose azimuth turns from frame to frame, while its light and all else stay.
+"""Clips of embedded worlds: one scene whose azimuth turns from frame to frame, while its light and all else
+stay.
 """
 
 from collections.abc import Callable

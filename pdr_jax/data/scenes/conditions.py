@@ -1,23 +1,34 @@
-"""Light and viewpoint within the training range, or a known number of degrees outside of it: for worlds with splits of both kinds."""
+"""Light and viewpoint within the training range, or a known number of degrees outside of it: for worlds with
+splits of both kinds.
+"""
 
 import numpy as np
 
-LIGHT_BEYOND, VIEW_BEYOND = 45.0, 30.0  # degrees: how far `test_light` and `test_view` go beyond the training range
+LIGHT_BEYOND, VIEW_BEYOND = (
+  45.0,
+  30.0,
+)  # degrees: how far `test_light` and `test_view` go beyond the training range
 
 
 def beyond(rng, split: str) -> dict[str, np.float32]:
-  """{light_outside, view_outside}: degrees beyond the training range, uniform in the split made for it, and 0 in every other."""
+  """{light_outside, view_outside}: degrees beyond the training range, uniform in the split made for it, and 0
+  in every other.
+  """
   light, view = rng.uniform(0, LIGHT_BEYOND), rng.uniform(0, VIEW_BEYOND)
-  return {"light_outside": np.float32(light * (split == "test_light")), "view_outside": np.float32(view * (split == "test_view"))}
+  return {
+    "light_outside": np.float32(light * (split == "test_light")),
+    "view_outside": np.float32(view * (split == "test_view")),
+  }
 
 
 def draw_light(rng, axis: np.ndarray, limit: float, outside: float) -> dict[str, np.ndarray]:
-  """Ambient, and two directional sources, the second weak and often dark: ambient (), diffuse [2], direction [2, 3] unit, canonical frame.
+  """Ambient, and two directional sources, the second weak and often dark: ambient (), diffuse [2], direction
+  [2, 3] unit, canonical frame.
 
   Args:
     axis: [3] unit, the direction in the middle of the training range.
-    limit: degrees; within the range both directions are at most so far from the axis, spread evenly over that cone's area.
-    outside: degrees; above 0, the first source's angle to the axis is `limit + outside`.
+    limit: degrees; within the range both directions are at most so far from the axis, spread evenly over that
+      cone's area. outside: degrees; above 0, the first source's angle to the axis is `limit + outside`.
   """
   ambient = rng.uniform(0.25, 0.55)
   key = rng.uniform(0.6, 1.0) * (1.2 - ambient)
@@ -31,7 +42,11 @@ def draw_light(rng, axis: np.ndarray, limit: float, outside: float) -> dict[str,
   second = np.cross(axis, first)
   around = np.cos(turn)[:, None] * first + np.sin(turn)[:, None] * second
   direction = np.cos(angles)[:, None] * axis + np.sin(angles)[:, None] * around
-  return {"ambient": np.float32(ambient), "diffuse": np.array([key, fill], np.float32), "direction": direction.astype(np.float32)}
+  return {
+    "ambient": np.float32(ambient),
+    "diffuse": np.array([key, fill], np.float32),
+    "direction": direction.astype(np.float32),
+  }
 
 
 def draw_yaw(rng, limit: float, outside: float) -> float:

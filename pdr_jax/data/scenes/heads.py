@@ -1,4 +1,6 @@
-"""The embedded world: heads that the program sculpts, paints and lights itself, from a seed; nothing is read from disk."""
+"""The embedded world: heads that the program sculpts, paints and lights itself, from a seed; nothing is read
+from disk.
+"""
 
 import functools
 
@@ -15,9 +17,24 @@ def shape_model() -> head_mesh.ShapeModel:
   return head_mesh.make_head()
 
 
-OFTEN = {"smile": 0.5, "mouth_open": 0.3, "brow_up": 0.3, "brow_down": 0.2, "frown": 0.12, "pucker": 0.12, "teeth_show": 0.0}
+OFTEN = {
+  "smile": 0.5,
+  "mouth_open": 0.3,
+  "brow_up": 0.3,
+  "brow_down": 0.2,
+  "frown": 0.12,
+  "pucker": 0.12,
+  "teeth_show": 0.0,
+}
 OTHERS = 0.15  # how often the expressions that OFTEN does not name are seen
-MALE = {"jaw_width": 0.5, "brow_ridge": 0.7, "chin_forward": 0.3, "lips_full": -0.4, "nose_width": 0.3, "eye_size": -0.4}
+MALE = {
+  "jaw_width": 0.5,
+  "brow_ridge": 0.7,
+  "chin_forward": 0.3,
+  "lips_full": -0.4,
+  "nose_width": 0.3,
+  "eye_size": -0.4,
+}
 
 
 def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
@@ -38,9 +55,13 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   weights |= sample.draw_hair(rng, style)
   look["open"] = np.float32(min(1.0, 6 * weights["mouth_open"] + 4 * weights["teeth_show"]))
   strongest = max(head_mesh.EXPRESSION, key=lambda n: weights[n])
-  labels = {"identity": index, "expression": 1 + head_mesh.EXPRESSION.index(strongest) if weights[strongest] > 0.25 else 0,
-            "smiling": int(weights["smile"] > 0.25), "mouth_open": int(weights["mouth_open"] > 0.25),
-            **sample.look_labels(look, style, man)}
+  labels = {
+    "identity": index,
+    "expression": 1 + head_mesh.EXPRESSION.index(strongest) if weights[strongest] > 0.25 else 0,
+    "smiling": int(weights["smile"] > 0.25),
+    "mouth_open": int(weights["mouth_open"] > 0.25),
+    **sample.look_labels(look, style, man),
+  }
   return sample.draw_scene(rng, [weights[name] for name in shape_model().names], look), labels
 
 

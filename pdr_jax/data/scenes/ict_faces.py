@@ -1,4 +1,6 @@
-"""Faces of the ICT Face Model as an embedded world: scanned shapes, procedural paint. The stand-in for Unsup3D's Basel test."""
+"""Faces of the ICT Face Model as an embedded world: scanned shapes, procedural paint. The stand-in for
+Unsup3D's Basel test.
+"""
 
 import functools
 import os
@@ -11,9 +13,23 @@ from pdr_jax.data.scenes import builder, head_mesh, ict_mesh, sample
 
 VERSION = "1.1.0"  # raise it whenever a drawn or rendered pixel changes: prepared copies are found by it
 # How often each expression (both sides together) is seen, and how strong at most; the others: OTHERS.
-OFTEN = {"mouthSmile": (0.40, 0.9), "jawOpen": (0.30, 0.6), "browInnerUp": (0.20, 0.8), "browOuterUp": (0.20, 0.8), "browDown": (0.20, 0.8),
-         "eyeBlink": (0.08, 0.6), "mouthFrown": (0.10, 0.7), "mouthPucker": (0.08, 0.7), "mouthFunnel": (0.06, 0.5), "jawLeft": (0.05, 0.4),
-         "jawRight": (0.05, 0.4), "mouthLeft": (0.05, 0.5), "mouthRight": (0.05, 0.5), "mouthClose": (0.0, 0.0), "PupilDilate": (0.0, 0.0)}
+OFTEN = {
+  "mouthSmile": (0.40, 0.9),
+  "jawOpen": (0.30, 0.6),
+  "browInnerUp": (0.20, 0.8),
+  "browOuterUp": (0.20, 0.8),
+  "browDown": (0.20, 0.8),
+  "eyeBlink": (0.08, 0.6),
+  "mouthFrown": (0.10, 0.7),
+  "mouthPucker": (0.08, 0.7),
+  "mouthFunnel": (0.06, 0.5),
+  "jawLeft": (0.05, 0.4),
+  "jawRight": (0.05, 0.4),
+  "mouthLeft": (0.05, 0.5),
+  "mouthRight": (0.05, 0.5),
+  "mouthClose": (0.0, 0.0),
+  "PupilDilate": (0.0, 0.0),
+}
 OTHERS = (0.07, 0.5)
 
 
@@ -28,12 +44,16 @@ def _both_sides(name: str) -> str:
 
 
 def draw(model: head_mesh.ShapeModel, seed: int, split: str, index: int) -> tuple[dict, dict]:
-  """(scene, labels) of one image; identity modes are normal, expressions sparse in [0, 1] and nearly the same on both sides."""
+  """(scene, labels) of one image; identity modes are normal, expressions sparse in [0, 1] and nearly the same
+  on both sides.
+  """
   rng = sample.generator(seed, split, index)
   look = sample.draw_look(rng)
   style, man = look.pop("style"), look.pop("man")
   hair = sample.draw_hair(rng, style)
-  names = list(dict.fromkeys(_both_sides(name) for name in model.names if not name.startswith(("identity", "hair_"))))
+  names = list(
+    dict.fromkeys(_both_sides(name) for name in model.names if not name.startswith(("identity", "hair_")))
+  )
   strength = {}
   for name in names:
     share, most = OFTEN.get(name, OTHERS)
@@ -46,17 +66,29 @@ def draw(model: head_mesh.ShapeModel, seed: int, split: str, index: int) -> tupl
       return identity[k]
     if name in hair:
       return hair[name]
-    return strength[_both_sides(name)] * (1 + (lean if name.endswith("_L") else -lean if name.endswith("_R") else 0.0))
+    return strength[_both_sides(name)] * (
+      1 + (lean if name.endswith("_L") else -lean if name.endswith("_R") else 0.0)
+    )
 
   strongest = max(names, key=strength.get, default=None)
-  strong = lambda name, least: int(strength.get(name, 0.0) > least)
-  labels = {"identity": index, "expression": 1 + names.index(strongest) if strongest and strength[strongest] > 0.25 else 0,
-            "smiling": strong("mouthSmile", 0.25), "mouth_open": strong("jawOpen", 0.15), **sample.look_labels(look, style, man)}
+
+  def strong(name, least):
+    return int(strength.get(name, 0.0) > least)
+
+  labels = {
+    "identity": index,
+    "expression": 1 + names.index(strongest) if strongest and strength[strongest] > 0.25 else 0,
+    "smiling": strong("mouthSmile", 0.25),
+    "mouth_open": strong("jawOpen", 0.15),
+    **sample.look_labels(look, style, man),
+  }
   return sample.draw_scene(rng, [weight(k, name) for k, name in enumerate(model.names)], look), labels
 
 
 class IctFaces(builder.SceneBuilder):
-  """Faces of the ICT Face Model with procedural paint, light and view, and exact depth, normals, albedo and light."""
+  """Faces of the ICT Face Model with procedural paint, light and view, and exact depth, normals, albedo and
+  light.
+  """
 
   VERSION = tfds.core.Version(VERSION)
   LABELS = sample.LABELS
@@ -64,9 +96,13 @@ class IctFaces(builder.SceneBuilder):
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
-    """(absolute path, tag for the folder's name: the shape's fingerprint). Raises UserError where there is no such model."""
+    """(absolute path, tag for the folder's name: the shape's fingerprint). Raises UserError where there is no
+    such model.
+    """
     model = shape_model(os.path.abspath(os.path.expanduser(path)) if path else "")
-    return os.path.abspath(os.path.expanduser(path)), f"_model{zlib.crc32(model.modes.tobytes(), zlib.crc32(model.vertices.tobytes())):08x}"
+    return os.path.abspath(
+      os.path.expanduser(path)
+    ), f"_model{zlib.crc32(model.modes.tobytes(), zlib.crc32(model.vertices.tobytes())):08x}"
 
   def world(self):
     model = shape_model(self.builder_config.path)

@@ -1,8 +1,10 @@
-"""The ICT Face Model (light; Li et al., "Learning Formation of Physically-Based Face Attributes", 2020) as a ShapeModel.
+"""The ICT Face Model (light; Li et al., "Learning Formation of Physically-Based Face Attributes", 2020) as a
+ShapeModel.
 
-The model: full meshes `generic_neutral_mesh.obj`, `identity000.obj` ... `identity099.obj` and one obj per expression, in centimetres, x to
-the picture's right, y up, z out of the face; here also packed as one npz of neutral, deltas and triangles. Of its parts only face, head and
-neck (the first 11,248 vertices) are used; eyeballs and a patch behind the lips are added, since without them one looks into the head.
+The model: full meshes `generic_neutral_mesh.obj`, `identity000.obj` ... `identity099.obj` and one obj per
+  expression, in centimetres, x to the picture's right, y up, z out of the face; here also packed as one npz
+  of neutral, deltas and triangles. Of its parts only face, head and neck (the first 11,248 vertices) are
+  used; eyeballs and a patch behind the lips are added, since without them one looks into the head.
 """
 
 import pathlib
@@ -19,12 +21,16 @@ NEUTRAL = "generic_neutral_mesh.obj"
 WHAT = "the folder FaceXModel of the ICT-FaceKit release, or its packed npz"
 # Centimetres to sculpting units (head_mesh.py): half a head, between the ears at the height of the eyes.
 CENTIMETRES, ORIGIN = 11.05, np.array([0.0, 3.45, 1.69])
-EYE, EYE_RADIUS = np.array([0.285, 0.0, 0.560]), 0.131   # sculpting units; larger than anatomy, to close the corners of the eye
+EYE, EYE_RADIUS = (
+  np.array([0.285, 0.0, 0.560]),
+  0.131,
+)  # sculpting units; larger than anatomy, to close the corners of the eye
 HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
 
 def read(path: str) -> dict:
-  """neutral [V, 3], faces [F, 3], identity [I, V, 3] and expression [E, V, 3] deltas (float32, centimetres), names (E strings).
+  """neutral [V, 3], faces [F, 3], identity [I, V, 3] and expression [E, V, 3] deltas (float32, centimetres),
+  names (E strings).
 
   Raises UserError that names data.path and what belongs there.
   """
@@ -42,15 +48,25 @@ def read(path: str) -> dict:
 def _read_npz(place: pathlib.Path, path: str) -> dict:
   try:
     with np.load(place, allow_pickle=False) as archive:
-      arrays = {key: archive[key] for key in ("neutral", "faces", "identity", "expression", "expression_names")}
+      arrays = {
+        key: archive[key] for key in ("neutral", "faces", "identity", "expression", "expression_names")
+      }
   except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-    raise UserError(f"data.path={path} is no packed ICT Face Model ({str(error).splitlines()[0][:100]}): give {WHAT}") from error
+    raise UserError(
+      f"data.path={path} is no packed ICT Face Model ({str(error).splitlines()[0][:100]}): give {WHAT}"
+    ) from error
   neutral = arrays["neutral"].astype(np.float32)
-  result = {"neutral": neutral, "faces": arrays["faces"].astype(np.int32), "names": tuple(str(n) for n in arrays["expression_names"])}
+  result = {
+    "neutral": neutral,
+    "faces": arrays["faces"].astype(np.int32),
+    "names": tuple(str(n) for n in arrays["expression_names"]),
+  }
   for key in ("identity", "expression"):
     result[key] = arrays[key].astype(np.float32)
     if result[key].shape[1:] != neutral.shape:
-      raise UserError(f"data.path={path}: {key} has shape {arrays[key].shape}, which does not fit {len(neutral)} vertices")
+      raise UserError(
+        f"data.path={path}: {key} has shape {arrays[key].shape}, which does not fit {len(neutral)} vertices"
+      )
   return result
 
 
@@ -59,7 +75,9 @@ def _read_folder(folder: pathlib.Path, path: str) -> dict:
     raise UserError(f"data.path={path} holds no {NEUTRAL}: give {WHAT}")
   neutral, faces = _read_obj(folder / NEUTRAL, with_faces=True)
   identity = sorted(folder.glob("identity*.obj"))
-  expression = sorted(f for f in folder.glob("*.obj") if f.name != NEUTRAL and not f.name.startswith("identity"))
+  expression = sorted(
+    f for f in folder.glob("*.obj") if f.name != NEUTRAL and not f.name.startswith("identity")
+  )
   if not identity:
     raise UserError(f"data.path={path} holds no identity000.obj ...: give {WHAT}")
 
@@ -68,7 +86,9 @@ def _read_folder(folder: pathlib.Path, path: str) -> dict:
     for k, file in enumerate(files):
       vertices, _ = _read_obj(file)
       if vertices.shape != neutral.shape:
-        raise UserError(f"data.path={path}: {file.name} has {len(vertices)} of {len(neutral)} vertices; fetch it again")
+        raise UserError(
+          f"data.path={path}: {file.name} has {len(vertices)} of {len(neutral)} vertices; fetch it again"
+        )
       result[k] = vertices - neutral
     return result
 
@@ -77,7 +97,9 @@ def _read_folder(folder: pathlib.Path, path: str) -> dict:
 
 
 def _read_obj(file: pathlib.Path, with_faces: bool = False) -> tuple[np.ndarray, np.ndarray]:
-  """The first SKIN_VERTICES vertices [V, 3] float32 of an obj file, and the triangles among them [F, 3] int32 (polygons as fans)."""
+  """The first SKIN_VERTICES vertices [V, 3] float32 of an obj file, and the triangles among them [F, 3] int32
+  (polygons as fans).
+  """
   vertices, faces = [], []
   try:
     with open(file, encoding="ascii", errors="replace") as lines:
@@ -96,9 +118,11 @@ def _read_obj(file: pathlib.Path, with_faces: bool = False) -> tuple[np.ndarray,
     raise UserError(f"data.path: {file} cannot be read ({error}); fetch it again") from error
 
 
-# ------------------------------------------------------------------------------------------------------------------ shape
+# ---------------------------------------------------------------------------------------------- shape
 def make_face(parts: dict) -> ShapeModel:
-  """The shape model: skin seen from the front half, eyeballs, mouth patch; modes identity, expression (both as in `parts`), then hair."""
+  """The shape model: skin seen from the front half, eyeballs, mouth patch; modes identity, expression (both
+  as in `parts`), then hair.
+  """
   neutral = (parts["neutral"].astype(np.float64) - ORIGIN) / CENTIMETRES
   modes = np.concatenate([parts["identity"], parts["expression"]]) / np.float32(CENTIMETRES)
   faces = _inward(neutral, parts["faces"])
@@ -108,13 +132,21 @@ def make_face(parts: dict) -> ShapeModel:
   coords = paint_coordinates(neutral)
   for extra in (_mouth(neutral, modes), _eyeball(neutral, modes, -1), _eyeball(neutral, modes, 1)):
     faces = np.concatenate([faces, extra[1] + len(neutral)])
-    neutral, modes, coords = (np.concatenate([a, b], axis=-2) for a, b in ((neutral, extra[0]), (modes, extra[2]), (coords, extra[3])))
+    neutral, modes, coords = (
+      np.concatenate([a, b], axis=-2) for a, b in ((neutral, extra[0]), (modes, extra[2]), (coords, extra[3]))
+    )
   used, faces = np.unique(faces, return_inverse=True)
   faces = faces.reshape(-1, 3).astype(np.int32)
   flip = np.array([1, -1, -1], np.float32) * np.float32(to_canonical.__defaults__[0])
   names = tuple(f"identity{k:03d}" for k in range(len(parts["identity"]))) + tuple(parts["names"]) + HAIR
-  return ShapeModel(to_canonical(neutral[used]).astype(np.float32), faces, (modes[:, used] * flip).astype(np.float32), names,
-                    coords[used].astype(np.float32), incident_faces(faces, len(used)))
+  return ShapeModel(
+    to_canonical(neutral[used]).astype(np.float32),
+    faces,
+    (modes[:, used] * flip).astype(np.float32),
+    names,
+    coords[used].astype(np.float32),
+    incident_faces(faces, len(used)),
+  )
 
 
 def _in_front(points: np.ndarray) -> np.ndarray:
@@ -124,7 +156,9 @@ def _in_front(points: np.ndarray) -> np.ndarray:
 
 
 def _inward(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """Faces wound so that (b - a) x (c - a) points into the head, here where y is up: against the outward direction."""
+  """Faces wound so that (b - a) x (c - a) points into the head, here where y is up: against the outward
+  direction.
+  """
   a, b, c = np.moveaxis(points[faces], 1, 0)
   outward = ((b + a + c) / 3 * np.cross(b - a, c - a)).sum() > 0
   # `to_canonical` turns about x by 180 degrees: windings keep their sense.
@@ -144,10 +178,14 @@ def _bell(value, centre, width):
 
 
 def paint_coordinates(p: np.ndarray) -> np.ndarray:
-  """Where `paint.py` should look for the paint of neutral points [N, 3]: its features lie a little elsewhere than this model's."""
+  """Where `paint.py` should look for the paint of neutral points [N, 3]: its features lie a little elsewhere
+  than this model's.
+  """
   x, y, z = p.T.copy()
   ax, front = np.abs(x), z > 0.3
-  eye = _bell(ax, 0.285, 0.13) * _bell(y, 0.0, 0.075) * front          # lids move out of the painted opening, which is the eyeball's
+  eye = (
+    _bell(ax, 0.285, 0.13) * _bell(y, 0.0, 0.075) * front
+  )  # lids move out of the painted opening, which is the eyeball's
   x = x + np.sign(x) * 0.14 * (ax - 0.285) * eye
   y = y + 0.55 * y * eye
   y = y - 0.040 * _bell(y, 0.20, 0.07) * _bell(ax, 0.28, 0.28) * front  # brows
@@ -157,7 +195,9 @@ def paint_coordinates(p: np.ndarray) -> np.ndarray:
   line = -0.613 - 0.30 * ax**2                                          # between the lips
   radius = np.sqrt(x * x + line * line + z * z)
   shift = MOUTH_SINE * radius - line
-  turn = np.deg2rad(6.0) * _bell(np.degrees(np.arctan2(ax, z)), 72, 14) * (p[:, 1] < -0.1) * np.sign(x)  # long hair begins further in front
+  turn = (
+    np.deg2rad(6.0) * _bell(np.degrees(np.arctan2(ax, z)), 72, 14) * (p[:, 1] < -0.1) * np.sign(x)
+  )  # long hair begins further in front
   x, z = np.cos(turn) * x + np.sin(turn) * z, np.cos(turn) * z - np.sin(turn) * x
   return np.stack([x, y + shift * np.minimum(1.0, 1.2 * mouth), z], -1)
 
@@ -173,21 +213,35 @@ def _grid_faces(rows: int, columns: int) -> np.ndarray:
 
 
 def _eyeball(neutral, modes, side: int, rows: int = 12, columns: int = 16) -> tuple:
-  """Front of a sphere: points, faces, modes (it moves with the eyelids around it, rigidly), paint coordinates."""
+  """Front of a sphere: points, faces, modes (it moves with the eyelids around it, rigidly), paint
+  coordinates.
+  """
   centre = EYE * [side, 1, 1]
   polar, turn = np.linspace(0.0, 1.9, rows)[:, None], np.linspace(0, 2 * np.pi, columns)[None]
-  ray = np.stack([np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], -1).reshape(-1, 3)
+  ray = np.stack(
+    [np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], -1
+  ).reshape(-1, 3)
   points = centre + EYE_RADIUS * ray
-  weight = _bell(neutral[:, 0], centre[0], 0.09) * _bell(neutral[:, 1], 0.0, 0.06) * (neutral[:, 2] > 0.4) + 1e-12
+  weight = (
+    _bell(neutral[:, 0], centre[0], 0.09) * _bell(neutral[:, 1], 0.0, 0.06) * (neutral[:, 2] > 0.4) + 1e-12
+  )
   motion = np.einsum("mvc,v->mc", modes, (weight / weight.sum()).astype(np.float32))
   expression = np.arange(len(modes)) >= 100  # lids move over the ball
   motion = np.where(expression[:, None], 0, motion)
-  coords = np.stack([centre[0] + 1.20 * (points[:, 0] - centre[0]), 0.004 + 0.95 * (points[:, 1] - 0.004), points[:, 2]], -1)
-  return points, _grid_faces(rows, columns), np.broadcast_to(motion[:, None], (len(modes), len(points), 3)), coords
+  coords = np.stack(
+    [centre[0] + 1.20 * (points[:, 0] - centre[0]), 0.004 + 0.95 * (points[:, 1] - 0.004), points[:, 2]], -1
+  )
+  return (
+    points,
+    _grid_faces(rows, columns),
+    np.broadcast_to(motion[:, None], (len(modes), len(points), 3)),
+    coords,
+  )
 
 
 def _mouth(neutral, modes, columns: int = 13) -> tuple:
-  """A patch behind the lips, between them: teeth above, darkness below; stretched by the lips as they part."""
+  """A patch behind the lips, between them: teeth above, darkness below; stretched by the lips as they part.
+  """
   across = np.linspace(-0.17, 0.17, columns)
   points, motions, coords = [], [], []
   for row, (height, lip) in enumerate(((0.07, 1), (-0.015, 1), (-0.02, 1), (-0.09, -1))):
@@ -197,6 +251,9 @@ def _mouth(neutral, modes, columns: int = 13) -> tuple:
       points.append(line + [0, height, -0.08])
       motions.append(modes[:, anchor])
       target = np.array([x * 0.9, 0.0, 0.85 - 2.0 * x * x])
-      target[1] = MOUTH_SINE * np.sqrt((target**2).sum() / (1 - MOUTH_SINE**2)) + (0.0045, 0.0010, -0.0010, -0.0045)[row]
+      target[1] = (
+        MOUTH_SINE * np.sqrt((target**2).sum() / (1 - MOUTH_SINE**2))
+        + (0.0045, 0.0010, -0.0010, -0.0045)[row]
+      )
       coords.append(target)
   return np.array(points), _grid_faces(4, columns)[:, ::1], np.stack(motions, 1), np.array(coords)

@@ -1,4 +1,6 @@
-"""Landmarks of the sculpted heads: where they are seen and how deep, from the keys `weights` and `view` of a batch."""
+"""Landmarks of the sculpted heads: where they are seen and how deep, from the keys `weights` and `view` of a
+batch.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ _MIDDLE = {
   "lower_lip": (0, -0.65, 0.85),
   "chin": (0, -0.9, 0.8),
 }
-# Sculpting coordinates; a landmark is the nearest vertex of the skin. Left and right are those of the picture.
+# Sculpting coordinates; a landmark is the nearest vertex of the skin. Left and right are the picture's.
 PLACES = (
   _MIDDLE
   | {f"{name}_left": (-x, y, z) for name, (x, y, z) in _SIDES.items()}
@@ -46,7 +48,9 @@ def locate(
   view: Float[Array | np.ndarray, "B 6"],
   side: int,
 ) -> Float[Array, "B L 3"]:
-  """Column u, row v (pixels) and depth z (model units) of every landmark in `PLACES` at the view, hidden or not."""
+  """Column u, row v (pixels) and depth z (model units) of every landmark in `PLACES` at the view, hidden or
+  not.
+  """
   chosen = vertices(model)
   shift = jnp.einsum("bm,mlc->blc", weights, jnp.asarray(model.modes[:, chosen]), precision="highest")
   points = camera.apply_view(jnp.asarray(model.vertices[chosen])[None] + shift, view)

@@ -1,8 +1,10 @@
-"""Renders scenes with exact truth: a batch of drawn heads -> image, albedo, depth, normal. Pure jnp, one jitted function per size.
+"""Renders scenes with exact truth: a batch of drawn heads -> image, albedo, depth, normal. Pure jnp, one
+jitted function per size.
 
-The mesh is rasterized at three times the side: each subpixel is painted and lit, and 3 x 3 of them are averaged. The middle one lies on the
-**pixel's centre**: the depth and normal stored are those of the surface point there, unaveraged. The normal is the mesh's vertex normal
-(area-weighted mean of the faces around the vertex) interpolated there, in the camera frame.
+The mesh is rasterized at three times the side: each subpixel is painted and lit, and 3 x 3 of them are
+  averaged. The middle one lies on the **pixel's centre**: the depth and normal stored are those of the
+  surface point there, unaveraged. The normal is the mesh's vertex normal (area-weighted mean of the faces
+  around the vertex) interpolated there, in the camera frame.
 """
 
 from collections.abc import Callable
@@ -25,16 +27,22 @@ BACKGROUND_DEPTH = 1.1  # model units, what decoding puts there
 DEPTH_STEPS = 65534
 
 
-def vertex_normals(vertices: Float[Array, "B V 3"], faces: np.ndarray, incident: np.ndarray) -> Float[Array, "B V 3"]:
+def vertex_normals(
+  vertices: Float[Array, "B V 3"], faces: np.ndarray, incident: np.ndarray
+) -> Float[Array, "B V 3"]:
   """Unit vertex normals: area-weighted mean of the faces around; direction (b - a) x (c - a)."""
   corners = vertices[:, faces]
   normal = jnp.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0])
   normal = jnp.concatenate([normal, jnp.zeros_like(normal[:, :1])], axis=1)  # the padding of `incident`
-  return safe_ops.normalize(normal[:, incident].sum(axis=2) * 1e4)  # faces are some 1e-6 in area: keep clear of the safe threshold
+  return safe_ops.normalize(
+    normal[:, incident].sum(axis=2) * 1e4
+  )  # faces are some 1e-6 in area: keep clear of the safe threshold
 
 
 def _interpolate(face, weight, faces, attributes):
-  """Per-vertex attributes [B, V, A] at hits: face [B, S, S], barycentric weight [B, S, S, 3] -> A planes [B, S, S]."""
+  """Per-vertex attributes [B, V, A] at hits: face [B, S, S], barycentric weight [B, S, S, 3] -> A planes [B,
+  S, S].
+  """
   corners = jnp.asarray(faces)[jnp.maximum(face, 0)]  # [B, S, S, 3]
   rows = jax.vmap(lambda table, index: table[index])(attributes, corners)  # [B, S, S, 3, A]
   return [sum(rows[..., k, a] * weight[..., k] for k in range(3)) for a in range(attributes.shape[-1])]
@@ -51,21 +59,24 @@ def paint_head(coords: list, material: Array | None, look: dict) -> tuple[tuple,
   return paint(*coords, look), None
 
 
-def render(model: ShapeModel, scene: dict, side: int, painter: Callable = paint_head) -> dict[str, tuple | Array]:
+def render(
+  model: ShapeModel, scene: dict, side: int, painter: Callable = paint_head
+) -> dict[str, tuple | Array]:
   """Renders a batch.
 
   Args:
     model: the shape (arrays may be NumPy).
-    scene: weights [B, M]; view [B, 6]; ambient [B]; diffuse [B, 2]; direction [B, 2, 3] (unit, canonical frame, travelling);
-      background [B, 3, 3]; look: {name: [B, ...]}.
+    scene: weights [B, M]; view [B, 6]; ambient [B]; diffuse [B, 2]; direction [B, 2, 3] (unit, canonical
+      frame, travelling); background [B, 3, 3]; look: {name: [B, ...]}.
     side: S.
-    painter: (three planes of `model.coords` [B, H, W], `model.material` there or None, look) -> (three planes of reflectance, part uint8
-      [B, H, W] or None).
+    painter: (three planes of `model.coords` [B, H, W], `model.material` there or None, look) -> (three planes
+      of reflectance, part uint8 [B, H, W] or None).
 
   Returns:
-    image and albedo: three planes [B, S, S] each, reflectance scale [0, 1]; depth [B, S, S] (0 where nothing is hit); hit [B, S, S] bool;
-    normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing is hit); segmentation [B, S, S] uint8, if the painter tells
-    parts: the part at the pixel's centre, 0 where nothing is hit.
+    image and albedo: three planes [B, S, S] each, reflectance scale [0, 1]; depth [B, S, S] (0 where nothing
+      is hit); hit [B, S, S] bool; normal: three planes, camera frame, into the scene ((0, 0, 1) where nothing
+      is hit); segmentation [B, S, S] uint8, if the painter tells parts: the part at the pixel's centre, 0
+      where nothing is hit.
   """
   fused = jax.lax.optimization_barrier  # keeps XLA from computing again in each loop that reads a result
   shift = jnp.einsum("bm,mvc->bvc", scene["weights"], jnp.asarray(model.modes), precision="highest")
@@ -79,22 +90,27 @@ def render(model: ShapeModel, scene: dict, side: int, painter: Callable = paint_
                             jnp.concatenate([coords, normals], axis=-1)))
   fragments = fused(rasterize(fine, jnp.asarray(model.faces), height=3 * side, width=3 * side))
   face, depth = fragments.face[..., 0], fragments.depth[..., 0]
-  hit, (x, y, z, *normal) = fused((face >= 0, _interpolate(face, fragments.barycentric[..., 0, :], model.faces, attributes)))
+  hit, (x, y, z, *normal) = fused(
+    (face >= 0, _interpolate(face, fragments.barycentric[..., 0, :], model.faces, attributes))
+  )
   normal = _unit(*normal)
   material = None if model.material is None else jnp.asarray(model.material)[jnp.maximum(face, 0)]
   albedo = fused(painter([x, y, z], material, scene["look"])[0])
   shading = shade_planes(scene, normal)
-  ramp = jnp.linspace(-1.0, 1.0, 3 * side)
-  number = lambda row, channel: scene["background"][:, row, channel, None, None]
-  ground = [number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None] for c in range(3)]
-  ground = [jnp.clip(plane, 0.02, 0.97) for plane in ground]
+  ground = _background_planes(scene["background"], 3 * side)
   albedo = [jnp.where(hit, a, g) for a, g in zip(albedo, ground, strict=True)]
   lit = jnp.where(hit, shading, 1.0)
   image, albedo = fused(([jnp.clip(a * lit, 0.0, 1.0) for a in albedo], albedo))
-  average = lambda a: a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
 
-  centre = lambda a: a[:, 1::3, 1::3]  # truth is that of the pixels' centres
-  _, part = painter([centre(a) for a in (x, y, z)], None if material is None else centre(material), scene["look"])
+  def average(a):
+    return a.reshape(-1, side, 3, side, 3).mean(axis=(2, 4))
+
+  def centre(a):
+    return a[:, 1::3, 1::3]  # truth is that of the pixels' centres
+
+  _, part = painter(
+    [centre(a) for a in (x, y, z)], None if material is None else centre(material), scene["look"]
+  )
   hit, depth, *normal = (centre(a) for a in (hit, depth, *normal))
   rotation = cameras.rotation_matrix(scene["view"][:, :3])[..., None, None]
   turned = [sum(rotation[:, i, j] * normal[j] for j in range(3)) for i in range(3)]
@@ -104,8 +120,23 @@ def render(model: ShapeModel, scene: dict, side: int, painter: Callable = paint_
   return maps if part is None else {**maps, "segmentation": jnp.where(hit, part, jnp.uint8(0))}
 
 
+def _background_planes(background: Float[Array, "B 3 3"], side: int) -> list[Float[Array, "B H W"]]:
+  """Reflectances behind the object: a colour, and its change across the width and the height."""
+  ramp = jnp.linspace(-1.0, 1.0, side)
+
+  def number(row: int, channel: int) -> Array:
+    return background[:, row, channel, None, None]
+
+  planes = [
+    number(0, c) + number(1, c) * ramp[None, None, :] + number(2, c) * ramp[None, :, None] for c in range(3)
+  ]
+  return [jnp.clip(plane, 0.02, 0.97) for plane in planes]
+
+
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
-  """Ambient and two directional sources on unit normals (three planes [B, H, W], canonical frame, into the scene)."""
+  """Ambient and two directional sources on unit normals (three planes [B, H, W], canonical frame, into the
+  scene).
+  """
   shading = scene["ambient"][:, None, None]
   for k in range(2):
     cosine = sum(normal[c] * scene["direction"][:, k, c, None, None] for c in range(3))
@@ -114,12 +145,17 @@ def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
 
 
 def quantize(maps: dict) -> dict[str, Array]:
-  """`render`'s maps as stored, colours as planes [B, 3, S, S]: image, albedo uint8; normal uint8 over [-1, 1]; depth uint16 [B, S, S] over
+  """`render`'s maps as stored, colours as planes [B, 3, S, S]: image, albedo uint8; normal uint8 over [-1,
+  1]; depth uint16 [B, S, S] over
   [NEAR, FAR] in DEPTH_STEPS steps, 65535: background."""
   def to_byte(planes, scale, shift):
-    return jnp.stack([jnp.round(jnp.clip(plane * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for plane in planes], 1)
+    return jnp.stack(
+      [jnp.round(jnp.clip(plane * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for plane in planes], 1
+    )
 
-  steps = jnp.round(jnp.clip((maps["depth"] - NEAR) / (FAR - NEAR), 0.0, 1.0) * DEPTH_STEPS).astype(jnp.uint16)
+  steps = jnp.round(jnp.clip((maps["depth"] - NEAR) / (FAR - NEAR), 0.0, 1.0) * DEPTH_STEPS).astype(
+    jnp.uint16
+  )
   return {
       "image": to_byte(maps["image"], 255.0, 0.0),
       "albedo": to_byte(maps["albedo"], 255.0, 0.0),
@@ -130,7 +166,9 @@ def quantize(maps: dict) -> dict[str, Array]:
 
 
 def light_coefficients(scene: dict) -> Float[Array, "B 9"]:
-  """The scene's light as SH coefficients of radiance, canonical frame; all that order 2 can hold of it (`directional_to_sh`)."""
+  """The scene's light as SH coefficients of radiance, canonical frame; all that order 2 can hold of it
+  (`directional_to_sh`).
+  """
   none = jnp.zeros_like(scene["ambient"])
   first = directional_to_sh(scene["ambient"], scene["diffuse"][:, 0], scene["direction"][:, 0])
   return first + directional_to_sh(none, scene["diffuse"][:, 1], scene["direction"][:, 1])

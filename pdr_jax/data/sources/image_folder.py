@@ -1,12 +1,13 @@
-"""Any folder or zip of images, with labels from a labels.csv or from one folder for each class."""
+"""Any folder or zip of images, single or as clips, with labels from a table or from folders of classes."""
 
-from pdr_jax.data import image_folder
+from pdr_jax.data import clip_folder, image_folder
 from pdr_jax.data.dataset import Dataset, Source
 
 
 def read(config) -> Dataset:
-  """See `pdr_jax.data.image_folder.open_image_folder`."""
-  return image_folder.open_image_folder(config)
+  """See `image_folder.open_image_folder` and `clip_folder.open_clip_folder`."""
+  opened = clip_folder.open_clip_folder if config.data.frames else image_folder.open_image_folder
+  return opened(config)
 
 
 SOURCE = Source(

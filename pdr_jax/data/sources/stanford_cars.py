@@ -43,9 +43,9 @@ def read(path: str) -> folder_sets.Layout:
 
 
 def body_of(title: str) -> str:
-  """The body in a class's name:
+  """The body in a class's name.
 
-  the last word before the year, such as SUV of "Toyota Sequoia SUV 2012"; Other where that is none.
+  That is the last word before the year, such as SUV of "Toyota Sequoia SUV 2012"; Other where that is none.
   """
   word = title.split()[-2] if len(title.split()) > 1 else ""
   return {"Cab": "Pickup", "Minivan": "Van"}.get(word, word if word in BODIES else "Other")

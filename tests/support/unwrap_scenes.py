@@ -5,10 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from support import render_oracles as oracle
 
 from pdr_jax.render import depth_mesh, lighting, reproject, unwrap
 from pdr_jax.render.camera import pinhole
+from support import render_oracles as oracle
 
 NEAR, FAR, SIDE = 0.9, 1.1, 15
 VIEW = np.array([0.1, -0.3, 0.05, 0.004, -0.003, 0.01])

@@ -1,0 +1,54 @@
+"""Folders and zips of frames as data sets of clips: a folder is a sequence, or columns of a table say so."""
+
+from typing import Any
+
+from pdr_jax.data import image_folder, label_files, sequences, splits, stores
+from pdr_jax.data import labels as label_lib
+from pdr_jax.data.dataset import Dataset
+
+
+def open_clip_folder(config) -> Dataset:
+  """The images under `config.data.path` as clips of `data.frames` of them.
+
+  Which images are a sequence, and in which order, is said in `sequences.cut`; labels and stores are those of
+  `image_folder`. A label with one value in every clip is a label of clips, else one of frames [T]. With
+  `data.split_by=seed`, and without published parts, no person (or sequence) is in two splits.
+
+  Raises UserError as `image_folder.open_image_folder` and `sequences.cut`.
+  """
+  data = config.data
+  store = stores.open_store(data.path)
+  found = label_files.read(store, label_lib.read_kinds(data.get("label_kinds", "")))
+  cells = {name: _cells(column) for name, column in found.columns.items()}
+  clips = sequences.cut(store.names, cells, data.frames, store.where)
+  chosen = _choose(data, store.names, found, clips)
+  files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), note=chosen.note)
+  frames = image_folder.assemble(config, store, found, files)
+  varying = [f"{kind}/{name}" for name in sequences.varying(cells, clips) for kind in ("label", "missing")]
+  told = f"{len(clips.frames):,} clips of {data.frames} frames"
+  if clips.left_out:
+    sequence, reason = clips.left_out[0]
+    told += f"; {len(clips.left_out):,} sequences left out, the first: {sequence}, {reason}"
+  return sequences.of_frames(frames, data.frames, varying)._replace(report=(*frames.report, told))
+
+
+def _cells(column: label_lib.Column) -> list[Any]:
+  """What the table says of each image, None where nothing."""
+  values = [column.classes[value] for value in column.values] if column.classes else column.values.tolist()
+  return [None if gone else value for value, gone in zip(values, column.missing, strict=True)]
+
+
+def _choose(data, names: list[str], found: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:
+  """Clips for train, validation and test."""
+  if data.split_by == "seed" and found.parts is None:
+    sizes = (data.train_examples, data.val_examples)
+    train, validation = sequences.keep_apart(clips.people, data.scene_seed, *sizes)
+    note = f"{len(set(clips.people)):,} sequences or people are kept apart"
+    return splits.Chosen(train, validation, [], note)
+  first = clips.frames[:, 0].tolist()
+  columns = {
+    name: column._replace(values=column.values[first], missing=column.missing[first])
+    for name, column in found.columns.items()
+  }
+  parts = None if found.parts is None else tuple(found.parts[i] for i in first)
+  return splits.choose(data, [names[i] for i in first], found._replace(columns=columns, parts=parts))

@@ -1,0 +1,141 @@
+"""Folders and zips of frames as clips: what a clip holds, who is kept apart, what is left out."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.configs import data_config
+
+from pdr_jax.data import dataset, pipeline
+from pdr_jax.errors import UserError
+
+SIDE = 16
+
+
+def pixels(number):
+  return np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def png(number):
+  buffer = io.BytesIO()
+  Image.fromarray(pixels(number)).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+def write(folder, files):
+  for name, data in files.items():
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def opened(path, **data):
+  config = data_config("image_folder", path=str(path), side=SIDE, **data)
+  return config, pipeline.open_dataset(config)
+
+
+def everything(data):
+  parts = [split.load(np.arange(split.size), data.elements) for split in (data.train, data.validation)]
+  return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_folder_for_each_sequence(tmp_path, monkeypatch, lazily):
+  write(tmp_path, {f"walk/{who}/{k}.png": png(100 * who + k) for who in range(5) for k in range(8, 15)})
+  if lazily:
+    monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
+  pipeline._open.cache_clear()
+  config, data = opened(tmp_path, frames=3, val_examples=3)
+  assert data.train.in_memory != lazily and data.elements["clip"].shape == (3, SIDE, SIDE, 3)
+  clips = everything(data)["clip"]
+  expected = {(who, k) for who in range(5) for k in (8, 11)}  # 14 is the rest
+  found = {
+    (who, k)
+    for clip in clips
+    for who, k in expected
+    if all((clip[t] == pixels(100 * who + k + t)).all() for t in range(3))
+  }
+  # Two whole sequences are kept for validation, which takes three of their four clips.
+  assert found < expected and len(found) == len(clips) == 9
+  assert (data.train.size, data.validation.size) == (6, 3)
+  assert any("10 clips of 3 frames" in line for line in pipeline.describe(config).report)
+  batch = next(pipeline.train_iterator(config, {"clip": pipeline.published(config)["clip"]}))
+  assert batch["clip"].shape == (4, 3, SIDE, SIDE, 3) and batch["clip"].dtype == np.float32
+  pipeline._open.cache_clear()
+
+
+def zipped(tmp_path, changes=None):
+  """Twelve sequences of four frames in a zip, of four people, with the order of time against that of names.
+  """
+  rows = [
+    {
+      "file": f"{9 - k}_{s}.png",
+      "sequence": f"s{s}",
+      "frame": k,
+      "person": f"p{s % 4}",
+      "mood": "sad" if s % 2 else "gay",
+    }
+    for s in range(12)
+    for k in range(4)
+  ]
+  for row in rows:
+    row.update((changes or {}).get(row["file"], {}))
+  table = "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)])
+  with zipfile.ZipFile(tmp_path / "frames.zip", "w") as file:
+    for s in range(12):
+      for k in range(4):
+        file.writestr(f"{9 - k}_{s}.png", png(10 * s + k))
+    file.writestr("labels.csv", table)
+  return tmp_path / "frames.zip"
+
+
+def test_columns_of_the_table_and_nobody_in_two_splits(tmp_path):
+  _, data = opened(zipped(tmp_path), frames=4, channels=1, val_examples=3)
+  shapes = {key: element.shape for key, element in data.elements.items()}
+  assert shapes["clip"] == (4, SIDE, SIDE, 1)
+  assert shapes["label/frame"] == (4,) and shapes["label/person"] == shapes["label/mood"] == ()
+  people = []
+  for split in (data.train, data.validation):
+    batch = split.load(np.arange(split.size), data.elements)
+    titles = [data.classes["label/sequence"][k] for k in batch["label/sequence"]]
+    for clip, title in zip(batch["clip"], titles, strict=True):
+      grey = [np.asarray(Image.fromarray(pixels(10 * int(title[1:]) + k)).convert("L")) for k in range(4)]
+      np.testing.assert_array_equal(clip[..., 0], grey)
+    people.append({data.classes["label/person"][k] for k in batch["label/person"]})
+  assert len(people[1]) == 1 and not people[0] & people[1] and data.validation.size == 3
+
+
+def test_split_by_a_label_of_clips(tmp_path):
+  _, data = opened(zipped(tmp_path), frames=2, split_by="mood")
+  moods = [
+    set(split.load(np.arange(split.size), {"label/mood"})["label/mood"])
+    for split in (data.train, data.validation)
+  ]
+  assert len(moods[0]) == len(moods[1]) == 1 and moods[0] != moods[1]
+
+
+def test_a_clip_with_a_file_that_cannot_be_read_is_left_out(tmp_path):
+  files = {f"{who}/{k}.png": png(10 * who + k) for who in range(6) for k in range(4)}
+  write(tmp_path, files | {"3/1.png": b"not a picture"})
+  _, data = opened(tmp_path, frames=2)
+  assert data.train.size + data.validation.size == 11 and [name for name, _ in data.skipped] == ["3/1.png"]
+
+
+@pytest.mark.parametrize("changes, words", [
+  ({"8_3.png": {"frame": ""}}, ("8_3.png", "frame number", "missing")),
+  ({"8_3.png": {"frame": 7}}, ("the sequence s3 has no frame 1",)),
+  ({"8_3.png": {"person": "p0"}}, ("the sequence s3 is of two people",)),
+])
+def test_a_wrong_table_is_one_line(tmp_path, changes, words):
+  with pytest.raises(UserError) as caught:
+    opened(zipped(tmp_path, changes), frames=4)
+  message = str(caught.value)
+  assert all(word in message for word in words) and "frames.zip" in message and "\n" not in message, message
+
+
+def test_clips_that_are_too_long_are_one_line(tmp_path):
+  with pytest.raises(
+    UserError, match=r"data.frames=5: none of the 12 sequences of .* the longest, s0, has 4 frames"
+  ):
+    opened(zipped(tmp_path), frames=5)

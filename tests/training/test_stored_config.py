@@ -1,0 +1,43 @@
+"""The configuration that a run has stored: paths, data that has moved, a misspelt key."""
+
+import json
+import os
+
+import pytest
+
+from pdr_jax.cli import configurations
+from pdr_jax.config import base
+from pdr_jax.errors import UserError
+from pdr_jax.training import run_dir
+
+
+def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  overrides = [configurations.Override("data.path", "faces"), configurations.Override("seed", "3")]
+  config = configurations.resolve(None, overrides, base)
+  assert config.data.path == os.path.join(tmp_path, "faces")
+  assert config.data.cache_dir == "" and config.seed == 3
+
+
+def test_moved_data_is_read_from_its_new_place_and_nothing_else_may_change(tmp_path):
+  config = base()
+  config.data.path = "/old/faces"
+  run_dir.record_start(str(tmp_path), config)
+  config.data.path = "/new/faces"
+  lines = []
+  run_dir.check_run(str(tmp_path), config, say=lines.append)
+  assert len(lines) == 1 and "data.path: /old/faces -> /new/faces" in lines[0]
+  config.data.side = 32
+  with pytest.raises(UserError, match="another configuration"):
+    run_dir.check_run(str(tmp_path), config)
+
+
+def test_a_misspelt_key_of_a_stored_configuration_is_no_default(tmp_path):
+  run_dir.record_start(str(tmp_path), base())
+  path = tmp_path / run_dir.CONFIG
+  stored = json.loads(path.read_text())
+  stored["data"]["sidee"] = stored["data"].pop("side")
+  path.write_text(json.dumps(stored))
+  message = r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"
+  with pytest.raises(UserError, match=message):
+    run_dir.read_config(str(tmp_path))
