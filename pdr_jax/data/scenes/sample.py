@@ -67,7 +67,7 @@ def draw_view(rng) -> np.ndarray:
   return view.astype(np.float32)
 
 
-def draw_light(rng) -> dict[str, np.ndarray]:
+def draw_light(rng) -> dict[str, np.ndarray | np.float32]:
   """Ambient, and two directional sources (the second often dark): ambient (), diffuse [2], direction [2, 3]
   unit, canonical frame.
 
