@@ -52,3 +52,11 @@ def difference_tolerance(step: float, size: float, third: float, dtype=np.float3
   the `third` derivative.
   """
   return 4 * eps(dtype) * size / step + step**2 / 6 * third
+
+
+def assert_within(actual, expected, tolerance) -> None:
+  """Every number within its own absolute tolerance; `tolerance` broadcasts against the arrays."""
+  error = np.abs(np.asarray(actual, np.float64) - expected)
+  used = np.where(error > 0, error / tolerance, 0.0)
+  worst = np.unravel_index(np.argmax(np.where(np.isnan(used), np.inf, used)), used.shape)
+  assert used[worst] <= 1, f"at {worst}: off by {error[worst]:.3g}, {used[worst]:.3g} times the tolerance"
