@@ -102,16 +102,18 @@ def test_an_export_is_evaluated_as_its_run(runs, folder):
   assert os.path.exists(os.path.join(workdir, "evaluation", "linear_kind.json"))
 
 
-def test_all_in_one_table(folder):
-  """A study of a toy and what nothing is trained for; its data are the toy source's."""
-  run, probes = base("support.toy_clips"), evaluation_config()
+@pytest.mark.parametrize("methods", [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast",)], ids=len)
+def test_a_row_in_the_table_of_a_study(runs, folder, methods):
+  """Toys beside what nothing is trained for; a second stage has a study of its own: it needs `init_from`."""
+  methods = tuple(f"support.{name}" if name in BLOCKS else name for name in methods)
+  run, probes = base(methods[0]), evaluation_config()
   run.data.update(name="support.toy_source", train_examples=64, val_examples=24)
+  run.init_from = runs["toy_clips"] if "support.toy_forecast" in methods else ""
   run.train.update(steps=2, batch_size=8, validate_every=2, checkpoint_every=2)
   run.train.update(figure_every=0, gradient_norms_every=0)
   probes.update(tasks=("linear",), batch_size=8, seeds=2)
-  methods = ("support.toy_clips", "random", "pixels")
   config = ConfigDict(dict(methods=methods, seeds=1, run=run, evaluation=probes))
-  workdir = str(folder / "study")
+  workdir = str(folder / f"study_{len(methods)}")
   assert run_suite(config, workdir) == 0
   table = open(os.path.join(workdir, "suite.md")).read()
   assert all(method in table for method in methods) and "kind, linear, accuracy" in table
