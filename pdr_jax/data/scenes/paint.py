@@ -9,7 +9,7 @@ three planes, laid over one another from the skin up.
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 # Degrees: the line between the lips is where sculpting coordinates have this elevation, a row of the grid.
 MOUTH = -35.66
@@ -103,7 +103,10 @@ class _Canvas:
 
 
 def paint(
-  x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B H W"], look: dict[str, Array]
+  x: Float[ArrayLike, "B H W"],
+  y: Float[ArrayLike, "B H W"],
+  z: Float[ArrayLike, "B H W"],
+  look: dict[str, Array | np.ndarray],
 ) -> tuple:
   """Reflectance in [0.02, 0.97], planes (red, green, blue) of [B, H, W], at sculpting coordinates (x right, y
   up, z out).
