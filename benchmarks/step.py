@@ -51,7 +51,7 @@ def networks_step(
   params = {name: convert(reference)["params"] for name, reference in references.items()}
   tx, images = optimizer.create(config), jnp.asarray(images)
   state = jax.tree.map(
-    jnp.array, TrainState(step=np.zeros((), np.int32), params=params, opt_state=tx.init(params))
+    jnp.array, TrainState(step=np.zeros((), np.int32), params=params, opt_state={"main": tx.init(params)})
   )
 
   def objective(params, images):

@@ -64,6 +64,8 @@ class _Examples:
   def picture(self, index: int, example: dict) -> UInt8[np.ndarray, "*T S S C"]:
     """The example's picture or clip. Raises `decode.BadImage`."""
     pictures = example[self._feature]
+    if pictures is None:  # what TFDS makes of a record that was cut short
+      raise decode.BadImage("empty record")
     if not self._frames:
       return transforms.picture(pictures, self._side, self._crop, self._channels)
     if len(pictures) < self._frames:

@@ -86,7 +86,7 @@ def tokens(
 # ---------------------------------------------------------------- the codebook
 
 
-def vectors(codebook: dict[str, ArrayLike]) -> Float[Array, "K d"]:
+def vectors(codebook: dict[str, ArrayLike]) -> Float[ArrayLike, "K d"]:
   """The code vectors (equation 8): the mean of the tokens that chose them.
 
   Counts are never zero, see `update_codebook`.

@@ -134,7 +134,7 @@ def conv_upsampled(
 
 def conv_to_point(x: Float[ArrayLike, "B k k I"], kernel: Float[ArrayLike, "k k I O"]) -> Float[Array, "B O"]:
   """Convolution without padding whose kernel covers the whole input: a matrix product."""
-  return jnp.reshape(x, (x.shape[0], -1)) @ kernel.reshape(-1, kernel.shape[-1])
+  return jnp.matmul(x.reshape(x.shape[0], -1), kernel.reshape(-1, kernel.shape[-1]))
 
 
 def conv_from_point(
@@ -143,7 +143,7 @@ def conv_from_point(
   """Transposed convolution of a single pixel, `ConvTranspose2d(I, O, k, 1, 0)` on 1x1: a matrix product."""
   rows, columns, channels, out = kernel.shape
   weights = kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
-  return jnp.reshape(x @ weights, (-1, rows, columns, out))
+  return jnp.matmul(x, weights).reshape(-1, rows, columns, out)
 
 
 def group_norm(

@@ -25,7 +25,8 @@ MIN_DEPTH, MAX_DEPTH = 1e-5, 1e5
 MAX_COORDINATE = 1e9
 
 
-Corners = Sequence[Float[ArrayLike, "..."]]  # one array for each of a face's three vertices
+# one array for each of a face's three vertices
+Corners = Sequence[Float[ArrayLike, "..."]] | Float[ArrayLike, "3 ..."]
 
 
 class SortedFaces(NamedTuple):

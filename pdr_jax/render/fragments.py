@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.coverage import MAX_DEPTH, MIN_AREA, MIN_DEPTH, MIN_EDGE_SQ
 
-Triple = Sequence[Float[ArrayLike, "..."]]  # one array for each of a face's three vertices
+# one array for each of a face's three vertices
+Triple = Sequence[Float[ArrayLike, "..."]] | Float[ArrayLike, "3 ..."]
 
 
 class Fragments(NamedTuple):

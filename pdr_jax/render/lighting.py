@@ -135,7 +135,7 @@ def shade(
   """
   if shading.ndim < albedo.ndim:
     shading = shading[..., None]
-  return (albedo + 1.0) * shading - 1.0
+  return (jnp.asarray(albedo) + 1.0) * shading - 1.0
 
 
 def _basis(directions: Float[ArrayLike, "... 3"]) -> list[ArrayLike]:

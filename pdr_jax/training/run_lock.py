@@ -66,11 +66,13 @@ def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
       say(f"taking over {workdir} from {_who(earlier)}, which no longer runs")
     if not can_lock:
       say(f"the file system of {workdir} cannot lock: another start is noticed by {LOCK} alone")
-    _write(descriptor, _about_this_process())
-    with _signs_of_life(lambda: _beat(path, descriptor, say)):
-      yield
-    if _is_at(descriptor, path):
-      os.remove(path)
+    _write(descriptor, _about_this_process(), path)
+    try:
+      with _signs_of_life(lambda: _beat(path, descriptor, say)):
+        yield
+    finally:  # another host may go on at once after an error
+      if _is_at(descriptor, path):
+        os.remove(path)
   finally:
     _open_locks.discard(descriptor)
     os.close(descriptor)
@@ -160,11 +162,14 @@ def _read(descriptor: int) -> dict[str, Any]:
   return value if isinstance(value, dict) else {}
 
 
-def _write(descriptor: int, value: dict[str, Any]) -> None:
+def _write(descriptor: int, value: dict[str, Any], path: str) -> None:
   data = (json.dumps(value, indent=1) + "\n").encode()
-  os.ftruncate(descriptor, 0)
-  os.pwrite(descriptor, data, 0)
-  os.fsync(descriptor)
+  try:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)
+    os.fsync(descriptor)
+  except OSError as error:  # a full disk, a quota
+    raise UserError(f"{path} cannot be written ({error.strerror}): make room on its disk") from error
 
 
 # ------------------------------------------------------------------------------------------------ in buckets
@@ -186,10 +191,12 @@ def _in_bucket(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
     return True
 
   beat()
-  with _signs_of_life(beat):
-    yield
-  if _read_object(path).get("process") == own["process"]:
-    path.unlink(missing_ok=True)
+  try:
+    with _signs_of_life(beat):
+      yield
+  finally:
+    if _read_object(path).get("process") == own["process"]:
+      path.unlink(missing_ok=True)
 
 
 def _read_object(path: epath.Path) -> dict[str, Any]:

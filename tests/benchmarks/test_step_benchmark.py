@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import convolutions, measure
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the step is compared with PyTorch's")
 
 
 def test_both_sides_take_the_same_steps():

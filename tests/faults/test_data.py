@@ -12,7 +12,10 @@ from PIL import Image
 
 from pdr_jax.config import base
 from pdr_jax.data import dataset, pipeline
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
+
+READS = {"image": Element((32, 32, 3), "float32", "image", (-1.0, 1.0))}
 
 
 def png(seed: int) -> io.BytesIO:
@@ -42,7 +45,7 @@ def test_files_lost_and_spoilt_during_a_run_are_named_once_and_it_goes_on(tmp_pa
   for i in range(22):
     (tmp_path / f"{i:02}.png").write_bytes(png(i).getvalue())
   wanted = config(name="image_folder", path=str(tmp_path))
-  batches = pipeline.train_iterator(wanted)
+  batches = pipeline.train_iterator(wanted, READS)
   next(batches)
   held = {name for name in os.listdir(tmp_path)} - {f"{i:02}.png" for i in range(0, 22, 2)}
   with caplog.at_level(logging.WARNING, "absl"):
@@ -62,7 +65,7 @@ def test_files_lost_and_spoilt_during_a_run_are_named_once_and_it_goes_on(tmp_pa
 def test_a_folder_that_is_gone_stops_the_run_with_one_line(tmp_path, as_read):
   for i in range(8):
     (tmp_path / f"{i}.png").write_bytes(png(i).getvalue())
-  batches = pipeline.train_iterator(config(name="image_folder", path=str(tmp_path)))
+  batches = pipeline.train_iterator(config(name="image_folder", path=str(tmp_path)), READS)
   next(batches)
   for name in os.listdir(tmp_path):
     (tmp_path / name).unlink()

@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
-from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder
 
 import pdr_jax
 from pdr_jax.config import base
@@ -19,6 +17,9 @@ from pdr_jax.errors import UserError
 from pdr_jax.exports import writer
 from pdr_jax.imports import torch_checkpoint, torch_networks
 from pdr_jax.methods.pdr import system as pdr
+
+torch = pytest.importorskip("torch", reason="PyTorch writes the checkpoints")
+from support.torch_reference import TorchAutoencoder, TorchConfidence, TorchVectorEncoder  # noqa: E402
 
 FULL = dict(nf=64, zdim=256, vector=32, confidence=128)
 NARROW = dict(nf=8, zdim=12, vector=8, confidence=8)

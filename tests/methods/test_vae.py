@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from support.baseline_checks import (
   B,
   D,
@@ -21,6 +20,7 @@ from support.baseline_checks import (
   trains_and_resumes,
   validation_ignores_padding,
 )
+from support.references import needs_torch, torch
 
 from pdr_jax import methods
 from pdr_jax.methods import beta_vae, vae
@@ -45,6 +45,7 @@ def annealed(state_of):
   return config, methods.create(config)
 
 
+@needs_torch
 def test_kl_is_the_closed_form_and_its_gradient_pulls_to_the_prior():
   rng = np.random.default_rng(0)
   mean, std = rng.normal(size=(5, 7)), np.exp(rng.normal(size=(5, 7)))
@@ -82,6 +83,7 @@ def test_noise_is_unit_gaussian_and_each_images_own():
   assert np.abs(np.corrcoef(noise) - np.eye(64)).max() < 0.6
 
 
+@needs_torch
 @pytest.mark.parametrize("name, capacity", [("vae", 0.0), ("beta_vae", 0.0), ("beta_vae", 1e4)])
 def test_terms_are_the_published_formulas(name, capacity, state_of):
   """In float64 from the networks' outputs.

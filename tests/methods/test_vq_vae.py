@@ -172,7 +172,12 @@ def test_validation_ignores_padding_and_decodes_the_codes(method):
 
 def test_samples_are_made_of_the_pictures_codes(method, monkeypatch):
   seen = []
-  monkeypatch.setattr(baseline, "decode", lambda params, z, nets: seen.append(np.asarray(z)) or z)
+
+  def decode(params, z, nets):
+    seen.append(np.asarray(z))
+    return jnp.asarray(images())
+
+  monkeypatch.setattr(baseline, "decode", decode)
   params = fresh(method)[0].params
   codes = jnp.asarray(np.random.default_rng(3).normal(size=(K, WIDTH)), jnp.float32)
   params = params | {"model_state": {"codebook": {"count": jnp.ones(K), "total": codes}}}

@@ -54,10 +54,11 @@ def test_gradients_are_those_of_pytorch(size, padding, inputs, outputs):
     return jax.vjp(lambda x, kernel: convolution.convolve(x, kernel, padding), x, kernel)[1](cotangent)
 
   expected = torch_gradients(x, kernel, cotangent, padding)
-  # sums of products of normal numbers: over taps and channels, and over pixels
+  # sums of products of normal numbers, up to 4 x 4 where they are few: over taps and channels, and over
+  # pixels
   terms = size**2 * outputs, cotangent.size // outputs
   for array, reference, count in zip(gradients(x, kernel, cotangent), expected, terms, strict=True):
-    np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(count))
+    np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(count, 4))
 
 
 @pytest.mark.parametrize("batch", [4, 6])

@@ -55,14 +55,15 @@ def compare_with_torch(ours, x, kernel, theirs, weight_of, kernel_axes):
   cotangent = draw(*from_images(expected).shape, seed=7)
   expected.backward(torch.from_numpy(cotangent.transpose(0, 3, 1, 2).copy()))
   got, dx, dkernel = value_and_pullback(ours, cotangent, x, kernel)
-  # sums of products of normal numbers: over taps and channels, and over pixels
+  # sums of products of normal numbers, up to 4 x 4 where they are few: over taps and channels, and over
+  # pixels
   size, _, inputs, outputs = kernel.shape
   for array, reference, terms in (
     (got, from_images(expected), size**2 * inputs),
     (dx, from_images(images.grad), size**2 * outputs),
     (dkernel, weight.grad.numpy().transpose(kernel_axes), cotangent.size // outputs),
   ):
-    np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(terms))
+    np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(terms, 4))
 
 
 @needs_torch
@@ -106,7 +107,7 @@ def test_conv_to_and_from_a_point():
   np.testing.assert_allclose(layers.conv_to_point(x, kernel), expected, rtol=0, atol=sum_tolerance(80))
   z = draw(3, 5)
   expected = from_images(functional.conv_transpose2d(to_torch(z[:, None, None]), transposed_weight(kernel)))
-  np.testing.assert_allclose(layers.conv_from_point(z, kernel), expected, rtol=0, atol=sum_tolerance(5))
+  np.testing.assert_allclose(layers.conv_from_point(z, kernel), expected, rtol=0, atol=sum_tolerance(5, 4))
 
 
 @needs_torch

@@ -7,7 +7,7 @@ import pytest
 from support import face_oracles as oracle
 from support.drawing import HEIGHT, WIDTH, draw
 from support.programs import compiled
-from support.tolerances import rounding
+from support.tolerances import assert_within, rounding
 
 from pdr_jax.render import select_faces
 from pdr_jax.render.rasterize import rasterize
@@ -28,15 +28,13 @@ def compare(vertices, faces, count, blur, least_certain=0.9):
     ordered.append(1 - tied.mean())
     np.testing.assert_array_equal(fragments.face[b][~tied], selected[~tied])
     depth, barycentric, signed, depth_off, weights_off = oracle.values_of(mesh, faces, fragments.face[b])
-    np.testing.assert_allclose(fragments.depth[b], depth, rtol=0, atol=depth_off)
-    np.testing.assert_allclose(fragments.barycentric[b], barycentric, rtol=0, atol=weights_off)
+    assert_within(fragments.depth[b], depth, depth_off)
+    assert_within(fragments.barycentric[b], barycentric, weights_off)
     # squares of differences of coordinates, and the products that find the nearest point
     np.testing.assert_allclose(fragments.signed_distance_sq[b], signed, rtol=0, atol=rounding(8, REACH))
     # in order, whichever of equally near faces it is: of those, another one's depth may be the less exact
     off = np.broadcast_to(depth_off.max(axis=-1, keepdims=True), depths.shape)
-    np.testing.assert_allclose(
-      fragments.depth[b][~doubt], depths[~doubt], rtol=rounding(8), atol=2 * off[~doubt]
-    )
+    assert_within(fragments.depth[b][~doubt], depths[~doubt], (2 * off + rounding(8) * depths)[~doubt])
   assert np.mean(certain) > least_certain
   return fragments, np.mean(ordered)
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
+from support.references import needs_torch, torch
 
 from pdr_jax.errors import UserError
 from pdr_jax.render import camera, volume
@@ -58,6 +58,7 @@ def torch_rotate(value, matrix, mode):
   return sampled.permute(0, 2, 3, 4, 1)
 
 
+@needs_torch
 @pytest.mark.parametrize("nearest", [False, True])
 def test_values_and_gradients_against_pytorch_with_the_transposed_matrix(nearest):
   value, cotangent, rotation = *(random((2, 6, 6, 6, 2), s) for s in (0, 1)), matrices(2, 3)
@@ -191,6 +192,7 @@ def test_nothing_of_the_cylinder_is_lost():
   np.testing.assert_array_equal(rectangle.sum(axis=1), [1, 3, 3, 1])  # within 1.5 of column 4, depth 1.5
 
 
+@needs_torch
 def test_depth_to_channels_has_the_order_of_a_merged_torch_axis():
   value = random(SHAPE).astype(np.float32)
   merged = torch.tensor(value).permute(0, 4, 1, 2, 3).reshape(2, 3 * 5, 6, 7).permute(0, 2, 3, 1)

@@ -44,13 +44,19 @@ def program(count: int, blur: float):
   return jax.jit(run)
 
 
-def draw(vertices: np.ndarray, faces: np.ndarray, count: int, blur: float):
-  """Fragments, weights and gradients of meshes `[N, V, 3]` with the same faces, as NumPy arrays."""
+def draw(vertices: np.ndarray, faces: np.ndarray, count: int, blur: float, counts=None):
+  """Fragments, weights and gradients of meshes `[N, V, 3]` with the same faces, as NumPy arrays.
+
+  The weights are random, and zero for fragments that do not count (`counts [N, H, W, K]`).
+  """
   number, size = vertices.shape[:2]
   padded = np.full((-(-number // MESHES) * MESHES, VERTICES + 1, 3), -1, np.float32)  # z < 0: culled
   padded[:number, :size] = vertices
   faces = np.concatenate([faces, np.full((FACES - len(faces), 3), VERTICES)]).astype(np.int32)
   weights = random_weights((len(padded), HEIGHT, WIDTH, count))
+  if counts is not None:
+    for weight in weights:
+      weight[:number] *= counts.reshape(counts.shape + (1,) * (weight.ndim - counts.ndim))
   parts = [
     program(count, blur)(padded[i : i + MESHES], faces, [w[i : i + MESHES] for w in weights])
     for i in range(0, len(padded), MESHES)

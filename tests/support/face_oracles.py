@@ -102,6 +102,35 @@ def values_of(vertices, faces, selected):
   return depth, barycentric, signed, off * spread * depth, (off * spread)[..., None]
 
 
+def kinks(vertices, faces, selected):
+  """Entries whose gradient jumps within what rounding may move a pixel by.
+
+  That is where the nearest point of the face changes from its inside to an edge, to another edge, or to a
+  corner.
+  """
+  height, width, _ = selected.shape
+  reach = rounding(8, max(height, width) ** 2)
+  doubt = np.zeros(selected.shape, bool)
+  v, u = np.mgrid[:height, :width]
+  pixels = np.stack([u, v], -1).astype(np.float64)
+  for index in np.unique(selected[selected >= 0]):
+    where = selected == index
+    at = np.broadcast_to(pixels[:, :, None], (*selected.shape, 2))[where]
+    tri = vertices[faces[index]].astype(np.float64)
+    # at equal depths the weights are the screen's
+    flat = np.concatenate([tri[:, :2], np.ones((3, 1))], axis=1)
+
+    def state(pixels, flat=flat):
+      inside, _, _, weights, _ = face_at(flat, pixels)
+      return inside, weights > 0
+
+    here = state(at)
+    for move in reach * np.array([(1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)]):
+      inside, used = state(at + move)
+      doubt[where] |= (inside != here[0]) | (used != here[1]).any(axis=1)
+  return doubt
+
+
 def random_mesh(seed, vertices=20, faces=24, side=10.0):
   """Three meshes `[3, V, 3]` of random triangles `[F, 3]`; the last mesh is partly behind the camera."""
   rng = np.random.RandomState(seed)

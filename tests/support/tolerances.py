@@ -29,6 +29,8 @@ def rounding(operations: int, size: float = 1.0, dtype=np.float32) -> float:
 def sum_tolerance(terms: int, size: float = 1.0, dtype=np.float32) -> float:
   """Of a sum of `terms` numbers (or products) whose typical magnitude is `size`, in any order.
 
+  Of a few terms, `size` is the largest magnitude: there is no typical one.
+
   The roundings of the partial sums add up like a random walk (Higham and Mary 2019, "A new approach to
   probabilistic rounding error analysis"): `4 sqrt(terms)` times half an eps, relative to the sum of the
   magnitudes. The worst case, `terms` halves, never happens.
@@ -50,3 +52,11 @@ def difference_tolerance(step: float, size: float, third: float, dtype=np.float3
   the `third` derivative.
   """
   return 4 * eps(dtype) * size / step + step**2 / 6 * third
+
+
+def assert_within(actual, expected, tolerance) -> None:
+  """Every number within its own absolute tolerance; `tolerance` broadcasts against the arrays."""
+  error = np.abs(np.asarray(actual, np.float64) - expected)
+  used = np.where(error > 0, error / tolerance, 0.0)
+  worst = np.unravel_index(np.argmax(np.where(np.isnan(used), np.inf, used)), used.shape)
+  assert used[worst] <= 1, f"at {worst}: off by {error[worst]:.3g}, {used[worst]:.3g} times the tolerance"

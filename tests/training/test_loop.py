@@ -13,7 +13,7 @@ from support import toy
 from support.toy import interrupted, records, run, saved_state
 
 from pdr_jax.errors import UserError
-from pdr_jax.training import checkpoints, preemption, run_dir
+from pdr_jax.training import checkpoints, preemption, run_dir, run_lock
 from pdr_jax.training import step as steps
 
 
@@ -60,6 +60,28 @@ def test_a_killed_run_continues_from_its_last_checkpoint_bit_for_bit(whole, tmp_
   assert again.train.drawn[:4] == [8, 9, 10, 11]  # neither skipped nor repeated
   jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
   assert records(tmp_path) == records(whole[0])
+
+
+def test_a_second_start_in_one_workdir_is_refused_in_one_line_and_the_first_goes_on(whole, tmp_path):
+  refused = []
+
+  def start_again():
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UserError) as error:
+      run(tmp_path)
+    refused.append(str(error.value))
+    assert sorted(os.listdir(tmp_path)) == before
+
+  assert run(tmp_path, data=interrupted(6, start_again)).exit_code == 0
+  message, = refused
+  assert "\n" not in message and message.startswith(f"{tmp_path} is in use by process {os.getpid()} on ")
+  assert "choose another --workdir" in message and not (tmp_path / run_lock.LOCK).exists()
+  jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
+  assert records(tmp_path) == records(whole[0])
+  starts = json.loads((tmp_path / run_dir.VERSIONS).read_text())["starts"]
+  assert len(starts) == 1
+  again = toy.data()  # and now it may
+  assert run(tmp_path, data=again).exit_code == 0 and again.train.drawn == []
 
 
 def test_metrics_are_logged_on_their_cadence_and_average_the_steps(whole):

@@ -215,7 +215,7 @@ def parts(d: Design) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int, np.n
 def _points_right(points: np.ndarray, faces: np.ndarray) -> bool:
   """Whether the faces' (b - a) x (c - a) leaves the car on its right side; they must point into it."""
   a, b, c = np.moveaxis(points[faces], 1, 0)
-  return np.cross(b - a, c - a)[:, 0].sum() > 0
+  return bool(np.cross(b - a, c - a)[:, 0].sum() > 0)
 
 
 def _mirrors(d: Design) -> list:

@@ -21,7 +21,9 @@ def beyond(rng, split: str) -> dict[str, np.float32]:
   }
 
 
-def draw_light(rng, axis: np.ndarray, limit: float, outside: float) -> dict[str, np.ndarray]:
+def draw_light(
+  rng, axis: np.ndarray, limit: float, outside: float
+) -> dict[str, np.ndarray | np.float32]:
   """Ambient, and two directional sources, the second weak and often dark: ambient (), diffuse [2], direction
   [2, 3] unit, canonical frame.
 

@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 
-from pdr_jax.data.scenes.head_mesh import ShapeModel, hair_modes, incident_faces, to_canonical
+from pdr_jax.data.scenes.head_mesh import UNIT, ShapeModel, hair_modes, incident_faces, to_canonical
 from pdr_jax.data.scenes.paint import MOUTH_SINE
 from pdr_jax.errors import UserError
 
@@ -137,7 +137,7 @@ def make_face(parts: dict) -> ShapeModel:
     )
   used, faces = np.unique(faces, return_inverse=True)
   faces = faces.reshape(-1, 3).astype(np.int32)
-  flip = np.array([1, -1, -1], np.float32) * np.float32(to_canonical.__defaults__[0])
+  flip = np.array([1, -1, -1], np.float32) * np.float32(UNIT)
   names = tuple(f"identity{k:03d}" for k in range(len(parts["identity"]))) + tuple(parts["names"]) + HAIR
   return ShapeModel(
     to_canonical(neutral[used]).astype(np.float32),

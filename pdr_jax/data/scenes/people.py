@@ -73,7 +73,7 @@ def shape_model() -> head_mesh.ShapeModel:
 
 
 @functools.lru_cache(maxsize=len(PEOPLE["train"]))
-def _person(seed: int, person: int) -> tuple[dict, dict, dict]:
+def _person(seed: int, person: int) -> tuple[dict, list[dict], dict]:
   """What stays: weights of the identity modes; appearance without and with makeup; habits (probabilities of
   what may be worn).
   """

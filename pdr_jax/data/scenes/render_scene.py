@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.data.scenes.head_mesh import ShapeModel
 from pdr_jax.data.scenes.paint import paint
@@ -28,7 +27,7 @@ DEPTH_STEPS = 65534
 
 
 def vertex_normals(
-  vertices: Float[Array, "B V 3"], faces: np.ndarray, incident: np.ndarray
+  vertices: Float[Array, "B V 3"], faces: Int[ArrayLike, "F 3"], incident: Int[ArrayLike, "V K"]
 ) -> Float[Array, "B V 3"]:
   """Unit vertex normals: area-weighted mean of the faces around; direction (b - a) x (c - a)."""
   corners = vertices[:, faces]

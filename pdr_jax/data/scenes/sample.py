@@ -67,7 +67,7 @@ def draw_view(rng) -> np.ndarray:
   return view.astype(np.float32)
 
 
-def draw_light(rng) -> dict[str, np.ndarray]:
+def draw_light(rng) -> dict[str, np.ndarray | np.float32]:
   """Ambient, and two directional sources (the second often dark): ambient (), diffuse [2], direction [2, 3]
   unit, canonical frame.
 
@@ -96,7 +96,7 @@ def _palette(rng, colours, jitter):
   return np.clip(colour * (1 + jitter * rng.normal(size=3)), 0.03, 0.95)
 
 
-def draw_look(rng, makeup: bool | None = None) -> dict[str, np.ndarray]:
+def draw_look(rng, makeup: bool | None = None) -> dict[str, np.ndarray | str | bool]:
   """Appearance for `paint.paint`: a dict of float32 arrays; besides, `style` (of hair, a name) and `man`
   (bool), which shapes depend on.
 
