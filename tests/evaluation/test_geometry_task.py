@@ -35,9 +35,9 @@ def bowls(count: int, seed: int) -> dict[str, np.ndarray]:
 @pytest.fixture
 def run(monkeypatch):
   config = variant(base(), "small")
-  config.networks.update(width_map=4, zdim=16)
+  config.networks.update(width_map=8, zdim=16)
   config.train.batch_size = 8
-  config.optim.learning_rate = 1e-2
+  config.optim.learning_rate = 3e-3
   config.data.name = "toy.bowls"
   memory_data.install(monkeypatch, bowls(96, 0), bowls(12, 1))
   monkeypatch.setattr(registry, "find", lambda name: dataset.Source("", None))
@@ -82,7 +82,7 @@ def test_a_run_without_depth_networks_has_no_bound(run):
 def test_the_bound_learns_and_is_scored_inside_the_mask(run):
   representation = reading()
   split = batches.of_split(run, representation.reads, "validation", task.KEYS)
-  params = task.train(run, representation, 40, lambda line: None)
+  params = task.train(run, representation, 60, lambda line: None)
   learned = task.scores_of(task._of_bound(run, representation, params), split, 10.0)
   constant = task.scores_of(task._flat(np.ones((SIDE, SIDE), np.float32)), split, 10.0)
   assert learned["side"] < 0.5 * constant["side"] and learned["relief"] > 0.8, (learned, constant)

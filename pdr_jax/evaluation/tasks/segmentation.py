@@ -174,7 +174,7 @@ def cross_entropy(
     logits: Float[Array, "B H W classes"], maps: Integer[Array | np.ndarray, "B H W"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Nats summed over the named pixels, and their number."""
-  truth, classes = maps.astype(jnp.int32), logits.shape[-1]
+  truth, classes = jnp.asarray(maps, jnp.int32), logits.shape[-1]
   known = (truth < classes).astype(jnp.float32)
   losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.minimum(truth, classes - 1))
   return (losses * known).sum(), known.sum()
