@@ -102,7 +102,9 @@ def test_an_export_is_evaluated_as_its_run(runs, folder):
   assert os.path.exists(os.path.join(workdir, "evaluation", "linear_kind.json"))
 
 
-@pytest.mark.parametrize("methods", [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast",)], ids=len)
+@pytest.mark.parametrize(
+  "methods", [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast",)], ids=len
+)
 def test_a_row_in_the_table_of_a_study(runs, folder, methods):
   """Toys beside what nothing is trained for; a second stage has a study of its own: it needs `init_from`."""
   methods = tuple(f"support.{name}" if name in BLOCKS else name for name in methods)
