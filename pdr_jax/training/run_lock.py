@@ -186,11 +186,15 @@ def _in_bucket(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
   if earlier:
     say(f"taking over {workdir} from {_who(earlier)}, which no longer runs")
 
-  def beat() -> bool:
+  def sign() -> None:
     path.write_text(json.dumps(own | {"alive": time.time()}))
+
+  def beat() -> bool:
+    with contextlib.suppress(Exception):  # of a bucket's client: the next sign may reach it
+      sign()
     return True
 
-  beat()
+  sign()
   try:
     with _signs_of_life(beat):
       yield

@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from etils import epath
 
 from pdr_jax.errors import UserError
 from pdr_jax.training import run_lock
@@ -163,3 +165,36 @@ def test_a_full_disk_is_one_line_and_leaves_nobodys_lock(tmp_path, monkeypatch):
   with run_lock.hold(str(tmp_path), lines.append):
     pass
   assert lines == [] and os.listdir(tmp_path) == []
+
+
+def test_a_bucket_that_is_away_for_a_while_gets_the_next_sign(tmp_path, monkeypatch):
+  kind, away, refused = type(epath.Path(tmp_path)), threading.Event(), threading.Event()
+  write_text = kind.write_text
+
+  def write(path, text):
+    if away.is_set():
+      refused.set()
+      raise ConnectionError("gone")
+    return write_text(path, text)
+
+  monkeypatch.setattr(kind, "write_text", write)
+  monkeypatch.setattr(run_lock, "in_bucket", lambda path: True)
+  monkeypatch.setattr(run_lock, "BEAT", 0.02)
+  lock = tmp_path / run_lock.LOCK
+  with run_lock.hold(str(tmp_path)):
+    away.set()
+    assert refused.wait(20)
+    before = json.loads(lock.read_text())["alive"]
+    away.clear()
+    deadline = time.monotonic() + 20
+    while (alive := _alive(lock)) in (None, before) and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert alive > before
+
+
+def _alive(lock):
+  """The time of the last sign; None while one is being written."""
+  try:
+    return json.loads(lock.read_text())["alive"]
+  except ValueError:
+    return None
