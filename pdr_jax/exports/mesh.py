@@ -66,8 +66,9 @@ def save(
 
 
 def mesh(depth: Float[np.ndarray, "S S"], colours: Float[np.ndarray, "S S 3"], fov: float, suffix: str):
-  """The `trimesh.Trimesh` that goes into a file of this suffix: S (S - 2 RIM) vertices in reading order, with
-  colours.
+  """The `trimesh.Trimesh` that goes into a file of this suffix.
+
+  It has S (S - 2 RIM) vertices in reading order, with colours.
   """
   import trimesh
 

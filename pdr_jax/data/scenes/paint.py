@@ -1,10 +1,9 @@
-"""Albedo of a head: a function of the sculpting coordinates of `head_mesh.py` (y up, half a head's height =
-1) and an appearance.
+"""Albedo of a head: a function of an appearance and of the sculpting coordinates of `head_mesh.py`.
 
-Pure jnp, elementwise over pixels; coordinates and colours are separate planes [B, H, W]: XLA then fuses the
-whole painting into one vectorized loop, nine times faster than with colours as the last axis. For the same
-reason there are no sines and exponentials, which would cost more than everything else. Colours are lists of
-three planes, laid over one another from the skin up.
+There y is up, and half a head's height is 1. Pure jnp, elementwise over pixels; coordinates and colours are
+separate planes [B, H, W]: XLA then fuses the whole painting into one vectorized loop, nine times faster than
+with colours as the last axis. For the same reason there are no sines and exponentials, which would cost more
+than everything else. Colours are lists of three planes, laid over one another from the skin up.
 """
 
 import jax.numpy as jnp
@@ -105,10 +104,9 @@ class _Canvas:
 def paint(
   x: Float[Array, "B H W"], y: Float[Array, "B H W"], z: Float[Array, "B H W"], look: dict[str, Array]
 ) -> tuple:
-  """Reflectance in [0.02, 0.97], planes (red, green, blue) of [B, H, W], at sculpting coordinates (x right, y
-  up, z out).
+  """Reflectance in [0.02, 0.97] at sculpting coordinates (x right, y up, z out).
 
-  `look`: `sample.draw_look`'s appearance, arrays [B, ...].
+  It gives planes (red, green, blue) of [B, H, W]. `look`: `sample.draw_look`'s appearance, arrays [B, ...].
   """
   return paint_and_covers(x, y, z, look)[0]
 
@@ -184,8 +182,9 @@ def _nostrils(c, rgb):
 
 
 def _lips(c, rgb):
-  """Lips, and what shows between them where the mouth is open, which stretches the narrow band of coordinates
-  along their line.
+  """Lips, and what shows between them where the mouth is open.
+
+  An open mouth stretches the narrow band of coordinates along their line.
   """
   ax, lip_y = c.ax, c.lip_y
   t = jnp.clip(ax / 0.205, 0.0, 1.2)  # 0 in the middle, 1 at the corner
