@@ -1,5 +1,6 @@
-"""Times a grid of logistic regressions in one program, next to scikit-learn's LogisticRegression on a sample
-of the same problems.
+"""Times a grid of logistic regressions in one program, next to scikit-learn's LogisticRegression.
+
+The latter solves a sample of the same problems.
 
   python benchmarks/logistic.py [--attributes 40] [--penalties 12] [--seeds 5] [--examples 6000] [--features
   1024] [--sample 24]

@@ -50,10 +50,10 @@ RENDERER = ("renderer", "LOOCC render")
 
 
 class Part(NamedTuple):
-  """A part of the step: `function(*args)` runs it forward and backward; `work` is counted by hand, NaN where
-  it is not.
+  """A part of the step: `function(*args)` runs it forward and backward.
 
-  With `carried`, the function returns what its first argument is the next time, in place.
+  `work` is counted by hand, NaN where it is not. With `carried`, the function returns what its first argument
+  is the next time, in place.
   """
 
   function: Callable

@@ -58,8 +58,9 @@ def end(child, number: int, log) -> None:
 
 
 def killed(command: list[str], workdir: str, seconds: float, number: int, log, *, starting: bool) -> None:
-  """One life that a signal ends so many seconds after its start or (not `starting`) after its first line,
-  wherever it is then.
+  """One life that a signal ends so many seconds after its start, wherever it is then.
+
+  Unless `starting`, the seconds count from its first line.
   """
   child, before = runs.start(command, log), len(runs.records(workdir))
   while not starting and len(runs.records(workdir)) <= before:

@@ -85,8 +85,9 @@ def test_large_raw_features_do_not_overflow():
 
 
 def test_the_effective_weight():
-  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides
-  0.5 / 0.07).
+  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent.
+
+  Their base temperature hides 0.5 / 0.07.
   """
   a, b = features()
   ours, released = 0.0714 * nt_xent(a, b, temperature=0.5), 0.01 * naive_supcon(a, b, 0.5, 0.07)
@@ -96,8 +97,9 @@ def test_the_effective_weight():
 
 @pytest.mark.parametrize("loss", [nt_xent, supcon])
 def test_four_devices_are_one(loss):
-  """Values and the gradient of a weight that all features share, to which every device's negatives
-  contribute.
+  """Values and the gradient of a weight that all features share.
+
+  Every device's negatives contribute to it.
   """
   a, b = features(8, 6)
   weight = np.random.default_rng(9).standard_normal((6, 5)).astype(np.float32)
