@@ -1,7 +1,7 @@
 """Runs training as several processes on this machine, as on a cluster: to try it out, and for tests.
 
-  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py --workdir
-  runs/two
+  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py
+      --workdir runs/two
 
 `--devices` is the number of CPU devices of each process. Every line is printed with the number of its process
 in front. SIGTERM and Ctrl-C go to all of them. The exit code is that of the process that failed first of all;

@@ -7,11 +7,13 @@
 
 The folder (`exports.writer` writes it):
 
-    export.json          format and version, what was exported, what its input is, the checksum of every file
-    below params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
+    export.json          format and version, what was exported, what its input is, the checksum of every
+                         file below
+    params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
     config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it
-    as one) first_stage.json     of a second stage: the configuration of its first one, whose variables are
-    among the others
+                         as one)
+    first_stage.json     of a second stage: the configuration of its first one, whose variables are among
+                         the others
     *.stablehlo          the programs of `exports.programs`, any batch size, for CPU, CUDA and TPU
     README.md            the model card
 

@@ -2,8 +2,8 @@
 
 It is compared bit for bit with a run that was left alone.
 
-  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config
-  configs/quickstart.py ...]
+  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR]
+      [-- --config configs/quickstart.py ...]
 
 Without flags of the training program the toy run of this folder, which has two optimisers, is killed.
 Compared: every array of the newest checkpoint (parameters, optimisers, moving average, step), the position in

@@ -1,7 +1,7 @@
 """An hour of small training with random kills: memory, file handles, and the lines of metrics.jsonl.
 
-  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config
-  configs/quickstart.py --config.train.steps=10000000 ...]
+  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR]
+      [-- --config configs/quickstart.py --config.train.steps=10000000 ...]
 
 Without flags of the training program the toy run of this folder goes on for that time. In the first half it
 is killed (SIGKILL) or stopped (SIGTERM) at random moments, also while it starts, and started again each time.

@@ -76,8 +76,8 @@ def test_large_raw_features_do_not_overflow():
   others = [np.logaddexp.reduce(np.delete(row, i)) for i, row in enumerate(similarity)]
   expected = np.array(others) - np.array([similarity[i, (i + 6) % 12] for i in range(12)])
   # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does,
-  # underflows to log(0) here.
-  # differences of sums of 32 products of up to 40^2, over the temperature
+  # underflows to log(0) here. The tolerance: differences of sums of 32 products of up to 40^2, over the
+  # temperature.
   np.testing.assert_allclose(got, expected, rtol=0, atol=sum_tolerance(32, 40**2 / 0.5))
   assert float(got.max()) > 1000
   gradient = jax.grad(lambda a: nt_xent(a, b, temperature=0.5).mean())(a)

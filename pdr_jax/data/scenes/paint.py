@@ -112,9 +112,11 @@ def paint(
 
 
 def paint_and_covers(x, y, z, look) -> tuple[tuple, dict[str, Array]]:
-  """`paint`, and how much of a place is covered by lips, mouth (what shows between open lips), eyes, brows,
-  hair, ears, clothes: [B, H, W]
-  in [0, 1], later ones over earlier ones; and `lip_y`, the height above the line between the lips."""
+  """`paint`, how much of a place each cover hides, and `lip_y`.
+
+  The covers are lips, mouth (what shows between open lips), eyes, brows, hair, ears and clothes. They are
+  [B, H, W] in [0, 1], later ones over earlier ones. `lip_y` is the height above the line between the lips.
+  """
   canvas = _Canvas(x, y, z, look)
   skin = _skin(canvas)
   rgb = _beard(canvas, skin)

@@ -147,9 +147,11 @@ def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
 
 
 def quantize(maps: dict) -> dict[str, Array]:
-  """`render`'s maps as stored, colours as planes [B, 3, S, S]: image, albedo uint8; normal uint8 over [-1,
-  1]; depth uint16 [B, S, S] over
-  [NEAR, FAR] in DEPTH_STEPS steps, 65535: background."""
+  """`render`'s maps as stored, colours as planes [B, 3, S, S].
+
+  Image and albedo are uint8, normal is uint8 over [-1, 1]. Depth is uint16 [B, S, S] over [NEAR, FAR] in
+  DEPTH_STEPS steps; 65535 is background.
+  """
   def to_byte(planes, scale, shift):
     return jnp.stack(
       [jnp.round(jnp.clip(plane * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for plane in planes], 1
