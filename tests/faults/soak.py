@@ -7,8 +7,8 @@ Without flags of the training program the toy run of this folder goes on for tha
 is killed (SIGKILL) or stopped (SIGTERM) at random moments, also while it starts, and started again each time.
 In the second half it is left alone while its resident memory and its open files are sampled once a second;
 the first fifth of that is warm-up, the rest is told fifth by fifth. Fails (exit code 1) when from the first
-to the last of these memory grew by 2 % or more or the fewest open files rose, or when metrics.jsonl lacks a
-line or has one twice. Needs /proc.
+to the last of these memory grew by 2 per cent or more or the fewest open files rose, or when metrics.jsonl
+lacks a line or has one twice. Needs /proc.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def explain(
 ) -> tuple[Scene, dict, Array]:
   """The canonical scene of each image, the feature blocks, and the depth before the border clamp.
 
-  The border of the scene is not clamped yet.
+  The depth of the scene has its border clamped already.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)

@@ -69,7 +69,7 @@ def gradients(
 ) -> tuple[Any, dict[str, Array], Any]:
   """The gradient of the weighted sum over the global batch, this device's terms, and `aux`.
 
-  The terms have the sum as `loss`.
+  The terms hold the weighted sum as `loss`.
   """
 
   def objective(params):
