@@ -1,9 +1,8 @@
-"""The arithmetic of the networks by hand: products and bytes of every convolution, from its shapes and its
-definition alone.
+"""The arithmetic of the networks by hand: products and bytes of every convolution.
 
-Counted is the operator, not the program: a product is counted wherever the definition has one, also with the
-zeros of the padding. Nearest-neighbour upsampling and a 3x3 convolution count the 16 products per input pixel
-that suffice, not the 36 of the definition.
+They follow from its shapes and its definition alone. Counted is the operator, not the program: a product is
+counted wherever the definition has one, also with the zeros of the padding. Nearest-neighbour upsampling and
+a 3x3 convolution count the 16 products per input pixel that suffice, not the 36 of the definition.
 """
 
 from collections.abc import Callable
@@ -72,12 +71,11 @@ def convolutions(function: Callable, *args: Any) -> list[Convolution]:
 
 
 def training(found: list[Convolution], itemsize: int, *, picture_gradient: bool = False) -> Work:
-  """Forward, the kernels' gradients and the inputs' gradients; a picture's gradient only where something
-  needs it.
+  """Forward, the kernels' gradients and the inputs' gradients.
 
-  Each of the three is as many products, and moves the input, the output and the kernel (or their gradients)
-  once: everything between convolutions is taken to be fused into them, nothing to stay in a cache. Kernels
-  are float32, activations `itemsize` bytes.
+  A picture's gradient is there only where something needs it. Each of the three is as many products, and
+  moves the input, the output and the kernel (or their gradients) once: everything between convolutions is
+  taken to be fused into them, nothing to stay in a cache. Kernels are float32, activations `itemsize` bytes.
   """
   passes = [2 if conv.channels == 3 and not picture_gradient else 3 for conv in found]
   return Work(sum(2.0 * n * conv.products for n, conv in zip(passes, found, strict=True)),

@@ -1,10 +1,9 @@
-"""Forward and backward of the five networks of PDR, next to PyTorch in the same run: `python -m
-benchmarks.convolutions`.
+"""Forward and backward of the five networks of PDR, next to PyTorch in the same run.
 
-Prints milliseconds per image and the ratio ours / PyTorch (below 1: ours is faster), the median of
-alternating repetitions. PyTorch runs eagerly on the CPU, so only a CPU run compares like with like;
-`--no_torch` times ours alone, on whatever device JAX finds. Needs the extra `[torch]` otherwise. Close
-everything else: the ratio travels between machines, milliseconds do not.
+Run it as `python -m benchmarks.convolutions`. Prints milliseconds per image and the ratio ours / PyTorch
+(below 1: ours is faster), the median of alternating repetitions. PyTorch runs eagerly on the CPU, so only a
+CPU run compares like with like; `--no_torch` times ours alone, on whatever device JAX finds. Needs the extra
+`[torch]` otherwise. Close everything else: the ratio travels between machines, milliseconds do not.
 """
 
 import argparse

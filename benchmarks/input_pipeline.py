@@ -1,9 +1,8 @@
-"""Images per second that the input pipeline gives, next to what the quickstart's step takes: `python -m
-benchmarks.input_pipeline`.
+"""Images per second that the input pipeline gives, next to what the quickstart's step takes.
 
-Rows: embedded heads in memory (quickstart), then a generated folder of JPEG files of CelebA's size (178 x
-218) with and without decoded images in memory, and, with `--step`, the quickstart's step (compiling it takes
-minutes the first time). CPU seconds per 1,000 images are
+Run it as `python -m benchmarks.input_pipeline`. Rows: embedded heads in memory (quickstart), then a generated
+folder of JPEG files of CelebA's size (178 x 218) with and without decoded images in memory, and, with
+`--step`, the quickstart's step (compiling it takes minutes the first time). CPU seconds per 1,000 images are
 those of the whole process: they say what a busy machine hides.
 """
 

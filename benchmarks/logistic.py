@@ -1,8 +1,9 @@
-"""Times a grid of logistic regressions in one program, next to scikit-learn's LogisticRegression on a sample
-of the same problems.
+"""Times a grid of logistic regressions in one program, next to scikit-learn's LogisticRegression.
 
-  python benchmarks/logistic.py [--attributes 40] [--penalties 12] [--seeds 5] [--examples 6000] [--features
-  1024] [--sample 24]
+The latter solves a sample of the same problems.
+
+  python benchmarks/logistic.py [--attributes 40] [--penalties 12] [--seeds 5] [--examples 6000]
+      [--features 1024] [--sample 24]
 
 Synthetic features of correlated columns with a decaying spectrum, standardised; noisy binary attributes of
 varying frequency; each seed holds out a fifth of the examples. Ours is timed warm, as the median of the

@@ -1,7 +1,7 @@
 """Where a PDR training step's time goes, and how far each part is from the floor of the machine.
 
   python -m benchmarks.roofline [--config configs/heads.py[:variant]] [--batch 16] [--dtype bfloat16]
-  [--quick]
+      [--quick]
 
 First the machine's ceilings, measured: a large matrix product (float32 as JAX multiplies by default, and
 bfloat16 on accelerators) and a copy (bytes read plus bytes written). Then every part of the step, jitted
@@ -50,10 +50,10 @@ RENDERER = ("renderer", "LOOCC render")
 
 
 class Part(NamedTuple):
-  """A part of the step: `function(*args)` runs it forward and backward; `work` is counted by hand, NaN where
-  it is not.
+  """A part of the step: `function(*args)` runs it forward and backward.
 
-  With `carried`, the function returns what its first argument is the next time, in place.
+  `work` is counted by hand, NaN where it is not. With `carried`, the function returns what its first argument
+  is the next time, in place.
   """
 
   function: Callable

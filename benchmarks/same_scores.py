@@ -1,5 +1,6 @@
-"""All probe tasks on the same features, in a commit of before and in this tree: every number of their tables
-is compared.
+"""All probe tasks on the same features, in a commit of before and in this tree.
+
+Every number of their tables is compared.
 
 python benchmarks/same_scores.py [--commit 660f929] [--seeds 2]
 
@@ -31,8 +32,9 @@ LIMIT, WIDTH = 25.0, 15.0  # degrees
 
 
 def features(path: str) -> None:
-  """Writes features and labels of two splits and two representations; `missing/NAME` says what has no
-  value.
+  """Writes features and labels of two splits and two representations.
+
+  `missing/NAME` says what has no value.
   """
   arrays = {}
   mixing = np.random.default_rng(0).normal(size=(16, sum(BLOCKS.values())))
@@ -62,8 +64,9 @@ def features(path: str) -> None:
 
 
 def load(path: str, split: str, single: bool) -> tuple[dict, dict, dict]:
-  """(blocks, labels, missing) of a split; `single`: all blocks as one, as of a representation without
-  parts.
+  """(blocks, labels, missing) of a split.
+
+  `single` gives all blocks as one, as of a representation without parts.
   """
   with np.load(path) as file:
     def part(kind):
@@ -78,8 +81,9 @@ def load(path: str, split: str, single: bool) -> tuple[dict, dict, dict]:
 
 
 def calls(tasks: dict, train, test, degrees, seeds) -> dict:
-  """`{job: result}`; `tasks` are the modules, whose functions have the same names in both trees but for two
-  words.
+  """`{job: result}`.
+
+  `tasks` are the modules, whose functions have the same names in both trees but for two words.
   """
   single, several = tasks["words"]
   robustness, identification = tasks["robustness"], tasks["identification"]
@@ -183,8 +187,9 @@ def now(path: str, seeds: list[int]) -> dict:
 
 
 def evaluations(tasks: dict, split, path: str, seeds: list[int]) -> dict:
-  """`{(method, seed): {job: result}}` of two representations; the second seed of the first has other
-  features.
+  """`{(method, seed): {job: result}}` of two representations.
+
+  The second seed of the first has other features.
   """
   found = {}
   with np.load(path) as file:

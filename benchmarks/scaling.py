@@ -1,5 +1,6 @@
-"""Weak scaling without the machines: the step's program for 1, 2, 4, 8 devices, its work per image and its
-collectives, counted.
+"""Weak scaling without the machines: the step's program for 1, 2, 4, 8 devices.
+
+Its work per image and its collectives are counted.
 
   python -m benchmarks.scaling [--config configs/heads.py[:variant]] [--batch 2] [--width 64] [--quick]
 
@@ -123,10 +124,10 @@ def program(config, batch: int) -> dict:
 
 
 def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
-  """`{what: (number, bytes)}` of a PDR step: its only gathers are those of the negatives, its only reduced
-  arrays the gradients.
+  """`{what: (number, bytes)}` of a PDR step.
 
-  An all-reduce of arrays and scalars together counts with the gradients; its scalars' bytes do not.
+  Its only gathers are those of the negatives, its only reduced arrays the gradients. An all-reduce of arrays
+  and scalars together counts with the gradients; its scalars' bytes do not.
   """
   reduced = [c for c in found if c.kind == "all-reduce"]
   gathered = [c for c in found if c.kind != "all-reduce"]
@@ -141,12 +142,11 @@ def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
 def communication_seconds(
   machine: Machine, gradients: float, negatives: float, reductions: int
 ) -> dict[str, float]:
-  """Seconds of the step's collectives if nothing overlaps, as rings: bytes over bandwidth, and latency for
-  each hop.
+  """Seconds of the step's collectives, as rings, if nothing overlaps.
 
-  An all-reduce of G bytes sends 2 (n - 1) / n G from each device over 2 x hops, a gather of N bytes and the
-  reduce-scatter of its gradient (n - 1) / n N each. `negatives` is the gathered array's bytes (once),
-  `reductions` the number of all-reduces.
+  They are bytes over bandwidth, and latency for each hop. An all-reduce of G bytes sends 2 (n - 1) / n G from
+  each device over 2 x hops, a gather of N bytes and the reduce-scatter of its gradient (n - 1) / n N each.
+  `negatives` is the gathered array's bytes (once), `reductions` the number of all-reduces.
   """
   share = (machine.devices - 1) / machine.devices
   return {"gradients": 2 * share * gradients / machine.bandwidth,

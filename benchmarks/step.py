@@ -1,5 +1,6 @@
-"""The whole training step: against PyTorch, in images per second and bytes per image, and next to feature
-extraction.
+"""The whole training step: against PyTorch, and next to feature extraction.
+
+It is measured in images per second and bytes per image.
 
   python -m benchmarks.step [torch] [throughput] [extraction] [--config configs/heads.py[:variant]] [--quick]
 

@@ -6,8 +6,9 @@ Of each, milliseconds per volume of the result (`forward`) and of the gradients 
 library's form. Every run first checks that all forms of a group give the same numbers. About the vertical
 axis:
 
-  library      `rotate_about_axis`: rows of a plane's pixels gathered, their transpose gathered too (9
-  candidates) scattered    the same rows, their transpose scattered
+  library      `rotate_about_axis`: rows of a plane's pixels gathered, their transpose gathered too
+               (9 candidates)
+  scattered    the same rows, their transpose scattered
   product      a matrix product with the M x M bilinear weights of a plane of M pixels
   by_matrix    `rotate` with the rotation's matrix
 
@@ -15,8 +16,8 @@ By any rotation:
 
   library      `rotate`: 8 gathers of rows, 8 scatters
   autodiff     the same sum, differentiated by JAX
-  candidates   8 gathers, and the transpose as a gather of the 64 candidates within sqrt(3) of each voxel, in
-  a loop
+  candidates   8 gathers, and the transpose as a gather of the 64 candidates within sqrt(3) of each voxel,
+               in a loop
 
 Three shears are left out: they interpolate three times and give other numbers.
 """

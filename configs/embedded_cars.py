@@ -1,5 +1,6 @@
-"""Embedded cars with the published car settings (specification, section 5), exact truth, and test splits
-beyond the training ranges.
+"""Embedded cars with the published car settings (specification, section 5) and exact truth.
+
+Its test splits go beyond the training ranges.
 
     python -m pdr_jax.main --config configs/embedded_cars.py --workdir runs/embedded_cars
 

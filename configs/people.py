@@ -1,5 +1,6 @@
-"""Embedded people: heads with identity, expression, attributes and part masks, and test splits beyond the
-training light and viewpoint.
+"""Embedded people: heads with identity, expression, attributes and part masks.
+
+Its test splits go beyond the training light and viewpoint.
 
     python -m pdr_jax.main --config configs/people.py --workdir runs/people
 

@@ -1,7 +1,7 @@
 """Runs training as several processes on this machine, as on a cluster: to try it out, and for tests.
 
-  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py --workdir
-  runs/two
+  python launch/local_processes.py --processes=2 [--devices=1] -- --config configs/quickstart.py
+      --workdir runs/two
 
 `--devices` is the number of CPU devices of each process. Every line is printed with the number of its process
 in front. SIGTERM and Ctrl-C go to all of them. The exit code is that of the process that failed first of all;
@@ -27,8 +27,9 @@ XLA_FLAGS = "--xla_cpu_collective_call_terminate_timeout_seconds=600"
 def start(
   command: list[str], processes: int, devices: int, environ: dict[str, str] | None = None
 ) -> list[subprocess.Popen]:
-  """Starts `command` once for each process; each in a session of its own, so that Ctrl-C reaches it once,
-  through us.
+  """Starts `command` once for each process, each in a session of its own.
+
+  Ctrl-C therefore reaches each once, through us.
   """
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -55,8 +56,9 @@ def start(
 
 
 def wait(children: list[subprocess.Popen], show) -> list[int]:
-  """Passes lines on as `show(process, line)`; returns the exit codes. What outlives a failed process by a
-  minute is killed.
+  """Passes lines on as `show(process, line)`; returns the exit codes.
+
+  What outlives a failed process by a minute is killed.
   """
 
   def read(i: int) -> None:

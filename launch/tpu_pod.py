@@ -1,13 +1,13 @@
 """Trains on a Cloud TPU slice of any number of hosts: a queued resource, the same program on every worker.
 
   python launch/tpu_pod.py create  NAME --zone=Z --type=v5litepod-16 --version=v2-alpha-tpuv5-lite [--spot]
-  [--project=P]
+      [--project=P]
   python launch/tpu_pod.py install NAME --zone=Z [--bucket=gs://B]
-  python launch/tpu_pod.py run     NAME --zone=Z [--bucket=gs://B] -- --config configs/heads.py --workdir
-  '~/bucket/runs/heads'
+  python launch/tpu_pod.py run     NAME --zone=Z [--bucket=gs://B] -- --config configs/heads.py
+      --workdir '~/bucket/runs/heads'
   python launch/tpu_pod.py logs    NAME --zone=Z [--logs=FOLDER]
-  python launch/tpu_pod.py resume  NAME --zone=Z --type=T --version=V [--spot] [--bucket=gs://B] -- (the flags
-  of run)
+  python launch/tpu_pod.py resume  NAME --zone=Z --type=T --version=V [--spot] [--bucket=gs://B]
+      -- (the flags of run)
   python launch/tpu_pod.py delete  NAME --zone=Z
 
 `--dry_run` prints the commands instead. `create` waits until the slice is there. `install` sends the

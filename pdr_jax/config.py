@@ -1,7 +1,6 @@
-"""The configuration of a run: the sections that all methods share, each key with its meaning, beside the
-method's own.
+"""The configuration of a run: the sections that all methods share, beside the method's own.
 
-Files in `configs/` start from `base` and override.
+Each key is given with its meaning. Files in `configs/` start from `base` and override.
 """
 
 from collections.abc import Callable
@@ -88,10 +87,10 @@ def base(method: str = "pdr") -> ConfigDict:
 
 
 def for_method(config: ConfigDict, method: str) -> ConfigDict:
-  """The configuration of another method, with what `config` says otherwise than the defaults of its own
-  method.
+  """The configuration of another method.
 
-  Values of keys that the other method does not have are left out. Raises `UserError` for an unknown method.
+  It keeps what `config` says otherwise than the defaults of its own method. Values of keys that the other
+  method does not have are left out. Raises `UserError` for an unknown method.
   """
   new, defaults = base(method), flatten(base(config.method))
   known = flatten(new)
@@ -103,11 +102,11 @@ def for_method(config: ConfigDict, method: str) -> ConfigDict:
 
 
 def variant(config: ConfigDict, names: str) -> ConfigDict:
-  """Applies named variants, comma-separated, as in `--config configs/heads.py:small,unsup3d`; returns
-  `config`.
+  """Applies named variants to `config` and returns it.
 
-  A variant is what it says of the common keys, below, and of the method's, in the method's module. Raises
-  ValueError for a name that neither knows.
+  The names are separated by commas, as in `--config configs/heads.py:small,unsup3d`. A variant is what it
+  says of the common keys, below, and of the method's, in the method's module. Raises ValueError for a name
+  that neither knows.
   """
   for name in filter(None, names.split(",")):
     parts = [part[name] for part in (VARIANTS, methods.describe(config.method).variants) if name in part]

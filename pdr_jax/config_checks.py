@@ -89,8 +89,9 @@ def rules(method: str) -> dict[str, Rule]:
 
 
 def validate(config: ConfigDict, device_count: int) -> None:
-  """Raises `UserError` for the first impossible value; `device_count` devices, of all processes, share a
-  batch.
+  """Raises `UserError` for the first impossible value.
+
+  The `device_count` devices of all processes share a batch.
   """
   if not isinstance(config.get("method"), str) or not NAME.accepts(config.method):
     raise UserError(f"config.method = {config.get('method')!r}: must be the name of a method, such as 'pdr'")

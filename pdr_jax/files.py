@@ -1,5 +1,6 @@
-"""Writing files so that nobody ever reads half of one; on disks, and in buckets (`gs://BUCKET/FOLDER`)
-through epath.
+"""Writing files so that nobody ever reads half of one.
+
+They may lie on disks, and in buckets (`gs://BUCKET/FOLDER`) through epath.
 """
 
 import io
@@ -12,8 +13,9 @@ from etils import epath
 
 
 def in_bucket(path: str) -> bool:
-  """Is it `gs://...`? What lies there is whole or absent: nothing is appended to, and a folder exists by
-  what it holds.
+  """Is it `gs://...`? What lies there is whole or absent.
+
+  Nothing is appended to, and a folder exists by what it holds.
   """
   return path.startswith("gs://")
 

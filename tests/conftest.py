@@ -1,7 +1,7 @@
-"""Strict environment for all tests: several CPU devices, annotated shapes checked, no silent broadcasting of
-ranks.
+"""Strict environment for all tests.
 
-Compiled programs are kept on disk, so that the next run of the same test does not compile again.
+It has several CPU devices, checks annotated shapes, and lets no ranks broadcast silently. Compiled programs
+are kept on disk, so that the next run of the same test does not compile again.
 """
 
 import os

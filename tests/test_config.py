@@ -1,7 +1,6 @@
-"""Every key has a rule, every shipped configuration passes, every impossible value is one line that names the
-key.
+"""Every key has a rule, and every shipped configuration passes.
 
-And a configuration becomes that of another method.
+Every impossible value is one line that names the key. And a configuration becomes that of another method.
 """
 
 import pytest

@@ -23,8 +23,9 @@ FULL = np.s_[1:-1, 1:-1]
 
 
 def letter_f():
-  """[S,S] 1 on the strokes: stem on the left, long bar at the top, shorter bar in the middle, nothing
-  below on the right.
+  """[S,S] 1 on the strokes: stem on the left, long bar at the top, shorter bar in the middle.
+
+  There is nothing below on the right.
   """
   strokes = np.zeros((SIDE, SIDE))
   strokes[4:20, 6:10] = 1
@@ -247,8 +248,9 @@ def test_lambert_by_hand():
 
 
 def test_order_and_signs_of_the_harmonics():
-  """Each coefficient is largest where its polynomial says: y, z, x; xy, yz, 3z^2-1, xz, x^2-y^2; all
-  without Condon-Shortley signs.
+  """Each coefficient is largest where its polynomial says: y, z, x; xy, yz, 3z^2-1, xz, x^2-y^2.
+
+  All are without Condon-Shortley signs.
   """
   x, y, z, half = np.eye(3)[0], np.eye(3)[1], np.eye(3)[2], np.sqrt(0.5)
   where = [x, y, z, x, half * (x + y), half * (y + z), z, half * (x + z), x]

@@ -1,5 +1,6 @@
-"""The evaluation program: from a run directory and labelled images to tables; errors; what is not done
-twice.
+"""The evaluation program: from a run directory and labelled images to tables.
+
+Errors, and what is not done twice, are checked too.
 """
 
 import os

@@ -1,5 +1,6 @@
-"""Every module imports, every configuration and its variants build and are possible, and importing touches
-no device.
+"""Every module imports, and every configuration and its variants build and are possible.
+
+Importing touches no device.
 """
 
 import importlib

@@ -1,6 +1,4 @@
-"""Configurations by name or path, and `--config.KEY=VALUE`: the words of a command line become a
-`ConfigDict`.
-"""
+"""Turns the words of a command line (a name or path, `--config.KEY=VALUE`) into a `ConfigDict`."""
 
 import ast
 import difflib
@@ -111,10 +109,10 @@ def load(where: str) -> ConfigDict:
 
 
 def find(name: str) -> str:
-  """The file of a configuration: the path as it is, else a shipped one of that name or path. Raises
-  `UserError`.
+  """The file of a configuration: the path as it is, else a shipped one of that name or path.
 
-  `quickstart`, `configs/quickstart.py` and `eval/yale_b` name shipped ones from any folder.
+  Raises `UserError` where there is none. `quickstart`, `configs/quickstart.py` and `eval/yale_b` name shipped
+  ones from any folder.
   """
   path = os.path.expanduser(name)
   if os.path.isfile(path):
@@ -149,8 +147,9 @@ def shipped() -> dict[str, str]:
 
 
 def apply(config: ConfigDict, override: Override) -> None:
-  """Sets one value in `config`. Raises `UserError`: no such key, a section, or a text that is no value of its
-  type.
+  """Sets one value in `config`.
+
+  Raises `UserError`: no such key, a section, or a text that is no value of its type.
   """
   from pdr_jax.config_checks import flatten, nearest  # JAX: only now, so that --help answers at once
 

@@ -60,8 +60,9 @@ def parse(command: Command, argv: list[str]) -> argparse.Namespace:
 
 
 def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] | None = None) -> ConfigDict:
-  """The configuration that the flags of `parse` ask for; `default` makes it where they name none. Raises
-  `UserError`.
+  """The configuration that the flags of `parse` ask for; `default` makes it where they name none.
+
+  Raises `UserError`.
   """
   return configurations.resolve(values.config, values.overrides, default)
 
@@ -87,8 +88,9 @@ def shown(module: str, *words: str) -> str:
 
 
 def workdir(path: str) -> str:
-  """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`. Raises `UserError` for other
-  buckets.
+  """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`.
+
+  Raises `UserError` for other buckets.
   """
   if "://" in path and not in_bucket(path):
     raise UserError(

@@ -156,8 +156,9 @@ def memory_split(arrays: Arrays) -> Split:
 
 
 def fits_in_memory(bytes_needed: int) -> bool:
-  """May so many bytes of decoded images be kept? At most CACHE_LIMIT, and a third of what the machine has
-  free.
+  """May so many bytes of decoded images be kept?
+
+  They may be at most CACHE_LIMIT, and a third of what the machine has free.
   """
   try:
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -167,8 +168,9 @@ def fits_in_memory(bytes_needed: int) -> bool:
 
 
 def decode_first(count: int, shape: tuple[int, ...]) -> bool:
-  """Are all pictures decoded before training starts, into one array? `shape` is that of one, (S, S, C) or a
-  clip's.
+  """Are all pictures decoded into one array before training starts?
+
+  `shape` is that of one picture, (S, S, C), or of a clip.
   """
   pictures = count * (shape[0] if len(shape) == 4 else 1)
   return pictures <= EAGER_LIMIT and fits_in_memory(count * int(np.prod(shape)))

@@ -47,8 +47,7 @@ class Some:
 
 
 def source(about: str, read: Callable[[str], Layout], advice: str) -> dataset.Source:
-  """The source of a layout: `read` gives that of the folder at a path, `advice` says what has to lie there.
-  """
+  """The source of a layout: `read` opens the folder at a path, `advice` says what has to lie there."""
   opener = functools.partial(open_layout, read, advice)
   return dataset.Source(about=about, open=opener, path=advice, crops=True, split_by_label=True)
 
@@ -88,8 +87,9 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
 
 
 def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:
-  """The class at the centre of each pixel of a picture of `size` (width, height) after `crop`, both in its
-  own pixels. `[side, side]`.
+  """The class `[side, side]` at the centre of each pixel of a picture after `crop`.
+
+  `size` (width, height) is the picture's; `size` and `crop` are in its own pixels.
   """
   left, top, right, bottom = decode.crop_box(*size, crop)
 
@@ -102,8 +102,9 @@ def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...]
 
 
 def classes_of(values: Iterable[Any], names: Sequence[str] = ()) -> labels.Column:
-  """A column of classes without a hole: indices into `names`, or without names any numbers, which are then
-  the names.
+  """A column of classes without a hole: indices into `names`.
+
+  Without `names` it may hold any numbers, which are then the names.
   """
   values = list(values)
   if not names:

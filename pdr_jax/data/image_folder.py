@@ -155,8 +155,9 @@ def _classes(found: label_lib.Labels, maps: Maps | None) -> dict[str, tuple[str,
 def _read_all(
     store: Any, names: Sequence[str], data, in_memory: bool
 ) -> tuple[np.ndarray | None, dict[int, decode.BadImage]]:
-  """All images, decoded, where they stay in memory (else their headers are checked), and why some cannot be
-  used.
+  """All images, decoded, where they stay in memory, and why some cannot be used.
+
+  Where they do not stay in memory, only their headers are checked.
   """
   images = np.zeros((len(names), data.side, data.side, data.channels), np.uint8) if in_memory else None
   bad: dict[int, decode.BadImage] = {}

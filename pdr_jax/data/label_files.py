@@ -1,8 +1,8 @@
-"""The label tables of a folder or zip: which files are read, their rows joined with the pictures, and a line
-about each.
+"""The label tables of a folder or zip.
 
-Read are files called labels.csv (or .tsv, .txt) and metadata.csv in any folder, names in them relative to
-their own folder or to the top; beside a zip that holds none; and CelebA's lists as published.
+It says which files are read, joins their rows with the pictures, and gives a line about each. Read are files
+called labels.csv (or .tsv, .txt) and metadata.csv in any folder, names in them relative to their own folder
+or to the top; beside a zip that holds none; and CelebA's lists as published.
 """
 
 import os
@@ -118,8 +118,9 @@ def _stem(path: str) -> str:
 
 
 def _join(files: Sequence[_File], names: Sequence[str]) -> _Joined:
-  """Rows of all tables by picture. A picture with two rows must have the same in both, where both say
-  something.
+  """Rows of all tables by picture.
+
+  A picture with two rows must have the same in both, where both say something.
   """
   joined = _Joined({}, {}, [])
   is_known = matching.is_known(names)

@@ -75,10 +75,10 @@ class Column(NamedTuple):
 
 
 class Labels(NamedTuple):
-  """Typed columns by name, a line about each source, and the published part (train, validation, test) of each
-  picture.
+  """Typed columns by name, a line about each source, and the published part of each picture.
 
-  `parts` is None where nothing was published, and "" for a picture without a part.
+  The part is train, validation or test. `parts` is None where nothing was published, and "" for a picture
+  without a part.
   """
 
   columns: dict[str, Column]
@@ -161,7 +161,9 @@ def _guess(name: str, given: Sequence[str], numeric: bool) -> tuple[str, bool]:
 
 
 def read_kinds(text: str) -> dict[str, str]:
-  """`data.label_kinds`: `age:numbers,zip:classes` -> {"age": "numbers", "zip": "classes"}. Raises UserError.
+  """Reads `data.label_kinds`: `age:numbers,zip:classes` -> {"age": "numbers", "zip": "classes"}.
+
+  Raises UserError.
   """
   kinds = {}
   for entry in filter(None, (entry.strip() for entry in text.split(","))):
@@ -173,8 +175,9 @@ def read_kinds(text: str) -> dict[str, str]:
 
 
 def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
-  """What batches hold of some pictures: `label/NAME`, and `missing/NAME` where any picture of the set lacks
-  it.
+  """What batches hold of some pictures: `label/NAME` and `missing/NAME`.
+
+  The latter is there only where any picture of the set lacks the label.
   """
   rows = np.asarray(rows, int)
   found = {}
@@ -186,8 +189,7 @@ def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def plain(entry: Column) -> list[str | float | None]:
-  """The values of a column as they are meant: names of classes or numbers, None where something is missing.
-  """
+  """The values of a column as they are meant: names of classes or numbers, None where one is missing."""
   values = [entry.classes[value] if entry.classes else float(value) for value in entry.values]
   return [None if gone else value for value, gone in zip(values, entry.missing, strict=True)]
 
@@ -209,11 +211,10 @@ def part_of(word: str) -> str:
 
 
 def from_folders(names: Sequence[str]) -> Labels:
-  """The column `class` of the first folder that differs among the pictures; folders called train and test are
-  parts.
+  """The column `class`, from the first folder that differs among the pictures.
 
-  There is no column where that gives fewer than two classes, or where a picture lies in no such folder (but
-  for the parts that have no classes, as an unlabelled test part).
+  Folders called train and test are parts. There is no column where that gives fewer than two classes, or
+  where a picture lies in no such folder (but for the parts that have no classes, as an unlabelled test part).
   """
   paths = [normal(name) for name in names]
   shared = shared_folders(paths)
@@ -245,8 +246,9 @@ def _part_in(word: str) -> str:
 
 
 def _without_wrapping(folders: list[list[str]], parts: Sequence[str]) -> list[list[str]]:
-  """Takes off a folder that all pictures of a part share and that holds folders, as in
-  seg_train/seg_train/CLASS.
+  """Takes off a folder that all pictures of a part share and that holds folders.
+
+  An example is seg_train/seg_train/CLASS.
   """
   for part in set(parts):
     rows = [i for i, other in enumerate(parts) if other == part]
@@ -278,8 +280,7 @@ def describe(name: str, entry: Column) -> str:
 
 
 def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
-  """A line about each column, one for many that are alike, and one about what was guessed of whole numbers.
-  """
+  """A line about each column, one for many alike, and one about what was guessed of whole numbers."""
   alike: dict[tuple, list[str]] = {}
   for name, entry in columns.items():
     if len(entry.classes) in (0, 2) and not entry.note and not entry.marks:

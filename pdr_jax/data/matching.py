@@ -1,5 +1,6 @@
-"""Which picture does a row of a label table mean? Names that are written another way count where they are
-unambiguous.
+"""Which picture does a row of a label table mean?
+
+Names that are written another way count where they are unambiguous.
 """
 
 import posixpath
@@ -15,8 +16,7 @@ _SUFFIXES = (*decode.SUFFIXES, *decode.UNREAD)
 
 
 class Match(NamedTuple):
-  """The picture of each row (-1: none), how many rows were matched in which way, and how many were ambiguous.
-  """
+  """The picture of each row (-1: none), the numbers of rows matched in each way, and of ambiguous rows."""
 
   pictures: list[int]
   ways: dict[str, int]
@@ -24,15 +24,17 @@ class Match(NamedTuple):
 
 
 def normal(name: str) -> str:
-  """One spelling of a path: forward slashes, no leading ./, and one Unicode form (macOS stores decomposed
-  accents).
+  """One spelling of a path: forward slashes, no leading ./, and one Unicode form.
+
+  macOS stores decomposed accents.
   """
   return unicodedata.normalize("NFC", posixpath.normpath(name.strip().replace("\\", "/")))
 
 
 def is_known(pictures: Iterable[str]) -> Callable[[str], bool]:
-  """A quick test of cells: is there a picture of this name, wherever it lies, with or without suffix, in any
-  case?
+  """A quick test of cells: is there a picture of this name, wherever it lies?
+
+  The suffix may be missing, and case does not count.
   """
   stems = {_loose(posixpath.basename(normal(name))) for name in pictures}
   return lambda cell: bool(cell) and _loose(posixpath.basename(normal(cell))) in stems

@@ -1,6 +1,6 @@
-"""The input pipeline: batches for training (shuffled, resumable, sharded by process) and for validation
-(fixed, padded).
+"""The input pipeline: batches for training and for validation.
 
+Those for training are shuffled, resumable and sharded by process; those for validation are fixed and padded.
 The examples of each epoch are shuffled by the seed and cut into global batches; process p takes the p-th part
 of each. So batch k holds the same examples however many processes there are, and the position of a run is one
 number. Grain reads ahead, in threads or worker processes.
@@ -37,8 +37,9 @@ _UNMIRRORED = (
 
 
 class DatasetInfo(NamedTuple):
-  """What the data is, for the log: sizes of the splits, elements, labels (class names, () for numbers), files
-  left out.
+  """What the data is, for the log.
+
+  It holds sizes of the splits, elements, labels (class names, () for numbers), and files left out.
   """
 
   name: str
@@ -259,8 +260,9 @@ def _flips(config: ConfigDict, data: dataset.Dataset, keys: Collection[str]) -> 
 
 
 class Batches:
-  """A split in fixed order, as often as it is iterated over: `len()` batches, the same number in each
-  process.
+  """A split in fixed order, as often as it is iterated over.
+
+  It has `len()` batches, the same number in each process.
   """
 
   def __init__(self, split: dataset.Split, spec: ElementSpec, batch_size: int, part: slice):
@@ -356,8 +358,9 @@ class Prefetch(Iterator[Any]):
 
 
 def prefetch(iterator: Any, transfer: Callable[[Batch], Any], depth: int = 2) -> Prefetch:
-  """Iterates with `transfer(batch)` (an asynchronous device_put) applied `depth` batches ahead; see
-  `Prefetch`.
+  """Iterates with `transfer(batch)` applied `depth` batches ahead; see `Prefetch`.
+
+  `transfer` is an asynchronous device_put.
   """
   return Prefetch(iterator, transfer, depth)
 

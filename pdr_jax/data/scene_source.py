@@ -1,5 +1,6 @@
-"""Embedded worlds as data sets: rendered on first use, read from array_record, pictures in memory where they
-fit.
+"""Embedded worlds as data sets: rendered on first use, then read from array_record.
+
+Their pictures are kept in memory where they fit.
 """
 
 from collections.abc import Collection
@@ -36,8 +37,9 @@ class _Examples:
     return pictures | {key: truth[key] for key in wanted if key in truth}
 
   def read(self, indices: np.ndarray, features: list[str], title: str = "") -> Arrays:
-    """The features as they are stored, from the files; many at a time where there is a title for the progress
-    bar.
+    """The features as they are stored, from the files.
+
+    They are read many at a time where there is a title for the progress bar.
     """
     if tuple(features) not in self._readers:
       opened = tfds_files.Reader(self._world, self._split, features, encoded=False)

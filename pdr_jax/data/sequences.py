@@ -1,5 +1,6 @@
-"""Clips from single frames: which files are a clip, which clips are kept apart, and frames of a data set as
-clips.
+"""Clips from single frames.
+
+It says which files are a clip and which clips are kept apart, and gives frames of a data set as clips.
 """
 
 import posixpath
@@ -40,11 +41,11 @@ class Clips(NamedTuple):
 
 # ---------------------------------------------------------------------------------- files of a folder
 def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
-  """Cuts the sequences of files into clips of so many frames, one after the other; a rest at the end is left
-  out.
+  """Cuts the sequences of files into clips of so many frames, one after the other.
 
-  A sequence is what has one value in the column `sequence`, or else in `person`, or else one folder. Its
-  files are in the order of the column `frame`, or else in the natural order of their names (2 before 10).
+  A rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
+  `person`, or else one folder. Its files are in the order of the column `frame`, or else in the natural order
+  of their names (2 before 10).
 
   Args:
     names: of the files, with their folders, as `a/2.png`.

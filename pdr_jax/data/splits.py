@@ -1,5 +1,6 @@
-"""Who is in the training split and who in validation: fixed by names and a seed, so that a file more moves no
-other.
+"""Who is in the training split and who in validation.
+
+Names and a seed fix it, so that a file more moves no other.
 """
 
 import hashlib
@@ -18,8 +19,9 @@ _PART_NAMES = frozenset(
 
 
 class Chosen(NamedTuple):
-  """Indices into the names of the pictures, each in a random order, and a line for the user ("" for the
-  seed's).
+  """Indices into the names of the pictures, each in a random order, and a line for the user.
+
+  The line is "" where the seed chose.
   """
 
   train: list[int]
@@ -84,8 +86,9 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
 
 
 def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
-  """The part of each value, where the values are parts; {} where they are something to keep apart. Raises
-  UserError.
+  """The part of each value, where the values are parts; {} where they are to be kept apart.
+
+  Raises UserError.
   """
   if mapping:
     meaning = {}
@@ -112,8 +115,9 @@ def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
 def by_seed(
     names: Sequence[str], seed: int, train_examples: int, val_examples: int
 ) -> tuple[list[int], list[int]]:
-  """Random split: indices for (train, validation), disjoint, each in a random order fixed by the seed and the
-  names.
+  """Random split: disjoint indices for (train, validation).
+
+  Each is in a random order, fixed by the seed and the names.
   """
   order = _shuffled(names, seed)
   train, validation = sizes(len(names), train_examples, val_examples)
@@ -154,10 +158,10 @@ def by_value(
 def by_parts(
     names: Sequence[str], parts: Sequence[str], seed: int, train_examples: int, val_examples: int
 ) -> Chosen:
-  """A published split: `parts` has train, validation or test for each picture, "" for those that are left
-  out.
+  """A published split: `parts` has train, validation or test for each picture.
 
-  Without validation, the seed takes a share of train. Test is never trained on and chooses no checkpoint.
+  Pictures that are left out have "". Without validation, the seed takes a share of train. Test is never
+  trained on and chooses no checkpoint.
   """
   order = _shuffled(names, seed)
   train, validation, test = ([i for i in order if parts[i] == part] for part in PARTS)

@@ -1,7 +1,7 @@
-"""The text of a label table -> rows of cells: encoding, separator, header, and which column names the
-pictures.
+"""The text of a label table -> rows of cells.
 
-What is decided by looking (encoding, separator, no header) is said: `Table.notes`.
+It finds the encoding, the separator, the header, and which column names the pictures. What is decided by
+looking (encoding, separator, no header) is said: `Table.notes`.
 """
 
 import csv
@@ -98,7 +98,9 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
 
 
 def decode_text(data: bytes, where: str) -> tuple[str, str]:
-  """Text and the name of its encoding: UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252).
+  """Text and the name of its encoding.
+
+  It is UTF-8, UTF-16 with or without a mark, or else Latin-1 (Windows-1252).
   """
   if data.startswith((b"\xff\xfe", b"\xfe\xff")):
     encodings = {"UTF-16": "utf-16"}
@@ -203,8 +205,9 @@ def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool])
 
 
 def _is_data(rows: Sequence[Row], place: int, is_known: Callable[[str], bool]) -> bool:
-  """Is the first row one of data, not a header? It then names a picture, and is as full of numbers as the
-  next one.
+  """Is the first row one of data, not a header?
+
+  It then names a picture, and is as full of numbers as the next one.
   """
   first = rows[0][1]
   if not is_known(first[place]):

@@ -21,11 +21,10 @@ PREPARE = (
 
 
 class TfRecords:
-  """Random access to the records of uncompressed TFRecord shards. A record: length u64, its checksum u32,
-  bytes, their checksum u32.
+  """Random access to the records of uncompressed TFRecord shards.
 
-  The positions are found by hopping from length to length once. Raises UserError where a shard ends in the
-  middle of a record.
+  A record: length u64, its checksum u32, bytes, their checksum u32. The positions are found by hopping from
+  length to length once. Raises UserError where a shard ends in the middle of a record.
   """
 
   def __init__(self, file_instructions):
@@ -106,8 +105,9 @@ def first_line(error: Exception) -> str:
 
 
 def _chosen(features, paths: list[str]):
-  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`): what is not in it is not even
-  parsed.
+  """The FeaturesDict of these paths only (`image`, `attributes/Smiling`).
+
+  What is not in it is not even parsed.
   """
   import tensorflow_datasets as tfds
 

@@ -1,5 +1,6 @@
-"""Prepared TensorFlow Datasets as a data set, read without TensorFlow: array_record, and TFRecord files as
-they are.
+"""Prepared TensorFlow Datasets as a data set, read without TensorFlow.
+
+Both array_record and TFRecord files are read as they are.
 """
 
 from collections.abc import Collection

@@ -18,8 +18,9 @@ def picture(
 
 
 def to_channels(pixels: UInt8[np.ndarray, "*N D"], channels: int) -> UInt8[np.ndarray, "*N C"]:
-  """Pictures of 1 or 3 channels with `channels` of them: grey is the luminance (ITU-R 601-2), rounded as
-  Pillow does.
+  """Pictures of 1 or 3 channels with `channels` of them.
+
+  Grey is the luminance (ITU-R 601-2), rounded as Pillow does.
   """
   if pixels.shape[-1] == channels:
     return pixels

@@ -1,5 +1,6 @@
-"""Batches of the data for an evaluation: with the representation's input as its method reads it, and chosen
-truth.
+"""Batches of the data for an evaluation.
+
+They hold the representation's input as its method reads it, and chosen truth.
 """
 
 from collections.abc import Collection

@@ -1,5 +1,6 @@
-"""What every task reads: features by block and labels by name, and the checks and selections before any
-fit.
+"""What every task reads: features by block and labels by name.
+
+The checks and selections before any fit are here too.
 """
 
 import types
@@ -96,8 +97,9 @@ def select(features: Features, subset: Sequence[str]) -> Float[np.ndarray, "N D"
 
 
 def subsets(blocks: Collection[str]) -> dict[str, tuple[str, ...]]:
-  """The selections that are compared: each block, depth and albedo together where both exist, and all; none
-  twice.
+  """The selections that are compared; none occurs twice.
+
+  They are each block, depth and albedo together where both exist, and all.
   """
   blocks = tuple(blocks)
   chosen = {name: (name,) for name in blocks}

@@ -1,7 +1,7 @@
-"""Results of several evaluations side by side: one row a headline, one column a method; and what their
-figures show.
+"""Results of several evaluations side by side: one row a headline, one column a method.
 
-Everything here is made of score records. Methods, tasks and labels are whatever the records name.
+What their figures show is here too. Everything here is made of score records. Methods, tasks and labels are
+whatever the records name.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,8 +85,9 @@ def _cell(scores: Sequence[Score]) -> Cell:
 
 
 class Curves(NamedTuple):
-  """A figure of curves: `panels[label][line]` are points; lines are methods, or the blocks of one
-  evaluation.
+  """A figure of curves: `panels[label][line]` are points.
+
+  Lines are methods, or the blocks of one evaluation.
   """
 
   task: str

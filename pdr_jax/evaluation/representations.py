@@ -82,11 +82,10 @@ def names() -> tuple[str, ...]:
 
 
 def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Representation:
-  """The representation `name` for the run in `workdir`, whose resolved configuration `run` may name other
-  data.
+  """The representation `name` for the run in `workdir`.
 
-  `checkpoint` is best, latest or a step. Raises `UserError`: no such checkpoint, or one that is not of the
-  configuration's method.
+  `run` is its resolved configuration, which may name other data. `checkpoint` is best, latest or a step.
+  Raises `UserError`: no such checkpoint, or one that is not of the configuration's method.
   """
   if name in UNTRAINED:
     return UNTRAINED[name].create(run, workdir)

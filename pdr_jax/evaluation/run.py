@@ -1,5 +1,6 @@
-"""An evaluation: features of a run, an export or what nothing is trained for -> tasks -> results and
-tables.
+"""An evaluation: features -> tasks -> results and tables.
+
+The features are those of a run, of an export, or of what nothing is trained for.
 """
 
 import functools
@@ -52,14 +53,14 @@ def evaluate(
     export: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
-  """Runs the tasks of a configuration; their results are in `workdir/evaluation/`, with a table in
-  `table.md`.
+  """Runs the tasks of a configuration.
 
-  Probes learn from the training split and are tested on `test`, or on the validation split where the data has
-  no other. A task that its data cannot serve (no such label) is skipped with the reason; one that an
-  exception ends is reported as failed, its trace is beside its result, and the others go on. `export` is a
-  folder that replaces the run's checkpoint and configuration. Raises `UserError` for what the user can mend,
-  and where there is nothing to evaluate.
+  Their results are in `workdir/evaluation/`, with a table in `table.md`. Probes learn from the training split
+  and are tested on `test`, or on the validation split where the data has no other. A task that its data
+  cannot serve (no such label) is skipped with the reason; one that an exception ends is reported as failed,
+  its trace is beside its result, and the others go on. `export` is a folder that replaces the run's
+  checkpoint and configuration. Raises `UserError` for what the user can mend, and where there is nothing to
+  evaluate.
   """
   _check(config, method)
   if export:
@@ -95,8 +96,9 @@ def folder_of(workdir: str, representation: str) -> str:
 
 
 def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
-  """The run's configuration with the data that the evaluation asks for, at the shape the encoders were built
-  for.
+  """The run's configuration with the data that the evaluation asks for.
+
+  The data have the shape that the encoders were built for.
   """
   run = ConfigDict(run.to_dict())
   for key in ("name", "path", "crop", "split_by", "label_kinds"):

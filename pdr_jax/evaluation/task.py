@@ -105,19 +105,19 @@ def section(name: str) -> str:
 
 
 def settings(config: ConfigDict, name: str) -> ConfigDict:
-  """A task's section; its defaults where the configuration does not have it, as for a task by a dotted
-  path.
+  """A task's section; its defaults where the configuration does not have it.
+
+  A task by a dotted path has no section, for example.
   """
   key = section(name)
   return config[key] if key in config else ConfigDict(find(name).defaults())
 
 
 def attributes(context: Context) -> list[str]:
-  """The labels of classes 0 and 1 that are asked for, each of which is there or not. Unknown labels count as
-  such.
+  """The labels of classes 0 and 1 that are asked for, each of which is there or not.
 
-  Without any in the configuration all are, but for those whose rarer value train has fewer than twice
-  (`bald`, in a small set).
+  Unknown labels count as such. Without any in the configuration all are, but for those whose rarer value
+  train has fewer than twice (`bald`, in a small set).
   """
   return [name for name in _named(context) if _is_binary(context.train, name)]
 

@@ -4,8 +4,9 @@ Vertices are in model units (the camera is at distance 1 from the pivot), with t
 the camera frame of CONVENTIONS.md (x right, y down, z forward, pivot (0, 0, 1)), by rotations:
 
     .glb, .obj  (x, -y, 1 - z): y up, the front looks along +z, as glTF asks; browsers show it so, and
-    Blender's importers turn y to its z .ply        (x, z - 1, -y): z up, the front looks along -y, Blender's
-    own frame; its importer turns nothing in a PLY
+                Blender's importers turn y to its z
+    .ply        (x, z - 1, -y): z up, the front looks along -y, Blender's own frame; its importer turns
+                nothing in a PLY
 
 Faces wind counter-clockwise seen from outside, normals point outwards. PLY and OBJ keep the pictures' display
 values as colours; glTF wants linear ones, so there they are decoded as sRGB.
@@ -66,8 +67,9 @@ def save(
 
 
 def mesh(depth: Float[np.ndarray, "S S"], colours: Float[np.ndarray, "S S 3"], fov: float, suffix: str):
-  """The `trimesh.Trimesh` that goes into a file of this suffix: S (S - 2 RIM) vertices in reading order, with
-  colours.
+  """The `trimesh.Trimesh` that goes into a file of this suffix.
+
+  It has S (S - 2 RIM) vertices in reading order, with colours.
   """
   import trimesh
 

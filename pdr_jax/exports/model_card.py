@@ -42,8 +42,7 @@ def of_run(workdir: str, config: ConfigDict, step: int) -> dict:
 
 
 def licence_of(name: str) -> str:
-  """What the terms of a data source mean for parameters that were trained on it, as far as its module says.
-  """
+  """What the terms of a data source mean for parameters trained on it, as far as its module says."""
   try:
     return registry.find(name).licence or UNKNOWN_LICENCE
   except UserError:  # a source of the user's own that is not here

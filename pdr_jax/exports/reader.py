@@ -7,11 +7,13 @@
 
 The folder (`exports.writer` writes it):
 
-    export.json          format and version, what was exported, what its input is, the checksum of every file
-    below params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
+    export.json          format and version, what was exported, what its input is, the checksum of every
+                         file below
+    params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
     config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it
-    as one) first_stage.json     of a second stage: the configuration of its first one, whose variables are
-    among the others
+                         as one)
+    first_stage.json     of a second stage: the configuration of its first one, whose variables are among
+                         the others
     *.stablehlo          the programs of `exports.programs`, any batch size, for CPU, CUDA and TPU
     README.md            the model card
 
@@ -51,8 +53,9 @@ FAR = 0.5  # resizing overshoots: inputs may lie outside of their range by this 
 
 
 class Model:
-  """An export that was read. Batches may have any size; they are cut into pieces where a program has a
-  largest one.
+  """An export that was read. Batches may have any size.
+
+  They are cut into pieces where a program has a largest one.
 
   Attributes:
     manifest: `export.json`: method, input, step, and where it comes from.
@@ -84,21 +87,24 @@ class Model:
     return self._run("normalize", self._checked(inputs))
 
   def generate(self, count: int, seed: int = 0) -> Any:
-    """`count` new pictures; the same for the same seed. Raises `UserError` where the method generates
-    nothing.
+    """`count` new pictures; the same for the same seed.
+
+    Raises `UserError` where the method generates nothing.
     """
     keys = jax.random.key_data(jax.random.split(jax.random.key(seed, impl="threefry2x32"), count))
     return self._run("generate", keys)
 
   def forecast(self, clips: Any) -> Any:
-    """What comes after the clips, as many frames as they have. Raises `UserError` where the method foretells
-    nothing.
+    """What comes after the clips, as many frames as they have.
+
+    Raises `UserError` where the method foretells nothing.
     """
     return self._run("forecast", self._checked(clips))
 
   def render(self, parts: Mapping[str, Any], light: Any = None, view: Any = None) -> dict[str, jax.Array]:
-    """Decomposed parts under another light or from another view: `image` `[B,S,S,3]`, `mask`,
-    `depth_at_view`.
+    """Decomposed parts under another light or from another view.
+
+    They are `image` `[B,S,S,3]`, `mask` and `depth_at_view`.
 
     Args:
       parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any
@@ -193,10 +199,10 @@ def load(folder: str | None = None) -> Model:
 
 
 def load_variables(folder: str | None = None) -> dict:
-  """The inference variables of an export, nested dicts of NumPy arrays, as the method of its `config.json`
-  takes them.
+  """The inference variables of an export, as the method of its `config.json` takes them.
 
-  `training.run_dir.read_config(folder)` reads that configuration. Raises `UserError` as `load` does.
+  They are nested dicts of NumPy arrays. `training.run_dir.read_config(folder)` reads that configuration.
+  Raises `UserError` as `load` does.
   """
   from safetensors import SafetensorError
   from safetensors.numpy import load_file

@@ -154,8 +154,9 @@ def _shapes(method: Method, reads: elements.ElementSpec) -> dict:
 
 @contextlib.contextmanager
 def _without_source_locations() -> Iterator[None]:
-  """JAX writes the traceback of every operation into a program, with paths of the exporting machine; here it
-  does not.
+  """Keeps JAX from writing the traceback of every operation into a program.
+
+  The traceback would hold paths of the exporting machine.
   """
   limit = jax.config.jax_traceback_in_locations_limit
   jax.config.update("jax_traceback_in_locations_limit", 0)
@@ -174,8 +175,9 @@ def _json(value: dict) -> bytes:
 
 
 def _flatten(variables: dict) -> dict[str, np.ndarray]:
-  """`{"depth/head/kernel": array}`. Raises ValueError for containers other than dicts, which reading would
-  lose.
+  """`{"depth/head/kernel": array}`.
+
+  Raises ValueError for containers other than dicts, which reading would lose.
   """
   leaves = jax.tree_util.tree_leaves_with_path(variables)
   for path, _ in leaves:

@@ -1,5 +1,6 @@
-"""`python -m pdr_jax.imports.torch_checkpoint` makes an export of a `.pth` file; see
-`pdr_jax.cli.import_torch`.
+"""`python -m pdr_jax.imports.torch_checkpoint` makes an export of a `.pth` file.
+
+See `pdr_jax.cli.import_torch`.
 """
 
 from pdr_jax.cli.flags import start

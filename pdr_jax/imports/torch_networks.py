@@ -1,9 +1,9 @@
-"""The networks of a PyTorch checkpoint of Unsup3D, or of the released PDR code, as parameters of the method
-`pdr`.
+"""The networks of a PyTorch checkpoint as parameters of the method `pdr`.
 
-The file is read with weights_only=True: tensors and plain containers, no code of the file is run. There are
-two layouts of EDDeconv (Unsup3D's one `network`; PDR's `network_down` and `network_up`) and two of Encoder
-(Unsup3D's head `network.10` before a tanh; PDR's `conv` after one). They are told apart by their keys.
+The checkpoint is one of Unsup3D, or of the released PDR code. The file is read with weights_only=True:
+tensors and plain containers, no code of the file is run. There are two layouts of EDDeconv (Unsup3D's one
+`network`; PDR's `network_down` and `network_up`) and two of Encoder (Unsup3D's head `network.10` before a
+tanh; PDR's `conv` after one). They are told apart by their keys.
 """
 
 import _codecs
@@ -64,8 +64,9 @@ class Ignored:
 
 
 def read(path: str) -> dict[str, dict[str, np.ndarray]]:
-  """The state dicts of a checkpoint's networks, `{"netD": {"network.0.weight": array}}`, float32. Raises
-  `UserError`.
+  """The state dicts of a checkpoint's networks, `{"netD": {"network.0.weight": array}}`, float32.
+
+  Raises `UserError`.
   """
   try:
     import torch
@@ -104,11 +105,10 @@ def _harmless() -> list[Any]:
 
 
 def convert(states: dict[str, dict[str, np.ndarray]]) -> tuple[dict, dict]:
-  """Parameters of the method `pdr` for the state dicts of `read`, and keys of the configuration that follow
-  from them.
+  """Parameters of the method `pdr` for the state dicts of `read`.
 
-  These are `networks` (a dict) and `confidence`. Raises `UserError` that lists every key that is missing or
-  left over.
+  It also gives the keys of the configuration that follow from them. These are `networks` (a dict) and
+  `confidence`. Raises `UserError` that lists every key that is missing or left over.
   """
   layers = {name: _layout(name, state) for name, state in states.items()}
   wrong = []
@@ -153,8 +153,9 @@ def _layout(name: str, state: dict[str, np.ndarray]) -> dict[str, str]:
 
 
 def _places(module: str, layers: dict[int, str], group: str = "", offset: int = 0) -> dict[str, str]:
-  """`{"network.13": "decoder/expand"}` for the layers of one Sequential, which stand `offset` places further
-  on.
+  """`{"network.13": "decoder/expand"}` for the layers of one Sequential.
+
+  They stand `offset` places further on.
   """
   return {f"{module}.{place + offset}": f"{group}{layer}" for place, layer in layers.items()}
 

@@ -61,9 +61,8 @@ def supcon(
 ) -> Float[Array, " 2*B"]:
   """SupCon (Khosla et al. 2020, their code) with two views and no labels.
 
-  It is NT-Xent times temperature / base_temperature.
-  The released PDR code leaves the base at 0.07 with a temperature of 0.5: a factor 7.14 that its weight 0.01
-  hides. Entries as `nt_xent`.
+  It is NT-Xent times temperature / base_temperature. The released PDR code leaves the base at 0.07 with a
+  temperature of 0.5: a factor 7.14 that its weight 0.01 hides. Entries as `nt_xent`.
   """
   return (temperature / base_temperature) * nt_xent(
     anchors, positives, temperature=temperature, axis_name=axis_name

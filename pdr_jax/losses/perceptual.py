@@ -10,8 +10,8 @@ def perceptual(predicted: Float[ArrayLike, "B h w D"], target: Float[ArrayLike, 
                confidence: Float[ArrayLike, "B h w"] | None = None) -> Float[Array, "B h w D"]:
   """Squared difference, or with `confidence` the Gaussian negative log-likelihood.
 
-  The latter is (a-b)^2/(2 s^2+eps) + log(s+eps) at confidence s > 0.
-  Unreduced, constant left out as in Unsup3D.
+  The latter is (a-b)^2/(2 s^2+eps) + log(s+eps) at confidence s > 0. Unreduced, constant left out
+  as in Unsup3D.
   """
   difference = jnp.square(predicted - target)
   if confidence is None:

@@ -12,8 +12,8 @@ def photometric(predicted: Float[ArrayLike, "B H W C"], target: Float[ArrayLike,
                 confidence: Float[ArrayLike, "B H W"] | None = None) -> Float[Array, "B H W C"]:
   """Absolute difference, or with `confidence` the Laplace negative log-likelihood.
 
-  The latter is |R - I| sqrt2/(s+eps) + log(s+eps) at confidence s > 0.
-  Unreduced; the likelihood's constant log(sqrt 2) is left out, as in Unsup3D, so the value may be negative.
+  The latter is |R - I| sqrt2/(s+eps) + log(s+eps) at confidence s > 0. Unreduced; the likelihood's
+  constant log(sqrt 2) is left out, as in Unsup3D, so the value may be negative.
   """
   difference = jnp.abs(predicted - target)
   if confidence is None:

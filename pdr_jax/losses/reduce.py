@@ -8,13 +8,13 @@ from jaxtyping import Array, ArrayLike, Float
 def masked_mean(
   values: Float[ArrayLike, "..."], mask: Float[ArrayLike, "..."] | None = None, axis_name: str | None = None
 ) -> Float[Array, ""]:
-  """Mean of `values` weighted by `mask`, whose axes are the leading axes of `values` (an axis of length 1
-  broadcasts).
+  """Mean of `values` weighted by `mask`, whose axes are the leading axes of `values`.
 
-  With `axis_name`, the sum is this device's and the denominator is the mean over devices of the mask's sum:
-  the `pmean` of the result, and of its gradient, is then the masked mean (and its gradient) of the whole
-  batch, however unevenly the mask is spread. The mask gets no gradient: a loss must not be lowered by hiding
-  pixels. An empty mask gives 0 with zero gradients. Values must be finite also where the mask is 0.
+  An axis of length 1 broadcasts. With `axis_name`, the sum is this device's and the denominator is the mean
+  over devices of the mask's sum: the `pmean` of the result, and of its gradient, is then the masked mean (and
+  its gradient) of the whole batch, however unevenly the mask is spread. The mask gets no gradient: a loss
+  must not be lowered by hiding pixels. An empty mask gives 0 with zero gradients. Values must be finite also
+  where the mask is 0.
   """
   if mask is None:
     mask = jnp.ones((1,) * values.ndim, values.dtype)

@@ -49,8 +49,9 @@ def create(config: ConfigDict, first: FirstStage | None = None) -> Method:
 
 
 def _carrying(method: Method, first: FirstStage) -> Method:
-  """The method whose state carries the first stage's variables, so that its checkpoints and exports are
-  complete.
+  """The method whose state carries the first stage's variables.
+
+  Its checkpoints and exports are therefore complete.
   """
 
   def init(rng, batch):

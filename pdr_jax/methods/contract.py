@@ -1,5 +1,6 @@
-"""What a method is to the rest of the program: a description, a set of pure functions, and the state that
-they train.
+"""What a method is to the rest of the program.
+
+It is a description, a set of pure functions, and the state that they train.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,20 +37,19 @@ class TrainState:
 
 
 def inference_variables(state: TrainState) -> dict[str, Tree]:
-  """The variables that validation, evaluation and exports use: `{network: tree}`, moving averages where they
-  exist.
+  """The variables that validation, evaluation and exports use: `{network: tree}`.
 
-  `model_state` is one more key where the state has any.
+  They are moving averages where these exist. `model_state` is one more key where the state has any.
   """
   variables = {**state.params, **(state.ema or {})}
   return variables | ({MODEL_STATE: state.model_state} if state.model_state else {})
 
 
 class Method(NamedTuple):
-  """The functions of a system. `variables` are those of `inference_variables`, `inputs` the batch's
-  `Description.input`.
+  """The functions of a system.
 
-  Metrics are `{name: (sum, count)}`, already summed over `axis_name` (None: one device).
+  `variables` are those of `inference_variables`, `inputs` the batch's `Description.input`. Metrics are
+  `{name: (sum, count)}`, already summed over `axis_name` (None: one device).
 
   Attributes:
     init: `(rng, batch) -> state`.
@@ -92,8 +92,9 @@ class Method(NamedTuple):
 
 
 class FirstStage(NamedTuple):
-  """The trained method that a second stage starts from, with its resolved configuration and inference
-  variables.
+  """The trained method that a second stage starts from.
+
+  It comes with its resolved configuration and inference variables.
   """
 
   config: ConfigDict

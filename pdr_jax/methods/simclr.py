@@ -62,8 +62,9 @@ def init(
 def encode(
   params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict
 ) -> dict[str, Float[Array, "B D"]]:
-  """`backbone`: the features before the projection head, which serve better downstream (section 4.2);
-  non-negative.
+  """`backbone`: the features before the projection head, which are non-negative.
+
+  They serve better downstream (section 4.2).
   """
   return {"backbone": baseline.embed(params, images, nets)}
 
@@ -139,10 +140,10 @@ def gradient_norms(
 def validate(
   state: TrainState, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
 ) -> dict:
-  """`val/nt_xent`: the loss under augmentations that are the same at every call, images against the others of
-  their batch.
+  """`val/nt_xent`: the loss under augmentations that are the same at every call.
 
-  Like every contrastive loss it depends on the size of the batch; padding is no image's negative.
+  It compares images with the others of their batch. Like every contrastive loss it depends on the size of the
+  batch; padding is no image's negative.
   """
   valid = batch["_mask"]
   first, second = project(

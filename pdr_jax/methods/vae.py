@@ -40,8 +40,9 @@ def divergence(
 
 
 def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, float]) -> Method:
-  """A variational auto-encoder whose loss is the weighted sum of `reconstruction` and of the terms of
-  `divergence`.
+  """A variational auto-encoder.
+
+  Its loss is the weighted sum of `reconstruction` and of the terms of `divergence`.
   """
   nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
@@ -58,8 +59,9 @@ def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, flo
 
 
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
-  """`encoder`; `posterior`, its bottleneck to mean and raw deviation (float32 at any compute dtype);
-  `decoder`.
+  """`encoder`, `posterior` and `decoder`.
+
+  `posterior` takes the encoder's bottleneck to mean and raw deviation (float32 at any compute dtype).
   """
   posterior = nn.Dense(2 * baseline.representation_size(config))
   return {"encoder": baseline.encoder(config), "posterior": posterior, "decoder": baseline.decoder(config)}
@@ -122,8 +124,9 @@ def loss_terms(
 
 
 def draw(rng: Array, index: Int[ArrayLike, " B"], size: int) -> Float[Array, "B D"]:
-  """Unit Gaussian noise; each image has its own stream, so that it does not depend on how the batch is spread
-  over devices.
+  """Unit Gaussian noise; each image has its own stream.
+
+  It therefore does not depend on how the batch is spread over devices.
   """
   return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(rng, i), (size,)))(index)
 
@@ -172,7 +175,9 @@ def validate(
 def pictures(
   params: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict
 ) -> dict[str, Float[Array, "B S S C"]]:
-  """`reconstruction`, from the posterior's mean, and `sample`, of the prior: the same latents at every call.
+  """`reconstruction`, from the posterior's mean, and `sample`, of the prior.
+
+  The latents of `sample` are the same at every call.
   """
   mean, _ = posterior(params, images, nets)
   prior = draw(jax.random.key(0), jnp.arange(images.shape[0]), mean.shape[1])

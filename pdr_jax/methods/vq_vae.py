@@ -1,11 +1,10 @@
-"""The vector-quantised auto-encoder (van den Oord et al. 2017), its codebook a moving average (their appendix
-A.1).
+"""The vector-quantised auto-encoder (van den Oord et al. 2017).
 
-The representation of D numbers is cut into D / `vq_vae.code_dim` tokens, and each is replaced by the nearest
-vector of one codebook. (The paper's tokens are a grid of places. Here, as for the second, global code of its
-section 4.2, each token sees the whole picture, so that encoder, decoder and size of representation are those
-of the other methods.) The codebook is model state, which no optimiser sees: a code is the mean of the tokens
-that chose it lately.
+Its codebook is a moving average (their appendix A.1). The representation of D numbers is cut into D /
+`vq_vae.code_dim` tokens, and each is replaced by the nearest vector of one codebook. (The paper's tokens are
+a grid of places. Here, as for the second, global code of its section 4.2, each token sees the whole picture,
+so that encoder, decoder and size of representation are those of the other methods.) The codebook is model
+state, which no optimiser sees: a code is the mean of the tokens that chose it lately.
 """
 
 from functools import partial
@@ -44,8 +43,9 @@ def create(config: ConfigDict) -> Method:
 
 
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
-  """`encoder`; `tokens`, a linear map that frees its bottleneck of the sign (float32 at any compute dtype);
-  `decoder`.
+  """`encoder`, `tokens` and `decoder`.
+
+  `tokens` is a linear map that frees the encoder's bottleneck of the sign (float32 at any compute dtype).
   """
   return {
       "encoder": baseline.encoder(config),
@@ -116,12 +116,12 @@ def update_codebook(
   axis_name: str | None,
   config: ConfigDict,
 ) -> tuple[dict[str, Array], Float[Array, ""]]:
-  """The codebook after a batch, the same on every device, and the perplexity of the batch's choices (1 to K
-  codes in use).
+  """The codebook after a batch, and the perplexity of the batch's choices.
 
-  Counts and totals of the tokens that chose a code, over all devices, enter moving averages (equations 6 and
-  7). A dead code restarts at a token of the batch, with the average count (Dhariwal et al. 2020, "Jukebox",
-  section 3: random restarts); `rng` is the same on every device, and so is the choice.
+  The codebook is the same on every device. The perplexity is 1 to K codes in use. Counts and totals of the
+  tokens that chose a code, over all devices, enter moving averages (equations 6 and 7). A dead code restarts
+  at a token of the batch, with the average count (Dhariwal et al. 2020, "Jukebox", section 3: random
+  restarts); `rng` is the same on every device, and so is the choice.
   """
   decay, size = config.vq_vae.decay, config.vq_vae.codes
   one_hot = jax.nn.one_hot(index, size)
@@ -153,8 +153,9 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
 def loss_terms(
     params: dict, codebook: dict, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
 ) -> tuple[dict, tuple[Array, Array]]:
-  """Every term's mean over the global batch, unweighted (equation 3), and the tokens `[B,T,d]` with their
-  choices `[B,T]`.
+  """Every term's mean over the global batch, unweighted (equation 3), and the tokens with their choices.
+
+  Tokens are `[B,T,d]`, choices `[B,T]`.
   """
   images, codes = batch["image"], vectors(codebook)
   z = tokens(params, images, nets, config)
@@ -212,11 +213,10 @@ def validate(
 def pictures(
   variables: dict, images: Float[ArrayLike, "B S S C"], *, nets: dict, config: ConfigDict
 ) -> dict[str, Float[Array, "B S S C"]]:
-  """`reconstruction`, and `sample`: every place's code taken from a random one of the pictures, the same ones
-  at every call.
+  """`reconstruction`, and `sample`: every place's code taken from a random one of the pictures.
 
-  That is a sample of the prior with independent places, whose marginals are those of the pictures; no
-  autoregressive prior is trained.
+  The random ones are the same at every call. That is a sample of the prior with independent places, whose
+  marginals are those of the pictures; no autoregressive prior is trained.
   """
   codes = encode(variables, images, nets=nets, config=config)["codes"]
   split = codes.reshape(images.shape[0], -1, config.vq_vae.code_dim)

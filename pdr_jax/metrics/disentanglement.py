@@ -27,14 +27,13 @@ def dci(
     *,
     seed: int = 0,
 ) -> dict[str, float]:
-  """Disentanglement, completeness and informativeness (Eastwood and Williams 2018), with the lasso of their
-  paper.
+  """Disentanglement, completeness and informativeness (Eastwood and Williams 2018).
 
-  The importance of number d for factor k is the lasso's |coefficient| on standardised numbers; its penalty is
-  the one with the best R2 on a part of train. Disentanglement is 1 minus the entropy (base K) of a number's
-  importances over factors, weighted by its share of all importance; completeness 1 minus the entropy (base D)
-  of a factor's over numbers; both are 0 where nothing is important. Informativeness is the mean R2 on test,
-  at least 0.
+  They are found with the lasso of their paper. The importance of number d for factor k is the lasso's
+  |coefficient| on standardised numbers; its penalty is the one with the best R2 on a part of train.
+  Disentanglement is 1 minus the entropy (base K) of a number's importances over factors, weighted by its
+  share of all importance; completeness 1 minus the entropy (base D) of a factor's over numbers; both are 0
+  where nothing is important. Informativeness is the mean R2 on test, at least 0.
   """
   inputs, test_inputs = standardize(train, test)
   fitted, chosen = split_off(len(inputs), HELD_OUT, seed)
@@ -59,8 +58,9 @@ def _lasso(
     fitted: Int[np.ndarray, " F"],
     chosen: Int[np.ndarray, " H"],
 ) -> tuple[Float[np.ndarray, " D"], np.float64]:
-  """The lasso's coefficients on the rows `fitted`, with the penalty of the best R2 on `chosen`, and the
-  intercept.
+  """The lasso's coefficients and intercept on the rows `fitted`.
+
+  The penalty is that of the best R2 on `chosen`.
   """
   centre = target[fitted].mean()
   largest = np.abs(inputs[fitted].T @ (target[fitted] - centre)).max() / len(fitted)  # beyond it all are zero
@@ -74,10 +74,10 @@ def _lasso(
 
 
 def mig(numbers: Float[np.ndarray, "N D"], factors: Float[np.ndarray, "N K"]) -> float:
-  """Mutual information gap (Chen et al. 2018): between each factor's two most informative numbers, over its
-  entropy.
+  """Mutual information gap (Chen et al. 2018).
 
-  The mean over factors. Numbers and factors are cut into 20 bins of equal width.
+  It is the gap between each factor's two most informative numbers, over the factor's entropy. The mean over
+  factors. Numbers and factors are cut into 20 bins of equal width.
   """
   numbers, factors = (np.stack([_bins(column) for column in part.T], axis=1) for part in (numbers, factors))
   gaps = []

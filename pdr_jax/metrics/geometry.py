@@ -1,9 +1,9 @@
-"""How right a predicted shape is: SIDE, MAD and the sign of the relief (specification, section 9; Unsup3D, Wu
-et al. 2020).
+"""How right a predicted shape is: SIDE, MAD and the sign of the relief.
 
-Every measure is per image. Images without a pixel inside both masks have nothing to measure: `covered` is 0
-for them, their values are 0, and `totals` leaves them out of the counts. Depths are z coordinates in model
-units at the input view, masks 1 inside; NumPy arrays will do.
+See the specification, section 9; Unsup3D is Wu et al. 2020. Every measure is per image. Images without a
+pixel inside both masks have nothing to measure: `covered` is 0 for them, their values are 0, and `totals`
+leaves them out of the counts. Depths are z coordinates in model units at the input view, masks 1 inside;
+NumPy arrays will do.
 """
 
 import jax.numpy as jnp
@@ -51,8 +51,9 @@ def scores(
 def totals(
   values: dict[str, Float[ArrayLike, " B"]], valid: Float[ArrayLike, " B"] | None = None
 ) -> dict[str, tuple[Array, Array]]:
-  """`scores` as (sum, count) pairs over the valid images (`_mask` of a padded batch); not covered ones count
-  for `covered` only.
+  """`scores` as (sum, count) pairs over the valid images (`_mask` of a padded batch).
+
+  Images that are not covered count for `covered` only.
   """
   valid = jnp.ones_like(values["covered"]) if valid is None else valid
   counted = valid * values["covered"]
@@ -89,19 +90,20 @@ def mad(
   *,
   fov: float = 10.0,
 ) -> Float[Array, " B"]:
-  """Mean angle in degrees between the normals of two depth maps over the mask (used as it is; it should be
-  eroded).
+  """Mean angle in degrees between the normals of two depth maps over the mask.
 
-  Both normals come from the depths by `depth_mesh.normals` (central differences), also where a data set has
-  better ones: a predicted depth that equals the true one then scores zero.
+  The mask is used as it is; it should be eroded. Both normals come from the depths by `depth_mesh.normals`
+  (central differences), also where a data set has better ones: a predicted depth that equals the true one
+  then scores zero.
   """
   camera = pinhole(predicted.shape[-1], fov)
   return _mean(angle(normals(predicted, camera), normals(true, camera)), mask)
 
 
 def angle(a: Float[ArrayLike, "... 3"], b: Float[ArrayLike, "... 3"]) -> Float[Array, "..."]:
-  """Angle between vectors in degrees, by the arc tangent: exact near zero too, where the arc cosine loses
-  half of its digits.
+  """Angle between vectors in degrees, by the arc tangent, which is exact near zero too.
+
+  The arc cosine loses half of its digits there.
   """
   return DEGREES * jnp.arctan2(safe_ops.safe_norm(jnp.cross(a, b)), jnp.sum(a * b, axis=-1))
 
@@ -109,11 +111,10 @@ def angle(a: Float[ArrayLike, "... 3"], b: Float[ArrayLike, "... 3"]) -> Float[A
 def relief(
   predicted: Float[ArrayLike, "B S S"], true: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, " B"]:
-  """Correlation of predicted and true depth over the mask once each has lost its best-fitting plane: -1 to 1;
-  negative is hollow.
+  """Correlation of predicted and true depth over the mask once each has lost its best-fitting plane.
 
-  A turned head's depth is mostly a slope: with a hollow face turned the right way, plain correlation would
-  still be positive.
+  It is -1 to 1; negative is hollow. A turned head's depth is mostly a slope: with a hollow face turned the
+  right way, plain correlation would still be positive.
   """
   return _correlation(_without_plane(predicted, mask), _without_plane(true, mask), mask)
 
@@ -126,8 +127,9 @@ def correlation(
 
 
 def convexity(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
-  """Without truth: the correlation of a canonical depth with the squared distance to the image's centre, in a
-  disc about it.
+  """The convexity of a canonical depth, without truth.
+
+  It is the correlation with the squared distance to the image's centre, in a disc about it.
 
   -1 to 1; positive where the middle is nearer than the rim. The disc has 0.75 of half the side as its radius:
   most of a face, and none of the columns that the model clamps to `border_depth`.
@@ -139,8 +141,9 @@ def convexity(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
 
 
 def is_convex(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
-  """1 where the middle of a canonical depth is nearer than its rim (`convexity` > 0), 0 where the face is
-  hollow, or flat.
+  """1 where the middle of a canonical depth is nearer than its rim (`convexity` > 0), else 0.
+
+  0 means that the face is hollow, or flat.
   """
   return (convexity(canonical_depth) > 0).astype(canonical_depth.dtype)
 
@@ -148,18 +151,18 @@ def is_convex(canonical_depth: Float[ArrayLike, "B S S"]) -> Float[Array, " B"]:
 def depth_totals(
   true: Float[ArrayLike, "B S S"], true_mask: Float[ArrayLike, "B S S"]
 ) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
-  """Per pixel the sum of true depths and the number of images, inside the true masks; add these up over
-  batches for `average_depth`.
+  """Per pixel the sum of true depths and the number of images, inside the true masks.
+
+  Add these up over batches for `average_depth`.
   """
   inside = true_mask > INSIDE
   return jnp.where(inside, true, 0.0).sum(axis=0), jnp.sum(inside, axis=0).astype(true.dtype)
 
 
 def average_depth(depth_sum: Float[ArrayLike, "S S"], count: Float[ArrayLike, "S S"]) -> Float[Array, "S S"]:
-  """The baseline that knows the average true depth at the input view (Unsup3D's "average g.t. depth"), from
-  summed `depth_totals`.
+  """The baseline that knows the average true depth at the input view, from summed `depth_totals`.
 
-  Pixels that no mask has covered take the mean of all others.
+  Unsup3D calls it "average g.t. depth". Pixels that no mask has covered take the mean of all others.
   """
   overall = safe_ops.safe_divide(depth_sum.sum(), count.sum(), 1.0)
   return jnp.where(count > 0, depth_sum / jnp.maximum(count, 1.0), overall)
@@ -203,8 +206,9 @@ def _without_constant(
 def _without_plane(
   values: Float[ArrayLike, "B S S"], mask: Float[ArrayLike, "B S S"]
 ) -> Float[Array, "B S S"]:
-  """Values minus their least-squares plane over the mask (Gram-Schmidt on 1, u, v); zero outside, or if only
-  rounding is left.
+  """Values minus their least-squares plane over the mask (Gram-Schmidt on 1, u, v).
+
+  They are zero outside of the mask, or if only rounding is left.
   """
   u, v = (_centred(coordinate, mask) for coordinate in pixel_grid(values))
   v = _without(v, u, mask)

@@ -1,5 +1,6 @@
-"""What is done with examples before they are measured or fitted: standardisation, and a part that is held
-out.
+"""What is done with examples before they are measured or fitted.
+
+They are standardised, and a part is held out.
 """
 
 import numpy as np
@@ -29,8 +30,9 @@ def standardize(
 
 
 def split_off(count: int, share: float, seed: int) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
-  """Sorted indices of what stays and of the share that is held out (at least one each), chosen by the
-  seed.
+  """Sorted indices of what stays and of the share that is held out, chosen by the seed.
+
+  Each has at least one.
   """
   order = np.random.default_rng(seed).permutation(count)
   held_out = min(max(round(share * count), 1), count - 1)

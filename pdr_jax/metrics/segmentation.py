@@ -1,5 +1,6 @@
-"""Scores of segmentation, from one confusion matrix of all pixels of a data set
-(`classification.confusion`).
+"""Scores of segmentation, from one confusion matrix of all pixels of a data set.
+
+`classification.confusion` makes the matrix.
 """
 
 import numpy as np
@@ -7,8 +8,9 @@ from jaxtyping import Int
 
 
 def segmentation(counts: Int[np.ndarray, "C C"]) -> dict[str, float | list[float | None]]:
-  """`miou` over the classes that occur in truth, `iou` of each (None for the others), and
-  `pixel_accuracy`.
+  """`miou` over the classes that occur in truth, `iou` of each, and `pixel_accuracy`.
+
+  `iou` is None for the classes that do not occur.
   """
   right = np.diagonal(counts)
   true = counts.sum(axis=1)

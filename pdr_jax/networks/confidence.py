@@ -14,11 +14,10 @@ from pdr_jax.networks.layers import Conv, GroupNorm
 
 
 class ConfidenceNet(nn.Module):
-  """Images to positive scales `(pixel [B,S,S,2], feature [B,S/4,S/4,2])`, float32, for the (original,
-  mirrored) scene.
+  """Images to positive scales `(pixel [B,S,S,2], feature [B,S/4,S/4,2])`, float32.
 
-  A large value means a tolerated error. `side` one of 32, 64, 128, 256, `width` a multiple of 4 (UserError
-  otherwise).
+  The two channels are for the (original, mirrored) scene. A large value means a tolerated error. `side` one
+  of 32, 64, 128, 256, `width` a multiple of 4 (UserError otherwise).
   """
   width: int
   zdim: int

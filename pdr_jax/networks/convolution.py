@@ -1,9 +1,9 @@
-"""Stride-1 convolution: on the CPU its kernel gradient is made of matrix products, and 5x5 kernels take
-Winograd's scheme.
+"""Stride-1 convolution, computed in other ways on the CPU.
 
-XLA:CPU computes the gradient of a convolution's kernel as a convolution by a window as large as the image,
-several times slower than the forward pass (benchmarks/README.md has the figures). It is also one matrix
-product, of shifted copies of the input with shifted copies of the output's gradient, summed over pixels.
+There its kernel gradient is made of matrix products, and 5x5 kernels take Winograd's scheme. XLA:CPU computes
+the gradient of a convolution's kernel as a convolution by a window as large as the image, several times
+slower than the forward pass (benchmarks/README.md has the figures). It is also one matrix product, of shifted
+copies of the input with shifted copies of the output's gradient, summed over pixels.
 """
 
 import functools
@@ -71,11 +71,11 @@ convolve.defvjp(_forward, _backward)
 def kernel_gradient(
     x: Float[ArrayLike, "B H W I"], gradient: Float[ArrayLike, "B P Q O"], *, size: int, padding: int
 ) -> Float[Array, "{size} {size} I O"]:
-  """The kernel's gradient, `sum over b, p, q of x[b, p + i - padding, q + j - padding] gradient[b, p, q]`, in
-  the dtype of `x`.
+  """The kernel's gradient, in the dtype of `x`.
 
-  By Winograd's scheme where it suits; else the `size` shifts of each axis go to either operand, whichever
-  makes the copies smallest. Sums are float32.
+  It is `sum over b, p, q of x[b, p + i - padding, q + j - padding] gradient[b, p, q]`. By Winograd's scheme
+  where it suits; else the `size` shifts of each axis go to either operand, whichever makes the copies
+  smallest. Sums are float32.
   """
   batch, (inputs, outputs) = x.shape[0], (x.shape[-1], gradient.shape[-1])
   if winograd.suits(x, gradient, size, padding):
@@ -99,8 +99,9 @@ def kernel_gradient(
 
 
 def _shifted_product(x, gradient, size, padding, shifts_x):
-  """`kernel_gradient` of one chunk, float32; `shifts_x` (rows, columns): whether the shifts of that axis
-  are those of `x`.
+  """`kernel_gradient` of one chunk, float32.
+
+  `shifts_x` (rows, columns) says whether the shifts of that axis are those of `x`.
   """
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
   inputs, outputs = x.shape[-1], gradient.shape[-1]

@@ -1,5 +1,6 @@
-"""Fixed feature maps for the perceptual loss: VGG16's relu3_3 from the user's weights file, or random
-convolutions.
+"""Fixed feature maps for the perceptual loss.
+
+They are VGG16's relu3_3 from the user's weights file, or random convolutions.
 
 torchvision's `vgg16-397923af.pth` is read with PyTorch (extra `[torch]`), tensors only, never arbitrary
 pickles. A converted `.safetensors` needs no PyTorch; it holds float32 `features.N.weight` `[out, in, 3, 3]`
@@ -151,11 +152,10 @@ def random_features_init(seed: int) -> list[dict[str, Float[np.ndarray, "..."]]]
 def random_features(
   params: list[dict[str, ArrayLike]], images: Float[ArrayLike, "B S S 3"], dtype: Any = jnp.float32
 ) -> Float[Array, "B S//4 S//4 64"]:
-  """Activations of four fixed random convolutions with ReLU: nothing learned, local structure at a quarter of
-  the resolution.
+  """Activations of four fixed random convolutions with ReLU: nothing is learned.
 
-  The stand-in for VGG where no weights file is named. Images in [-1, 1]; float32, >= 0, about 0.4 % of VGG's
-  arithmetic.
+  They hold local structure at a quarter of the resolution. The stand-in for VGG where no weights file is
+  named. Images in [-1, 1]; float32, >= 0, about 0.4 % of VGG's arithmetic.
   """
   x = images.astype(dtype)
   for (kind, _, _), layer in zip(RANDOM_LAYERS, params, strict=True):

@@ -109,10 +109,10 @@ def _four_phases(x: ArrayLike, taps: ArrayLike) -> Array:
 def conv_up(
   x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "4 4 I O"]
 ) -> Float[Array, "B 2*H 2*W O"]:
-  """Transposed convolution 4x4, stride 2, padding 1 (PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`), in four
-  phases.
+  """Transposed convolution 4x4, stride 2, padding 1, in four phases.
 
-  Output row 2m sees input rows (m-1, m) through kernel rows (3, 1), row 2m+1 sees (m, m+1) through (2, 0).
+  It is PyTorch's `ConvTranspose2d(I, O, 4, 2, 1)`. Output row 2m sees input rows (m-1, m) through kernel rows
+  (3, 1), row 2m+1 sees (m, m+1) through (2, 0).
   """
   return _four_phases(x, kernel[::-1, ::-1])
 
@@ -153,11 +153,11 @@ def group_norm(
   group_size: int = 4,
   epsilon: float = 1e-5,
 ) -> Float[Array, "B H W C"]:
-  """Group normalisation over the pixels and `group_size` neighbouring channels, as PyTorch's `GroupNorm(C //
-  group_size, C)`.
+  """Group normalisation over the pixels and `group_size` neighbouring channels.
 
-  Statistics and the affine map are float32, the result has the dtype of x. Per-channel sums are combined into
-  groups afterwards, so that the image-sized work is one pass that reads and one that writes.
+  It is as PyTorch's `GroupNorm(C // group_size, C)`. Statistics and the affine map are float32, the result
+  has the dtype of x. Per-channel sums are combined into groups afterwards, so that the image-sized work is
+  one pass that reads and one that writes.
   """
   batch, channels = x.shape[0], x.shape[-1]
   values = x.astype(jnp.float32)

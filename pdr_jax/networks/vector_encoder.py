@@ -30,11 +30,11 @@ class VectorTrunk(nn.Module):
 
 
 class VectorEncoder(nn.Module):
-  """Images to `outputs` numbers in (-1, 1); `side` one of 32, 64, 128, 256, `width` a multiple of 4
-  (UserError otherwise).
+  """Images to `outputs` numbers in (-1, 1).
 
-  `tanh_on` says what the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR
-  code, whose outputs have no bound.
+  `side` is one of 32, 64, 128, 256, and `width` a multiple of 4 (UserError otherwise). `tanh_on` says what
+  the tanh bounds: the `output`, as in Unsup3D, or the `features`, as in the released PDR code, whose outputs
+  have no bound.
   """
   outputs: int
   width: int

@@ -1,10 +1,10 @@
-"""5x5 convolution of stride 1, and its kernel's gradient, with fewer products, for XLA on the CPU
-(benchmarks/README.md has the figures).
+"""5x5 convolution of stride 1, and its kernel's gradient, with fewer products, for XLA on the CPU.
 
-Four output rows of it are sums of 20 one-row convolutions. By the scheme of Toom and Cook, F(4, 5) in
-Winograd's notation (Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016), 8
-suffice, of sums of eight input rows. Rows alone: with the columns as well there would be 6.25 times fewer
-products instead of 2.5, but then XLA:CPU spends more time on the sums than it saves.
+benchmarks/README.md has the figures. Four output rows of it are sums of 20 one-row convolutions. By the
+scheme of Toom and Cook, F(4, 5) in Winograd's notation (Lavin and Gray, "Fast algorithms for convolutional
+neural networks", CVPR 2016), 8 suffice, of sums of eight input rows. Rows alone: with the columns as well
+there would be 6.25 times fewer products instead of 2.5, but then XLA:CPU spends more time on the sums than it
+saves.
 """
 
 import jax.numpy as jnp
@@ -60,11 +60,10 @@ def convolve(x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "5 5 I O"]
 def kernel_gradient(
   x: Float[ArrayLike, "B H W I"], gradient: Float[ArrayLike, "B H W O"]
 ) -> Float[Array, "5 5 I O"]:
-  """The gradient of `convolve`'s kernel, that of the output given: the same eight products with the parts of
-  kernel and output exchanged.
+  """The gradient of `convolve`'s kernel, that of the output given.
 
-  Each is one matrix product, over all pixels, with the output's gradient shifted by five columns, side by
-  side in the channels.
+  It takes the same eight products, with the parts of kernel and output exchanged. Each is one matrix product,
+  over all pixels, with the output's gradient shifted by five columns, side by side in the channels.
   """
   height, width, inputs, outputs = *x.shape[1:], gradient.shape[-1]
   gradient = jnp.pad(gradient, ((0, 0), (0, 0), (TAPS - 1, TAPS - 1), (0, 0)))

@@ -1,5 +1,6 @@
-"""Scores over a quantity, such as degrees outside of the training range: one panel a label, one line a
-method.
+"""Scores over a quantity, such as degrees outside of the training range.
+
+There is one panel for each label and one line for each method.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,6 @@
-"""Which row tells which column, such as feature blocks and factors: a matrix as a picture, with its
-numbers.
+"""Which row tells which column, such as feature blocks and factors.
+
+It is a matrix as a picture, with its numbers.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
-"""What a model makes of a few pictures, as a sheet: one row for each picture, one column for each thing
-shown.
+"""What a model makes of a few pictures, as a sheet.
+
+There is one row for each picture, one column for each thing shown.
 """
 
 from collections.abc import Mapping
@@ -76,8 +77,9 @@ def decomposition_sheet(columns: Mapping[str, np.ndarray], title: str = "") -> F
 
 
 def coloured(name: str, values: np.ndarray) -> np.ndarray:
-  """Pictures or maps of one column as RGB `[B,S,S,3]` in [0, 1], all on one scale so that they can be
-  compared.
+  """Pictures or maps of one column as RGB `[B,S,S,3]` in [0, 1].
+
+  All are on one scale so that they can be compared.
   """
   values = np.asarray(values, np.float32)
   if values.ndim == 4 and values.shape[-1] == 1:

@@ -41,8 +41,9 @@ def training_curves(records: Records) -> Figure:
 
 
 def comparison(runs: Mapping[str, Records], group: str, baselines: Baselines | None = None) -> Figure:
-  """One panel for each metric of a group (`val/`), one line for each run; dashed where a baseline needs no
-  model.
+  """One panel for each metric of a group (`val/`), one line for each run.
+
+  A line is dashed where a baseline needs no model.
   """
   keys = {key for records in runs.values() for record in records for key in record}
   names = sorted(key for key in keys if key.startswith(group))

@@ -17,11 +17,10 @@ BACKGROUND_DEPTH = 1e-3  # SoftRas' epsilon: the normalised inverse depth at whi
 def soft_blend(fragments: Fragments, colors: Float[ArrayLike, "... H W K C"], *, sigma: float, gamma: float,
                background: Float[ArrayLike, "*B C"], near: float = 0.1,
                far: float = 100.0) -> tuple[Float[Array, "... H W C"], Float[Array, "... H W"]]:
-  """Blends the K fragments of every pixel with the SoftRas formula (Liu et al. 2019, arXiv 1904.01786,
-  equations 3 to 6).
+  """Blends the K fragments of every pixel with the SoftRas formula.
 
-  For the fragments j of a pixel, with squared distance `d_j^2` to the face's outline in squared pixels and
-  depth `z_j`:
+  See Liu et al. 2019, arXiv 1904.01786, equations 3 to 6. For the fragments j of a pixel, with squared
+  distance `d_j^2` to the face's outline in squared pixels and depth `z_j`:
 
       D_j    = sigmoid(s_j d_j^2 / sigma)                    s_j = +1 inside the face, -1 outside
       zeta_j = (1 / z_j - 1 / far) / (1 / near - 1 / far)    1 at `near`, 0 at `far`, clipped

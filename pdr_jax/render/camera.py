@@ -52,8 +52,9 @@ def back_project(depth: Float[ArrayLike, "... H W"], camera: Camera) -> Float[Ar
 
 
 def rotation_matrix(angles: Float[ArrayLike, "... 3"]) -> Float[Array, "... 3 3"]:
-  """`Rz Ry Rx` of the angles (rx, ry, rz) in radians; each a right-handed rotation about its axis, `p' = R
-  p` for column vectors.
+  """`Rz Ry Rx` of the angles (rx, ry, rz) in radians.
+
+  Each is a right-handed rotation about its axis, `p' = R p` for column vectors.
   """
   rows = _rotation_rows(angles[..., 0], angles[..., 1], angles[..., 2])
   return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)

@@ -1,9 +1,8 @@
-"""Which pixels a triangle covers, and how near it is there: the one float32 definition that every selection
-of faces shares.
+"""Which pixels a triangle covers, and how near it is there.
 
-Screen space is `(u, v, z)` with u right and v down in pixels, pixel centres at integers (CONVENTIONS.md).
-Nothing here is differentiated: selections of faces run under `stop_gradient`, and `fragments.py` recomputes
-what is continuous.
+Every selection of faces shares this one float32 definition. Screen space is `(u, v, z)` with u right and v
+down in pixels, pixel centres at integers (CONVENTIONS.md). Nothing here is differentiated: selections of
+faces run under `stop_gradient`, and `fragments.py` recomputes what is continuous.
 
 The corners of a face are sorted by `(v, u)` first. An edge shared by two faces is then walked in the same
 direction for both, so its edge function comes out bit for bit the same up to sign (also where a compiler

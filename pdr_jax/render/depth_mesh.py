@@ -9,11 +9,10 @@ from pdr_jax.render.camera import Camera, pixel_grid
 
 
 def grid_faces(height: int, width: int) -> Int[np.ndarray, "F 3"]:
-  """Two triangles per cell of an H x W grid of vertices; vertex `row * width + column`. int32 [2 (H-1) (W-1),
-  3].
+  """Two triangles per cell of an H x W grid of vertices. int32 [2 (H-1) (W-1), 3].
 
-  The two triangles of a cell follow each other and share the diagonal from its upper right to its lower left;
-  cells in reading order.
+  A vertex is `row * width + column`. The two triangles of a cell follow each other and share the diagonal
+  from its upper right to its lower left; cells in reading order.
   """
   index = np.arange(height * width, dtype=np.int32).reshape(height, width)
   upper_left = index[:-1, :-1]
@@ -26,14 +25,13 @@ def grid_faces(height: int, width: int) -> Int[np.ndarray, "F 3"]:
 
 
 def normals(depth: Float[ArrayLike, "... H W"], camera: Camera) -> Float[Array, "... H W 3"]:
-  """Unit normals `tu x tv` of a depth map by central differences of its back-projected points; the outer ring
-  is (0, 0, 1).
+  """Unit normals `tu x tv` of a depth map; the outer ring is (0, 0, 1).
 
-  They point into the scene (CONVENTIONS.md), in the frame of the depth map's camera. Depth in model units,
-  positive. With s = sum and d = difference of the two neighbours' depths along each axis, the cross product
-  of the tangents multiplies out to `(-f d_u s_v, -f d_v s_u, s_u s_v + (u - c_u) d_u s_v + (v - c_v) d_v
-  s_u)`, without the cancellation of differencing points. A degenerate (zero) cross product gives the zero
-  vector.
+  They come from central differences of its back-projected points. They point into the scene (CONVENTIONS.md),
+  in the frame of the depth map's camera. Depth in model units, positive. With s = sum and d = difference of
+  the two neighbours' depths along each axis, the cross product of the tangents multiplies out to `(-f d_u
+  s_v, -f d_v s_u, s_u s_v + (u - c_u) d_u s_v + (v - c_v) d_v s_u)`, without the cancellation of differencing
+  points. A degenerate (zero) cross product gives the zero vector.
   """
   left = depth[..., 1:-1, :-2]
   right = depth[..., 1:-1, 2:]

@@ -119,12 +119,12 @@ def _weights(x: Triple, y: Triple, blurred: bool):
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _point_on_face(x: Triple, y: Triple, blurred: bool):
-  """Screen weights (three) of the point of a face that stands for the origin, and the signed squared distance
-  to its outline.
+  """Screen weights (three) of the point of a face that stands for the origin.
 
-  The derivatives are written out: the weights of a point follow from how the face moves *at that point*, two
-  numbers, where automatic differentiation would carry every product of coordinates along. Both agree (tests);
-  this one takes a fraction of the time.
+  It also gives the signed squared distance to the face's outline. The derivatives are written out: the
+  weights of a point follow from how the face moves *at that point*, two numbers, where automatic
+  differentiation would carry every product of coordinates along. Both agree (tests); this one takes a
+  fraction of the time.
   """
   weights, inside, _, outline = _weights(x, y, blurred)
   distance = outline.u * outline.u + outline.v * outline.v

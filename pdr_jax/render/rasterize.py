@@ -1,10 +1,10 @@
-"""Soft rasterizer: the K nearest faces of every pixel, exactly, and their continuous attributes with
-gradients to the vertices.
+"""Soft rasterizer: the K nearest faces of every pixel, exactly.
 
-Three parts: `coverage` says which pixels a face reaches, `select_faces` finds the nearest faces (not
-differentiated), and `fragments` recomputes depth, barycentrics and distance of those faces from the vertices
-(differentiated). Shading and blending are separate: `blend`. Follows the fragments of SoftRas (Liu et al.
-2019, arXiv 1904.01786) and PyTorch3D, without a capacity and with pixel centres at integers.
+Their attributes are continuous, with gradients to the vertices. Three parts: `coverage` says which pixels a
+face reaches, `select_faces` finds the nearest faces (not differentiated), and `fragments` recomputes depth,
+barycentrics and distance of those faces from the vertices (differentiated). Shading and blending are
+separate: `blend`. Follows the fragments of SoftRas (Liu et al. 2019, arXiv 1904.01786) and PyTorch3D, without
+a capacity and with pixel centres at integers.
 """
 
 import math
@@ -26,8 +26,9 @@ def rasterize(
   faces_per_pixel: int = 1,
   blur_radius: float = 0.0,
 ) -> Fragments:
-  """Finds the `faces_per_pixel` nearest faces of every pixel; equal to testing every face at every pixel, in
-  float32.
+  """Finds the `faces_per_pixel` nearest faces of every pixel.
+
+  The result equals testing every face at every pixel, in float32.
 
   * A pixel belongs to a face when its centre is in the closed triangle (exactly on an edge or a vertex
     counts), whichever way the face winds. With `blur_radius > 0`, also when the triangle is at most that far

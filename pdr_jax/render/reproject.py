@@ -28,13 +28,13 @@ def depth_at_view(
   near: float,
   far: float,
 ) -> Float[Array, "... S S"]:
-  """Depth map of the canonical depth's surface as seen in `view`, clamped to [near, far]; `far` where there
-  is no surface.
+  """Depth map of the canonical depth's surface as seen in `view`, clamped to [near, far].
 
-  Model units, z coordinate in the camera frame of the view. The surface is the grid mesh of the
-  back-projected depth; the nearest face counts. Differentiable in depth and view; no gradient where there is
-  no surface and where the clamp holds. The mesh's outermost ring is widened by `BORDER_OVERLAP` pixels so
-  that the zero view covers the whole picture. Leading axes of depth and view must be equal.
+  It is `far` where there is no surface. Model units, z coordinate in the camera frame of the view. The
+  surface is the grid mesh of the back-projected depth; the nearest face counts. Differentiable in depth and
+  view; no gradient where there is no surface and where the clamp holds. The mesh's outermost ring is widened
+  by `BORDER_OVERLAP` pixels so that the zero view covers the whole picture. Leading axes of depth and view
+  must be equal.
   """
   height, width = depth.shape[-2:]
   u, v = cameras.pixel_grid(depth)
@@ -57,11 +57,11 @@ def warp_to_view(
   view: Float[ArrayLike, "... 6"],
   camera: Camera,
 ) -> Float[Array, "... S S C"]:
-  """The canonical image as seen in `view`: each pixel's surface point goes back to the canonical frame, where
-  the image is sampled.
+  """The canonical image as seen in `view`.
 
-  Zero where that is outside the canonical image. Background pixels, at the far depth, are sampled like all
-  others: mask them. Differentiable in all three. Leading axes must be equal.
+  Each pixel's surface point goes back to the canonical frame, where the image is sampled. Zero where that is
+  outside the canonical image. Background pixels, at the far depth, are sampled like all others: mask them.
+  Differentiable in all three. Leading axes must be equal.
   """
   points = cameras.back_project_components(depth_at_view, camera)
   canonical = cameras.undo_view_components(*points, view[..., None, None, :])

@@ -1,8 +1,7 @@
-"""Operations whose gradients stay finite everywhere: the *input* of the unsafe operation is masked, never its
-result.
+"""Operations whose gradients stay finite everywhere.
 
-Masking the result is not enough: `where(ok, f(x), 0)` multiplies a zero cotangent with the infinite
-derivative of `f`.
+The *input* of the unsafe operation is masked, never its result. Masking the result is not enough: `where(ok,
+f(x), 0)` multiplies a zero cotangent with the infinite derivative of `f`.
 """
 
 import jax.numpy as jnp
@@ -16,8 +15,9 @@ SMALLEST_SQUARE = 1e-30
 def safe_divide(
   numerator: Float[ArrayLike, "..."], denominator: Float[ArrayLike, "..."], otherwise: float = 0.0
 ) -> Float[Array, "..."]:
-  """`numerator / denominator`, and `otherwise` (with zero gradient) where the denominator is within 1e-15
-  of zero.
+  """`numerator / denominator`, or `otherwise` where the denominator is within 1e-15 of zero.
+
+  `otherwise` has zero gradient there.
   """
   usable = jnp.abs(denominator) > SMALLEST_SQUARE**0.5
   return jnp.where(usable, numerator / jnp.where(usable, denominator, 1.0), otherwise)

@@ -1,11 +1,11 @@
-"""The fast exact selection of faces: faces are cut into row spans, spans into pixels, and every pixel keeps
-its K nearest faces.
+"""The fast exact selection of faces.
 
-Work grows with the number of (face, row) and (face, pixel) pairs that really meet, so minute, stretched and
-screen-filling faces go the same way, and nothing has a capacity: both lists are walked in chunks of a fixed
-size by `lax.while_loop`, to their ends. Lists are compacted over the whole batch. Whether a pixel is covered,
-and how near, is decided by `coverage.cover`, as in the all-faces definition; spans only propose pixels, with
-a margin above rounding errors.
+Faces are cut into row spans, spans into pixels, and every pixel keeps its K nearest faces. Work grows with
+the number of (face, row) and (face, pixel) pairs that really meet, so minute, stretched and screen-filling
+faces go the same way, and nothing has a capacity: both lists are walked in chunks of a fixed size by
+`lax.while_loop`, to their ends. Lists are compacted over the whole batch. Whether a pixel is covered, and how
+near, is decided by `coverage.cover`, as in the all-faces definition; spans only propose pixels, with a margin
+above rounding errors.
 
 Primitives were chosen by measurement on XLA:CPU: scatters and gathers of scalars take 2-3 ns per element,
 sorts a hundred times that, and every array written costs its page faults.
@@ -29,10 +29,10 @@ def _take(values, index):
 
 
 def _expand(ends, counts, start, size):
-  """Owners of the list entries `start ... start + size`, where owner `i` has `counts[i]` entries, ending
-  before `ends[i]`.
+  """Owners of the list entries `start ... start + size`.
 
-  Entries after the end of the list belong to the last owner.
+  Owner `i` has `counts[i]` entries, ending before `ends[i]`. Entries after the end of the list belong to the
+  last owner.
   """
   # one mark where each owner's entries begin, and the marks so far count the owners; owners without entries
   # mark the same place
@@ -227,10 +227,10 @@ def _select(
 
 def select_faces(corners: Float[ArrayLike, "B F 3 3"], height: int, width: int, faces_per_pixel: int,
                  blur_radius: float) -> Int[Array, "B H W K"]:
-  """The `faces_per_pixel` nearest faces of every pixel, nearest first, lowest index first among equals; -1
-  where there is none.
+  """The `faces_per_pixel` nearest faces of every pixel, nearest first.
 
-  Not differentiable. Under `vmap` the mapped axis joins the batch.
+  Among equals the lowest index comes first; -1 where there is none. Not differentiable. Under `vmap` the
+  mapped axis joins the batch.
 
   Raises:
     ValueError: more than 2^31 (face, row) pairs could arise in one image.

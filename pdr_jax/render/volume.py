@@ -59,13 +59,13 @@ def rotate(
 def rotate_about_axis(
     volume: Float[Array, "B D H W C"], angle: Float[Array, " B"], axis: str = "y"
 ) -> Float[Array, "B D H W C"]:
-  """Turns volumes about one axis through their centre: `rotate` by a right-handed rotation, with a faster
-  gradient.
+  """Turns volumes about one axis through their centre.
 
-  All planes across the axis turn alike, so a plane's pixel carries a row of F numbers (the voxels along the
-  axis times C) and is interpolated between 4. The gradient by the volume needs no scattering either: the
-  rotated pixels whose bilinear weights reach a pixel q lie within a square around `R q` of at most 2 sqrt(2)
-  pixels a side, so 9 candidates, with their exact weights, hold them all.
+  It is `rotate` by a right-handed rotation, with a faster gradient. All planes across the axis turn alike, so
+  a plane's pixel carries a row of F numbers (the voxels along the axis times C) and is interpolated between
+  4. The gradient by the volume needs no scattering either: the rotated pixels whose bilinear weights reach a
+  pixel q lie within a square around `R q` of at most 2 sqrt(2) pixels a side, so 9 candidates, with their
+  exact weights, hold them all.
 
   Costs, with M pixels to a plane: 4 M reads of rows, 9 M for the gradient by the volume, 4 M dot products of
   rows for that by the angle; all of them run in parallel and in any order. Two other forms were set aside: a
@@ -117,10 +117,10 @@ def silhouette(density: Float[Array, "B D H W"]) -> Float[Array, "B H W"]:
 def emission_absorption(
     density: Float[Array, "B D H W"], emission: Float[Array, "B D H W C"]
 ) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W"]]:
-  """Light that voxels emit and nearer ones absorb (Max 1995): image, and opacity, which is
-  `silhouette(density)`.
+  """Light that voxels emit and nearer ones absorb (Max 1995).
 
-  `image = sum_d T_d (1 - exp(-density_d)) emission_d`, with `T_d = exp(-sum of the densities nearer than d)`.
+  It gives the image, and opacity, which is `silhouette(density)`. `image = sum_d T_d (1 - exp(-density_d))
+  emission_d`, with `T_d = exp(-sum of the densities nearer than d)`.
 
   Args:
     density: per voxel; negative ones count as zero.

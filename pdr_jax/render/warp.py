@@ -8,13 +8,12 @@ from jaxtyping import Array, ArrayLike, Float, Int
 def sample_bilinear(
   image: Float[ArrayLike, "... H W C"], uv: Float[ArrayLike, "... h w 2"]
 ) -> Float[Array, "... h w C"]:
-  """Bilinear samples of `image` at pixel positions `uv` (column, row; pixel centres at integers), zero
-  outside the image.
+  """Bilinear samples of `image` at pixel positions `uv`, zero outside the image.
 
-  The image is surrounded by zeros: between the outermost centres and one pixel beyond, values fade linearly
-  to zero. Differentiable in both (reverse mode); the gradient by `uv` is zero further out, and at a pixel
-  centre it is that of the cell to the lower right. Leading axes of both must be equal. `uv` of any magnitude;
-  where it is NaN, so is the sample.
+  A position is (column, row), with pixel centres at integers. The image is surrounded by zeros: between the
+  outermost centres and one pixel beyond, values fade linearly to zero. Differentiable in both (reverse mode);
+  the gradient by `uv` is zero further out, and at a pixel centre it is that of the cell to the lower right.
+  Leading axes of both must be equal. `uv` of any magnitude; where it is NaN, so is the sample.
   """
   return sample_bilinear_components(image, uv[..., 0], uv[..., 1])
 
@@ -22,8 +21,9 @@ def sample_bilinear(
 def sample_bilinear_components(
     image: Float[ArrayLike, "... H W C"], u: Float[ArrayLike, "... h w"], v: Float[ArrayLike, "... h w"]
 ) -> Float[Array, "... h w C"]:
-  """`sample_bilinear` with the columns and rows in separate arrays (no axis of two to build and take
-  apart).
+  """`sample_bilinear` with the columns and rows in separate arrays.
+
+  There is no axis of two to build and take apart.
   """
   height, width, channels = image.shape[-3:]
   if u.shape != v.shape or u.shape[:-2] != image.shape[:-3]:

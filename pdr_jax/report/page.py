@@ -1,5 +1,6 @@
-"""The report as one HTML document: every text escaped, every picture inside, and a content policy that lets
-nothing be fetched.
+"""The report as one HTML document, with every text escaped and every picture inside.
+
+A content policy lets nothing be fetched.
 """
 
 import base64

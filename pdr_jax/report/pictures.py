@@ -1,5 +1,6 @@
-"""Pictures of a run for the report: what its model makes of validation data, factors swapped, and its worst
-cases.
+"""Pictures of a run for the report.
+
+They show what its model makes of validation data, factors swapped, and its worst cases.
 """
 
 from collections.abc import Iterable, Mapping
@@ -97,8 +98,9 @@ def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:
 
 
 def swap(method: Method, parts: Mapping[str, Array | np.ndarray]) -> dict[str, np.ndarray]:
-  """`{"light", "view": [A,B,S,S,C]}`: picture A with that factor of picture B; what nothing is seen of is
-  white.
+  """`{"light", "view": [A,B,S,S,C]}`: picture A with that factor of picture B.
+
+  What nothing is seen of is white.
   """
   count = len(parts["view"])
   a, b = (index.ravel() for index in np.divmod(np.arange(count * count), count))
@@ -124,10 +126,10 @@ def _first(batches: Iterable[dict], count: int, key: str) -> np.ndarray:
 
 
 def find_worst(method: Method, variables: dict, batches: Iterable[dict], key: str) -> Worst:
-  """The worst examples of a split by what `validate` says of each alone; without a score where it says
-  nothing.
+  """The worst examples of a split by what `validate` says of each alone.
 
-  A batch of one example each time: `validate` then gives the score of that example.
+  They have no score where it says nothing. A batch of one example each time: `validate` then gives the score
+  of that example.
   """
   params = {name: tree for name, tree in variables.items() if name != "model_state"}
   state = TrainState(step=jnp.int32(0), params=params, model_state=variables.get("model_state", {}))

@@ -1,9 +1,9 @@
-"""Methods by tasks in one table: trains or loads every method over several seeds, evaluates each, and
-continues.
+"""Methods by tasks in one table.
 
-A method is a name of `pdr_jax.methods` or a dotted path, with variants of its configuration behind a colon
-(`pdr:unsup3d`), or a representation that nothing is trained for (`random`, `pca`, `pixels`). Every run is a
-run directory of its own, `METHOD/seed_N`, every finished task a file in it.
+It trains or loads every method over several seeds, evaluates each, and continues. A method is a name of
+`pdr_jax.methods` or a dotted path, with variants of its configuration behind a colon (`pdr:unsup3d`), or a
+representation that nothing is trained for (`random`, `pca`, `pixels`). Every run is a run directory of its
+own, `METHOD/seed_N`, every finished task a file in it.
 """
 
 import json
@@ -137,8 +137,9 @@ def _steps(folder: str) -> int | None:
 
 
 def write(config: ConfigDict, workdir: str, study: Study, results: joined.Results) -> None:
-  """The table of what is there so far; `results` are those of the evaluations by method, one for each
-  seed.
+  """Writes the table of what is there so far.
+
+  `results` are those of the evaluations by method, one for each seed.
   """
   rows = joined.rows(results)
   study_file.write(workdir, study, rows, config.copy_and_resolve_references().to_dict())

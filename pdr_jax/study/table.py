@@ -1,5 +1,6 @@
-"""The table of a study as Markdown: one row a headline, one column a method, and what each feature block can
-do.
+"""The table of a study as Markdown: one row a headline, one column a method.
+
+It also says what each feature block can do.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,20 +14,20 @@ def is_due(step: int, every: int, last: int) -> bool:
 
 
 def looks_at_state(step: int, train: ConfigDict) -> bool:
-  """Is something due at this step that needs the state as it is after it: validation, figures, a checkpoint,
-  gradient norms?
+  """Is something due at this step that needs the state as it is after it?
+
+  That is validation, figures, a checkpoint, or gradient norms.
   """
   every = (train.validate_every, train.figure_every, train.checkpoint_every, train.gradient_norms_every)
   return any(is_due(step, cadence, train.steps) for cadence in every)
 
 
 def dispatches(start: int, train: ConfigDict) -> Iterator[range]:
-  """The steps after `start`, in order, as ranges of those that are sent to the device together:
-  `train.steps_per_dispatch` or one.
+  """The steps after `start`, in order, as ranges of those that are sent to the device together.
 
-  Together go the steps from a multiple of that number to the next, unless something looks at the state
-  between them. So a stopped run, which never stops between them either, continues with the same programs for
-  the same steps, and only two programs are compiled.
+  A range has `train.steps_per_dispatch` steps, or one. Together go the steps from a multiple of that number
+  to the next, unless something looks at the state between them. So a stopped run, which never stops between
+  them either, continues with the same programs for the same steps, and only two programs are compiled.
   """
   size, step = train.steps_per_dispatch, start + 1
   while step <= train.steps:

@@ -1,10 +1,9 @@
-"""Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric, and a broken one is
-passed over.
+"""Checkpoints with Orbax: asynchronous, the newest few and the best by a named metric.
 
-A checkpoint has these items: `params`, `ema` and `model_state` (where the run has them), `rest` (step,
-optimisers and whatever else the state holds) and `run` (JSON: position of the data iterator, open averages,
-best value so far). A fingerprint of every array travels in `run`, so that a file that was cut short or
-altered is noticed even where its format has no checksum.
+A broken one is passed over. A checkpoint has these items: `params`, `ema` and `model_state` (where the run
+has them), `rest` (step, optimisers and whatever else the state holds) and `run` (JSON: position of the data
+iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that a file
+that was cut short or altered is noticed even where its format has no checksum.
 
 Of several processes only the first one reads and writes; the others are sent what it read, so they need not
 see its disk.
@@ -110,11 +109,11 @@ class Checkpoints:
     )
 
   def restore_latest(self, abstract: Tree) -> Restored | None:
-    """The newest checkpoint that can be read, into the shapes and placement of `abstract`; None in a fresh
-    run.
+    """The newest checkpoint that can be read, into the shapes and placement of `abstract`.
 
-    All processes call it together. Broken ones are put aside, with a line. Raises `UserError` when all are
-    broken, or when one belongs to a model of other shapes or to another version of the format.
+    None in a fresh run. All processes call it together. Broken ones are put aside, with a line. Raises
+    `UserError` when all are broken, or when one belongs to a model of other shapes or to another version of
+    the format.
     """
     if jax.process_count() == 1:
       return self._read_latest(abstract)
@@ -307,8 +306,9 @@ def _read_item(path: epath.Path) -> Tree:
 
 
 def check_variables(variables: Tree, expected: Tree) -> None:
-  """Raises `UserError` that lists the keys whose names, shapes or types in `variables` are not those of the
-  model.
+  """Raises `UserError` that lists the keys in `variables` that are not those of the model.
+
+  They differ in names, shapes or types.
   """
   have, want = _shapes(variables), _shapes(expected)
   wrong = [
@@ -362,8 +362,9 @@ def _quiet_failure() -> Iterator[None]:
 
 @jax.jit
 def _bit_sums(leaves):
-  """Each array's bits, summed modulo 2^32 with odd weights by position: equal on any device, and a changed or
-  moved value shows.
+  """Each array's bits, summed modulo 2^32 with odd weights by position.
+
+  The sum is equal on any device, and a changed or moved value shows.
   """
   def one(leaf):
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
@@ -402,8 +403,9 @@ def _decode(value: Any) -> Any:
 
 
 def _quiet_orbax() -> None:
-  """Orbax reports every save through absl; the user gets our lines instead. Its errors stay, and what others
-  say.
+  """Keeps Orbax's reports through absl from the user, who gets our lines instead.
+
+  It reports every save. Its errors stay, and so does what others say.
   """
   logging.getLogger("absl").addFilter(_is_not_orbax)
 

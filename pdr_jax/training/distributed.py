@@ -1,8 +1,7 @@
-"""Several processes, one run: how they find each other, what they tell each other, and how they end when one
-of them is gone.
+"""Several processes, one run: how they find each other and what they tell each other.
 
-Every process computes the same step on its part of the batch (`training.step`); only process 0 reads and
-writes the run directory.
+How they end when one of them is gone is here too. Every process computes the same step on its part of the
+batch (`training.step`); only process 0 reads and writes the run directory.
 """
 
 import contextlib
@@ -110,8 +109,9 @@ def meet() -> None:
 
 
 def connect() -> None:
-  """Sets up what the collectives of steps need while all processes are together; in the first step one may
-  compile longer than another.
+  """Sets up what the collectives of steps need while all processes are together.
+
+  In the first step one may compile longer than another.
   """
   if jax.process_count() > 1:
     meet()
@@ -137,8 +137,9 @@ def json_from_first(value: Any) -> Any:
 
 
 def arrays_from_first(tree: dict | None) -> dict:
-  """Process 0's nested dict of arrays, as NumPy arrays, in all processes; they call it together, the others
-  with None.
+  """Process 0's nested dict of arrays, as NumPy arrays, in all processes.
+
+  All processes call it together, the others with None.
   """
   if jax.process_count() == 1:
     return jax.tree.map(np.asarray, tree)
@@ -150,8 +151,9 @@ def arrays_from_first(tree: dict | None) -> dict:
 
 
 def name_processes(run: str) -> None:
-  """Makes process 0's `run` the title (`ps`, `top`) of all processes, with the number of each; they call it
-  together.
+  """Makes process 0's `run` the title (`ps`, `top`) of all processes, with the number of each.
+
+  All processes call it together.
   """
   run = bytes_from_first(run.encode()).decode()
   which = f" process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
@@ -159,8 +161,9 @@ def name_processes(run: str) -> None:
 
 
 def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Arrays of the same names and shapes in each process, added up over them, exactly as NumPy adds; they call
-  it together.
+  """Arrays of the same names and shapes in each process, added up over them, exactly as NumPy adds.
+
+  All processes call it together.
   """
   if jax.process_count() == 1:
     return dict(values)
@@ -175,8 +178,9 @@ def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def vote(yes: bool) -> jax.Array:
-  """Begins to count how many devices' processes say yes, after the steps that were dispatched before; all
-  processes call it together.
+  """Begins to count how many devices' processes say yes, after the steps dispatched before.
+
+  All processes call it together.
   """
   return _count()(np.full(jax.local_device_count(), yes, np.float32))
 

@@ -1,5 +1,6 @@
-"""The metrics of steps, taken in one by one when the device has computed them: checked, averaged, logged,
-shown.
+"""The metrics of steps, taken in one by one when the device has computed them.
+
+They are checked, averaged, logged and shown.
 """
 
 import collections

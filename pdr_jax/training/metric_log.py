@@ -78,8 +78,9 @@ class MetricLog:
         self._board.add_scalar(name, value, step)
 
   def publish(self) -> None:
-    """To be called before each checkpoint: a file in a bucket gets the lines so far; those after a checkpoint
-    are written again anyway.
+    """To be called before each checkpoint: a file in a bucket gets the lines so far.
+
+    The lines after a checkpoint are written again anyway.
     """
     if isinstance(self._file, io.StringIO):
       text = self._file.getvalue()

@@ -1,5 +1,6 @@
-"""Steps whose loss or gradient is not finite: found, their batch kept for a look, and left out where the
-configuration allows it.
+"""Steps whose loss or gradient is not finite.
+
+They are found, and their batch is kept for a look. They are left out where the configuration allows it.
 """
 
 import os
@@ -28,11 +29,11 @@ class NonFinite(Exception):
 
 
 def skipping(method: Method) -> Method:
-  """The method with an update that leaves the state as it was, but for its step, where a metric or the new
-  state is not finite.
+  """The method with an update that skips a step where a metric or the new state is not finite.
 
-  Its metrics have `skipped` besides, (1, 1) then and (0, 1) otherwise; the others are as they came. No device
-  decides for itself: what `update` returns is the same on all of them.
+  It leaves the state as it was, but for its step. Its metrics have `skipped` besides, (1, 1) then and (0, 1)
+  otherwise; the others are as they came. No device decides for itself: what `update` returns is the same on
+  all of them.
   """
 
   def update(state, batch, rng, axis_name):
@@ -58,10 +59,10 @@ def culprit(metrics: Mapping[str, np.ndarray]) -> tuple[str, float] | None:
 
 
 def write_batch(workdir: str, step: int, batch: Mapping[str, jax.Array]) -> str:
-  """Writes this process's share of a placed batch, `{name: [b, ...]}`, and returns the file:
-  `np.load(file)["image"]`.
+  """Writes this process's share of a placed batch, `{name: [b, ...]}`, and returns the file.
 
-  A disk that takes no file changes nothing about the error at hand: empty then.
+  The file is read as `np.load(file)["image"]`. A disk that takes no file changes nothing about the error at
+  hand: empty then.
   """
   path = os.path.join(workdir, FOLDER, f"step_{step:08d}_process_{jax.process_index()}.npz")
   arrays = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in batch.items()}

@@ -48,8 +48,9 @@ class StopRequest:
     return self
 
   def agreed(self) -> bool:
-    """Is it time to save and leave? Called once after each step by every process, and true in the same call
-    for all of them.
+    """Is it time to save and leave?
+
+    Every process calls it once after each step, and it is true in the same call for all of them.
     """
     if jax.process_count() == 1:
       return bool(self.requested)

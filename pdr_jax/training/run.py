@@ -112,8 +112,9 @@ class Run:
     self._log.write(self.step, norms.means())
 
   def look_and_save(self) -> None:
-    """Validation, figures and a checkpoint, where they are due; also a checkpoint of the best validation so
-    far.
+    """Validation, figures and a checkpoint, where they are due.
+
+    It also keeps a checkpoint of the best validation so far.
     """
     scores = self._look()
     if self._due(self._train.checkpoint_every) or (scores and self._best["step"] == self.step):
@@ -143,8 +144,9 @@ class Run:
     self.checkpoints.save(self.step, self.state, run, metrics)
 
   def summary(self) -> dict:
-    """The scores of the last state beside the baselines, and the best validation; validates where that is not
-    done.
+    """The scores of the last state beside the baselines, and the best validation.
+
+    It validates where that is not done.
     """
     if self._validated is None or self._validated["step"] != self.step:
       self._validate()

@@ -1,9 +1,9 @@
-"""The run directory: everything needed to repeat the run. Of several processes, only the first one reads and
-writes it.
+"""The run directory: everything needed to repeat the run.
 
-`config.json`, `elements.json` (what its batches hold), `first_stage.json` (of a second stage: the
-configuration of the first), `versions.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`,
-`summary.json`, and after a step that was not finite `nonfinite/`, its batch.
+Of several processes, only the first one reads and writes it. `config.json`, `elements.json` (what its batches
+hold), `first_stage.json` (of a second stage: the configuration of the first), `versions.json`,
+`checkpoints/`, `metrics.jsonl`, `tensorboard/`, `figures/`, `summary.json`, and after a step that was not
+finite `nonfinite/`, its batch.
 """
 
 import datetime
@@ -231,8 +231,9 @@ def _record_start(workdir: str, config: ConfigDict) -> str:
 
 
 def _name(now: datetime.datetime, git: dict | None, config: ConfigDict) -> str:
-  """`20261121-032500_0f74ea9+_pdr-heads-32_1a2b3c4d`: time (UTC), commit (+: changed), the configuration in
-  short and its checksum.
+  """The name of a run, such as `20261121-032500_0f74ea9+_pdr-heads-32_1a2b3c4d`.
+
+  It has the time (UTC), the commit (+: changed), the configuration in short, and its checksum.
   """
   commit = git["commit"][:7] + "+" * git["changed"] if git else "no-commit"
   what = f"{config.method}-{config.data.name}-{config.data.side}".replace("/", "-")

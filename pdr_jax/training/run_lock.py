@@ -38,8 +38,9 @@ _open_locks: set[int] = set()  # file descriptors; a forked child must not keep 
 
 @contextlib.contextmanager
 def hold(workdir: str, say: Callable[[str], None] = print) -> Iterator[None]:
-  """Holds a run directory, which exists, against other starts. Of several processes only the first does
-  anything.
+  """Holds a run directory, which exists, against other starts.
+
+  Of several processes only the first does anything.
 
   Raises UserError where another start holds it. `say` gets a line where a dead start's lock is taken over,
   where the file system cannot lock, and where somebody takes the lock away meanwhile.
@@ -79,7 +80,9 @@ def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _take(path: str, workdir: str) -> tuple[int, bool]:
-  """The open, locked file, and whether the file system can lock. Raises UserError where another one has it.
+  """The open, locked file, and whether the file system can lock.
+
+  Raises UserError where another one has it.
   """
   while True:
     try:
@@ -246,8 +249,9 @@ def _about_this_process() -> dict[str, Any]:
 
 
 def _machine() -> str:
-  """What tells a machine (since its last boot) from others; containers on it share it, whatever they are
-  called.
+  """What tells a machine (since its last boot) from others.
+
+  Containers on it share it, whatever they are called.
   """
   try:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
@@ -257,7 +261,9 @@ def _machine() -> str:
 
 
 def _began(process: int) -> str | None:
-  """When a process began, in the kernel's count: tells it from a later one of the same id. None if unknown.
+  """When a process began, in the kernel's count; None if unknown.
+
+  It tells the process from a later one of the same id.
   """
   try:
     with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:

@@ -50,8 +50,9 @@ def record_of(folder: str) -> Record:
 def open_method(
     config: ConfigDict, workdir: str, *, resumes: bool, read: Callable[[str], tuple[Record, dict]] = read_run
 ) -> Opened:
-  """The method of a run that starts or, with `resumes`, continues from a checkpoint; all processes call it
-  together.
+  """The method of a run that starts or, with `resumes`, continues from a checkpoint.
+
+  All processes call it together.
 
   Args:
     config: the run's; `init_from` names the first stage.
@@ -76,8 +77,9 @@ def open_method(
 
 
 def method_of(config: ConfigDict, folder: str) -> Method:
-  """The method of a run directory or an export that exists already, for evaluation; its variables are loaded
-  apart.
+  """The method of a run directory or an export that exists already, for evaluation.
+
+  Its variables are loaded apart.
   """
   if not methods.describe(config.method).stage:
     return methods.create(config)

@@ -1,10 +1,9 @@
-"""What knows devices: batches are split over them, the state is the same on each, gradients are averaged by
-the method.
+"""What knows devices: batches are split over them, and the state is the same on each.
 
-The step's body is `Method.update`, a free function over one device's share of the batch with a named axis.
-`jax.pmap` with `in_axes=(None, 0, None)` and `out_axes=None` runs it: state and random key enter once, the
-batch is split, what comes out is replicated. (`jax.shard_map` with its default checks would multiply the
-method's averaged gradients by the device count, silently.)
+The method averages the gradients. The step's body is `Method.update`, a free function over one device's share
+of the batch with a named axis. `jax.pmap` with `in_axes=(None, 0, None)` and `out_axes=None` runs it: state
+and random key enter once, the batch is split, what comes out is replicated. (`jax.shard_map` with its default
+checks would multiply the method's averaged gradients by the device count, silently.)
 """
 
 import functools
@@ -65,8 +64,9 @@ def stream(seed: int, name: str, step: int | jax.Array | None = None) -> jax.Arr
 
 @functools.lru_cache(maxsize=8)  # one program for a method, however often it is asked for
 def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, Metrics]]:
-  """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated, the key is folded
-  with `state.step`.
+  """`(state, placed batch, root key) -> (state, Metrics)`; the state's buffers are donated.
+
+  The key is folded with `state.step`.
   """
   return jax.pmap(
     functools.partial(_step, method),
@@ -79,10 +79,9 @@ def update_fn(method: Method) -> Callable[[Tree, dict, jax.Array], tuple[Tree, M
 
 @functools.lru_cache(maxsize=8)
 def updates_fn(method: Method) -> Callable[[Tree, Sequence[dict], jax.Array], tuple[Tree, Metrics]]:
-  """`(state, placed batches, root key) -> (state, Metrics of each step)`: a step for each batch, all in one
-  dispatch.
+  """`(state, placed batches, root key) -> (state, Metrics of each step)`.
 
-  It compiles anew for every number of batches.
+  It takes a step for each batch, all in one dispatch. It compiles anew for every number of batches.
   """
 
   def body(state, batches, root):
@@ -123,10 +122,10 @@ def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Ar
 
 
 def mapped(function: Callable[[jax.Array], Tree]) -> Callable[[np.ndarray], Tree]:
-  """`[B, ...]` -> a tree of host arrays `[B, ...]`: a function of single examples, the batch spread over the
-  local devices.
+  """`[B, ...]` -> a tree of host arrays `[B, ...]`: a function of single examples.
 
-  It compiles once for each shape. The batch must be a multiple of the devices.
+  The batch is spread over the local devices. It compiles once for each shape. The batch must be a multiple of
+  the devices.
   """
   devices, run = jax.local_device_count(), jax.pmap(function)
 
@@ -138,17 +137,17 @@ def mapped(function: Callable[[jax.Array], Tree]) -> Callable[[np.ndarray], Tree
 
 
 def descent_fn(body: Callable[[Tree, dict], tuple[Tree, Tree]]) -> Callable[[Tree, dict], tuple[Tree, Tree]]:
-  """`(replicated state, placed batch) -> (state, outputs)` for any `body`, which averages over the axis
-  `AXIS` itself.
+  """`(replicated state, placed batch) -> (state, outputs)` for any `body`.
 
-  The state's buffers are donated.
+  The body averages over the axis `AXIS` itself. The state's buffers are donated.
   """
   return jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
 
 
 def place(batch: Mapping[str, jax.Array | np.ndarray]) -> dict[str, jax.Array]:
-  """Splits this process's share of a batch over its devices and sends it: `[B, ...]` -> `[n, B/n, ...]`, one
-  slice on each device.
+  """Splits this process's share of a batch over its devices and sends it.
+
+  `[B, ...]` -> `[n, B/n, ...]`, one slice on each device.
   """
   devices = jax.local_devices()
   mesh = jax.sharding.Mesh(np.array(devices), (AXIS,))

@@ -9,8 +9,9 @@ FOLDER = "profile"
 
 
 class Trace:
-  """A `jax.profiler` trace in `WORKDIR/profile`, for TensorBoard's profile plugin (`.xplane.pb`) and
-  ui.perfetto.dev (`.trace.json.gz`).
+  """A `jax.profiler` trace in `WORKDIR/profile`.
+
+  TensorBoard's profile plugin reads `.xplane.pb`, ui.perfetto.dev reads `.trace.json.gz`.
 
   Args:
     workdir: the run directory.

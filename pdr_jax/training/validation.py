@@ -54,7 +54,9 @@ class Validator:
     return np.asarray(batch[key])[np.asarray(batch["_mask"]) > 0][:PICTURES]
 
   def baselines(self) -> dict[str, dict[str, float]]:
-    """`{title: {metric: value}}` of what needs no model, by the names of the model's metrics; computed once.
+    """`{title: {metric: value}}` of what needs no model, by the names of the model's metrics.
+
+    It is computed once.
     """
     if self._baselines is None:
       compute = self._compute_baselines

@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="the step is compared with PyTorch's
 
 
 def test_both_sides_take_the_same_steps():
-  """The same losses over four steps of Adam, from the same weights: a side that left work out would leave
-  the other's path.
+  """The same losses over four steps of Adam, from the same weights.
+
+  A side that left work out would leave the other's path.
   """
   from benchmarks import step
 

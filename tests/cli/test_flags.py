@@ -177,7 +177,9 @@ def test_an_unknown_configuration_lists_near_ones_and_all():
 
 
 def test_the_method_comes_before_the_other_keys(monkeypatch):
-  """On a configuration of PDR: keys of the new method are known wherever they stand, and keys of PDR are not.
+  """Keys of the new method are known wherever they stand, and keys of PDR are not.
+
+  The configuration is one of PDR.
   """
   _, config = parse(
     "--config=quickstart", "--workdir=w", "--config.beta_vae.gamma=5", "--config.method=beta_vae"
@@ -232,7 +234,9 @@ def run(*words, cwd=ROOT, path=ROOT):
 
 
 def test_exit_codes(config_file, tmp_path):
-  """A bad key is found before JAX is imported, a bad value and a workdir after. Each is one line and code 2.
+  """A bad key is found before JAX is imported, a bad value and a workdir after.
+
+  Each is one line and code 2.
   """
   (tmp_path / "file").write_text("")
   for words, message in [

@@ -9,8 +9,9 @@ SIDE = 32  # of all pictures that are rendered
 
 @pytest.fixture(scope="session")
 def renderer_of():
-  """`renderer_of(module, world)`: the renderer of `builder.BATCH` scenes of a world at side 32, compiled
-  once.
+  """`renderer_of(module, world)`: the renderer of `builder.BATCH` scenes of a world at side 32.
+
+  It is compiled once.
   """
   from pdr_jax.data.scenes import builder
 

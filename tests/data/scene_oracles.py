@@ -25,8 +25,9 @@ def pixel_rays(side):
 
 
 def hits(ray, vertices, faces):
-  """z [F] at which a ray through the origin (its z is 1) meets each face, Moeller & Trumbore; inf where it
-  does not.
+  """z [F] at which a ray through the origin (its z is 1) meets each face; inf where it does not.
+
+  The method is that of Moeller & Trumbore.
   """
   a, b, c = np.moveaxis(vertices[faces], 1, 0)
   e1, e2 = b - a, c - a

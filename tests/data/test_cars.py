@@ -162,8 +162,9 @@ def test_only_the_test_splits_leave_the_training_range_and_by_what_they_say():
 
 # ------------------------------------------------------------------------------------------ meshes
 def wedge(height=1.0):
-  """A box on the ground whose front (+z) is low and red and whose rear is high and blue: points, faces,
-  colours.
+  """A box on the ground whose front (+z) is low and red and whose rear is high and blue.
+
+  It gives points, faces and colours.
   """
   x, z = np.meshgrid([-1.0, 1.0], [-2.0, 2.0])
   low = np.stack([x, 0 * x, z], -1).reshape(-1, 3)

@@ -66,7 +66,9 @@ def test_a_folder_for_each_sequence(tmp_path, monkeypatch, lazily):
 
 
 def zipped(tmp_path, changes=None):
-  """Twelve sequences of four frames in a zip, of four people, with the order of time against that of names.
+  """Twelve sequences of four frames in a zip, of four people.
+
+  The order of time is against that of names.
   """
   rows = [
     {

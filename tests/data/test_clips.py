@@ -1,5 +1,6 @@
-"""Clips of embedded worlds: one scene from an azimuth that turns, within the training range or a known way
-beyond it.
+"""Clips of embedded worlds: one scene from an azimuth that turns.
+
+It turns within the training range or a known way beyond it.
 """
 
 import functools

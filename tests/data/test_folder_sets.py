@@ -1,5 +1,6 @@
-"""Published layouts in miniature: labels, splits and maps of classes as their authors mean them; another
-folder is one line.
+"""Published layouts in miniature: labels, splits and maps of classes as their authors mean them.
+
+Another folder is one line.
 """
 
 import csv

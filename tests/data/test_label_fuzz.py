@@ -1,5 +1,6 @@
-"""Label tables written by pandas with random separators, encodings, missing marks and types: read as pandas
-reads them.
+"""Label tables written by pandas are read as pandas reads them.
+
+Separators, encodings, missing marks and types are random.
 """
 
 import csv

@@ -1,7 +1,7 @@
-"""Label tables as people have them: separators, encodings, missing marks, names written otherwise, classes
-and numbers.
+"""Label tables as people have them: separators, encodings, missing marks, classes and numbers.
 
-What is right is written out by hand here; `test_label_fuzz` holds the reader against pandas.
+Names may be written otherwise. What is right is written out by hand here; `test_label_fuzz` holds the reader
+against pandas.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""The world `people`: parts against rays and landmarks, what is worn, who is in which split, how far tests
-leave the training range.
+"""The world `people`: parts against rays and landmarks, what is worn, and who is in which split.
+
+How far the tests leave the training range is checked too.
 """
 
 import jax
@@ -70,7 +71,9 @@ LANDMARKS = {  # sculpting coordinates of places that belong to one part beyond 
 
 
 def test_parts_of_the_face_are_where_their_landmarks_are(render):
-  """Bare heads from the front: the pixel onto which a place of the sculpture projects has that place's part.
+  """Bare heads from the front.
+
+  The pixel onto which a place of the sculpture projects has that place's part.
   """
   model = people.shape_model()
   bare = [

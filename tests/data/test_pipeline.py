@@ -1,5 +1,6 @@
-"""The pipeline: same seed same batches, resume bit for bit, processes share a global batch, padding,
-read-ahead.
+"""The pipeline: seeds, resuming, processes, padding and read-ahead.
+
+The same seed gives the same batches. A resumed run is the same bit for bit. Processes share a global batch.
 """
 
 import io

@@ -1,5 +1,6 @@
-"""Embedded worlds as batches: each row is the stored example, as a picture or a clip, in colour or grey, kept
-or read.
+"""Embedded worlds as batches: each row is the stored example.
+
+It is a picture or a clip, in colour or grey, kept or read.
 """
 
 import io

@@ -1,5 +1,6 @@
-"""The embedded worlds against independent references: ray casting, shading and normals in NumPy float64;
-preparation without TensorFlow.
+"""The embedded worlds against independent references, and their preparation without TensorFlow.
+
+The references are ray casting, shading and normals in NumPy float64.
 """
 
 import os
@@ -70,8 +71,9 @@ def test_normals_are_unit_and_those_of_the_depth(rendered):
 
 
 def test_image_is_albedo_times_shading(scene, rendered):
-  """Away from edges: inside, where neighbours agree. Shading in NumPy from the stored normal, turned back
-  into the canonical frame.
+  """Away from edges, which means inside, where neighbours agree.
+
+  Shading is computed in NumPy from the stored normal, turned back into the canonical frame.
   """
   errors, sh_errors = [], []
   light = np.asarray(render_scene.light_coefficients(scene), np.float64)
@@ -157,8 +159,9 @@ def test_an_image_depends_on_its_seed_split_and_number_only(renderer_of):
 
 
 def test_heads_are_still_those_of_their_version(scene, rendered):
-  """Prepared copies are found by the version: whoever changes what is drawn has to raise it, and these
-  numbers with it.
+  """Prepared copies are found by the version.
+
+  Whoever changes what is drawn has to raise it, and these numbers with it.
   """
   assert heads.VERSION == "1.2.0"
   grey = 255 * rendered["image"][1].mean(axis=-1).reshape(4, SIDE // 4, 4, SIDE // 4).mean(axis=(1, 3))
@@ -290,8 +293,9 @@ def small_data(tmp_path, name, **data):
 
 
 def fake_parts():
-  """A small model in the ICT model's units and axes: the embedded head's own shape, two identities, three
-  expressions.
+  """A small model in the ICT model's units and axes.
+
+  It has the embedded head's own shape, two identities and three expressions.
   """
   model = heads.shape_model()
 
@@ -322,8 +326,9 @@ def write_npz(path, parts):
 
 
 def write_folder(folder, parts, extra_vertices=5):
-  """The layout of the official release: absolute meshes, textured quads, and parts after the skin that are
-  not used.
+  """The layout of the official release: absolute meshes, textured quads, and parts after the skin.
+
+  Those parts are not used.
   """
   folder.mkdir(parents=True)
   meshes = {"generic_neutral_mesh": 0 * parts["neutral"]}

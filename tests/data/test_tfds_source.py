@@ -1,5 +1,6 @@
-"""TFDS data sets, prepared small in a temporary folder: array_record and TFRecord, without TensorFlow;
-labels, splits and errors.
+"""TFDS data sets, prepared small in a temporary folder, read without TensorFlow.
+
+They are array_record and TFRecord, with labels, splits and errors.
 """
 
 import io
@@ -285,7 +286,9 @@ def test_through_the_pipeline_and_by_no_means_tensorflow(prepared, monkeypatch):
 
 
 def as_tfrecord(prepared, root, damage=lambda data: data):
-  """Rewrites tiny_faces as TFRecord: what TFDS writes with TensorFlow, checksums (which are not read) apart.
+  """Rewrites tiny_faces as TFRecord, as TFDS writes it with TensorFlow.
+
+  Only the checksums differ, which are not read.
   """
   builder = tfds.builder_from_directory(prepared / "tiny_faces" / "1.0.0")
   folder = root / "tiny_faces" / "1.0.0"

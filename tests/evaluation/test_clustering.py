@@ -34,8 +34,9 @@ def test_sentinels(kind, tmp_path):
 
 
 def test_ward_and_what_is_drawn_of_many(monkeypatch):
-  """With more examples than Ward can take each seed draws some: the same for both methods, others for each
-  seed.
+  """With more examples than Ward can take each seed draws some.
+
+  They are the same for both methods, and others for each seed.
   """
   features = one_block(clumps("perfect", WHO))
   features.blocks["depth"] += 4 * np.random.default_rng(1).normal(size=(90, 6)).astype(np.float32)

@@ -1,5 +1,6 @@
-"""Extraction: every example once, in order, whatever batches and devices; the cache gives back what was
-computed.
+"""Extraction: every example once, in order, whatever batches and devices.
+
+The cache gives back what was computed.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""The factor matrix: a block that holds a factor tells it, one that does not tells nothing, and a duplicate
-leaks.
+"""The factor matrix: a block that holds a factor tells it, and one that does not tells nothing.
+
+A duplicate leaks.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Fine-tuning: encoders move and learn what the frozen ones could not; labels of the test split meet their
-pictures.
+"""Fine-tuning: encoders move and learn what the frozen ones could not.
+
+Labels of the test split meet their pictures.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""The depth of a model beside flat ones and a bound that learns; the share of the gap; what has no depth is
-said.
+"""The depth of a model beside flat ones and a bound that learns.
+
+It covers the share of the gap, and says what has no depth.
 """
 
 import jax.numpy as jnp
@@ -20,8 +21,9 @@ SIDE = 32
 
 
 def bowls(count: int, seed: int) -> dict[str, np.ndarray]:
-  """Pictures whose brightness is the depth of a bowl about a drawn centre; beyond a disc there is no
-  truth.
+  """Pictures whose brightness is the depth of a bowl about a drawn centre.
+
+  Beyond a disc there is no truth.
   """
   random = np.random.default_rng(seed)
   v, u = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]

@@ -1,5 +1,6 @@
-"""Identification and verification: sentinels, all pairs that there are, and people who must not be
-compared.
+"""Identification and verification: sentinels, and all pairs that there are.
+
+Some people must not be compared.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Linear classification: perfect, shuffled and constant features; the choice of the penalty; what is
-reported.
+"""Linear classification: perfect, shuffled and constant features.
+
+The choice of the penalty and what is reported are checked too.
 """
 
 import numpy as np
@@ -75,8 +76,9 @@ def noisy(seed: int):
 
 @pytest.mark.parametrize("solver", ["logistic", "ridge"])
 def test_the_protocol_against_scikit_learn(solver):
-  """Held-out choice, refit on all of train, one look at test: the whole procedure again with scikit-learn's
-  solvers.
+  """The whole procedure again, with scikit-learn's solvers.
+
+  It is a held-out choice, a refit on all of train, and one look at test.
   """
   train, test = noisy(0), noisy(1)
   found = linear.multi_label(train, test, ["who"], seeds=SEEDS, solvers=[solver])

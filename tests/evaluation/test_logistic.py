@@ -1,5 +1,6 @@
-"""Logistic regression against scikit-learn's, and the Adam probe against the published loop written out in
-NumPy.
+"""Logistic regression against scikit-learn's, and the Adam probe against the published loop.
+
+The loop is written out in NumPy.
 """
 
 import jax
@@ -16,8 +17,9 @@ L2 = np.float32([1e-4, 1e-2, 1.0])
 
 @pytest.fixture(scope="module")
 def problem():
-  """Correlated features, noisy labels (the third is rare), and example weights of which one row leaves a
-  third out.
+  """Correlated features, noisy labels (the third is rare), and example weights.
+
+  One row of the weights leaves a third out.
   """
   random = np.random.default_rng(0)
   features = random.normal(size=(240, 20)) @ (

@@ -1,5 +1,6 @@
-"""The file of a result: what is written is read again, and what is damaged or older is one line that names
-it.
+"""The file of a result: what is written is read again.
+
+What is damaged or older is one line that names it.
 """
 
 import json

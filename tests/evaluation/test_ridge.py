@@ -1,5 +1,6 @@
-"""Ridge regression against scikit-learn's, and the held-out R2 of features that know everything, nothing, or
-are constant.
+"""Ridge regression against scikit-learn's, and the held-out R2 of features of known worth.
+
+They know everything or nothing, or are constant.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""Robustness: a probe that is right inside its range and wrong beyond a known angle; bins; light of labelled
-angles.
+"""Robustness: a probe that is right inside its range and wrong beyond a known angle.
+
+Bins and the light of labelled angles are checked too.
 """
 
 import numpy as np
@@ -55,8 +56,9 @@ def test_nothing_outside_is_one_line():
 
 
 def test_light_of_labelled_angles_against_rotations():
-  """Azimuth turns the headlight about the vertical (y down), elevation tips it: positive light the left and
-  the top.
+  """Azimuth turns the headlight about the vertical (y down), elevation tips it.
+
+  Positive angles light the left and the top.
   """
   azimuth, elevation = np.array([0, 90, -35, 20, 130]), np.array([0, 0, 20, -40, 10])
   labels = {"a": azimuth.astype(np.int32), "e": elevation.astype(np.int32), "who": np.arange(5)}

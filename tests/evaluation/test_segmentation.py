@@ -1,5 +1,6 @@
-"""Segmentation: a U-Net on whatever maps a method gives learns what it can see, and is frozen where it must
-be.
+"""Segmentation: a U-Net on whatever maps a method gives learns what it can see.
+
+It is frozen where it must be.
 """
 
 import jax
@@ -140,8 +141,9 @@ def test_what_cannot_be_segmented_is_said(run, monkeypatch):
 
 
 def test_descent_over_devices_is_descent_over_the_whole_batch(run):
-  """Four devices: the mean of a device's share must not count more than another's where their counts
-  differ.
+  """The mean of a device's share must not count more than another's where their counts differ.
+
+  There are four devices.
   """
 
   def objective(params, batch):

@@ -1,7 +1,7 @@
-"""The decompose program on pictures of every kind: what is written is what the model says, and nothing is
-written over unasked.
+"""The decompose program on pictures of every kind: what is written is what the model says.
 
-The model is a stand-in, so that no renderer is compiled; `test_export` holds the real one against the run.
+Nothing is written over unasked. The model is a stand-in, so that no renderer is compiled; `test_export` holds
+the real one against the run.
 """
 
 import json

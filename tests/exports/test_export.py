@@ -1,5 +1,6 @@
-"""Exports: the numbers of the run in another process with JAX alone, and every way in which a folder is no
-export.
+"""Exports: the numbers of the run in another process with JAX alone.
+
+Every way in which a folder is no export is tried.
 """
 
 import json

@@ -27,8 +27,9 @@ def relief():
 
 
 def expected(to_file):
-  """Vertices and display colours in reading order, pixel by pixel in float64; `to_file(right, up, towards the
-  viewer)`.
+  """Vertices and display colours in reading order, pixel by pixel in float64.
+
+  The axes are `to_file(right, up, towards the viewer)`.
   """
   depth, colours = relief()
   focal, centre = (SIDE - 1) / 2 / math.tan(math.radians(FOV) / 2), (SIDE - 1) / 2

@@ -1,8 +1,9 @@
-"""Kills a run with SIGKILL at random moments until it is done, and compares it bit for bit with one that was
-left alone.
+"""Kills a run with SIGKILL at random moments until it is done.
 
-  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR] [-- --config
-  configs/quickstart.py ...]
+It is compared bit for bit with a run that was left alone.
+
+  PYTHONPATH=tests python tests/faults/kill_and_resume.py --points=20 [--seed=0] [--folder=DIR]
+      [-- --config configs/quickstart.py ...]
 
 Without flags of the training program the toy run of this folder, which has two optimisers, is killed.
 Compared: every array of the newest checkpoint (parameters, optimisers, moving average, step), the position in
@@ -33,8 +34,9 @@ TOY_TRAIN = {
 
 
 def run_once(command: list[str], log, kill_at: tuple[int, float] | None, workdir: str) -> tuple[bool, int]:
-  """Starts the run; kills it `kill_at[1]` seconds after it has logged `kill_at[0]` steps. -> (was it killed,
-  logged steps).
+  """Starts the run; kills it `kill_at[1]` seconds after it has logged `kill_at[0]` steps.
+
+  -> (was it killed, logged steps).
   """
   child = runs.start(command, log)
   try:

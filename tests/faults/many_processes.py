@@ -1,5 +1,6 @@
-"""A run of several processes equals one of a single process with as many devices; for more of them than CI
-has cores.
+"""A run of several processes equals one of a single process with as many devices.
+
+It is for more of them than CI has cores.
 
   PYTHONPATH=tests python tests/faults/many_processes.py [--processes=4] [--folder=DIR]
 

@@ -1,14 +1,14 @@
 """An hour of small training with random kills: memory, file handles, and the lines of metrics.jsonl.
 
-  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR] [-- --config
-  configs/quickstart.py --config.train.steps=10000000 ...]
+  PYTHONPATH=tests python tests/faults/soak.py --minutes=60 [--seed=0] [--folder=DIR]
+      [-- --config configs/quickstart.py --config.train.steps=10000000 ...]
 
 Without flags of the training program the toy run of this folder goes on for that time. In the first half it
 is killed (SIGKILL) or stopped (SIGTERM) at random moments, also while it starts, and started again each time.
 In the second half it is left alone while its resident memory and its open files are sampled once a second;
 the first fifth of that is warm-up, the rest is told fifth by fifth. Fails (exit code 1) when from the first
-to the last of these memory grew by 2 % or more or the fewest open files rose, or when metrics.jsonl lacks a
-line or has one twice. Needs /proc.
+to the last of these memory grew by 2 per cent or more or the fewest open files rose, or when metrics.jsonl
+lacks a line or has one twice. Needs /proc.
 """
 
 import argparse
@@ -58,8 +58,9 @@ def end(child, number: int, log) -> None:
 
 
 def killed(command: list[str], workdir: str, seconds: float, number: int, log, *, starting: bool) -> None:
-  """One life that a signal ends so many seconds after its start or (not `starting`) after its first line,
-  wherever it is then.
+  """One life that a signal ends so many seconds after its start, wherever it is then.
+
+  Unless `starting`, the seconds count from its first line.
   """
   child, before = runs.start(command, log), len(runs.records(workdir))
   while not starting and len(runs.records(workdir)) <= before:

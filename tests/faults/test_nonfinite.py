@@ -1,5 +1,6 @@
-"""A step that is not finite: its batch is kept, and by configuration it is left out and counted, at most n in
-a row.
+"""A step that is not finite: its batch is kept.
+
+By configuration the step is left out and counted, at most n in a row.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""Two processes on this machine (CPU, Gloo): equal to one, stopping together, saved by one, and not waiting
-for the dead.
+"""Two processes on this machine (CPU, Gloo) equal one, stop together, and are saved by one.
+
+They do not wait for the dead.
 """
 
 import glob
@@ -41,8 +42,9 @@ def finish(children, lines):
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
-  """Two processes of which only the second gets a SIGTERM, while batch 7 is read; then both again, to the
-  end.
+  """Two processes of which only the second gets a SIGTERM, while batch 7 is read.
+
+  Then both run again, to the end.
   """
   workdir = tmp_path_factory.mktemp("two")
   config = '--train={"log_every": 1}'

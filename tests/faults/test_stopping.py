@@ -1,5 +1,6 @@
-"""Signals and stalls, with the main thread deep inside of C: the grace period, the second signal, the
-watchdog.
+"""Signals and stalls, with the main thread deep inside of C.
+
+They concern the grace period, the second signal and the watchdog.
 """
 
 import re

@@ -44,8 +44,9 @@ def networks(nf, zdim, vector, confidence):
 
 
 def joined(module, parts):
-  """A state dict with the modules `parts` `{attribute: (name in the file, places before it)}` in one or
-  several Sequentials.
+  """A state dict with the modules `parts` in one or several Sequentials.
+
+  `parts` is `{attribute: (name in the file, places before it)}`.
   """
   renamed = {}
   for key, value in module.state_dict().items():

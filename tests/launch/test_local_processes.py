@@ -1,5 +1,6 @@
-"""launch/local_processes.py with the real program: the processes join, a mistake is one line of each and ends
-all of them.
+"""launch/local_processes.py with the real program: the processes join.
+
+A mistake is one line of each and ends all of them.
 """
 
 import os

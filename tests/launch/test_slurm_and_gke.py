@@ -1,5 +1,6 @@
-"""slurm.sbatch run through stand-ins for sbatch, srun and scontrol; gke_jobset.yaml against the fields that
-the API has.
+"""slurm.sbatch run through stand-ins for sbatch, srun and scontrol.
+
+gke_jobset.yaml is checked against the fields that the API has.
 """
 
 import os

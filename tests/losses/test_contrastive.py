@@ -76,8 +76,8 @@ def test_large_raw_features_do_not_overflow():
   others = [np.logaddexp.reduce(np.delete(row, i)) for i, row in enumerate(similarity)]
   expected = np.array(others) - np.array([similarity[i, (i + 6) % 12] for i in range(12)])
   # Each row's largest entry is the anchor with itself; subtracting that one, as the released code does,
-  # underflows to log(0) here.
-  # differences of sums of 32 products of up to 40^2, over the temperature
+  # underflows to log(0) here. The tolerance: differences of sums of 32 products of up to 40^2, over the
+  # temperature.
   np.testing.assert_allclose(got, expected, rtol=0, atol=sum_tolerance(32, 40**2 / 0.5))
   assert float(got.max()) > 1000
   gradient = jax.grad(lambda a: nt_xent(a, b, temperature=0.5).mean())(a)
@@ -85,8 +85,9 @@ def test_large_raw_features_do_not_overflow():
 
 
 def test_the_effective_weight():
-  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent (their base temperature hides
-  0.5 / 0.07).
+  """The released 0.01 x SupCon at temperature 0.5 is our 0.0714 x NT-Xent.
+
+  Their base temperature hides 0.5 / 0.07.
   """
   a, b = features()
   ours, released = 0.0714 * nt_xent(a, b, temperature=0.5), 0.01 * naive_supcon(a, b, 0.5, 0.07)
@@ -96,8 +97,9 @@ def test_the_effective_weight():
 
 @pytest.mark.parametrize("loss", [nt_xent, supcon])
 def test_four_devices_are_one(loss):
-  """Values and the gradient of a weight that all features share, to which every device's negatives
-  contribute.
+  """Values and the gradient of a weight that all features share.
+
+  Every device's negatives contribute to it.
   """
   a, b = features(8, 6)
   weight = np.random.default_rng(9).standard_normal((6, 5)).astype(np.float32)

@@ -1,5 +1,6 @@
-"""Photometric, perceptual and smoothness losses against NumPy float64, and the masked mean on one and on
-four devices.
+"""Photometric, perceptual and smoothness losses against NumPy float64.
+
+The masked mean is checked on one and on four devices.
 """
 
 import functools

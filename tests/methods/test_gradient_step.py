@@ -1,5 +1,6 @@
-"""The shared step on a problem with a closed form: quadratic terms of two parameters, alone and over four
-devices.
+"""The shared step on a problem with a closed form, alone and over four devices.
+
+The problem has quadratic terms of two parameters.
 """
 
 from functools import partial

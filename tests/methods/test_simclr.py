@@ -1,5 +1,6 @@
-"""SimCLR: the augmentations against naive loops and `colorsys`, their ranges, NT-Xent, and what every
-baseline must satisfy.
+"""SimCLR: the augmentations, NT-Xent, and what every baseline must satisfy.
+
+The augmentations are compared with naive loops and `colorsys`, and their ranges are checked.
 """
 
 import colorsys
@@ -96,8 +97,9 @@ def test_draws_stay_in_their_ranges_and_fill_them(many):
 
 
 def test_area_is_uniform_where_no_edge_was_cut(many):
-  """Below 3/4 of the picture no crop is cut: there the areas' distribution is uniform (Kolmogorov and
-  Smirnov's distance).
+  """Below 3/4 of the picture no crop is cut.
+
+  There the areas' distribution is uniform (Kolmogorov and Smirnov's distance).
   """
   area = np.sort(many["height"] * many["width"])
   area = area[area < 0.74]

@@ -1,5 +1,6 @@
-"""VAE and beta-VAE: the published losses in NumPy float64, the capacity's course, and what every baseline
-must satisfy.
+"""VAE and beta-VAE: the published losses, and what every baseline must satisfy.
+
+The losses are in NumPy float64. The capacity's course is checked too.
 """
 
 from functools import partial

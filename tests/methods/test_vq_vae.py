@@ -1,5 +1,6 @@
-"""VQ-VAE: quantisation and codebook against naive loops in float64, the straight-through gradient, and what
-every baseline must satisfy.
+"""VQ-VAE: quantisation, codebook, and what every baseline must satisfy.
+
+Quantisation and codebook are compared with naive loops in float64; the straight-through gradient is checked.
 """
 
 import jax

@@ -1,5 +1,6 @@
-"""The convolution's gradients against PyTorch in float64 and XLA's own, at every way of laying out the
-shifts.
+"""The convolution's gradients against PyTorch in float64 and XLA's own.
+
+Every way of laying out the shifts is tried.
 """
 
 import jax

@@ -126,8 +126,9 @@ def test_conv_upsampled(pixels):
 @needs_torch
 @pytest.mark.parametrize("offset", [0.0, 3.0, 30.0])
 def test_group_norm(offset):
-  """Also where the mean is far larger than the deviation: the variance is a difference of two large
-  numbers there.
+  """Also where the mean is far larger than the deviation.
+
+  The variance is a difference of two large numbers there.
   """
   x, scale, bias = draw(2, 8, 6, 12) + np.float32(offset), draw(12, seed=1), draw(12, seed=2)
   images = to_torch(x)
@@ -156,8 +157,9 @@ def test_group_norm_of_a_constant_image_is_the_bias_with_finite_gradients():
 
 
 def test_group_norm_statistics_are_float32_in_bfloat16():
-  """4096 pixels summed in bfloat16 would stall at a few hundred; only the rounding of input and output may
-  show.
+  """4096 pixels summed in bfloat16 would stall at a few hundred.
+
+  Only the rounding of input and output may show.
   """
   x = jnp.asarray(draw(1, 64, 64, 4) + np.float32(1), jnp.bfloat16)
   got = layers.group_norm(x, jnp.ones(4), jnp.zeros(4))

@@ -93,8 +93,9 @@ def test_values_and_gradients_equal_pytorchs(name):
 
 
 def test_initial_outputs_are_small():
-  """A flat depth and a frontal view at the start are what keeps training stable (specification, section
-  11).
+  """A flat depth and a frontal view at the start are what keeps training stable.
+
+  See the specification, section 11.
   """
   images = draw_images(64)
   view = VectorEncoder(6, 16, 64)

@@ -1,5 +1,6 @@
-"""Spherical harmonics against SciPy, quadrature and Monte Carlo; rotation, directional light and shading
-against closed forms.
+"""Spherical harmonics against SciPy, quadrature and Monte Carlo.
+
+Rotation, directional light and shading are compared with closed forms.
 """
 
 import jax

@@ -116,8 +116,9 @@ def test_bad_arguments():
 
 
 def test_no_gap_between_neighbours():
-  """The diagonal of a quadrilateral passes through pixel (4, 4) up to rounding: one of its two faces must
-  take it.
+  """The diagonal of a quadrilateral passes through pixel (4, 4) up to rounding.
+
+  One of its two faces must take it.
   """
   rng = np.random.RandomState(1)
   direction = rng.randn(400, 2)

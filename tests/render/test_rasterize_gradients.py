@@ -1,5 +1,6 @@
-"""The rasterizer's gradients against PyTorch's float64 autograd, against differences, and under
-transformations.
+"""The rasterizer's gradients against PyTorch's float64 autograd and against differences.
+
+They are checked under transformations too.
 """
 
 import itertools

@@ -48,8 +48,9 @@ def smooth_depth(side, seed=0):
 @pytest.mark.parametrize("side", [7, 48, 64])
 @pytest.mark.parametrize("rough", [0.0, 0.1])
 def test_zero_view_gives_back_the_depth_without_holes(side, rough):
-  """Borders included: every border pixel lies exactly on the mesh's border, where rounding alone would
-  punch holes.
+  """Borders included.
+
+  Every border pixel lies exactly on the mesh's border, where rounding alone would punch holes.
   """
   depth = np.random.default_rng(side).uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
   found = np.asarray(depth_at_view(depth, jnp.zeros((2, 6)), side))
@@ -111,8 +112,9 @@ def test_warp_against_loop(view):
 
 
 def test_gradient_of_depth_by_view_and_depth_against_differences():
-  """Numerical differences in float64 with the ray caster, at the pixels that neither surface edge nor
-  silhouette passes.
+  """Numerical differences in float64 with the ray caster.
+
+  They are taken at the pixels that neither surface edge nor silhouette passes.
   """
   side, view = 10, np.array([0.2, -0.3, 0.1, 0.01, -0.01, 0.02])
   depth = smooth_depth(side, 3)
@@ -157,8 +159,9 @@ def test_gradient_of_depth_by_view_and_depth_against_differences():
   ],
 )
 def test_gradients_are_finite_at_every_view(view):
-  """Zero, edge-on, from behind, extreme, the camera inside the surface, behind the surface, and a surface
-  out of the picture.
+  """Zero, edge-on, from behind, extreme, the camera inside the surface, and behind the surface.
+
+  Also a surface out of the picture.
   """
   side = 9
   depth = jnp.asarray(smooth_depth(side), jnp.float32)

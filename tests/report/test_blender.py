@@ -1,5 +1,6 @@
-"""The mesh files in Blender itself, imported with its default settings: upright, facing its front view,
-coloured. Skips without Blender.
+"""The mesh files in Blender itself, imported with its default settings. Skips without Blender.
+
+They are upright, face its front view, and are coloured.
 """
 
 import json

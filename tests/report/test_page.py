@@ -1,5 +1,6 @@
-"""The HTML report: one file that fetches nothing and escapes everything, and a stage whose numbers are the
-renderer's.
+"""The HTML report: one file that fetches nothing and escapes everything.
+
+Its stage has numbers that are the renderer's.
 """
 
 import base64
@@ -220,8 +221,9 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
-  """A run directory with a toy method on a folder of pictures, and results of an evaluation; its name is
-  hostile.
+  """A run directory with a toy method on a folder of pictures, and results of an evaluation.
+
+  Its name is hostile.
   """
   folder = tmp_path_factory.mktemp("runs")
   labelled_folder.write(folder / "photos", COUNT, SIDE)

@@ -1,5 +1,6 @@
-"""A study: what is trained and evaluated, what an interruption leaves, the table's numbers, and the
-pictures.
+"""A study: what is trained and evaluated, and what an interruption leaves.
+
+The table's numbers and the pictures are checked too.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""What holds for every baseline: devices do not matter, padding does not count, losses fall, and the training
-loop runs and resumes.
+"""What holds for every baseline.
+
+Devices do not matter, padding does not count, losses fall, and the training loop runs and resumes.
 """
 
 from functools import lru_cache, partial
@@ -142,10 +143,10 @@ class Stream:
 
 
 def trains_and_resumes(config, method, tmp_path):
-  """Four steps in one go, and two and two: the same checkpoint, bit for bit, averages, model state and
-  figures included.
+  """Four steps in one go, and two and two: the same checkpoint, bit for bit.
 
-  `method`: made from `config`; one that a test has trained on four devices already does not compile again.
+  Averages, model state and figures are included. `method`: made from `config`; one that a test has trained on
+  four devices already does not compile again.
   """
   norms = jax.eval_shape(
     partial(method.gradient_norms, axis_name=None), fresh(method)[0], {"image": images()}, jax.random.key(0)

@@ -1,5 +1,6 @@
-"""One compiled rasterizer for the meshes of many tests: they are padded to one size and drawn on one
-screen.
+"""One compiled rasterizer for the meshes of many tests.
+
+They are padded to one size and drawn on one screen.
 """
 
 import functools
@@ -15,8 +16,9 @@ MESHES, VERTICES, FACES = 3, 14 * 14, 2 * 13 * 13  # at a time; a depth grid of 
 
 
 def weighted(fragments: Fragments, weights) -> jax.Array:
-  """A scalar of all that a fragment has: the weighted sum of depth, barycentrics and signed squared
-  distance.
+  """A scalar of all that a fragment has.
+
+  It is the weighted sum of depth, barycentrics and signed squared distance.
   """
   return sum(jnp.sum(w * x) for w, x in zip(weights, fragments[1:4], strict=True))
 

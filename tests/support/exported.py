@@ -38,8 +38,9 @@ def random_variables(config: ConfigDict) -> dict:
 
 
 def write_run(workdir: str, config: ConfigDict, variables: dict) -> None:
-  """A run directory with one checkpoint of step 7, whose scores are 0.5 for the model and 0.8 for constant
-  depth.
+  """A run directory with one checkpoint of step 7.
+
+  Its scores are 0.5 for the model and 0.8 for constant depth.
   """
   run_dir.record_start(workdir, config)
   checkpoints = Checkpoints(workdir, keep=1, best_metric=config.train.best_metric)

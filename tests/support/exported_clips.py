@@ -1,5 +1,6 @@
-"""A toy method for exports: grey clips of side 12, batch statistics in its model state, and nearly every
-capability.
+"""A toy method for exports, on grey clips of side 12, with nearly every capability.
+
+Its model state holds batch statistics.
 """
 
 import jax

@@ -48,9 +48,9 @@ def face_at(tri, pixels):
 
 
 def nearest_faces(vertices, faces, height, width, count, blur):
-  """Per pixel the nearest faces that reach it and their depths; whether float32 may doubt that they do; their
-  order.
+  """Per pixel the nearest faces that reach it, and their depths.
 
+  It also says whether float32 may doubt that they reach it, and whether it may doubt that or their order.
   Float32 may doubt a pixel that is as far from a face as the blur reaches, up to the rounding of edge
   functions, and the order of faces whose depths differ by less than their rounding.
   """

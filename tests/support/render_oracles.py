@@ -1,5 +1,6 @@
-"""Slow, obvious renderers in NumPy float64, written from CONVENTIONS.md and sharing no code with the
-package.
+"""Slow, obvious renderers in NumPy float64, written from CONVENTIONS.md.
+
+They share no code with the package.
 """
 
 import numpy as np
@@ -51,8 +52,9 @@ def triangles(points):
 
 
 def cast_rays(corners, side, fov=10.0, slack=0.0):
-  """Depth [S,S] of the nearest triangle that each pixel's ray meets, infinity where there is none, and the
-  smallest barycentric there.
+  """Depth [S,S] of the nearest triangle that each pixel's ray meets, and the smallest barycentric there.
+
+  Depth is infinity where there is none.
   """
   f, c = focal_length(side, fov), (side - 1) / 2
   depth, clearance = np.full((side, side), np.inf), np.full((side, side), np.inf)
@@ -109,8 +111,9 @@ def warp(image, depth_at_view, view, fov=10.0):
 
 
 def real_harmonics(directions):
-  """[N,9] real spherical harmonics without Condon-Shortley phase, from SciPy's complex ones (which have
-  it).
+  """[N,9] real spherical harmonics without Condon-Shortley phase.
+
+  They come from SciPy's complex ones, which have it.
   """
   x, y, z = np.moveaxis(np.asarray(directions, np.float64), -1, 0)
   theta, phi = np.arccos(np.clip(z, -1, 1)), np.arctan2(y, x)

@@ -82,8 +82,9 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
 
 
 def compare(workdir, whole) -> None:
-  """Every metric of every line, and every array of the newest checkpoint, are those of another run but for
-  the order of sums.
+  """Every metric of every line, and every array of the newest checkpoint, are those of another run.
+
+  Only the order of sums may differ.
   """
   tolerance = dict(rtol=2e-5, atol=1e-6)
   got, wanted = records(workdir), records(whole)

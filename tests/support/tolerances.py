@@ -1,11 +1,10 @@
-"""Absolute tolerances that follow from the arithmetic, so that a comparison says how far rounding may move a
-result.
+"""Absolute tolerances that follow from the arithmetic.
 
-Every floating-point operation rounds its result by at most half an eps, relative to it. Compilers choose the
-order of a sum, fuse multiply and add, and use other vector widths on other machines: two right programs
-differ by such roundings, and no test may depend on them. The `size` of the functions below is the magnitude
-of what is rounded (of one term, of an intermediate result), not of the final result, which may be small by
-cancellation.
+A comparison therefore says how far rounding may move a result. Every floating-point operation rounds its
+result by at most half an eps, relative to it. Compilers choose the order of a sum, fuse multiply and add, and
+use other vector widths on other machines: two right programs differ by such roundings, and no test may depend
+on them. The `size` of the functions below is the magnitude of what is rounded (of one term, of an
+intermediate result), not of the final result, which may be small by cancellation.
 
 All take `dtype`, the type in which the operations are done: float32 unless said.
 """
@@ -20,8 +19,9 @@ def eps(dtype=np.float32) -> float:
 
 
 def rounding(operations: int, size: float = 1.0, dtype=np.float32) -> float:
-  """Of `operations` in a row on numbers up to `size`: an eps each, so half of it for either side of the
-  comparison.
+  """Of `operations` in a row on numbers up to `size`.
+
+  Each costs an eps, so half of it for either side of the comparison.
   """
   return operations * eps(dtype) * size
 
@@ -39,8 +39,9 @@ def sum_tolerance(terms: int, size: float = 1.0, dtype=np.float32) -> float:
 
 
 def mean_tolerance(terms: int, size: float = 1.0, dtype=np.float32) -> float:
-  """Of a mean of `terms` numbers whose typical magnitude is `size`: the sum's tolerance over the number of
-  terms.
+  """Of a mean of `terms` numbers whose typical magnitude is `size`.
+
+  It is the sum's tolerance over the number of terms.
   """
   return sum_tolerance(terms, size, dtype) / terms
 

@@ -1,5 +1,6 @@
-"""The five networks in PyTorch, written out as Unsup3D's (side 64), and the mapping of their weights onto
-ours: an independent oracle.
+"""The five networks in PyTorch, written out as Unsup3D's (side 64): an independent oracle.
+
+The mapping of their weights onto ours is here too.
 """
 
 import numpy as np
@@ -156,8 +157,9 @@ def _nest(flat):
 
 
 def convert(module, read=lambda parameter: parameter):
-  """Flax parameters `{"params": ...}` of a PyTorch network; `read=lambda p: p.grad` converts its gradients
-  instead.
+  """Flax parameters `{"params": ...}` of a PyTorch network.
+
+  `read=lambda p: p.grad` converts its gradients instead.
   """
   flat = {}
   for path, layer in layers(module).items():

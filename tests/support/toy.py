@@ -1,5 +1,6 @@
-"""A method and data small enough that a run takes a second: a linear map of each pixel's colours, with noise
-drawn for each image.
+"""A method and data small enough that a run takes a second.
+
+It is a linear map of each pixel's colours, with noise drawn for each image.
 """
 
 import functools

@@ -1,5 +1,6 @@
-"""A toy method on clips `[T, S, S, C]`: a linear auto-encoder of each frame; a clip's code is the mean over
-its frames.
+"""A toy method on clips `[T, S, S, C]`: a linear auto-encoder of each frame.
+
+A clip's code is the mean over its frames.
 """
 
 from functools import partial

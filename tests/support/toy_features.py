@@ -1,5 +1,6 @@
-"""Features whose downstream scores are known: classes in separate clumps, or nothing but noise, or
-constant.
+"""Features whose downstream scores are known.
+
+They are classes in separate clumps, or nothing but noise, or constant.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
-"""A toy second stage: a linear map from the code of a frame to that of the next, by a frozen method that
-encodes clips.
+"""A toy second stage: a linear map from the code of a frame to that of the next.
+
+The codes come from a frozen method that encodes clips.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
-"""A method of a hundred numbers for pictures of any side, which says what PDR says: depth, albedo, light,
-view.
+"""A method of a hundred numbers for pictures of any side.
 
-Its name in a configuration is `support.toy_scene`. Nothing of it is right; all of it is cheap.
+It says what PDR says: depth, albedo, light, view. Its name in a configuration is `support.toy_scene`. Nothing
+of it is right; all of it is cheap.
 """
 
 from functools import partial

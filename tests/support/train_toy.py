@@ -1,7 +1,7 @@
 """A run of any toy method in a process of its own:
 
   PYTHONPATH=tests python -m support.train_toy METHOD WORKDIR [--init_from=DIR] [--train='{"steps": 40}']
-  [--delay=SECONDS]
+      [--delay=SECONDS]
 
 `--delay`: how long each batch takes.
 """

@@ -61,8 +61,9 @@ def psnr(found, truth, mask):
 
 
 def ball(side, pixels, view):
-  """A ball of radius 0.3 behind the pivot, painted by its canonical x and y and lit from the left: exact
-  maps.
+  """A ball of radius 0.3 behind the pivot, with exact maps.
+
+  It is painted by its canonical x and y and lit from the left.
 
   Returns the picture [pixels, pixels, 3] at the view, and depth, shading, albedo of the canonical frame at
   `side`; one pinhole for all.

@@ -1,5 +1,6 @@
-"""Several steps in one dispatch are the same steps: numbers, logs, checkpoints, stops and failures; and a
-trace of some steps.
+"""Several steps in one dispatch are the same steps: numbers, logs, checkpoints, stops and failures.
+
+A trace of some steps is made too.
 """
 
 import glob

@@ -1,5 +1,6 @@
-"""Toy methods that no other file knows: each trains, is killed and continues bit for bit, and does not mind
-devices.
+"""Toy methods that no other file knows: each trains, and is killed and continues bit for bit.
+
+None minds devices.
 """
 
 import json
@@ -116,8 +117,9 @@ def test_the_state_of_the_gan_has_named_optimisers_statistics_and_an_average_of_
 
 
 def test_the_second_stage_carries_the_first_which_may_be_gone(folders, tmp_path):
-  """Its variables are those of the first stage's best checkpoint, frozen; it continues and is opened without
-  it.
+  """Its variables are those of the first stage's best checkpoint, frozen.
+
+  It continues and is opened without it.
   """
   method, workdir = "support.toy_forecast", tmp_path / "second"
   first = tmp_path / "first"

@@ -1,10 +1,9 @@
-"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and how to read it. No
-TensorFlow.
+"""Prepared copies of the embedded worlds: a TFDS builder that renders on first use, and a reader.
 
-All worlds go through here; a world is a function `draw(split, index) -> (scene, labels)`, a `ShapeModel` and
-a painter. Files are array_record; maps are PNGs: image and albedo 8 bit, normal 8 bit (within 0.4 degrees),
-depth 16 bit (steps of 6e-6 model units, 65535: background), segmentation 8 bit (the number of the part at the
-pixel's centre).
+Neither needs TensorFlow. All worlds go through here; a world is a function `draw(split, index) -> (scene,
+labels)`, a `ShapeModel` and a painter. Files are array_record; maps are PNGs: image and albedo 8 bit, normal
+8 bit (within 0.4 degrees), depth 16 bit (steps of 6e-6 model units, 65535: background), segmentation 8 bit
+(the number of the part at the pixel's centre).
 """
 
 import collections
@@ -70,8 +69,9 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
-    """(resolved path, tag for the folder's name) of a world that reads its shapes from disk; the others read
-    nothing.
+    """(resolved path, tag for the folder's name) of a world that reads its shapes from disk.
+
+    The other worlds read nothing.
     """
     return "", ""
 
@@ -162,8 +162,9 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def _example(scene: dict, labels: dict, maps: dict[str, np.ndarray]) -> dict:
-  """What the builder's features expect of one image: maps as encoded bytes (arrays would make TFDS call
-  TensorFlow).
+  """What the builder's features expect of one image.
+
+  Maps are encoded bytes, since arrays would make TFDS call TensorFlow.
   """
   light = maps.pop("light")
   encoded = {name: io.BytesIO(_png(pixels)) for name, pixels in maps.items()}
@@ -242,11 +243,10 @@ def decode(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def prepared(world: type[SceneBuilder], data: Any) -> SceneBuilder:
-  """The prepared builder of an embedded world, which renders first where there is no copy yet. Raises
-  UserError.
+  """The prepared builder of an embedded world, which renders first where there is no copy yet.
 
-  `data` is the section of the configuration. The copy is at `<cache_dir>/<name>/<side, sizes,
-  seed>/<version>`; it appears there only when it is complete.
+  Raises UserError. `data` is the section of the configuration. The copy is at `<cache_dir>/<name>/<side,
+  sizes, seed>/<version>`; it appears there only when it is complete.
   """
   for key in ("train_examples", "val_examples"):
     if data[key] < 1:
@@ -311,8 +311,9 @@ def _quiet():
 
 
 class _Progress:
-  """A bar on a terminal, a line every ten seconds elsewhere; opened by each split in turn, counts over all of
-  them.
+  """A progress bar on a terminal, a line every ten seconds elsewhere.
+
+  Each split opens it in turn, and it counts over all of them.
   """
 
   def __init__(self, title: str, total: int, every: float = 10.0):

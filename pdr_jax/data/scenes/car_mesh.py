@@ -237,8 +237,9 @@ def _mirrors(d: Design) -> list:
 
 
 def to_canonical(points: np.ndarray) -> np.ndarray:
-  """Car frame to canonical frame: the middle of a car of usual height at (0, 0, 1), seen from ELEVATION
-  above.
+  """Car frame to canonical frame.
+
+  The middle of a car of usual height is at (0, 0, 1), seen from ELEVATION above.
   """
   x, y, z = np.moveaxis((points - [0, 0.62, 0]) * [UNIT, -UNIT, -UNIT], -1, 0)
   c, s = np.cos(np.deg2rad(ELEVATION)), np.sin(np.deg2rad(ELEVATION))
@@ -246,8 +247,9 @@ def to_canonical(points: np.ndarray) -> np.ndarray:
 
 
 def make_cars() -> ShapeModel:
-  """The shape model: modes TYPES (exactly one weight of 1 makes a type; weights that add up to 1, a mixture)
-  and FORMS.
+  """The shape model, with the modes TYPES and FORMS.
+
+  Exactly one weight of 1 among TYPES makes a type; weights that add up to 1 make a mixture.
   """
   built = {name: parts(design) for name, design in DESIGNS.items()}
   # Half way to one length for all, as in sets that normalise sizes: a picture neither cuts vans off nor loses

@@ -1,10 +1,9 @@
-"""The embedded world `car_meshes`: any folder of car meshes, drawn as `embedded_cars` are. For meshes of
-different sizes, without parts.
+"""The embedded world `car_meshes`: any folder of car meshes, drawn as `embedded_cars` are.
 
-A mesh is an npz (V [N, 3] positions, F [M, 3] vertex indices, optionally C [N, 3] uint8 colours of the
-vertices; any winding) or a glb (glTF 2.0), y up and its front towards +z, as glTF has it; the unit of length
-does not matter. Edges are hard where a mesh has its vertices twice there, as game models do; elsewhere
-normals are smooth.
+The meshes may have different sizes; they have no parts. A mesh is an npz (V [N, 3] positions, F [M, 3] vertex
+indices, optionally C [N, 3] uint8 colours of the vertices; any winding) or a glb (glTF 2.0), y up and its
+front towards +z, as glTF has it; the unit of length does not matter. Edges are hard where a mesh has its
+vertices twice there, as game models do; elsewhere normals are smooth.
 """
 
 import functools
@@ -74,7 +73,9 @@ def read_mesh(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | 
 
 
 def to_model(points: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> ShapeModel:
-  """A mesh on the ground, as long as an embedded car, with one mode: its size (10 per cent more at weight 1).
+  """A mesh on the ground, as long as an embedded car.
+
+  Its one mode is its size: 10 per cent more at weight 1.
   """
   low, high = points.min(axis=0), points.max(axis=0)
   middle = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
@@ -97,8 +98,9 @@ def to_model(points: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> Shap
 
 @functools.lru_cache(maxsize=1)
 def read_folder(path: str) -> dict[str, ShapeModel]:
-  """The meshes of a folder (not of those below it) by name, filled up to one size; without colours, a colour
-  each. Raises UserError.
+  """The meshes of a folder (not of those below it) by name, filled up to one size.
+
+  Each mesh without colours gets a colour of its own. Raises UserError.
   """
   if not path:
     raise UserError("data.path is empty: data.name=car_meshes needs a folder of car meshes (npz or glb)")
@@ -120,8 +122,9 @@ def read_folder(path: str) -> dict[str, ShapeModel]:
 
 
 def _equal_sizes(models: dict[str, ShapeModel]) -> dict[str, ShapeModel]:
-  """Models filled up with vertices that nothing uses and faces without area, so that one compiled function
-  renders them all.
+  """Fills models up to one size, so that one compiled function renders them all.
+
+  It adds vertices that nothing uses and faces without area.
   """
   vertices, faces = (
     max(len(getattr(model, key)) for model in models.values()) for key in ("vertices", "faces")
@@ -145,7 +148,9 @@ def _equal_sizes(models: dict[str, ShapeModel]) -> dict[str, ShapeModel]:
 
 
 def members(names: list[str], split: str) -> list[int]:
-  """Numbers of the meshes of a split: a fifth is for the tests, a tenth for validation, fixed by their names.
+  """Numbers of the meshes of a split, fixed by their names.
+
+  A fifth is for the tests, a tenth for validation.
   """
   order = sorted(range(len(names)), key=lambda k: splits.rank(0, names[k]))
   test, validation = max(1, len(names) // 5), max(1, len(names) // 10)
@@ -206,8 +211,9 @@ class CarMeshes(builder.SceneBuilder):
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
-    """(absolute path, tag for the folder's name: the meshes' fingerprint). Raises UserError where there are
-    none.
+    """(absolute path, tag for the folder's name: the meshes' fingerprint).
+
+    Raises UserError where there are none.
     """
     path, code = os.path.abspath(os.path.expanduser(path)) if path else "", 0
     for name, model in read_folder(path).items():

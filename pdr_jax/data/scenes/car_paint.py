@@ -1,5 +1,6 @@
-"""Paint of `embedded_cars`: which part each place of the body is, by stations s and places q of
-`car_mesh.py`, and its colour.
+"""Paint of `embedded_cars`: which part each place of the body is, and its colour.
+
+Places are given by stations s and places q of `car_mesh.py`.
 """
 
 import jax.numpy as jnp
@@ -18,8 +19,9 @@ TYRE, ARCH_COLOUR, GRILLE, CHROME, PLATE = 0.05, 0.03, 0.05, 0.45, 0.75  # refle
 
 
 def paint_car(coords, material, look) -> tuple:
-  """(three planes of reflectance, part uint8 [B, H, W]), see `render_scene.render`; `look` as `cars.draw`
-  makes it.
+  """(three planes of reflectance, part uint8 [B, H, W]), see `render_scene.render`.
+
+  `look` is as `cars.draw` makes it.
   """
   s, q, _ = coords
   side = jnp.abs(q)

@@ -1,10 +1,10 @@
-"""The embedded world `embedded_cars`: parametric cars seen from above in front, as in the synthetic car set
-of Unsup3D.
+"""The embedded world `embedded_cars`: parametric cars, seen from above in front.
 
-A car is seen many times, under other lights, from other viewpoints, before other backgrounds. Splits:
-`train`, `validation` and `test` share no car; `test_light` and `test_view` show the cars of `test` under
-light or from a viewpoint outside the training range, by `light_outside` and `view_outside` degrees. Light:
-the main source's angle to the zenith; view: the turn about the car's vertical axis.
+Unsup3D's synthetic car set shows them from there too. A car is seen many times, under other lights, from
+other viewpoints, before other backgrounds. Splits: `train`, `validation` and `test` share no car;
+`test_light` and `test_view` show the cars of `test` under light or from a viewpoint outside the training
+range, by `light_outside` and `view_outside` degrees. Light: the main source's angle to the zenith; view: the
+turn about the car's vertical axis.
 """
 
 import functools
@@ -125,8 +125,9 @@ def _car(seed: int, car: int) -> tuple[dict, dict, dict]:
 
 
 def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
-  """(scene, labels) of one image: arrays for `render_scene.render`; labels of `EmbeddedCars.LABELS` and
-  FACTORS.
+  """(scene, labels) of one image.
+
+  The scene's arrays are for `render_scene.render`; the labels are those of `EmbeddedCars.LABELS` and FACTORS.
   """
   rng = sample.generator(seed, split, index)
   weights, look, labels = _car(seed, CARS[split][index % len(CARS[split])])

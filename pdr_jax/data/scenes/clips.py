@@ -1,5 +1,6 @@
-"""Clips of embedded worlds: one scene whose azimuth turns from frame to frame, while its light and all else
-stay.
+"""Clips of embedded worlds: one scene whose azimuth turns from frame to frame.
+
+Its light and all else stay.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,9 @@ def drawing(
   frames: int,
   limit: float,
 ) -> Callable[[str, int], tuple[dict, dict]]:
-  """`draw(split, index)` of single images for clips: image `index` is frame `index % frames` of clip `index
-  // frames`.
+  """`draw(split, index)` of single images for clips.
+
+  Image `index` is frame `index % frames` of clip `index // frames`.
 
   Args:
     draw: gives (scene, labels) of an image. A clip shows the scene of the image with its number.

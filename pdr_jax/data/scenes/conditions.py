@@ -1,5 +1,6 @@
-"""Light and viewpoint within the training range, or a known number of degrees outside of it: for worlds with
-splits of both kinds.
+"""Light and viewpoint within the training range, or a known number of degrees outside of it.
+
+Worlds with splits of both kinds use it.
 """
 
 import numpy as np
@@ -11,8 +12,9 @@ LIGHT_BEYOND, VIEW_BEYOND = (
 
 
 def beyond(rng, split: str) -> dict[str, np.float32]:
-  """{light_outside, view_outside}: degrees beyond the training range, uniform in the split made for it, and 0
-  in every other.
+  """{light_outside, view_outside}: degrees beyond the training range.
+
+  They are uniform in the split made for it, and 0 in every other.
   """
   light, view = rng.uniform(0, LIGHT_BEYOND), rng.uniform(0, VIEW_BEYOND)
   return {

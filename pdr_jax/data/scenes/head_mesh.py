@@ -1,10 +1,9 @@
-"""The embedded head: a template sculpted from smooth unions of ellipsoids, and linear modes of identity,
-expression and hair.
+"""The embedded head: a template, and linear modes of identity, expression and hair.
 
-Sculpting frame (this file and `paint.py` only): x right, y **up**, z **out of the face**, origin between the
-ears, one unit is half the height of a head (about 112 mm): chin at y = -1, crown at y = 1, eyes at y = 0.
-`to_canonical` takes it to the canonical frame. Everything is exactly symmetric under x -> -x. NumPy float64,
-computed once.
+The template is sculpted from smooth unions of ellipsoids. Sculpting frame (this file and `paint.py` only): x
+right, y **up**, z **out of the face**, origin between the ears, one unit is half the height of a head (about
+112 mm): chin at y = -1, crown at y = 1, eyes at y = 0. `to_canonical` takes it to the canonical frame.
+Everything is exactly symmetric under x -> -x. NumPy float64, computed once.
 """
 
 from typing import NamedTuple
@@ -99,8 +98,9 @@ def _carve(a, b, k):
 
 
 def mouth_line(x):
-  """Height of the line between the closed lips of the sculpture: a row of the grid of directions, so that it
-  can open there.
+  """Height of the line between the closed lips of the sculpture.
+
+  It is a row of the grid of directions, so that the mouth can open there.
   """
   return -0.604 + 1.0 * x * x
 
@@ -171,8 +171,9 @@ def _directions():
 
 
 def sculpt():
-  """Template points [ROWS, COLUMNS, 3] in the sculpting frame: where the rays from the origin leave the head
-  (outermost crossing).
+  """Template points [ROWS, COLUMNS, 3] in the sculpting frame.
+
+  They lie where the rays from the origin leave the head (outermost crossing).
   """
   rays = _directions()
   radii = np.linspace(0.4, 2.4, 81)
@@ -209,8 +210,9 @@ def field(shape, dx=0.0, dy=0.0, dz=0.0):
 
 
 def identity_modes(p):
-  """{name: displacement [..., 3]} at one standard deviation, for sculpting points p [..., 3]; x odd, y and z
-  even in x.
+  """{name: displacement [..., 3]} at one standard deviation, for sculpting points p [..., 3].
+
+  Of a displacement x is odd, and y and z are even, in x.
   """
   x, y, z = np.moveaxis(p, -1, 0)
   ax, s = np.abs(x), x.shape

@@ -1,5 +1,6 @@
-"""The embedded world: heads that the program sculpts, paints and lights itself, from a seed; nothing is read
-from disk.
+"""The embedded world: heads that the program sculpts, paints and lights itself, from a seed.
+
+Nothing is read from disk.
 """
 
 import functools

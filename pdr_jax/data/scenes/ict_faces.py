@@ -1,5 +1,6 @@
-"""Faces of the ICT Face Model as an embedded world: scanned shapes, procedural paint. The stand-in for
-Unsup3D's Basel test.
+"""Faces of the ICT Face Model as an embedded world: scanned shapes, procedural paint.
+
+They stand in for Unsup3D's Basel test.
 """
 
 import functools
@@ -44,8 +45,9 @@ def _both_sides(name: str) -> str:
 
 
 def draw(model: head_mesh.ShapeModel, seed: int, split: str, index: int) -> tuple[dict, dict]:
-  """(scene, labels) of one image; identity modes are normal, expressions sparse in [0, 1] and nearly the same
-  on both sides.
+  """(scene, labels) of one image.
+
+  Identity modes are normal; expressions are sparse in [0, 1] and nearly the same on both sides.
   """
   rng = sample.generator(seed, split, index)
   look = sample.draw_look(rng)
@@ -86,8 +88,9 @@ def draw(model: head_mesh.ShapeModel, seed: int, split: str, index: int) -> tupl
 
 
 class IctFaces(builder.SceneBuilder):
-  """Faces of the ICT Face Model with procedural paint, light and view, and exact depth, normals, albedo and
-  light.
+  """Faces of the ICT Face Model with procedural paint, light and view.
+
+  Depth, normals, albedo and light are exact.
   """
 
   VERSION = tfds.core.Version(VERSION)
@@ -96,8 +99,9 @@ class IctFaces(builder.SceneBuilder):
 
   @staticmethod
   def source(path: str) -> tuple[str, str]:
-    """(absolute path, tag for the folder's name: the shape's fingerprint). Raises UserError where there is no
-    such model.
+    """(absolute path, tag for the folder's name: the shape's fingerprint).
+
+    Raises UserError where there is no such model.
     """
     model = shape_model(os.path.abspath(os.path.expanduser(path)) if path else "")
     return os.path.abspath(

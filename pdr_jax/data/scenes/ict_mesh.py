@@ -1,5 +1,6 @@
-"""The ICT Face Model (light; Li et al., "Learning Formation of Physically-Based Face Attributes", 2020) as a
-ShapeModel.
+"""The ICT Face Model (light) as a ShapeModel.
+
+Source: Li et al., "Learning Formation of Physically-Based Face Attributes", 2020.
 
 The model: full meshes `generic_neutral_mesh.obj`, `identity000.obj` ... `identity099.obj` and one obj per
   expression, in centimetres, x to the picture's right, y up, z out of the face; here also packed as one npz
@@ -29,8 +30,9 @@ HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
 
 def read(path: str) -> dict:
-  """neutral [V, 3], faces [F, 3], identity [I, V, 3] and expression [E, V, 3] deltas (float32, centimetres),
-  names (E strings).
+  """neutral [V, 3], faces [F, 3], identity [I, V, 3] and expression [E, V, 3] deltas, names (E strings).
+
+  The deltas are float32, in centimetres.
 
   Raises UserError that names data.path and what belongs there.
   """
@@ -97,8 +99,9 @@ def _read_folder(folder: pathlib.Path, path: str) -> dict:
 
 
 def _read_obj(file: pathlib.Path, with_faces: bool = False) -> tuple[np.ndarray, np.ndarray]:
-  """The first SKIN_VERTICES vertices [V, 3] float32 of an obj file, and the triangles among them [F, 3] int32
-  (polygons as fans).
+  """The first SKIN_VERTICES vertices of an obj file, and the triangles among them.
+
+  Vertices [V, 3] are float32, triangles [F, 3] int32; polygons become fans.
   """
   vertices, faces = [], []
   try:
@@ -156,8 +159,9 @@ def _in_front(points: np.ndarray) -> np.ndarray:
 
 
 def _inward(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-  """Faces wound so that (b - a) x (c - a) points into the head, here where y is up: against the outward
-  direction.
+  """Faces wound so that (b - a) x (c - a) points into the head.
+
+  Here y is up, and the normal points against the outward direction.
   """
   a, b, c = np.moveaxis(points[faces], 1, 0)
   outward = ((b + a + c) / 3 * np.cross(b - a, c - a)).sum() > 0
@@ -178,8 +182,9 @@ def _bell(value, centre, width):
 
 
 def paint_coordinates(p: np.ndarray) -> np.ndarray:
-  """Where `paint.py` should look for the paint of neutral points [N, 3]: its features lie a little elsewhere
-  than this model's.
+  """Where `paint.py` should look for the paint of neutral points [N, 3].
+
+  Its features lie a little elsewhere than this model's.
   """
   x, y, z = p.T.copy()
   ax, front = np.abs(x), z > 0.3
@@ -213,8 +218,9 @@ def _grid_faces(rows: int, columns: int) -> np.ndarray:
 
 
 def _eyeball(neutral, modes, side: int, rows: int = 12, columns: int = 16) -> tuple:
-  """Front of a sphere: points, faces, modes (it moves with the eyelids around it, rigidly), paint
-  coordinates.
+  """Front of a sphere: points, faces, modes and paint coordinates.
+
+  It moves with the eyelids around it, rigidly.
   """
   centre = EYE * [side, 1, 1]
   polar, turn = np.linspace(0.0, 1.9, rows)[:, None], np.linspace(0, 2 * np.pi, columns)[None]
@@ -240,7 +246,9 @@ def _eyeball(neutral, modes, side: int, rows: int = 12, columns: int = 16) -> tu
 
 
 def _mouth(neutral, modes, columns: int = 13) -> tuple:
-  """A patch behind the lips, between them: teeth above, darkness below; stretched by the lips as they part.
+  """A patch behind the lips, between them, which they stretch as they part.
+
+  Teeth are above, darkness below.
   """
   across = np.linspace(-0.17, 0.17, columns)
   points, motions, coords = [], [], []

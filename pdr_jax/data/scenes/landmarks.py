@@ -1,5 +1,6 @@
-"""Landmarks of the sculpted heads: where they are seen and how deep, from the keys `weights` and `view` of a
-batch.
+"""Landmarks of the sculpted heads: where they are seen, and how deep.
+
+They are found from the keys `weights` and `view` of a batch.
 """
 
 import jax.numpy as jnp
@@ -48,8 +49,9 @@ def locate(
   view: Float[Array | np.ndarray, "B 6"],
   side: int,
 ) -> Float[Array, "B L 3"]:
-  """Column u, row v (pixels) and depth z (model units) of every landmark in `PLACES` at the view, hidden or
-  not.
+  """Column u, row v (pixels) and depth z (model units) of every landmark in `PLACES` at the view.
+
+  Hidden ones count too.
   """
   chosen = vertices(model)
   shift = jnp.einsum("bm,mlc->blc", weights, jnp.asarray(model.modes[:, chosen]), precision="highest")

@@ -1,10 +1,9 @@
-"""Albedo of a head: a function of the sculpting coordinates of `head_mesh.py` (y up, half a head's height =
-1) and an appearance.
+"""Albedo of a head: a function of an appearance and of the sculpting coordinates of `head_mesh.py`.
 
-Pure jnp, elementwise over pixels; coordinates and colours are separate planes [B, H, W]: XLA then fuses the
-whole painting into one vectorized loop, nine times faster than with colours as the last axis. For the same
-reason there are no sines and exponentials, which would cost more than everything else. Colours are lists of
-three planes, laid over one another from the skin up.
+There y is up, and half a head's height is 1. Pure jnp, elementwise over pixels; coordinates and colours are
+separate planes [B, H, W]: XLA then fuses the whole painting into one vectorized loop, nine times faster than
+with colours as the last axis. For the same reason there are no sines and exponentials, which would cost more
+than everything else. Colours are lists of three planes, laid over one another from the skin up.
 """
 
 import jax.numpy as jnp
@@ -108,18 +107,19 @@ def paint(
   z: Float[ArrayLike, "B H W"],
   look: dict[str, Array | np.ndarray],
 ) -> tuple:
-  """Reflectance in [0.02, 0.97], planes (red, green, blue) of [B, H, W], at sculpting coordinates (x right, y
-  up, z out).
+  """Reflectance in [0.02, 0.97] at sculpting coordinates (x right, y up, z out).
 
-  `look`: `sample.draw_look`'s appearance, arrays [B, ...].
+  It gives planes (red, green, blue) of [B, H, W]. `look`: `sample.draw_look`'s appearance, arrays [B, ...].
   """
   return paint_and_covers(x, y, z, look)[0]
 
 
 def paint_and_covers(x, y, z, look) -> tuple[tuple, dict[str, Array]]:
-  """`paint`, and how much of a place is covered by lips, mouth (what shows between open lips), eyes, brows,
-  hair, ears, clothes: [B, H, W]
-  in [0, 1], later ones over earlier ones; and `lip_y`, the height above the line between the lips."""
+  """`paint`, how much of a place each cover hides, and `lip_y`.
+
+  The covers are lips, mouth (what shows between open lips), eyes, brows, hair, ears and clothes. They are
+  [B, H, W] in [0, 1], later ones over earlier ones. `lip_y` is the height above the line between the lips.
+  """
   canvas = _Canvas(x, y, z, look)
   skin = _skin(canvas)
   rgb = _beard(canvas, skin)
@@ -187,8 +187,9 @@ def _nostrils(c, rgb):
 
 
 def _lips(c, rgb):
-  """Lips, and what shows between them where the mouth is open, which stretches the narrow band of coordinates
-  along their line.
+  """Lips, and what shows between them where the mouth is open.
+
+  An open mouth stretches the narrow band of coordinates along their line.
   """
   ax, lip_y = c.ax, c.lip_y
   t = jnp.clip(ax / 0.205, 0.0, 1.2)  # 0 in the middle, 1 at the corner

@@ -1,9 +1,9 @@
-"""The embedded world `people`: heads with identity. Each is seen many times: other expressions, lights,
-views, clothes, backgrounds.
+"""The embedded world `people`: heads with identity.
 
-Splits: `train`, `validation` and `test` share no person; `test_light` and `test_view` show the people of
-`test` under light or from a viewpoint outside the training range, by `light_outside` and `view_outside`
-degrees. Closed-set identification has to divide `test` itself.
+Each is seen many times, with other expressions, lights, views, clothes and backgrounds. Splits: `train`,
+`validation` and `test` share no person; `test_light` and `test_view` show the people of `test` under light or
+from a viewpoint outside the training range, by `light_outside` and `view_outside` degrees. Closed-set
+identification has to divide `test` itself.
 """
 
 import functools
@@ -74,8 +74,9 @@ def shape_model() -> head_mesh.ShapeModel:
 
 @functools.lru_cache(maxsize=len(PEOPLE["train"]))
 def _person(seed: int, person: int) -> tuple[dict, list[dict], dict]:
-  """What stays: weights of the identity modes; appearance without and with makeup; habits (probabilities of
-  what may be worn).
+  """What stays of a person: weights of the identity modes, appearance and habits.
+
+  The appearance is with and without makeup; habits are probabilities of what may be worn.
   """
   rng = np.random.default_rng([seed, len(sample.SPLITS), person])  # beyond the streams of the splits
   state = rng.bit_generator.state
@@ -198,8 +199,9 @@ def _attributes(look: dict[str, np.ndarray]) -> dict[str, int]:
 
 
 class People(builder.SceneBuilder):
-  """Heads with identity, expression, attributes, glasses and hats, and exact depth, normals, albedo, light
-  and parts.
+  """Heads with identity, expression, attributes, glasses and hats.
+
+  Depth, normals, albedo, light and parts are exact.
   """
 
   VERSION = tfds.core.Version(VERSION)

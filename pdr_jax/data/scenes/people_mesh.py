@@ -22,8 +22,9 @@ WORN = ("glasses", "glasses_round", "lenses", "hat", "hat_tall", "hat_visor", "h
 
 
 def expression_modes(p: np.ndarray) -> dict[str, np.ndarray]:
-  """{name of EXPRESSION: displacement [..., 3]} at full strength: action units 1, 9, 10, 20 and 24 of the
-  Facial Action Coding System.
+  """{name of EXPRESSION: displacement [..., 3]} at full strength.
+
+  They are action units 1, 9, 10, 20 and 24 of the Facial Action Coding System.
   """
   x, y, z = np.moveaxis(p, -1, 0)
   ax, sx, s = np.abs(x), np.sign(x), x.shape
@@ -52,8 +53,9 @@ def expression_modes(p: np.ndarray) -> dict[str, np.ndarray]:
 def _tube(
   path: np.ndarray, radii: tuple[float, float], closed: bool, side: np.ndarray, corners: int = 6
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Points and faces of a tube along a path [N, 3]; radii: across, in the direction nearest to `side`, and
-  perpendicular to it.
+  """Points and faces of a tube along a path [N, 3].
+
+  The radii are across, in the direction nearest to `side`, and perpendicular to it.
   """
   ahead, behind = np.roll(path, -1, 0), np.roll(path, 1, 0)
   if not closed:
@@ -153,7 +155,9 @@ def lenses() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def hat() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-  """A cap, closed below by its rim, which grows to a visor or to a brim; further up the crown can be taller.
+  """A cap, closed below by its rim, which grows to a visor or to a brim.
+
+  Further up the crown can be taller.
   """
   #          radius of the ring, its height, how much of a brim it has, how much of a tall crown
   rings = np.array(
@@ -206,16 +210,18 @@ def _join_parts(parts: list) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _follow(points: np.ndarray, head: np.ndarray, modes: np.ndarray, reach: float) -> np.ndarray:
-  """Modes [M, V, 3] of the head as they move the things on it: averaged over the head's points within reach
-  of each.
+  """Modes [M, V, 3] of the head as they move the things on it.
+
+  They are averaged over the head's points within reach of each.
   """
   weight = np.exp(-0.5 * ((points[:, None] - head[None]) ** 2).sum(-1) / reach**2) + 1e-12
   return np.einsum("nv,mvc->mnc", weight / weight.sum(axis=1, keepdims=True), modes)
 
 
 def make_people() -> head_mesh.ShapeModel:
-  """The shape model of `people`: modes identity, expressions, hair as the head's and EXPRESSION, then WORN;
-  materials HEAD ... HAT.
+  """The shape model of `people`, with materials HEAD ... HAT.
+
+  Its modes are identity, expressions and hair as the head's and EXPRESSION, then WORN.
   """
   head = head_mesh.make_head()
   to_sculpting = np.array([1, -1, -1]) / head_mesh.UNIT

@@ -1,5 +1,6 @@
-"""Paint of `people`: the head's, a collar that the picture shows, glasses and hats; and which part of a head
-each place belongs to.
+"""Paint of `people`, and which part of a head each place belongs to.
+
+The paint covers the head, a collar that the picture shows, glasses and hats.
 """
 
 import jax.numpy as jnp
@@ -30,8 +31,9 @@ LENS_COLOUR = 0.035  # reflectance
 
 
 def paint_person(coords, material, look) -> tuple:
-  """(three planes of reflectance, part uint8 [B, H, W]), see `render_scene.render`; `look` as `people.draw`
-  makes it.
+  """(three planes of reflectance, part uint8 [B, H, W]), see `render_scene.render`.
+
+  `look` is as `people.draw` makes it.
   """
   x, y, z = coords
   rgb, covers = paint_and_covers(x, y, z, look)

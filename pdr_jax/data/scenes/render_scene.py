@@ -1,5 +1,6 @@
-"""Renders scenes with exact truth: a batch of drawn heads -> image, albedo, depth, normal. Pure jnp, one
-jitted function per size.
+"""Renders scenes with exact truth: a batch of drawn heads -> image, albedo, depth, normal.
+
+It is pure jnp, with one jitted function per size.
 
 The mesh is rasterized at three times the side: each subpixel is painted and lit, and 3 x 3 of them are
   averaged. The middle one lies on the **pixel's centre**: the depth and normal stored are those of the
@@ -39,8 +40,9 @@ def vertex_normals(
 
 
 def _interpolate(face, weight, faces, attributes):
-  """Per-vertex attributes [B, V, A] at hits: face [B, S, S], barycentric weight [B, S, S, 3] -> A planes [B,
-  S, S].
+  """Per-vertex attributes [B, V, A] at hits -> A planes [B, S, S].
+
+  A hit is a face [B, S, S] and barycentric weights [B, S, S, 3].
   """
   corners = jnp.asarray(faces)[jnp.maximum(face, 0)]  # [B, S, S, 3]
   rows = jax.vmap(lambda table, index: table[index])(attributes, corners)  # [B, S, S, 3, A]
@@ -133,8 +135,9 @@ def _background_planes(background: Float[Array, "B 3 3"], side: int) -> list[Flo
 
 
 def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
-  """Ambient and two directional sources on unit normals (three planes [B, H, W], canonical frame, into the
-  scene).
+  """Ambient light and two directional sources on unit normals.
+
+  The normals are three planes [B, H, W], in the canonical frame, and point into the scene.
   """
   shading = scene["ambient"][:, None, None]
   for k in range(2):
@@ -144,9 +147,11 @@ def shade_planes(scene: dict, normal: tuple) -> Float[Array, "B H W"]:
 
 
 def quantize(maps: dict) -> dict[str, Array]:
-  """`render`'s maps as stored, colours as planes [B, 3, S, S]: image, albedo uint8; normal uint8 over [-1,
-  1]; depth uint16 [B, S, S] over
-  [NEAR, FAR] in DEPTH_STEPS steps, 65535: background."""
+  """`render`'s maps as stored, colours as planes [B, 3, S, S].
+
+  Image and albedo are uint8, normal is uint8 over [-1, 1]. Depth is uint16 [B, S, S] over [NEAR, FAR] in
+  DEPTH_STEPS steps; 65535 is background.
+  """
   def to_byte(planes, scale, shift):
     return jnp.stack(
       [jnp.round(jnp.clip(plane * scale + shift, 0.0, 255.0)).astype(jnp.uint8) for plane in planes], 1
@@ -165,8 +170,9 @@ def quantize(maps: dict) -> dict[str, Array]:
 
 
 def light_coefficients(scene: dict) -> Float[Array, "B 9"]:
-  """The scene's light as SH coefficients of radiance, canonical frame; all that order 2 can hold of it
-  (`directional_to_sh`).
+  """The scene's light as SH coefficients of radiance, in the canonical frame.
+
+  They hold all that order 2 can hold of it (`directional_to_sh`).
   """
   none = jnp.zeros_like(scene["ambient"])
   first = directional_to_sh(scene["ambient"], scene["diffuse"][:, 0], scene["direction"][:, 0])

@@ -1,5 +1,6 @@
-"""Draws one scene: who, which expression, how painted, lit and seen. Image i depends on (seed, split, i)
-only. NumPy, no JAX.
+"""Draws one scene: who, which expression, how painted, lit and seen. NumPy, no JAX.
+
+Image i depends on (seed, split, i) only.
 """
 
 import numpy as np
@@ -68,10 +69,10 @@ def draw_view(rng) -> np.ndarray:
 
 
 def draw_light(rng) -> dict[str, np.ndarray | np.float32]:
-  """Ambient, and two directional sources (the second often dark): ambient (), diffuse [2], direction [2, 3]
-  unit, canonical frame.
+  """Ambient light (), and two directional sources, of which the second is often dark.
 
-  At full frontal light shading is at most about 1, so that few pixels saturate.
+  They are diffuse [2] and unit direction [2, 3], in the canonical frame. At full frontal light shading is at
+  most about 1, so that few pixels saturate.
   """
   ambient = rng.uniform(0.25, 0.55)
   key = rng.uniform(0.6, 1.0) * (1.2 - ambient)
@@ -205,8 +206,9 @@ def draw_hair(rng, style: str) -> dict[str, float]:
 
 
 def draw_scene(rng, weights, look: dict) -> dict:
-  """A whole scene for `render_scene.render`, from the shape's weights and an appearance: light, view and
-  background are drawn here.
+  """A whole scene for `render_scene.render`, from the shape's weights and an appearance.
+
+  Light, view and background are drawn here.
   """
   light, view = draw_light(rng), draw_view(rng)
   return {

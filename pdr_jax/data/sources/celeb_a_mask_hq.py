@@ -32,8 +32,9 @@ CELEBA_VALIDATION, CELEBA_TEST = 162_770, 182_637  # first images, numbered from
 
 
 def read(path: str) -> folder_sets.Layout:
-  """Images 0 to 29999, 40 attributes, one PNG for each part that is seen, and CelebA's own split through the
-  mapping.
+  """Images 0 to 29999, 40 attributes, and one PNG for each part that is seen.
+
+  The split is CelebA's own, through the mapping.
   """
   store = image_folder.open_store(os.path.join(path, "CelebA-HQ-img"))
   _, header, *rows = folder_sets.rows_of(os.path.join(path, "CelebAMask-HQ-attribute-anno.txt"))

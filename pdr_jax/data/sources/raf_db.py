@@ -8,7 +8,9 @@ EMOTIONS = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")  
 
 
 def read(path: str) -> folder_sets.Layout:
-  """`Image/aligned/train_00001_aligned.jpg`, and `EmoLabel/list_patition_label.txt` with `train_00001.jpg 5`.
+  """Reads `Image/aligned/train_00001_aligned.jpg` and `EmoLabel/list_patition_label.txt`.
+
+  A line of the list is `train_00001.jpg 5`.
   """
   path = os.path.join(path, "basic") if os.path.isdir(os.path.join(path, "basic")) else path
   store = image_folder.open_store(os.path.join(path, "Image", "aligned"))

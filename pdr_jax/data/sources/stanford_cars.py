@@ -10,8 +10,9 @@ BODIES = ("Sedan", "SUV", "Coupe", "Convertible", "Hatchback", "Wagon", "Van", "
 
 
 def read(path: str) -> folder_sets.Layout:
-  """Folders `cars_train` and `cars_test`, with `cars_train_annos.mat`, `cars_test_annos_withlabels.mat` and
-  `cars_meta.mat` in `devkit`.
+  """Reads the folders `cars_train` and `cars_test`, and the tables in `devkit`.
+
+  They are `cars_train_annos.mat`, `cars_test_annos_withlabels.mat` and `cars_meta.mat`.
   """
   from scipy.io import loadmat
 

@@ -8,8 +8,9 @@ from pdr_jax.data import folder_sets, image_folder
 
 
 def read(path: str) -> folder_sets.Layout:
-  """`yaleB01/yaleB01_P00A+000E+00.pgm`: the light's azimuth and elevation in degrees; `_Ambient` and `.bad`
-  files are left out.
+  """Reads `yaleB01/yaleB01_P00A+000E+00.pgm`: the light's azimuth and elevation in degrees.
+
+  `_Ambient` and `.bad` files are left out.
   """
   pattern = re.compile(r"yaleB(\d+)_P00A([+-]\d+)E([+-]\d+)\.(?:pgm|png)$")
   store = folder_sets.Some(image_folder.open_store(path), lambda name: bool(pattern.search(name)))

@@ -1,5 +1,6 @@
-"""Gradient descent for the tasks that train a network: segmentation, the supervised bound of depth,
-fine-tuning.
+"""Gradient descent for the tasks that train a network.
+
+They are segmentation, the supervised bound of depth, and fine-tuning.
 """
 
 import time
@@ -64,8 +65,9 @@ def minimise(
 
 
 def trained(params: Mapping[str, Any], label: str = "trained") -> dict[str, str]:
-  """Labels for `optax.partition` of a method's variables: its state (batch statistics, codebooks) is always
-  kept.
+  """Labels for `optax.partition` of a method's variables.
+
+  Its state (batch statistics, codebooks) is always kept.
   """
   return {name: "kept" if name == "model_state" else label for name in params}
 

@@ -1,7 +1,7 @@
-"""Logistic regression, binary and multinomial: a whole grid of penalties, example weights and labels in one
-compiled program.
+"""Logistic regression, binary and multinomial, for a whole grid in one compiled program.
 
-Each problem minimises, over coefficients `w` and an intercept that is not penalised,
+The grid spans penalties, example weights and labels. Each problem minimises, over coefficients `w` and an
+intercept that is not penalised,
 
   mean over examples (weighted) of -log p(label | x)  +  l2 / 2 |w|^2,
 
@@ -29,11 +29,11 @@ TOGETHER = 2**21  # logits held by the problems that are solved side by side: bo
 
 
 class Fit(NamedTuple):
-  """Solutions for S rows of example weights and L penalties; T counts labels (binary) or classes
-  (multinomial).
+  """Solutions for S rows of example weights and L penalties.
 
-  `gradient_norm` is the Euclidean norm of the objective's gradient where the solver stopped and `iterations`
-  how many it took, both `[S, L, T]`, for multinomial problems `[S, L]`.
+  T counts labels (binary) or classes (multinomial). `gradient_norm` is the Euclidean norm of the objective's
+  gradient where the solver stopped and `iterations` how many it took, both `[S, L, T]`, for multinomial
+  problems `[S, L]`.
   """
   coefficients: Float[Array, "S L T D"]
   intercepts: Float[Array, "S L T"]
@@ -91,8 +91,9 @@ def fit_multinomial(
 
 
 def _together(problems: int, logits: int) -> int:
-  """How many problems of so many logits are solved side by side: a divisor, as a remainder would be compiled
-  again.
+  """How many problems of so many logits are solved side by side.
+
+  It is a divisor, as a remainder would be compiled again.
   """
   divisors = (count for count in range(1, problems + 1) if problems % count == 0)
   return max(count for count in divisors if count == 1 or count * logits <= TOGETHER)

@@ -38,8 +38,9 @@ def groups(features: Features) -> dict[str, list[str]]:
 
 
 def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
-  """Ridge from every subset of blocks to every number of every factor; the penalty is chosen on a part of
-  train.
+  """Ridge from every subset of blocks to every number of every factor.
+
+  The penalty is chosen on a part of train.
 
   Scores:
     r2: of a block and a factor, the mean R2 on test over the factor's numbers, each at least 0 (worse than

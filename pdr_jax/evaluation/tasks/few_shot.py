@@ -1,5 +1,6 @@
-"""Few labels: classification from n examples of each class, by logistic regression and by nearest
-neighbours.
+"""Few labels: classification from n examples of each class.
+
+It is done by logistic regression and by nearest neighbours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -137,8 +138,9 @@ def nearest_neighbours(
     truth: Int[np.ndarray, " M"],
     neighbours: int,
 ) -> dict[str, float]:
-  """`metrics.classification` of votes of the most similar examples by cosine, weighted by the inverse
-  distance.
+  """`metrics.classification` of votes of the most similar examples by cosine.
+
+  The votes are weighted by the inverse distance.
   """
   voters = KNeighborsClassifier(neighbours, weights="distance", metric="cosine").fit(inputs, labels)
   votes = np.zeros((len(test_inputs), max(labels.max(), truth.max()) + 1))

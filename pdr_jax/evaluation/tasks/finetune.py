@@ -1,8 +1,8 @@
-"""Classification with encoders that are trained on: one linear layer on all feature blocks, and the encoders
-below it.
+"""Classification with encoders that are trained on.
 
-As the published probe (cross-entropy, Adam at 2e-4), but nothing is frozen. What `linear` reports for the
-same labels is the frozen half of the comparison.
+One linear layer on all feature blocks is trained, and the encoders below it. As the published probe
+(cross-entropy, Adam at 2e-4), but nothing is frozen. What `linear` reports for the same labels is the frozen
+half of the comparison.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,9 +1,8 @@
-"""A model's depth against the true one, beside what needs no model and a bound: a network taught with true
-depth.
+"""A model's depth against the true one, beside what needs no model and a bound.
 
-`metrics.geometry` has the measures. The bound is Unsup3D's supervised baseline (Wu et al. 2020, table 2): the
-depth network regresses the true depth at the input view, which it gives directly, without a canonical frame,
-by the mean absolute difference inside the true mask.
+The bound is a network taught with true depth. `metrics.geometry` has the measures. The bound is Unsup3D's
+supervised baseline (Wu et al. 2020, table 2): the depth network regresses the true depth at the input view,
+which it gives directly, without a canonical frame, by the mean absolute difference inside the true mask.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -127,8 +126,9 @@ def _gap(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
 
 
 def gap_closed(average: float, bound: float, model: float) -> float | None:
-  """`(average - model) / (average - bound)` of an error; None where the bound is no better than the
-  average.
+  """`(average - model) / (average - bound)` of an error.
+
+  None where the bound is no better than the average.
   """
   return (average - model) / (average - bound) if average > bound else None
 

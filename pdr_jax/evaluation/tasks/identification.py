@@ -33,13 +33,12 @@ CLOSED_SET, VERIFICATION = "identification/closed_set", "identification/verifica
 def closed_set(
     train: Features, test: Features, label: str = "identity", *, seeds: Sequence[int] = range(5)
 ) -> Result:
-  """Names the person in a test picture among those of train, by the nearest class mean and by logistic
-  regression.
+  """Names the person in a test picture among those of train.
 
-  The nearest mean is that of the largest cosine. Test pictures of people that train does not have are left
-  out. Where train has none of them (people are kept apart), half of each person's test pictures takes the
-  place of train, and the other half is tested. Scores are as in `linear.multi_class`; the nearest mean has no
-  seed and one value.
+  It does so by the nearest class mean and by logistic regression. The nearest mean is that of the largest
+  cosine. Test pictures of people that train does not have are left out. Where train has none of them (people
+  are kept apart), half of each person's test pictures takes the place of train, and the other half is tested.
+  Scores are as in `linear.multi_class`; the nearest mean has no seed and one value.
   """
   check(train, "train", [label])
   check(test, "test", [label])
@@ -115,8 +114,9 @@ def nearest_mean(
     test_inputs: Float[np.ndarray, "M D"],
     classes: int,
 ) -> Float[np.ndarray, "M {classes}"]:
-  """Cosine similarity of each example with the mean of each class's unit features; -2 for a class without
-  examples.
+  """Cosine similarity of each example with the mean of each class's unit features.
+
+  It is -2 for a class without examples.
   """
   unit, cosines = normalize(inputs), np.full((len(test_inputs), classes), -2.0)
   present = np.unique(labels)

@@ -1,5 +1,6 @@
-"""Linear classification on frozen features: converged logistic regression, ridge, and the published Adam
-probe.
+"""Linear classification on frozen features.
+
+The probes are converged logistic regression, ridge, and the published Adam probe.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -110,8 +111,9 @@ def _scores(
     label: str,
     headlines: Mapping[str, str],
 ) -> tuple[list[Score], dict, dict]:
-  """The records of every subset and solver; by both, how it was fitted, and the scores of single
-  attributes.
+  """The records of every subset and solver.
+
+  How each was fitted, and the scores of single attributes, are given by subset and solver.
   """
   scores, fits, parts = [], {}, {}
   for block, subset in subsets(train.blocks).items():

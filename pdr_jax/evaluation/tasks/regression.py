@@ -16,11 +16,11 @@ MEAN = "mean of train"  # the block of what needs no features
 
 
 def regression(train: Features, test: Features, label: str, *, seeds: Sequence[int] = range(5)) -> Result:
-  """Ridge on standardised features; the penalty is the one with the best R2 on a part of train that the seed
-  holds out.
+  """Ridge on standardised features, with the penalty of the best R2 on a part of train.
 
-  Scores are those of `metrics.regression`, in units of the label; the block "mean of train" is what guessing
-  the mean would get. Raises `UserError` where a split has nothing to learn from or to test on.
+  The seed holds out that part. Scores are those of `metrics.regression`, in units of the label; the block
+  "mean of train" is what guessing the mean would get. Raises `UserError` where a split has nothing to learn
+  from or to test on.
   """
   for split, part in (("train", train), ("test", test)):
     check(part, split, [label])

@@ -1,5 +1,6 @@
-"""Robustness: probes that learn inside a range of light or viewpoint, tested by how far an image lies outside
-of it.
+"""Robustness: probes that learn inside a range of light or viewpoint.
+
+They are tested by how far an image lies outside of it.
 """
 
 from collections.abc import Iterator, Sequence

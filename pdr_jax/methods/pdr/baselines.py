@@ -1,5 +1,6 @@
-"""Depths that need no model, scored against the truth: a constant one, and the average true depth of the
-split.
+"""Depths that need no model, scored against the truth.
+
+They are a constant one, and the average true depth of the split.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,9 @@ SCORES = ("side", "mad", "relief")
 
 
 def baselines(batches: Iterable[dict], sums: Sums, *, config: ConfigDict) -> dict[str, dict[str, float]]:
-  """SIDE, MAD and relief of both, by the names of the method's own scores; empty for data without true depth.
+  """SIDE, MAD and relief of both, by the names of the method's own scores.
+
+  It is empty for data without true depth.
   """
   first = next(iter(batches))
   if "depth" not in first or "mask" not in first:

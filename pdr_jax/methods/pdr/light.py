@@ -53,8 +53,9 @@ def shading(
 
 
 def as_sh(light: Float[ArrayLike, "B ..."]) -> Float[Array, "B 9 ..."]:
-  """The light as spherical-harmonic coefficients (a directional one is projected, exact up to the order-2
-  truncation).
+  """The light as spherical-harmonic coefficients.
+
+  A directional one is projected, exact up to the order-2 truncation.
   """
   if light.shape[1:] == (5,):
     return lighting.directional_to_sh(light[:, 0], light[:, 1], light[:, 2:5])

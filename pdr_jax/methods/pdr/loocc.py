@@ -62,7 +62,9 @@ def swap_neighbours(x: Float[ArrayLike, "B ..."]) -> Float[Array, "B ..."]:
 
 
 def perturb(scene: Scene, drawn: dict[str, ArrayLike], config: ConfigDict) -> Scene:
-  """The scene with each image's left-out factor perturbed; depth and albedo are swapped with the neighbour's.
+  """The scene with each image's left-out factor perturbed.
+
+  Depth and albedo are swapped with the neighbour's.
   """
   def choose(name, other):
     value = getattr(scene, name)
@@ -85,8 +87,9 @@ def perturb_view(
   yaw: Float[ArrayLike, " B"],
   config: ConfigDict,
 ) -> Float[Array, "B 6"]:
-  """The view turned by pitch and yaw (radians), clamped to the range of views unless the perturbation is
-  `raw`.
+  """The view turned by pitch and yaw (radians).
+
+  It is clamped to the range of views unless the perturbation is `raw`.
   """
   zero = jnp.zeros_like(pitch)
   moved = view + jnp.stack([pitch, yaw, zero, zero, zero, zero], axis=-1)

@@ -19,8 +19,9 @@ YAWS = {"turned_left": TURN, "frontal": 0.0, "turned_right": -TURN}
 def pictures(
     variables: dict, images: Float[ArrayLike, "B S S 3"], *, decompose: Callable, render: Callable
 ) -> dict[str, Float[Array, "B S S ..."]]:
-  """The parts of `decompose`, the scene lit from the left and from the right, turned to both sides and from
-  the front.
+  """The parts of `decompose`, and the scene lit and turned.
+
+  It is lit from the left and from the right, and seen turned to both sides and from the front.
   """
   parts = decompose(variables, images)
   columns = {name: parts[name] for name in PARTS if name in parts}

@@ -16,7 +16,9 @@ DOME_ASPECT = 3.0
 
 
 class Scene(NamedTuple):
-  """A canonical scene: depth `[B,S,S]`, albedo `[B,S,S,3]` in [-1,1], light (see `light.py`), view `[B,6]`.
+  """A canonical scene.
+
+  It has depth `[B,S,S]`, albedo `[B,S,S,3]` in [-1,1], light (see `light.py`) and view `[B,6]`.
   """
 
   depth: Float[Array, "B S S"]
@@ -26,8 +28,10 @@ class Scene(NamedTuple):
 
 
 class Rendering(NamedTuple):
-  """`normals`, `shading` and `canonical` image in the canonical frame; `image`, `mask` (no gradient) and
-  `depth` at the view.
+  """A scene in the canonical frame and at the view.
+
+  `normals`, `shading` and `canonical` image are in the canonical frame. `image`, `mask` (no gradient) and
+  `depth` are at the view.
   """
 
   normals: Float[Array, "B S S 3"]
@@ -52,12 +56,11 @@ def convex_start(side: int, height: float) -> np.ndarray:
 
 
 def level(raw: Float[ArrayLike, "B S S"]) -> Float[Array, "B S S"]:
-  """Takes away the slope from top to bottom of the middle quarter of the columns (least squares over the
-  rows).
+  """Takes away the slope from top to bottom of the middle quarter of the columns.
 
-  A tilted surface under a view of the opposite pitch is the same picture, and nothing but a slow view network
-  says which pitch is the canonical one (from left to right, symmetry says it): without this, some runs keep a
-  face that leans back and light that makes up for it.
+  The slope is a least-squares fit over the rows. A tilted surface under a view of the opposite pitch is the
+  same picture, and nothing but a slow view network says which pitch is the canonical one (from left to right,
+  symmetry says it): without this, some runs keep a face that leans back and light that makes up for it.
   """
   side = raw.shape[-1]
   rows = np.linspace(-1, 1, side, dtype=np.float32)

@@ -1,5 +1,6 @@
-"""The configuration of PDR: defaults at the published widths (specification, sections 1 to 6), rules,
-variants, checks.
+"""The configuration of PDR: defaults, rules, variants and checks.
+
+The defaults have the published widths (specification, sections 1 to 6).
 """
 
 import os

@@ -83,10 +83,10 @@ def networks(config: ConfigDict) -> dict[str, object]:
 
 
 def perceptual_features(config: ConfigDict) -> Callable | None:
-  """The fixed feature map of the perceptual loss, `[B,S,S,3]` to `[B,S/4,S/4,D]`; None when its weight is
-  zero.
+  """The fixed feature map of the perceptual loss, `[B,S,S,3]` to `[B,S/4,S/4,D]`.
 
-  Its parameters are read at the first use: a program that computes no loss does not need their file.
+  None when its weight is zero. Its parameters are read at the first use: a program that computes no loss does
+  not need their file.
   """
   loss = config.loss
   if not loss.perceptual:
@@ -112,8 +112,9 @@ def init(
 def encode(
   params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict
 ) -> dict[str, Float[Array, "B D"]]:
-  """The bottleneck features by factor: `depth`, `albedo` `[B,zdim]`, `light`, `view` `[B,8*width_vector]`,
-  all non-negative.
+  """The bottleneck features by factor, all non-negative.
+
+  They are `depth` and `albedo` `[B,zdim]`, and `light` and `view` `[B,8*width_vector]`.
   """
   return {name: nets[name].apply({"params": params[name]}, images, method="encode") for name in FACTORS}
 
@@ -129,8 +130,9 @@ def feature_maps(
 def explain(
   params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
 ) -> tuple[Scene, dict, Array]:
-  """The canonical scene of each image (border not clamped yet) and the feature blocks; the third is the depth
-  before the border clamp.
+  """The canonical scene of each image, the feature blocks, and the depth before the border clamp.
+
+  The depth of the scene has its border clamped already.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)
@@ -174,8 +176,9 @@ def reconstruction_terms(
   phi: Callable | None,
   config: ConfigDict,
 ) -> tuple[dict, scenes.Rendering]:
-  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves, [image;
-  mirrored].
+  """The unreduced reconstruction terms, `{name: (values, mask)}`, and the rendering of both halves.
+
+  The halves are [image; mirrored].
   """
   count, weights = images.shape[0], term_weights(config)
   rendering = scenes.render(scenes.mirrored(scene), config)
@@ -217,8 +220,9 @@ def loss_terms(
   phi: Callable | None,
   config: ConfigDict,
 ) -> tuple[dict, dict]:
-  """Every term's mean over the global batch (see `losses.reduce`), unweighted, and auxiliary numbers for the
-  log.
+  """Every term's mean over the global batch (see `losses.reduce`), unweighted.
+
+  It also gives auxiliary numbers for the log.
   """
   images = batch["image"]
   scene, blocks, depth = explain(params, images, nets=nets, config=config)
@@ -325,8 +329,9 @@ def render(
   *,
   config: ConfigDict,
 ) -> dict[str, Array]:
-  """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`: `image`, `mask`,
-  `depth_at_view`.
+  """Decomposed parts under another light (SH `[B,9]`) or from another view `[B,6]`.
+
+  They are `image`, `mask` and `depth_at_view`.
   """
   canonical = parts["canonical"]
   if light is not None:

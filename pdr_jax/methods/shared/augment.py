@@ -1,8 +1,7 @@
-"""SimCLR's augmentations (Chen et al. 2020, appendix A): what is drawn for each image, and what it does to
-it.
+"""SimCLR's augmentations (Chen et al. 2020, appendix A).
 
-Random resized crop, left-right flip, colour distortion and greyscale. No blur, as in the paper for small
-images (appendix B.9).
+This says what is drawn for each image, and what that does to it. Random resized crop, left-right flip, colour
+distortion and greyscale. No blur, as in the paper for small images (appendix B.9).
 """
 
 import jax
@@ -74,8 +73,9 @@ def apply(images: Float[ArrayLike, "B S S 3"], drawn: dict[str, ArrayLike]) -> F
 
 
 def resized_crop(image: Float[ArrayLike, "S S 3"], drawn: dict[str, ArrayLike]) -> Float[Array, "S S 3"]:
-  """The crop at the picture's size, bilinear with pixel centres at half-integers; no antialiasing, as it
-  never shrinks.
+  """The crop at the picture's size, bilinear with pixel centres at half-integers.
+
+  There is no antialiasing, as the crop never shrinks.
   """
   side = image.shape[0]
   scale = 1 / jnp.stack([drawn["height"], drawn["width"]])

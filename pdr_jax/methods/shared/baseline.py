@@ -1,9 +1,9 @@
-"""What the baselines share: PDR's map encoder and decoder at PDR's size of representation, and a picture's
-likelihood.
+"""What the baselines share: PDR's map encoder and decoder, and a picture's likelihood.
 
-One encoder, of the width of PDR's depth and albedo encoders, gives a vector as long as PDR's four blocks
-together, so that a downstream task sees as many numbers whichever method made them. Parameters are a dict of
-the networks in `nets`: `encoder` reads images, all others read that vector.
+Encoder and decoder have PDR's size of representation. One encoder, of the width of PDR's depth and albedo
+encoders, gives a vector as long as PDR's four blocks together, so that a downstream task sees as many numbers
+whichever method made them. Parameters are a dict of the networks in `nets`: `encoder` reads images, all
+others read that vector.
 """
 
 from collections.abc import Mapping
@@ -67,8 +67,9 @@ def check(config: ConfigDict, devices: int) -> None:
 
 
 def representation_size(config: ConfigDict) -> int:
-  """Numbers in a baseline's representation: `baseline.zdim`, or, where it is 0, those in PDR's depth, albedo,
-  light and view blocks.
+  """Numbers in a baseline's representation: `baseline.zdim`.
+
+  Where it is 0, they are as many as those in PDR's depth, albedo, light and view blocks.
   """
   return config.baseline.zdim or 2 * config.networks.zdim + 2 * 8 * config.networks.width_vector
 
@@ -120,8 +121,9 @@ def decode(params: dict, z: Float[ArrayLike, "B D"], nets: dict) -> Float[Array,
 def negative_log_likelihood(
     images: Float[ArrayLike, "B S S C"], decoded: Float[ArrayLike, "B S S C"], config: ConfigDict
 ) -> Float[Array, " B"]:
-  """Nats of each picture under Gaussian pixels about the decoded ones, of deviation `baseline.pixel_std`; the
-  constant is left out.
+  """Nats of each picture under Gaussian pixels about the decoded ones.
+
+  Their deviation is `baseline.pixel_std`; the constant is left out.
   """
   return jnp.square((images - decoded) / config.baseline.pixel_std).sum(axis=(1, 2, 3)) / 2
 

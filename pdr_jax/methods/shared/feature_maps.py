@@ -9,7 +9,9 @@ from pdr_jax.networks.autoencoder import MapEncoder, stage_widths
 def stages(
   encoder: MapEncoder, params: dict, images: Float[ArrayLike, "B S S C"]
 ) -> list[Float[Array, "B ..."]]:
-  """Maps `[B, s, s, width]` at sides S/2, S/4 ... 4, after their activation, then the bottleneck `[B, zdim]`.
+  """Maps `[B, s, s, width]` at sides S/2, S/4 ... 4, then the bottleneck `[B, zdim]`.
+
+  The maps are those after their activation.
   """
   z, captured = encoder.apply({"params": params}, images, capture_intermediates=True, mutable="intermediates")
   outputs = captured["intermediates"]

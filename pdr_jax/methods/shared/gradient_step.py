@@ -1,9 +1,8 @@
-"""One step of gradient descent on a weighted sum of named loss terms: what every method with a single
-optimiser shares.
+"""One step of gradient descent on a weighted sum of named loss terms.
 
-A method hands over `terms_of`, `params -> (terms, aux)`, and a weight for every term. The terms are scalars
-whose `pmean` over the devices, like that of their gradients, is the value of the global batch (see
-`losses.reduce.masked_mean`); `aux` carries no gradient.
+Every method with a single optimiser shares it. A method hands over `terms_of`, `params -> (terms, aux)`, and
+a weight for every term. The terms are scalars whose `pmean` over the devices, like that of their gradients,
+is the value of the global batch (see `losses.reduce.masked_mean`); `aux` carries no gradient.
 """
 
 from collections.abc import Callable, Mapping
@@ -68,8 +67,9 @@ def update(
 def gradients(
     params: Any, terms_of: Terms, weights: Mapping[str, float], axis_name: str | None
 ) -> tuple[Any, dict[str, Array], Any]:
-  """The gradient of the weighted sum over the global batch, this device's terms with the sum as `loss`, and
-  `aux`.
+  """The gradient of the weighted sum over the global batch, this device's terms, and `aux`.
+
+  The terms hold the weighted sum as `loss`.
   """
 
   def objective(params):
@@ -93,8 +93,9 @@ def descend(
 
 
 def as_metrics(values: dict[str, ArrayLike], grads: Any, count: int, axis_name: str | None) -> Metrics:
-  """Means over this device's `count` images to (sum, count) pairs over all devices, and the averaged
-  gradient's norm.
+  """Means over this device's `count` images to (sum, count) pairs over all devices.
+
+  The averaged gradient's norm is added.
   """
   devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
   total = jnp.asarray(count * devices, jnp.float32)

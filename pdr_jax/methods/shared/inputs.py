@@ -18,8 +18,7 @@ def image(config: ConfigDict) -> Element:
 
 
 def check_images(config: ConfigDict, *, channels: tuple[int, ...] = (3,)) -> None:
-  """Raises `UserError` unless the data are single pictures of a side and of channels that the method takes.
-  """
+  """Raises `UserError` unless the data are single pictures of a side and channels that the method takes."""
   data, name = config.data, config.method
   if data.frames:
     raise UserError(

@@ -1,5 +1,6 @@
-"""The optimiser: Adam as PyTorch defines it, with L2 added to the gradient, clipping before it, and a
-schedule.
+"""The optimiser: Adam as PyTorch defines it.
+
+L2 is added to the gradient, clipping comes before it, and there is a schedule.
 """
 
 from collections.abc import Mapping
@@ -20,10 +21,10 @@ def schedule(config: ConfigDict) -> optax.Schedule:
 def create(
     config: ConfigDict, multiples: Mapping[str, float] | None = None
 ) -> optax.GradientTransformation:
-  """Clip the global norm, add L2 (`weight_decay * parameter`) to the gradient, Adam (specification, section
-  5).
+  """Clips the global norm, adds L2 (`weight_decay * parameter`) to the gradient, and takes Adam's step.
 
-  `multiples` of the learning rate for single networks: by the name of their branch of the parameters.
+  See the specification, section 5. `multiples` of the learning rate for single networks: by the name of their
+  branch of the parameters.
   """
   optim = config.optim
   return optax.chain(
