@@ -1,7 +1,7 @@
 """Triangles on a screen in NumPy float64, one face at a time: which pixels they reach, and what holds there.
 
 `condition` is by how many roundings the float32 barycentrics of a face may be off at a pixel: products of its
-corners' distances from the pixel, divided by its area (inside), or by the length of its edges (outside).
+corners' distances from the pixel, divided by the squared length of its edges, and inside by its area.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def face_at(tri, pixels):
   area = cross(p[1] - p[0], p[2] - p[0])
   reach = np.linalg.norm(p - pixels[:, None], axis=-1).max(axis=1)
   lengths = np.linalg.norm(p - np.roll(p, 1, axis=0), axis=-1)
-  condition = reach / min(lengths[lengths > 0], default=1.0)
+  condition = (reach / min(lengths[lengths > 0], default=1.0)) ** 2
   best, weights = np.full(len(pixels), np.inf), np.zeros((len(pixels), 3))
   for i in range(3):
     j = (i + 1) % 3
@@ -42,7 +42,7 @@ def face_at(tri, pixels):
     plane = np.stack(opposite, axis=-1) / area
     inside = np.all(plane >= 0, axis=-1)
     weights[inside] = plane[inside]
-    condition = np.where(inside, reach**2 / abs(area), condition)
+    condition = np.where(inside, np.maximum(condition, reach**2 / abs(area)), condition)
   depth = 1 / (weights @ (1 / z))
   return inside, best, depth, weights / z * depth[:, None], condition
 
@@ -66,7 +66,7 @@ def nearest_faces(vertices, faces, height, width, count, blur):
     signed = np.where(inside, -1, 1) * np.sqrt(distance)
     hits = (inside | (distance <= blur**2)) if blur > 0 else inside
     doubt |= np.abs(signed - blur) < rounding(8, max(height, width) ** 2)
-    rounded = rounding(8, condition * tri[:, 2].max() / tri[:, 2].min()) * depth
+    rounded = rounding(16, condition * tri[:, 2].max() / tri[:, 2].min()) * depth
     for pixel in np.flatnonzero(hits):
       reached[pixel].append((depth[pixel], index, rounded[pixel]))
   selected, depths, tied = np.full((len(pixels), count), -1), np.zeros((len(pixels), count)), doubt.copy()
@@ -98,7 +98,7 @@ def values_of(vertices, faces, selected):
     inside, distance, depth[where], barycentric[where], condition[where] = face_at(tri, at)
     signed[where] = np.where(inside, -distance, distance)
     spread[where] = tri[:, 2].max() / tri[:, 2].min()
-  off = rounding(8, 1 + condition)  # eight products, differences and quotients
+  off = rounding(16, 1 + condition)  # some sixteen differences, products, sums and quotients
   return depth, barycentric, signed, off * spread * depth, (off * spread)[..., None]
 
 
