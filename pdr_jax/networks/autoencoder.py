@@ -32,16 +32,16 @@ def stage_widths(width: int, side: int) -> tuple[int, ...]:
   return tuple(width * min(2**i, 8) for i in range(side.bit_length() - 3))
 
 
-def check_images(images: Float[ArrayLike, "B S S 3"], side: int) -> None:
-  """UserError unless the images have the side that the network was built for."""
-  if images.ndim != 4 or images.shape[1:] != (side, side, 3):
+def check_images(images: Float[ArrayLike, "..."], side: int) -> None:
+  """UserError unless these are images, of any channels, of the side that the network was built for."""
+  if images.ndim != 4 or images.shape[1:3] != (side, side):
     raise UserError(
-      f"the network was built for images [B, {side}, {side}, 3] but got {list(images.shape)}; check data.side"
+      f"the network was built for images [B, {side}, {side}, C] but got {list(images.shape)}; check data.side"
     )
 
 
 class MapEncoder(nn.Module):
-  """Images `[B,S,S,3]` to a ReLU bottleneck `[B,zdim]` in `dtype`.
+  """Images `[B,S,S,C]` to a ReLU bottleneck `[B,zdim]` in `dtype`.
 
   All stages but the last have group normalisation; LeakyReLU has slope 0.2.
   """
@@ -51,7 +51,7 @@ class MapEncoder(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def __call__(self, images: Float[ArrayLike, "B S S C"]) -> Float[Array, "B zdim"]:
     check_images(images, self.side)
     widths = stage_widths(self.width, self.side)
     x = images
@@ -110,8 +110,8 @@ class MapAutoencoder(nn.Module):
     self.decoder = MapDecoder(self.channels, self.width, self.side, self.dtype)
 
   def __call__(
-    self, images: Float[ArrayLike, "B S S 3"]
-  ) -> tuple[Float[Array, "B S S C"], Float[Array, "B zdim"]]:
+    self, images: Float[ArrayLike, "B S S C"]
+  ) -> tuple[Float[Array, "B S S maps"], Float[Array, "B zdim"]]:
     """Images in [-1, 1] to (maps, bottleneck), both float32.
 
     Maps are in (-1, 1) with tanh and unbounded without; the bottleneck is >= 0.
@@ -120,6 +120,6 @@ class MapAutoencoder(nn.Module):
     maps = self.decoder(z)
     return (jnp.tanh(maps) if self.activation == "tanh" else maps), z.astype(jnp.float32)
 
-  def encode(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B zdim"]:
+  def encode(self, images: Float[ArrayLike, "B S S C"]) -> Float[Array, "B zdim"]:
     """The bottleneck alone, float32."""
     return self.encoder(images).astype(jnp.float32)

@@ -15,13 +15,13 @@ from pdr_jax.networks.layers import Conv
 
 
 class VectorTrunk(nn.Module):
-  """Images `[B,S,S,3]` to a ReLU bottleneck `[B, 8 width]` in `dtype`, without normalisation."""
+  """Images `[B,S,S,C]` to a ReLU bottleneck `[B, 8 width]` in `dtype`, without normalisation."""
   width: int
   side: int
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B D"]:
+  def __call__(self, images: Float[ArrayLike, "B S S C"]) -> Float[Array, "B D"]:
     check_images(images, self.side)
     x = images
     for i, features in enumerate(stage_widths(self.width, self.side)):
@@ -49,13 +49,13 @@ class VectorEncoder(nn.Module):
     # float32 at any compute dtype: angles and light coefficients come from it
     self.head = Conv(self.outputs, "to_point", 1)
 
-  def __call__(self, images: Float[ArrayLike, "B S S 3"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
+  def __call__(self, images: Float[ArrayLike, "B S S C"]) -> tuple[Float[Array, "B N"], Float[Array, "B D"]]:
     """Images in [-1, 1] to (vector, bottleneck), both float32; the bottleneck is >= 0."""
     z = self.encode(images)
     vector = self.head(z[:, None, None])
     return (jnp.tanh(vector) if self.tanh_on == "output" else vector), z
 
-  def encode(self, images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B D"]:
+  def encode(self, images: Float[ArrayLike, "B S S C"]) -> Float[Array, "B D"]:
     """The bottleneck alone, float32."""
     z = self.encoder(images).astype(jnp.float32)
     return jnp.tanh(z) if self.tanh_on == "features" else z

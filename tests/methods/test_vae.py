@@ -179,3 +179,17 @@ def test_trains_and_resumes(name, annealed, tmp_path):
   config = tiny("vae")
   config, method = (config, methods.create(config)) if name == "vae" else annealed
   trains_and_resumes(config, method, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vae", "vq_vae"])
+def test_grey_pictures_are_learned_as_coloured_ones_are(name):
+  config = tiny(name, data__channels=1)
+  method, batch = methods.create(config), {"image": images().mean(axis=-1, keepdims=True)}
+  state = compiled(method.init)(jax.random.key(0), batch)
+  update, losses = compiled(partial(method.update, axis_name=None)), []
+  for step in range(6):
+    state, metrics = update(state, batch, jax.random.key(step))
+    losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+  assert losses[-1] < losses[0]
+  shown = method.pictures(methods.inference_variables(state), batch["image"])
+  assert shown["reconstruction"].shape == (B, 32, 32, 1)
