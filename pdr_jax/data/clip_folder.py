@@ -18,12 +18,12 @@ def open_clip_folder(config) -> Dataset:
   """
   data = config.data
   store = stores.open_store(data.path)
-  found = label_files.read(store, label_lib.read_kinds(data.get("label_kinds", "")))
-  cells = {name: _cells(column) for name, column in found.columns.items()}
+  labelled = label_files.read(store, label_lib.read_kinds(data.get("label_kinds", "")))
+  cells = {name: _cells(column) for name, column in labelled.columns.items()}
   clips = sequences.cut(store.names, cells, data.frames, store.where)
-  chosen = _choose(data, store.names, found, clips)
+  chosen = _choose(data, store.names, labelled, clips)
   files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), note=chosen.note)
-  frames = image_folder.assemble(config, store, found, files)
+  frames = image_folder.assemble(config, store, labelled, files)
   varying = [f"{kind}/{name}" for name in sequences.varying(cells, clips) for kind in ("label", "missing")]
   told = f"{len(clips.frames):,} clips of {data.frames} frames"
   if clips.left_out:
@@ -38,9 +38,9 @@ def _cells(column: label_lib.Column) -> list[Any]:
   return [None if gone else value for value, gone in zip(values, column.missing, strict=True)]
 
 
-def _choose(data, names: list[str], found: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:
+def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:
   """Clips for train, validation and test."""
-  if data.split_by == "seed" and found.parts is None:
+  if data.split_by == "seed" and labelled.parts is None:
     sizes = (data.train_examples, data.val_examples)
     train, validation = sequences.keep_apart(clips.people, data.scene_seed, *sizes)
     note = f"{len(set(clips.people)):,} sequences or people are kept apart"
@@ -48,7 +48,7 @@ def _choose(data, names: list[str], found: label_lib.Labels, clips: sequences.Cl
   first = clips.frames[:, 0].tolist()
   columns = {
     name: column._replace(values=column.values[first], missing=column.missing[first])
-    for name, column in found.columns.items()
+    for name, column in labelled.columns.items()
   }
-  parts = None if found.parts is None else tuple(found.parts[i] for i in first)
-  return splits.choose(data, [names[i] for i in first], found._replace(columns=columns, parts=parts))
+  parts = None if labelled.parts is None else tuple(labelled.parts[i] for i in first)
+  return splits.choose(data, [names[i] for i in first], labelled._replace(columns=columns, parts=parts))

@@ -71,7 +71,7 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
   if not names:
     raise UserError(f"data.path={path} holds no image of {data.name}: name {advice}")
   parts = tuple(map(labels.part_of, layout.words)) if layout.words else None
-  found = labels.Labels(layout.columns, labels.describe_all(layout.columns), parts)
+  labelled = labels.Labels(layout.columns, labels.describe_all(layout.columns), parts)
   maps = None
   if layout.read_map:
     kept: dict[str, np.ndarray] = {}
@@ -83,7 +83,7 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
       return kept[name]
 
     maps = image_folder.Maps(read_map, layout.parts)
-  return image_folder.assemble(config, layout.store, found, splits.choose(data, names, found), maps)
+  return image_folder.assemble(config, layout.store, labelled, splits.choose(data, names, labelled), maps)
 
 
 def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:

@@ -40,24 +40,24 @@ def open_image_folder(config) -> dataset.Dataset:
   """
   data = config.data
   store = open_store(data.path)
-  found = label_files.read(store, label_lib.read_kinds(data.label_kinds))
+  labelled = label_files.read(store, label_lib.read_kinds(data.label_kinds))
   if data.frames:
-    return _clips(config, store, found)
-  return assemble(config, store, found, splits.choose(data, store.names, found))
+    return _clips(config, store, labelled)
+  return assemble(config, store, labelled, splits.choose(data, store.names, labelled))
 
 
-def _clips(config, store: Any, found: label_lib.Labels) -> dataset.Dataset:
+def _clips(config, store: Any, labelled: label_lib.Labels) -> dataset.Dataset:
   """Clips of `data.frames` images, of the sequences that columns or folders name; see `sequences.cut`.
 
   Clips of one person are on one side, unless the pictures have published parts or `data.split_by` says
   otherwise.
   """
   data, names = config.data, store.names
-  columns = {name: label_lib.plain(entry) for name, entry in found.columns.items()}
+  columns = {name: label_lib.plain(entry) for name, entry in labelled.columns.items()}
   clips = sequences.cut(names, columns, data.frames, store.where)
   first = clips.frames[:, 0].tolist()
-  if found.parts or data.split_by != "seed":
-    chosen = splits.choose(data, [names[i] for i in first], label_lib.take(found, first))
+  if labelled.parts or data.split_by != "seed":
+    chosen = splits.choose(data, [names[i] for i in first], label_lib.take(labelled, first))
   else:
     counts = (data.train_examples, data.val_examples)
     train, validation = sequences.keep_apart(clips.people, data.scene_seed, *counts)
@@ -66,22 +66,22 @@ def _clips(config, store: Any, found: label_lib.Labels) -> dataset.Dataset:
   if clips.left_out:
     sequence, reason = clips.left_out[0]
     lines.append(f"{len(clips.left_out):,} sequences are left out, such as {sequence}: {reason}")
-  found = found._replace(notes=(*found.notes, *lines))
+  labelled = labelled._replace(notes=(*labelled.notes, *lines))
   files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), chosen.note)
   of_frames = sequences.varying(columns, clips)
   keys = {f"{kind}/{name}" for name in of_frames for kind in ("label", "missing")}
-  return sequences.of_frames(assemble(config, store, found, files), data.frames, keys)
+  return sequences.of_frames(assemble(config, store, labelled, files), data.frames, keys)
 
 
 def assemble(
-    config, store: Any, found: label_lib.Labels, chosen: splits.Chosen, maps: Maps | None = None
+    config, store: Any, labelled: label_lib.Labels, chosen: splits.Chosen, maps: Maps | None = None
 ) -> dataset.Dataset:
   """A Dataset of the images of a store.
 
   Args:
     config: `data.side`, `data.channels`, `data.frames` and `data.crop` are read.
     store: has `names`, `open(name)` and `where`.
-    found: labels of all names.
+    labelled: labels of all names.
     chosen: indices of the images in train, validation and test (may be empty); each a multiple of
       `data.frames`, where that is not 0: so many images in a row are then one clip, and none of it is left
       where one of them cannot be read.
@@ -106,7 +106,7 @@ def assemble(
       advice = "add images, or change data.split_by"
       raise UserError(f"data.path={store.where}: no image is left for {split} out of {len(order)}; {advice}")
     part = [names[order[i]] for i in rows]
-    columns = label_lib.arrays(found, [order[i] for i in rows])
+    columns = label_lib.arrays(labelled, [order[i] for i in rows])
     if in_memory:
       # The rows of a split are nearly always contiguous: then this is a view, not a second copy of the set.
       contiguous = len(rows) == rows[-1] + 1 - rows[0]
@@ -121,31 +121,31 @@ def assemble(
       name=f"{data.name} {store.where}",
       train=make(0, first, "training"),
       validation=make(first, second, "validation"),
-      elements=_elements(data, found, maps),
-      classes=_classes(found, maps),
+      elements=_elements(data, labelled, maps),
+      classes=_classes(labelled, maps),
       skipped=skipped,
       note="" if in_memory else dataset.LAZY_NOTE,
-      report=_report(store, found, chosen),
+      report=_report(store, labelled, chosen),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
   )
 
 
-def _report(store: Any, found: label_lib.Labels, chosen: splits.Chosen) -> tuple[str, ...]:
+def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen) -> tuple[str, ...]:
   """What was read and what was not, line by line."""
   left_out = stores.describe_left_out(getattr(store, "left_out", {}))
   lines = [f"{len(store.names):,} images in {store.where}" + (f"; left out: {left_out}" if left_out else "")]
-  lines += [*found.notes, chosen.note] if found.columns else [*found.notes, chosen.note, "no labels"]
+  lines += [*labelled.notes, chosen.note] if labelled.columns else [*labelled.notes, chosen.note, "no labels"]
   return tuple(filter(None, lines))
 
 
-def _elements(data, found: label_lib.Labels, maps: Maps | None) -> dict:
+def _elements(data, labelled: label_lib.Labels, maps: Maps | None) -> dict:
   arrays = {"image": np.empty((0, data.side, data.side, data.channels), np.uint8)}
   arrays |= {"segmentation": np.empty((0, data.side, data.side), np.uint8)} if maps else {}
-  return dataset.elements_of(arrays | label_lib.arrays(found, []))
+  return dataset.elements_of(arrays | label_lib.arrays(labelled, []))
 
 
-def _classes(found: label_lib.Labels, maps: Maps | None) -> dict[str, tuple[str, ...]]:
-  classes = {f"label/{name}": entry.classes for name, entry in found.columns.items()}
+def _classes(labelled: label_lib.Labels, maps: Maps | None) -> dict[str, tuple[str, ...]]:
+  classes = {f"label/{name}": entry.classes for name, entry in labelled.columns.items()}
   return classes | ({"segmentation": maps.parts} if maps else {})
 
 

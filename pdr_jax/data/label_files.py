@@ -48,13 +48,13 @@ def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labe
   other, a wanted kind for a column that does not exist or that it is not.
   """
   files, unread = _find(store)
-  found = _of_tables(_join(files, store.names), kinds) if files else labels.from_folders(store.names)
-  unknown = [name for name in kinds if name not in found.columns]
+  labelled = _of_tables(_join(files, store.names), kinds) if files else labels.from_folders(store.names)
+  unknown = [name for name in kinds if name not in labelled.columns]
   if unknown:
-    known = ", ".join(found.columns) or "there are no labels"
+    known = ", ".join(labelled.columns) or "there are no labels"
     reason = "no column of the labels has this name and values"
     raise UserError(f"data.label_kinds={unknown[0]}: {reason}; there are: {known}")
-  return found._replace(notes=(*found.notes, *unread))
+  return labelled._replace(notes=(*labelled.notes, *unread))
 
 
 def _of_tables(joined: _Joined, kinds: Mapping[str, str]) -> labels.Labels:

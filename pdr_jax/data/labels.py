@@ -180,12 +180,12 @@ def arrays(labels: Labels, rows: Sequence[int]) -> dict[str, np.ndarray]:
   The latter is there only where any picture of the set lacks the label.
   """
   rows = np.asarray(rows, int)
-  found = {}
+  batch = {}
   for name, entry in labels.columns.items():
-    found[f"label/{name}"] = entry.values[rows]
+    batch[f"label/{name}"] = entry.values[rows]
     if entry.missing.any():
-      found[f"missing/{name}"] = entry.missing[rows]
-  return found
+      batch[f"missing/{name}"] = entry.missing[rows]
+  return batch
 
 
 def plain(entry: Column) -> list[str | float | None]:

@@ -100,6 +100,6 @@ def _add_material(tree: dict, lit: bool) -> None:
     material["extensions"] = {"KHR_materials_unlit": {}}
     tree["extensionsUsed"] = ["KHR_materials_unlit"]
   tree["materials"] = [material]
-  for one in tree["meshes"]:
-    for primitive in one["primitives"]:
+  for entry in tree["meshes"]:
+    for primitive in entry["primitives"]:
       primitive["material"] = 0

@@ -87,8 +87,8 @@ def read_vgg16(path: str | Path) -> dict[str, np.ndarray]:
       (f"features.{index}.bias", (outputs,)),
     ):
       if name not in state or state[name].shape != shape:
-        found = list(state[name].shape) if name in state else "nothing"
-        raise UserError(f"{path} is not VGG16: {name} should have shape {list(shape)}, found {found}")
+        there = list(state[name].shape) if name in state else "nothing"
+        raise UserError(f"{path} is not VGG16: {name} should have shape {list(shape)}, found {there}")
       arrays[name] = np.asarray(state[name], np.float32)
   return arrays
 

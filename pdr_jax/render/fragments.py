@@ -198,7 +198,7 @@ def make_fragments(
   """Fragments of the selected faces (-1: none); gradients reach `vertices`."""
   batch, count = vertices.shape[:2]
   _, height, width, _ = face.shape
-  found = (face >= 0).reshape(-1)
+  hit = (face >= 0).reshape(-1)
   first = 3 * jnp.maximum(face, 0).reshape(-1)
   image = jnp.broadcast_to(jnp.arange(batch, dtype=jnp.int32)[:, None, None, None], face.shape).reshape(-1)
   pixel_v = jnp.broadcast_to(
@@ -211,14 +211,14 @@ def make_fragments(
   # An index out of range reads as 1.0 and drops its gradient: where there is no face, all vertices are the
   # harmless point (1, 1, 1).
   corner = [faces.reshape(-1).at[first + i].get(mode="promise_in_bounds") for i in range(3)]
-  corner = [jnp.where(found, c + image * count, batch * count) for c in corner]
+  corner = [jnp.where(hit, c + image * count, batch * count) for c in corner]
   u, v, z = (
     [vertices[..., i].reshape(-1).at[c].get(mode="fill", fill_value=1.0) for c in corner] for i in range(3)
   )
   depth, barycentric, distance = describe(u, v, z, pixel_u, pixel_v, blur_radius > 0)
 
   def finish(values):
-    return jnp.where(found, values, 0.0).reshape(face.shape)
+    return jnp.where(hit, values, 0.0).reshape(face.shape)
 
   return Fragments(
     face,

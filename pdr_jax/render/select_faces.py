@@ -142,26 +142,26 @@ def _merge_many(nearest: _Nearest, pixel, q, face) -> _Nearest:
   count = nearest.q.shape[0]
 
   def peel(carry):
-    found, q, taken, _ = carry
+    peeled, q, taken, _ = carry
     best = jnp.full_like(nearest.q[0], -1.0).at[pixel].max(q, mode="drop")
     first = (q > 0) & (q == best.at[pixel].get(mode="clip"))
     owner = jnp.full_like(nearest.face[0], NOBODY).at[pixel].min(jnp.where(first, face, NOBODY), mode="drop")
     q = jnp.where(first & (face == owner.at[pixel].get(mode="clip")), -1.0, q)
-    found = _Nearest(lax.dynamic_update_index_in_dim(found.q, best, taken, 0),
-                     lax.dynamic_update_index_in_dim(found.face, owner, taken, 0))
-    return found, q, taken + 1, jnp.any(q > 0)
+    peeled = _Nearest(lax.dynamic_update_index_in_dim(peeled.q, best, taken, 0),
+                     lax.dynamic_update_index_in_dim(peeled.face, owner, taken, 0))
+    return peeled, q, taken + 1, jnp.any(q > 0)
 
   nothing = _Nearest(jnp.full_like(nearest.q, -1.0), jnp.full_like(nearest.face, NOBODY))
-  found, _, taken, _ = lax.while_loop(
+  peeled, _, taken, _ = lax.while_loop(
     lambda carry: carry[3] & (carry[2] < count), peel, (nothing, q, jnp.int32(0), jnp.any(q > 0))
   )
 
   def join(nearest):
     return lax.fori_loop(
-      0, taken, lambda i, nearest: _insert(nearest, found.q[i][None], found.face[i][None]), nearest
+      0, taken, lambda i, nearest: _insert(nearest, peeled.q[i][None], peeled.face[i][None]), nearest
     )
 
-  return lax.cond(jnp.any(nearest.q[0] > 0), join, lambda _: found, nearest)
+  return lax.cond(jnp.any(nearest.q[0] > 0), join, lambda _: peeled, nearest)
 
 
 def _select(

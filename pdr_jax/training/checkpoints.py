@@ -118,12 +118,12 @@ class Checkpoints:
     if jax.process_count() == 1:
       return self._read_latest(abstract)
     host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
-    found = self._read_latest(host) if self._manager else None
-    message = json.dumps({"step": found.step, "run": _encode(found.run)} if found else None).encode()
+    read = self._read_latest(host) if self._manager else None
+    message = json.dumps({"step": read.step, "run": _encode(read.run)} if read else None).encode()
     message = json.loads(distributed.bytes_from_first(message))
     if message is None:
       return None
-    leaves, shape = jax.tree.flatten(found.state if found else host)
+    leaves, shape = jax.tree.flatten(read.state if read else host)
     buffer = distributed.bytes_from_first(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
     ends = np.cumsum([leaf.nbytes for leaf in leaves])
     parts = [buffer[end - leaf.nbytes : end] for leaf, end in zip(leaves, ends, strict=True)]

@@ -204,9 +204,10 @@ def conclude(summary: dict, config: ConfigDict, workdir: str, run: Run) -> None:
 
 def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -> None:
   """Where things are and what to run next."""
-  best, kept = summary["best"], ", ".join(map(str, summary["checkpoints"]))
+  best = summary["best"]
+  which = f"{mode} {best['metric']}: step {best['checkpoint']}"
   say(f"done in {duration(summary['seconds'])}")
-  say(f"  checkpoints  {workdir}/{FOLDER} (steps {kept}; {mode} {best['metric']}: step {best['checkpoint']})")
+  say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; {which})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}")
   board = shlex.join(["tensorboard", "--logdir", f"{workdir}/tensorboard"])

@@ -40,10 +40,10 @@ def skipping(method: Method) -> Method:
     new, metrics = method.update(state, batch, rng, axis_name)
     inexact = [leaf for leaf in jax.tree.leaves((new, metrics)) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     good = jnp.stack([jnp.isfinite(leaf).all() for leaf in inexact]).all()
-    kept = jax.tree.map(lambda after, before: jnp.where(good, after, before), new, state).replace(
+    chosen = jax.tree.map(lambda after, before: jnp.where(good, after, before), new, state).replace(
       step=new.step
     )
-    return kept, dict(metrics) | {SKIPPED: (1.0 - good.astype(jnp.float32), jnp.ones(()))}
+    return chosen, dict(metrics) | {SKIPPED: (1.0 - good.astype(jnp.float32), jnp.ones(()))}
 
   return method._replace(update=update)
 

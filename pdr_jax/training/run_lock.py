@@ -48,8 +48,7 @@ def hold(workdir: str, say: Callable[[str], None] = print) -> Iterator[None]:
   if jax.process_index() != 0:
     yield
     return
-  held = _in_bucket(workdir, say) if in_bucket(workdir) else _on_disk(workdir, say)
-  with held:
+  with _in_bucket(workdir, say) if in_bucket(workdir) else _on_disk(workdir, say):
     yield
 
 

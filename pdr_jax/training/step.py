@@ -43,7 +43,8 @@ class Metrics(flax.struct.PyTreeNode):
   def each(self) -> list[dict[str, np.ndarray]]:
     """The same step by step, of one step or several."""
     values = np.asarray(self.values, np.float64)
-    return [dict(zip(self.names, one, strict=True)) for one in (values if values.ndim == 3 else values[None])]
+    steps = values if values.ndim == 3 else values[None]
+    return [dict(zip(self.names, pairs, strict=True)) for pairs in steps]
 
 
 def pack(metrics: Mapping[str, tuple[jax.Array, jax.Array]]) -> Metrics:

@@ -54,7 +54,7 @@ def scores_of(
 
   pairs = {name: np.zeros(2) for name in SCORES}
   for batch in batches:
-    found = totals(depth, {name: batch[name] for name in ("depth", "mask", "_mask")})
-    pairs = {name: pair + np.asarray(found[name], np.float64) for name, pair in pairs.items()}
+    more = totals(depth, {name: batch[name] for name in ("depth", "mask", "_mask")})
+    pairs = {name: pair + np.asarray(more[name], np.float64) for name, pair in pairs.items()}
   pairs = sums(pairs)
   return {f"val/{name}": float(pair[0] / pair[1]) for name, pair in pairs.items() if pair[1] > 0}
