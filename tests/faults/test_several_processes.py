@@ -18,6 +18,9 @@ from support.runs import local_processes
 from pdr_jax.training import distributed, loop, preemption
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
   """One process with the same four devices: the reference."""
