@@ -17,7 +17,6 @@ from support.runs import local_processes
 
 from pdr_jax.training import distributed, loop, preemption
 
-
 pytestmark = pytest.mark.slow
 
 
