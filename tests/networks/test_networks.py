@@ -181,7 +181,7 @@ def test_what_the_networks_cannot_do_is_said():
   for module, images, words in (
     (MapAutoencoder(1, 8, 16, 48), draw_images(48), "side 48 .* 32, 64, 128, 256"),
     (VectorEncoder(6, 6, 32), draw_images(32), "width 6 .* multiple of 4"),
-    (ConfidenceNet(8, 12, 64), draw_images(32), r"64, 64, 3\] but got \[2, 32, 32, 3\]"),
+    (ConfidenceNet(8, 12, 64), draw_images(32), r"64, 64, C\] but got \[2, 32, 32, 3\]"),
     (MapAutoencoder(1, 8, 16, 32, "relu"), draw_images(32), "'relu' .* none or tanh"),
   ):
     with pytest.raises(UserError, match=words):
