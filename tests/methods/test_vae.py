@@ -181,9 +181,8 @@ def test_trains_and_resumes(name, annealed, tmp_path):
   trains_and_resumes(config, method, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["vae", "vq_vae"])
-def test_grey_pictures_are_learned_as_coloured_ones_are(name):
-  config = tiny(name, data__channels=1)
+def test_grey_pictures_are_learned_as_coloured_ones_are():
+  config = tiny("vae", data__channels=1)
   method, batch = methods.create(config), {"image": images().mean(axis=-1, keepdims=True)}
   state = compiled(method.init)(jax.random.key(0), batch)
   update, losses = compiled(partial(method.update, axis_name=None)), []
