@@ -3,7 +3,6 @@
 NT-Xent, and SupCon as the released code calls it.
 """
 
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +17,12 @@ def l2_normalize(features: Float[ArrayLike, "B D"], epsilon: float = 1e-6) -> Fl
   return jnp.where(valid, features * lax.rsqrt(jnp.where(valid, square, 1.0)), 0.0)
 
 
-def join_blocks(blocks: Sequence[Float[ArrayLike, "B _"]]) -> Float[Array, "B D"]:
-  """L2-normalises each block of features, concatenates, and normalises again.
-
-  Every block has the same say, and the result has unit length.
-  """
-  return l2_normalize(jnp.concatenate([l2_normalize(block) for block in blocks], axis=-1))
-
-
 def nt_xent(anchors: Float[ArrayLike, "B D"], positives: Float[ArrayLike, "B D"], *, temperature: float,
             axis_name: str | None = None) -> Float[Array, " 2*B"]:
   """NT-Xent per anchor: each of the 2B features against its counterpart, all others being negatives.
 
   -log(exp(a.p/T) / sum_{k != a} exp(a.k/T)), similarity = dot product of the features as they come (normalise
-  before: `join_blocks`). With `axis_name`, negatives come from every device; each device scores its own
+  before: `l2_normalize`). With `axis_name`, negatives come from every device; each device scores its own
   anchors, and gradients reach the other devices' features, so that the `pmean` of the gradients of the mean
   is the gradient of the whole batch. Entries: B anchors, then B positives.
   """

@@ -27,14 +27,11 @@ class Fragments(NamedTuple):
       one.
     signed_distance_sq: squared pixels to the face's outline on the screen; negative inside the face, positive
       outside.
-    overflow: number of (face, pixel) pairs that were dropped, per image. The present algorithm drops none:
-      always zero.
   """
   face: Int[Array, "... H W K"]
   depth: Float[Array, "... H W K"]
   barycentric: Float[Array, "... H W K 3"]
   signed_distance_sq: Float[Array, "... H W K"]
-  overflow: Int[Array, "..."]
 
 
 class _Outline(NamedTuple):
@@ -225,5 +222,4 @@ def make_fragments(
     finish(depth),
     jnp.stack([finish(b) for b in barycentric], axis=-1),
     finish(distance),
-    jnp.zeros((batch,), jnp.int32),
   )

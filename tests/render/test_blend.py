@@ -13,7 +13,7 @@ from pdr_jax.render.rasterize import Fragments, rasterize
 
 def naive(fragments, colors, sigma, gamma, background, near=0.1, far=100.0):
   """The formula of the docstring, one pixel at a time."""
-  face, depth, _, signed, _ = (np.asarray(x, np.float64) for x in fragments)
+  face, depth, _, signed = (np.asarray(x, np.float64) for x in fragments)
   shape = face.shape[:-1]
   rgb, alpha = np.zeros((*shape, 3)), np.zeros(shape)
   for at in np.ndindex(shape):
@@ -41,7 +41,6 @@ def random_fragments(seed=0, height=5, width=4, count=3):
     np.where(found, depth, 0).astype(np.float32),
     np.zeros((*found.shape, 3), np.float32),
     np.where(found, rng.randn(*found.shape), 0).astype(np.float32),
-    np.int32(0),
   ), rng.rand(*found.shape, 3).astype(np.float32)
 
 

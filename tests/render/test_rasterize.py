@@ -20,7 +20,6 @@ REACH = max(HEIGHT, WIDTH) ** 2  # squared pixels: what signed squared distances
 def compare(vertices, faces, count, blur, least_certain=0.9):
   """Draws and compares; returns the fragments and the share of pixels whose order of faces is certain."""
   fragments, *_ = draw(vertices, faces, count, blur)
-  assert not fragments.overflow.any()
   certain, ordered = [], []
   for b, mesh in enumerate(vertices):
     selected, depths, doubt, tied = oracle.nearest_faces(mesh, faces, HEIGHT, WIDTH, count, blur)
@@ -103,7 +102,7 @@ def test_leading_axes_and_faces_of_every_mesh():
     return nested, jax.vmap(lambda faces: rasterize(vertices[0], faces, height=5, width=6).face)(faces)
 
   nested, by_faces = shapes(vertices, np.stack([faces, faces[::-1]]))
-  assert [x.shape for x in nested] == [(1, 3, 5, 6, 1)] * 2 + [(1, 3, 5, 6, 1, 3), (1, 3, 5, 6, 1), (1, 3)]
+  assert [x.shape for x in nested] == [(1, 3, 5, 6, 1)] * 2 + [(1, 3, 5, 6, 1, 3), (1, 3, 5, 6, 1)]
   np.testing.assert_array_equal(nested.face[0], together.face[:, :5, :6])
   np.testing.assert_array_equal(by_faces, np.stack([x.face[0, :5, :6] for x in (together, turned)]))
 
