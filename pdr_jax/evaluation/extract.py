@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.representations import Encode
 from pdr_jax.files import write_atomically
+from pdr_jax.training import step as steps
 
 # Exact factors of embedded worlds by batch key: numbered labels light/0, light/1, ...
 TRUTH = {"light": "light", "view": "view", "weights": "depth"}
@@ -42,13 +43,12 @@ def extract(
       become numbered labels.
     classes: names of the classes by `label/NAME`.
   """
-  devices = jax.local_device_count()
-  run = jax.pmap(encode)
+  run = steps.mapped(encode)
   blocks, labels, missing = {}, {}, {}
   for batch in batches:
     keep = np.asarray(batch["_mask"]) > 0
     inputs = np.asarray(batch[key])
-    for name, block in run(inputs.reshape(devices, -1, *inputs.shape[1:])).items():
+    for name, block in run(inputs).items():
       block = np.asarray(block, np.float32)
       blocks.setdefault(name, []).append(block.reshape(len(inputs), -1)[keep])
     for name, values in _labels(batch).items():

@@ -122,16 +122,18 @@ def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Ar
   return jax.jit(method.pictures)
 
 
-def mapped(function: Callable[[jax.Array], Tree]) -> Callable[[np.ndarray], Tree]:
-  """`[B, ...]` -> a tree of host arrays `[B, ...]`: a function of single examples.
+def mapped(function: Callable[..., Tree], *shared: Tree) -> Callable[[np.ndarray], Tree]:
+  """`[B, ...]` -> a tree of host arrays `[B, ...]`: `function(*shared, inputs)`, which keeps examples apart.
 
-  The batch is spread over the local devices. It compiles once for each shape. The batch must be a multiple of
-  the devices.
+  The batch is spread over the local devices, whose multiple it must be; `shared` is whole on each. It
+  compiles once for each shape.
   """
-  devices, run = jax.local_device_count(), jax.pmap(function)
+  devices = jax.local_device_count()
+  run = jax.pmap(function, in_axes=(*(None for _ in shared), 0))
+  shared = replicate(shared)
 
   def call(inputs: np.ndarray) -> Tree:
-    outputs = run(inputs.reshape(devices, -1, *inputs.shape[1:]))
+    outputs = run(*shared, inputs.reshape(devices, -1, *inputs.shape[1:]))
     return jax.tree.map(lambda leaf: np.asarray(leaf).reshape(len(inputs), *leaf.shape[2:]), outputs)
 
   return call

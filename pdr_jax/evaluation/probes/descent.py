@@ -47,7 +47,7 @@ def minimise(
     updates, moments = tx.update(grads, moments, params)
     return (optax.apply_updates(params, updates), moments), loss
 
-  run = jax.pmap(body, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=0)
+  run = steps.descent_fn(body)
   state, said = steps.replicate((params, tx.init(params))), time.monotonic()
   try:
     for step in range(1, count + 1):

@@ -5,6 +5,7 @@ One linear layer on all feature blocks is trained, and the encoders below it. As
 half of the comparison.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -154,11 +155,9 @@ def logits_of(
 ) -> Float[np.ndarray, "N outputs"]:
   """Logits of a split's pictures, in its order."""
   key = representation.input
-  predict = jax.pmap(lambda params, inputs: apply(representation, params, inputs), in_axes=(None, 0))
-  params, each = steps.replicate(params), []
+  predict, each = steps.mapped(functools.partial(apply, representation), params), []
   for batch in batches.of_split(run, representation.reads, split, ()):
-    logits = np.asarray(predict(params, steps.place({key: batch[key]})[key]))
-    each.append(logits.reshape(-1, logits.shape[-1])[np.asarray(batch["_mask"]) > 0])
+    each.append(predict(np.asarray(batch[key]))[np.asarray(batch["_mask"]) > 0])
   return np.concatenate(each)
 
 

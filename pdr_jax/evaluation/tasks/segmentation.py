@@ -194,11 +194,10 @@ def test(
   def classify(params: dict, images: Array) -> Array:
     return unet.apply(params, method, chosen, images, classes).argmax(axis=-1).astype(jnp.uint8)
 
-  predict = jax.pmap(classify, in_axes=(None, 0))
-  params, counts = steps.replicate(params), np.zeros((classes, classes), np.int64)
+  predict, counts = steps.mapped(classify, params), np.zeros((classes, classes), np.int64)
   for batch in batches.of_split(run, representation.reads, split, [MAPS]):
     keep = np.asarray(batch["_mask"]) > 0
-    called = np.asarray(predict(params, steps.place({key: batch[key]})[key]))
+    called = predict(np.asarray(batch[key]))
     truth = np.asarray(batch[MAPS]).astype(np.int64)
     truth = np.where(truth < classes, truth, -1)
     counts += confusion(truth[keep], called.reshape(truth.shape)[keep].astype(np.int64), classes)
