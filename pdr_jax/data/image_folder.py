@@ -209,8 +209,8 @@ def _check(store: Any, name: str, crop: tuple[int, ...]) -> None:
 class _LazySplit:
   """`Split.load` that decodes as images are read, for large sets.
 
-  A file that fails is counted once and replaced by the next one of the split, so that batches keep their size
-  and the same run reads the same images.
+  A file that fails is counted once and replaced by the next one of the split, with the labels of that one, so
+  that batches keep their size and the same run reads the same images.
   """
 
   def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], data, skipped: list):
@@ -219,11 +219,17 @@ class _LazySplit:
     self._bad: dict[int, str] = {}
     self._kept = dataset.Kept(len(names), (data.side, data.side, data.channels))
 
+  def row(self, index: int) -> int:
+    """The image that stands at `index`: the first from there on that has not failed. Raises UserError."""
+    count = len(self._names)
+    for i in range(index, index + count):
+      if i % count not in self._bad:
+        return i % count
+    raise UserError(f"not one image of {self._where} can be used; see the reasons above")
+
   def _image(self, index: int) -> np.ndarray:
-    for step in range(len(self._names)):
-      i = (index + step) % len(self._names)
-      if i in self._bad:
-        continue
+    while True:
+      i = self.row(index)
       try:
         return self._read(self._names[i])
       except decode.BadImage as error:
@@ -232,13 +238,12 @@ class _LazySplit:
           name = stores.printable(self._names[i])
           logging.warning("%s: %s; the next image takes its place", name, reason)
           self._skipped.append((name, reason))
-    raise UserError(f"not one image of {self._where} can be used; see the reasons above")
 
   def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dict[str, np.ndarray]:
-    arrays = {name: values[indices] for name, values in self._columns.items() if name in keys}
-    if "image" in keys:
-      arrays["image"] = np.stack([self._kept.get(int(i), self._image) for i in indices])
-    return arrays
+    images = np.stack([self._kept.get(int(i), self._image) for i in indices]) if "image" in keys else None
+    rows = [self.row(int(i)) for i in indices]  # now that those which fail are known
+    arrays = {name: values[rows] for name, values in self._columns.items() if name in keys}
+    return arrays if images is None else arrays | {"image": images}
 
 
 class _WithMaps:
@@ -249,6 +254,8 @@ class _WithMaps:
 
   def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dict[str, np.ndarray]:
     arrays = self._load(indices, keys)
-    if "segmentation" in keys:
-      arrays = arrays | {"segmentation": np.stack([self._maps.read(self._names[int(i)]) for i in indices])}
-    return arrays
+    if "segmentation" not in keys:
+      return arrays
+    row = self._load.row if isinstance(self._load, _LazySplit) else int
+    maps = [self._maps.read(self._names[row(int(i))]) for i in indices]
+    return arrays | {"segmentation": np.stack(maps)}

@@ -284,10 +284,16 @@ def test_lazy_split_replaces_what_fails_and_counts_it_once(tmp_path):
   files = {f"{i}.png": encoded(picture(i)) for i in range(10)} | {
     "cut.png": encoded(picture(50))[:-2000]
   }  # its header is fine
+  rows = [f"{name},of_{name.removesuffix('.png')}" for name in files]
+  files["labels.csv"] = "\n".join(["file,who", *rows]).encode()
   write(str(tmp_path), files)
   data = opened_lazily(tmp_path, val_examples=1)
   assert data.train.size == 10 and not data.skipped and "as they are read" in data.note
-  first = data.train.load(np.arange(10), {"image"})["image"]
+  batch = data.train.load(np.arange(10), {"image", "label/who"})
+  first = batch["image"]
+  who = [data.classes["label/who"][k] for k in batch["label/who"]]
+  for image, name in zip(first, who, strict=True):  # the label is that of the picture which is shown
+    np.testing.assert_array_equal(image, picture(int(name.removeprefix("of_"))))
   again = data.train.load(np.arange(10), {"image"})["image"]
   np.testing.assert_array_equal(first, again)
   assert [name for name, _ in data.skipped] == ["cut.png"]
