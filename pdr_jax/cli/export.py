@@ -48,7 +48,8 @@ def main(argv: list[str]) -> int:
   if values.licence:
     facts["licence"] = values.licence
   method, first = stages.method_of(config, values.workdir), stages.record_of(values.workdir)["first"]
-  writer.write(values.out, config, variables, facts, method=method, first=first)
+  reads = run_dir.read_reads(values.workdir, config)
+  writer.write(values.out, config, variables, facts, method=method, first=first, reads=reads)
   print(f"exported step {step} of {values.workdir} to {values.out}")
   if method.decompose is not None:
     command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")

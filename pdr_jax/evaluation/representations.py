@@ -15,7 +15,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.evaluation.batches import of_split
 from pdr_jax.evaluation.probes.descent import run_once
 from pdr_jax.methods import Method
-from pdr_jax.training import checkpoints, stages
+from pdr_jax.training import checkpoints, run_dir, stages
 
 Encode = Callable[[Array], dict[str, Array]]  # pictures or clips [B, ...] to blocks [B, ...]
 
@@ -92,7 +92,7 @@ def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Represe
   if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
     raise UserError(f"config.checkpoint = {checkpoint}: must be best, latest, or a step such as 1000")
   variables, step = checkpoints.load_variables(workdir, checkpoint)
-  return _of_model("trained", model(run, workdir), variables, step)
+  return _of_model("trained", model(run, workdir, run_dir.read_reads(workdir, run)), variables, step)
 
 
 def of_export(run: ConfigDict, folder: str) -> Representation:
@@ -102,14 +102,19 @@ def of_export(run: ConfigDict, folder: str) -> Representation:
   """
   from pdr_jax.exports import reader  # the package of exports is not needed otherwise
 
-  variables = reader.load_variables(folder)
-  return _of_model("export", model(run, folder), variables, reader.read_manifest(folder).get("step"))
+  variables, manifest = reader.load_variables(folder), reader.read_manifest(folder)
+  asked, element = methods.describe(run.method).reads(run), reader.element_of(manifest)
+  key = methods.describe(run.method).input
+  elements.check({key: element}, {key: asked[key]}, f"the export in {folder}")
+  return _of_model("export", model(run, folder, {**asked, key: element}), variables, manifest.get("step"))
 
 
-def model(run: ConfigDict, folder: str) -> Model:
-  """The method of a run or an export in `folder`, with what is needed to make its variables."""
+def model(run: ConfigDict, folder: str, spec: ElementSpec) -> Model:
+  """The method of a run or an export in `folder`, with what is needed to make its variables.
+
+  `spec`: the batch keys that its method reads, as they were recorded.
+  """
   description, method = methods.describe(run.method), stages.method_of(run, folder)
-  spec = description.reads(run)
   example = elements.zeros(spec, 1)
 
   def fresh(rng: Array) -> dict:
@@ -130,20 +135,20 @@ def _of_model(name: str, built: Model, variables: dict, step: int | None) -> Rep
 
 def _random(run: ConfigDict, folder: str) -> Representation:
   """The method's networks as training starts with them."""
-  built = model(run, folder)
+  built = model(run, folder, run_dir.read_reads(folder, run))
   variables = jax.device_get(run_once(built.fresh, jax.random.key(run.seed)))
   return _of_model("random", built, variables, 0)
 
 
 def _pixels(run: ConfigDict, folder: str) -> Representation:
   """The pixels themselves as one block."""
-  description = methods.describe(run.method)
-  return Representation("pixels", pixels, {description.input: description.reads(run)[description.input]})
+  key = methods.describe(run.method).input
+  return Representation("pixels", pixels, {key: run_dir.read_reads(folder, run)[key]})
 
 
 def _pca(run: ConfigDict, folder: str) -> Representation:
   """As many principal components of the training data as the method's features have numbers."""
-  built = model(run, folder)
+  built = model(run, folder, run_dir.read_reads(folder, run))
   (key, element), = built.reads.items()
   example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
   blocks = jax.eval_shape(built.method.encode, built.expected, example)

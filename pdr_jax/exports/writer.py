@@ -49,6 +49,7 @@ def write(
   *,
   method: Method | None = None,
   first: dict | None = None,
+  reads: elements.ElementSpec | None = None,
 ) -> None:
   """Writes an export of the inference variables of `config`'s method.
 
@@ -57,7 +58,7 @@ def write(
     interruption. variables: nested dicts of arrays. Raises `UserError` where they are not those of the
     method. facts: for the model card and the manifest, see `model_card`. method: the method; needed for a
     second stage, else made of `config`. first: the record of a second stage's first stage, see
-    `training.stages`.
+    `training.stages`. reads: the batch keys that the method reads, as its run recorded them; else as it asks.
   """
   known = flatten(config)
   if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
@@ -66,7 +67,7 @@ def write(
     )
   method = method or methods.create(config)
   description = methods.describe(config.method)
-  reads = description.reads(config)
+  reads = reads or description.reads(config)
   element = reads[description.input]
   check_variables(variables, _shapes(method, reads))
 

@@ -22,7 +22,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax import config as config_lib
-from pdr_jax import elements
+from pdr_jax import elements, methods
 from pdr_jax.config import flatten
 from pdr_jax.config_checks import nearest
 from pdr_jax.elements import Element, ElementSpec
@@ -78,6 +78,17 @@ def record_start(workdir: str, config: ConfigDict, spec: ElementSpec | None = No
   return _record_start(workdir, config)
 
 
+def read_reads(workdir: str, config: ConfigDict) -> dict[str, Element]:
+  """The batch keys of the run's method, as the run has recorded them; without a record, as the method asks.
+
+  Raises `UserError` where the record is not what the method of `config` takes.
+  """
+  asked, recorded = methods.describe(config.method).reads(config), read_elements(workdir)
+  recorded = {key: recorded[key] for key in asked if key in recorded}
+  elements.check(recorded, {key: asked[key] for key in recorded}, f"the run in {workdir}")
+  return {**asked, **recorded}
+
+
 def read_config(workdir: str) -> ConfigDict:
   """The resolved configuration of a run or an export.
 
@@ -116,14 +127,15 @@ def from_json(stored: dict, where: str) -> ConfigDict:
 
 
 def read_elements(workdir: str) -> dict[str, Element]:
-  """What the batches of a run held. Raises `UserError` without a record of it."""
+  """What the batches of a run held; empty where nothing was trained.
+
+  Raises `UserError` for a record that is damaged.
+  """
   path = os.path.join(workdir, ELEMENTS)
   try:
     return elements.from_json(json.loads(epath.Path(path).read_text()))
   except FileNotFoundError:
-    raise UserError(
-      f"{workdir} has no {ELEMENTS}: it is not a run directory, or its data do not tell their elements"
-    ) from None
+    return {}
   except ValueError as error:
     raise UserError(f"{path} cannot be read ({error}): mend it or choose another --workdir") from None
 
