@@ -50,7 +50,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           perceptual_features="random",  # random (fixed random convolutions) | vgg16 (needs
                                          # perceptual_weights)
           perceptual_weights="",  # torchvision's VGG16 .pth or a converted .safetensors
-          smoothness=0.0,         # weight of the depth's second differences
+          smoothness=0.0,         # weight of the depth's differences between neighbours
+          deviation=0.0,          # weight of the depths' squared differences from the batch's mean depth
       ),
       loocc=dict(
           weight=0.0714,          # 0 switches LOOCC off (Unsup3D)
@@ -69,6 +70,11 @@ def defaults() -> dict[str, dict[str, Any]]:
                                   # (light and view through a tanh)
           contrast="ntxent",      # ntxent | supcon (base temperature 0.07)
           temperature=0.5,        # of the contrast
+      ),
+      view_consistency=dict(
+          weight=0.0,             # of the errors with which the view network reads views that were rendered
+          rotation=(12.5, 25.0, 5.0),  # degrees: deviations of pitch, yaw and roll of those views
+          translation=0.005,      # model units: deviation of their translations
       ),
       optim=dict(
           view_rate=1.0,          # the view network's learning rate, as a multiple of learning_rate
@@ -100,6 +106,13 @@ RULES = {
     "loss.perceptual_features": one_of("random", "vgg16"),
     "loss.perceptual_weights": ANYTHING,
     "loss.smoothness": at_least(0),
+    "loss.deviation": at_least(0),
+    "view_consistency.weight": at_least(0),
+    "view_consistency.rotation": Rule(
+        lambda angles: len(angles) == 3 and all(angle >= 0 for angle in angles),
+        "three angles of at least 0 degrees",
+    ),
+    "view_consistency.translation": at_least(0),
     "loocc.weight": at_least(0),
     "loocc.factors": Rule(
         lambda names: len(names) > 0 and set(names) <= set(FACTORS) and len(set(names)) == len(names),
@@ -123,7 +136,8 @@ RULES = {
 def _small(config: ConfigDict) -> None:
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
   config.scene.level = True
-  config.loss.update(perceptual=0.0, smoothness=0.5)
+  config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0)
+  config.view_consistency.weight = 1.0
   config.optim.view_rate = 3.0
 
 
@@ -133,6 +147,7 @@ def _unsup3d(config: ConfigDict) -> None:
 
 def _parity(config: ConfigDict) -> None:
   config.scene.update(light="directional", convex_start=0.0, level=False)
+  config.loss.deviation = config.view_consistency.weight = 0.0
   config.optim.view_rate = 1.0
   config.loocc.update(
       choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01

@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
+from pdr_jax.losses.deviation import deviation
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
@@ -22,6 +23,7 @@ from pdr_jax.methods.contract import Method, TrainState, inference_variables
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import loocc
 from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.pdr import view_consistency
 from pdr_jax.methods.pdr.baselines import baselines
 from pdr_jax.methods.pdr.pictures import pictures
 from pdr_jax.methods.pdr.scene import Scene
@@ -149,6 +151,14 @@ def explain(
   return scene, blocks, depth
 
 
+def predicted_view(
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
+) -> Float[Array, "B 6"]:
+  """The views of images: three rotations in radians and a translation."""
+  outputs = nets["view"].apply({"params": params["view"]}, images)[0]
+  return outputs * scenes.view_range(config)[None]
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -161,6 +171,8 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
       "perceptual": loss.perceptual,
       "perceptual_flip": loss.perceptual * loss.flip,
       "smoothness": loss.smoothness,
+      "deviation": loss.deviation,
+      "view_consistency": config.view_consistency.weight,
       "loocc": config.loocc.weight,
   }
   return {name: weight for name, weight in weights.items() if weight}
@@ -228,8 +240,17 @@ def loss_terms(
   scene, blocks, depth = explain(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   terms = {name: masked_mean(values, mask, axis_name) for name, (values, mask) in terms.items()}
+  index = gradient_step.global_index(images.shape[0], axis_name)
+  if config.loss.deviation:
+    span = config.scene.max_depth - config.scene.min_depth
+    terms["deviation"] = masked_mean(deviation(depth, span, axis_name), None, axis_name)
+  if config.view_consistency.weight:
+    views = view_consistency.draw(rng, index, config)
+    view_of = partial(predicted_view, params, nets=nets, config=config)
+    values = view_consistency.loss(view_of, scene, views, images, config)
+    terms["view_consistency"] = masked_mean(values, None, axis_name)
   if config.loocc.weight:
-    drawn = loocc.draw(rng, gradient_step.global_index(images.shape[0], axis_name), config)
+    drawn = loocc.draw(rng, index, config)
     values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
     terms["loocc"] = masked_mean(values, None, axis_name)
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}

@@ -1,0 +1,81 @@
+"""View consistency: views drawn for each image, pictures rendered at them, and what the view network is told."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.programs import optimised
+from support.tolerances import rounding
+
+from pdr_jax.config import base
+from pdr_jax.methods.pdr import light as light_model
+from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.pdr import view_consistency
+
+B, S = 4, 32
+CONFIG = base()
+CONFIG.data.side = S
+
+
+def bump(seed=0):
+  rng = np.random.default_rng(seed)
+  y, x = np.mgrid[-1 : 1 : S * 1j, -1 : 1 : S * 1j]
+  depth = np.broadcast_to(1.0 - 0.05 * np.exp(-4 * (x**2 + y**2)), (B, S, S))
+  view = rng.uniform(-0.3, 0.3, (B, 6)) * np.array([1, 1, 1, 0.02, 0.02, 0])
+  light = light_model.from_outputs(jnp.asarray(rng.uniform(-0.5, 0.5, (B, 9)), jnp.float32), CONFIG)
+  albedo = rng.uniform(-1, 1, (B, S, S, 3))
+  as_array = [jnp.asarray(values, jnp.float32) for values in (depth, albedo, view)]
+  return scenes.Scene(scenes.clamp_border(as_array[0], CONFIG), as_array[1], light, as_array[2])
+
+
+SCENE = bump()
+IMAGES = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (B, S, S, 3)), jnp.float32)
+
+
+def test_draws_belong_to_the_image_and_have_the_spread_of_the_configuration():
+  draw = jax.jit(lambda index: view_consistency.draw(jax.random.key(3), index, CONFIG))
+  drawn = np.asarray(draw(jnp.arange(2000)))
+  np.testing.assert_array_equal(draw(jnp.arange(1000, 2000)), drawn[1000:])
+  options = CONFIG.view_consistency
+  spread = [*np.deg2rad(options.rotation), options.translation, options.translation]
+  # the deviation of 2,000 draws is within 1/sqrt(4000) = 1.6 % of the true one, four times over
+  np.testing.assert_allclose(drawn[:, :5].std(axis=0), spread, rtol=0.065)
+  assert np.all(drawn[:, 5] == 0)  # its range is zero
+  assert np.all(np.abs(drawn) <= scenes.view_range(CONFIG)[None])
+  apart = np.corrcoef(drawn[:, :5].T) - np.eye(5)
+  assert np.abs(apart).max() < 4 / np.sqrt(2000)
+
+
+def test_a_picture_at_the_scene_s_own_view_is_the_reconstruction_and_stands_on_the_image():
+  shown = optimised(lambda: view_consistency.picture(SCENE, SCENE.view, IMAGES, CONFIG))()
+  rendering = optimised(lambda: scenes.render(SCENE, CONFIG))()
+  mask = np.asarray(rendering.mask)[..., None]
+  expected = np.clip(rendering.image, -1, 1) * mask + np.asarray(IMAGES) * (1 - mask)
+  # products with zero and one: a dozen operations of sampling on numbers up to one, from two programs
+  np.testing.assert_allclose(shown, expected, rtol=0, atol=rounding(16, 4.0))
+  assert 0 < mask.mean() < 1
+
+
+@pytest.mark.parametrize("entry", range(5))
+def test_the_loss_counts_a_shift_as_the_turn_that_moves_the_face_as_far(entry):
+  wrong = np.zeros(6, np.float32)
+  wrong[entry] = 0.02 if entry < 3 else 0.02 * view_consistency.LEVER
+  views = SCENE.view
+  values = view_consistency.loss(lambda _: views + wrong[None], SCENE, views, IMAGES, CONFIG)
+  np.testing.assert_allclose(values, 0.02, rtol=0, atol=rounding(4, 1.0) / view_consistency.LEVER)
+  exact = view_consistency.loss(lambda _: views, SCENE, views, IMAGES, CONFIG)
+  np.testing.assert_array_equal(exact, np.zeros(B))
+
+
+def test_the_gradient_reaches_the_view_network_alone():
+  views = SCENE.view + 0.1
+
+  def total(gain, scene):
+    def view_of(pictures):
+      return gain * pictures.mean(axis=(1, 2, 3))[:, None] * jnp.ones((1, 6))
+
+    return view_consistency.loss(view_of, scene, views, IMAGES, CONFIG).sum()
+
+  gain, scene = jax.jit(jax.grad(total, argnums=(0, 1)))(jnp.ones(()), SCENE)
+  assert float(gain) != 0
+  assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(scene))
