@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from support import toy_source
 from support.configs import data_config
+from support.tolerances import rounding
 
 from pdr_jax.data import pipeline, registry, sources, tfds_source
 from pdr_jax.data.dataset import Source
@@ -104,9 +105,8 @@ def test_a_source_in_one_file_goes_through_the_pipeline(frames, channels, side):
   (only, *_) = pipeline.validation_batches(config, keys=[key])
   assert only.keys() == {key, "_mask"} and only[key].min() < -0.5
   drawn = toy_source.draw(config.data, 16, 1)
-  np.testing.assert_allclose(
-    first[key], drawn[key][:4] / 255, atol=2e-7
-  )  # two float32 roundings of numbers up to 1
+  # two float32 roundings of numbers up to 1
+  np.testing.assert_allclose(first[key], drawn[key][:4] / 255, rtol=0, atol=rounding(2))
   np.testing.assert_array_equal(first["label/kind"], drawn["label/kind"][:4])
   counted = (
     f"64 training and 16 validation {f'clips of {frames} frames' if frames else 'images'}, labels: kind"

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from scene_oracles import camera_vertices, cast, pixel_rays
 from support.configs import data_config
+from support.tolerances import rounding
 
 from pdr_jax.data.scenes import builder, head_mesh, heads, ict_faces, ict_mesh, paint, render_scene, sample
 from pdr_jax.errors import UserError
@@ -118,16 +119,20 @@ def test_background_is_unlit_and_far(scene, rendered, renderer_of):
   stored = jax.device_get(renderer_of(heads, heads.Heads)(scene))
   k = 0
   outside = stored["depth"][k] == 65535
-  assert outside.any() and np.array_equal(outside, ~rendered["hit"][k])
+  # two programs: rounding may move a pixel or two across the outline
+  assert outside.any() and np.count_nonzero(outside == rendered["hit"][k]) <= 2
   alone = ~outside_of_any(rendered["hit"][k])
-  assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < 1e-6
+  assert np.abs(rendered["image"][k] - rendered["albedo"][k])[alone].max() < rounding(4)
   decoded = builder.decode(
     {"depth": stored["depth"][..., None], "normal": np.moveaxis(stored["normal"], 1, -1)}
   )
-  np.testing.assert_allclose(decoded["depth"], np.where(rendered["hit"], rendered["depth"], 1.1), atol=4e-6)
-  assert np.array_equal(decoded["mask"], rendered["hit"])
+  same = decoded["mask"] == rendered["hit"]
+  assert np.count_nonzero(~same) <= 2
+  # half a step of the 65,534 between 0.8 and 1.2, and rounding
+  expected = np.where(rendered["hit"], rendered["depth"], 1.1)[same]
+  np.testing.assert_allclose(decoded["depth"][same], expected, rtol=0, atol=0.2 / 65_534 + rounding(6, 1.1))
   assert (
-    np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1))).max() < 0.45
+    np.degrees(np.arccos(np.clip((decoded["normal"] * rendered["normal"]).sum(-1), -1, 1)))[same].max() < 0.45
   )  # eight bits
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import memory_data, toy_encoder
 from support.results import mean, metrics
+from support.tolerances import rounding
 
 from pdr_jax.config import base, variant
 from pdr_jax.data import dataset, registry
@@ -63,8 +64,8 @@ def test_the_model_stands_beside_flat_depths(run):
   found = task.true_depth(run, reading(), "validation", settings)
   truth = bowls(12, 1)
   flat = geometry.baseline_scores(np.ones((SIDE, SIDE), np.float32), truth["depth"], truth["mask"])
-  # Means of 12 float32 numbers.
-  assert mean(found, task.CONSTANT, "side") == pytest.approx(float(np.mean(flat["side"])), rel=1e-5)
+  # means of 12 numbers, each the spread of logarithms
+  assert mean(found, task.CONSTANT, "side") == pytest.approx(float(np.mean(flat["side"])), abs=rounding(6))
   assert mean(found, task.MODEL, "side") < 0.1 * mean(found, task.AVERAGE, "side")
   assert mean(found, task.MODEL, "side_x_100") == pytest.approx(100 * mean(found, task.MODEL, "side"))
   assert mean(found, task.MODEL, "depth_correlation") > 0.99
