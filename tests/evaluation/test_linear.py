@@ -99,7 +99,9 @@ def test_the_protocol_against_scikit_learn(solver):
     best = equals[len(equals) // 2]
     assert penalties[i] == [pytest.approx(best)]
     expected = np.mean(decide(best, np.arange(120), held) == test.labels["who"])
-    assert score(found, "depth", f"{solver}/accuracy").values[i] == pytest.approx(expected)
+    # The gradient of 1e-5 at which the solver stops may move one decision near the boundary.
+    near = dict(abs=1.01 / 120 if solver == "logistic" else 1e-12)
+    assert score(found, "depth", f"{solver}/accuracy").values[i] == pytest.approx(expected, **near)
   assert len({l2[0] for l2 in penalties}) > 1  # seeds do choose differently here
 
 

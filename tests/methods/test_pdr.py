@@ -241,7 +241,6 @@ def terms_of(config, images):
   nets = {name: Stub(name, count) for name, count in outputs.items()}
   params = {name: jnp.ones(()) for name in nets}
   terms = partial(pdr.loss_terms, axis_name=None, nets=nets, phi=None, config=config)
-  # Operation by operation: they are compiled once for all switches.
   return terms(params, {"image": images}, jax.random.key(0))[0]
 
 
@@ -249,13 +248,15 @@ PLAIN = dict(loss__perceptual=0.0, loss__confidence=False)
 
 
 @pytest.fixture(scope="module")
-def default_terms(images):
-  return terms_of(tiny(**PLAIN), images)
+def all_terms(images):
+  """The loss terms with each of the switches, from one program: they share most of it."""
+  configs = {"": tiny(**PLAIN)} | {key: tiny(**PLAIN, **{key: value}) for key, value in SWITCHES.items()}
+  return compiled(lambda images: {key: terms_of(config, images) for key, config in configs.items()})(images)
 
 
 @pytest.mark.parametrize("switch", SWITCHES)
-def test_every_switch_does_something(switch, images, default_terms):
-  terms = terms_of(tiny(**PLAIN, **{switch: SWITCHES[switch]}), images)
+def test_every_switch_does_something(switch, all_terms):
+  terms, default_terms = all_terms[switch], all_terms[""]
   assert all(np.isfinite(float(value)) for value in terms.values())
   # far more than rounding: a mean of 2 B losses of up to log(2 B) + 2 / temperature
   assert abs(float(terms["loocc"] - default_terms["loocc"])) > 100 * mean_tolerance(2 * B, 3)
