@@ -31,8 +31,7 @@ def pytest_configure(config):
 
   They go without LLVM's optimisation and, where JAX has the choice, without XLA's newer emitters of fusions,
   which take four times as long as the older ones. All passes on programs as a whole stay.
-  `support.programs.optimised` is for what must hold in the code that users run, and the slow set runs that
-  code alone. An optimisation level in XLA_FLAGS goes before all this.
+  The slow set runs what users run. An optimisation level in XLA_FLAGS goes before all this.
   """
   if config.option.markexpr != "slow" and not programs.level_is_given():
     quick = [f"--{name}={str(value).lower()}" for name, value in programs.QUICK.items()]

@@ -1,4 +1,4 @@
-"""Programs of tests: compiled for the least time to the first result, or as users' programs are."""
+"""Programs of tests, compiled for the least time to the first result."""
 
 import os
 from collections.abc import Callable
@@ -7,10 +7,8 @@ from typing import Any
 import jax
 
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
-HAS_EMITTERS = jax.__version_info__ < (0, 11)  # later ones have the newer emitters alone
-# What users' programs are compiled with, and what takes the least time.
-USUAL = {LEVEL: 3} | ({EMITTERS: True} if HAS_EMITTERS else {})
-QUICK = {LEVEL: 0} | ({EMITTERS: False} if HAS_EMITTERS else {})
+# What takes the least time to compile; from JAX 0.11 on there are the newer emitters alone.
+QUICK = {LEVEL: 0} | ({EMITTERS: False} if jax.__version_info__ < (0, 11) else {})
 
 
 def level_is_given() -> bool:
@@ -26,11 +24,3 @@ def compiled(function: Callable, **options: Any) -> Callable:
   is for the slow one, and for helpers of both. It cannot be called inside of another `jit`.
   """
   return jax.jit(function, compiler_options=None if level_is_given() else QUICK, **options)
-
-
-def optimised(function: Callable, **options: Any) -> Callable:
-  """`jax.jit(function, **options)` with the optimisation of users' programs, in the fast set of tests too.
-
-  For what rounding, or a fused multiply and add, could break. It cannot be called inside of another `jit`.
-  """
-  return jax.jit(function, compiler_options=USUAL, **options)
