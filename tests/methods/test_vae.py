@@ -176,9 +176,9 @@ def test_encode_is_as_large_as_pdrs_blocks_and_is_the_mean(method, state_of):
   pdr.networks.update(zdim=16, width_vector=4)
   blocks = {}
   for one in (config, pdr):
-    method = methods.create(one)
-    shapes = jax.eval_shape(method.init, jax.random.key(0), {"image": images()})
-    blocks[one.method] = jax.eval_shape(method.encode, shapes.params, jnp.asarray(images()))
+    system = methods.create(one)
+    shapes = jax.eval_shape(system.init, jax.random.key(0), {"image": images()})
+    blocks[one.method] = jax.eval_shape(system.encode, shapes.params, jnp.asarray(images()))
 
   def size(name):
     return sum(block.shape[1] for block in blocks[name].values())
