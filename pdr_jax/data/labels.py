@@ -244,7 +244,7 @@ def from_folders(names: Sequence[str]) -> Labels:
     meanings = {word: _part_in(word) for word in sorted({folder[0] for folder in below})}
     if len(set(meanings.values())) > 1 and not {"", "train"} & set(meanings.values()):
       there = ", ".join(meanings)
-      raise UserError(f"the folders of the images are {there}, and none is train: name one of them, or rename")
+      raise UserError(f"the folders of the images are {there}, and none is train: name one of them")
     if "train" in meanings.values() and len(set(meanings.values()) - {""}) > 1:
       parts = tuple(meanings[folder[0]] for folder in below)
       told = ", ".join(f"{word} is {part or 'left out'}" for word, part in meanings.items())

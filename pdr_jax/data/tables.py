@@ -67,7 +67,8 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
   width = len(rows[-1][1])
   above = _lines_above(rows, is_known)
   if above:
-    notes.append(f"without the first lines, which are no table: {', '.join(_text(row)[:30] for row in above)}")
+    shown = ", ".join(_text(row)[:30] for row in above)
+    notes.append(f"without the first lines, which are no table: {shown}")
     rows = rows[len(above) :]
   place = _name_column([cells for _, cells in rows], is_known)
   header = rows[0][1]

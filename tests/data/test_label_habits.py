@@ -1,4 +1,4 @@
-"""What people do beside the table itself: lines above it, other formats, folders, columns that say other things.
+"""Habits beside the table itself: lines above it, other formats, folders, columns that say other things.
 
 Nothing of it may be ignored without a word; see `test_labels` for the table.
 """
@@ -70,7 +70,7 @@ def test_few_words_in_a_column_of_numbers_are_remarked_on():
   found = read("file,x\n" + "".join(f"{n},{x}\n" for n, x in zip(names, rows, strict=True)), names)
   assert found.columns["x"].kind == "classes"
   assert "classes because of #VALUE!; the rest are numbers: empty those cells" in told(found)
-  with pytest.raises(UserError, match="column 'x' shall hold numbers .* but holds '#VALUE!'"):
+  with pytest.raises(UserError, match=r"column 'x' shall hold numbers .* but holds '#VALUE!'"):
     read("file,x\na.png,1.5\nb.png,#VALUE!\n", kinds={"x": "numbers"})
   for words in (["a", "b", "c", "d"], ["1", "a", "b", "c"], ["1", "1", "1", "x"]):
     plain = read("file,x\n" + "".join(f"{n},{x}\n" for n, x in zip(names, words, strict=True)), names)
@@ -87,7 +87,7 @@ def test_columns_that_nobody_has_titled_give_no_hint_of_their_kind():
 
 @pytest.mark.parametrize("name", ["a/b", "/", "_mask", "_x"])
 def test_column_names_that_results_cannot_have_are_refused(name):
-  with pytest.raises(UserError, match="labels.csv: the column name .* has a / or begins with _; rename it"):
+  with pytest.raises(UserError, match=r"labels\.csv: the column name .* has a / or begins with _; rename it"):
     read(f"file,{name}\na.png,1\n")
 
 
