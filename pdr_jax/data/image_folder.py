@@ -151,7 +151,7 @@ def _raise_nothing(where: str, bad: Mapping[int, decode.BadImage], skipped: list
   first, reason = skipped[0]
   unusable = f"none of the {len(bad)} images"
   if isinstance(bad[min(bad)], decode.CropOutside):
-    raise UserError(f"data.crop: {reason} in {first}, and {unusable} can hold it")
+    raise UserError(f"data.crop: {reason} in {first}, and {unusable} can hold it; '()' is the centre square")
   raise UserError(f"{unusable} of data.path={where} can be used; the first, {first}: {reason}")
 
 

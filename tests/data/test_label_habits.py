@@ -200,3 +200,28 @@ def test_frames_in_one_folder_are_told_what_to_do(tmp_path):
   config.data.update(path=str(tmp_path), frames=2, crop=())
   with pytest.raises(UserError, match="put each into a folder of its own, or name them in the column"):
     clip_folder.open_clip_folder(config)
+
+
+# ------------------------------------------------------------------------------------ small things
+
+
+def test_marks_of_bytes_spaces_and_cells_after_the_last_column():
+  marked = read("a.png,sad\nb.png,happy\nc.png,sad\n".encode("utf-8-sig"))
+  assert values(marked, "label") == ["sad", "happy", "sad"] and "no header" in told(marked)
+  spaced = read("file , mood \na.png , sad \nb.png ,happy\n")
+  assert list(spaced.columns) == ["mood"] and values(spaced, "mood") == ["sad", "happy", None]
+  longer = read("file,mood\na.png,sad,\nb.png,happy, ,\nc.png,sad\n")
+  assert list(longer.columns) == ["mood"] and values(longer, "mood") == ["sad", "happy", "sad"]
+
+
+def test_a_title_that_is_also_the_name_of_a_picture_is_a_title():
+  found = read("file,n\nfile,1\nb,2\n", ["file.png", "b.png"])
+  assert values(found, "n") == ["1", "2"] and "no header" not in told(found)
+
+
+def test_the_separator_is_the_one_by_which_pictures_are_named():
+  names = ["a 1.png", "b 2.png"]
+  found = read("a 1.png|x y;z\nb 2.png|y z;x\n", names)
+  assert values(found, "label") == ["x y;z", "y z;x"] and "separated by |" in told(found)
+  spaced = read("a.png 1;2\nb.png 3;4\n", ["a.png", "b.png"])
+  assert values(spaced, "label") == ["1;2", "3;4"] and "separated by space" in told(spaced)
