@@ -225,3 +225,31 @@ def test_the_separator_is_the_one_by_which_pictures_are_named():
   assert values(found, "label") == ["x y;z", "y z;x"] and "separated by |" in told(found)
   spaced = read("a.png 1;2\nb.png 3;4\n", ["a.png", "b.png"])
   assert values(spaced, "label") == ["1;2", "3;4"] and "separated by space" in told(spaced)
+
+
+def test_long_numbers_and_decimals_are_classes_in_their_order():
+  ids = ["-12345678901234568", "-12345678901234567", "9"]  # floats do not tell the first two apart
+  assert read("file,id\n" + "".join(f"{n},{i}\n" for n, i in zip(ABC, ids[::-1], strict=True))).columns[
+    "id"
+  ].classes == tuple(ids)
+  decimals = read("file,x\na.png,10.5\nb.png,9.5\nc.png,10.25\n", kinds={"x": "classes"})
+  assert decimals.columns["x"].classes == ("9.5", "10.25", "10.5")
+
+
+def test_whole_numbers_below_minus_one_are_measured():
+  found = read("file,lum\na.png,-42\nb.png,0\nc.png,1\n")
+  assert values(found, "lum") == [-42, 0, 1] and "taken for numbers: lum" in told(found)
+
+
+def test_many_words_among_numbers_are_classes_without_a_remark():
+  names = [f"{i}.png" for i in range(10)]
+  cells = ["1.5", "2.5", "3.5", "4.5", "5.5", "6.5", "a", "b", "c", "d"]
+  rows = "".join(f"{name},{cell}\n" for name, cell in zip(names, cells, strict=True))
+  assert "the rest are numbers" not in told(read(f"file,x\n{rows}", names))
+  three = rows.replace(",d\n", ",7.5\n")
+  assert "classes because of a, b, c; the rest are numbers" in told(read(f"file,x\n{three}", names))
+
+
+def test_a_kind_that_does_not_exist_is_refused():
+  with pytest.raises(UserError, match="'age:number' is not COLUMN:KIND with a kind of classes"):
+    labels.read_kinds("age:number")
