@@ -256,7 +256,7 @@ def test_a_path_for_a_set_that_reads_none_is_of_pictures_and_that_is_said(tmp_pa
   for words, name in (
     (["quickstart", path, "--config.data.name=heads"], "heads"),  # is refused when the data are opened
     (["quickstart", path, "--config.data.name=utkface"], "utkface"),
-    (["utkface", path], "utkface"),
+    (["utkface", path], "image_folder"),
     (["quickstart", "--config.data.path="], "heads"),
     (["quickstart"], "heads"),
   ):

@@ -253,3 +253,22 @@ def test_many_words_among_numbers_are_classes_without_a_remark():
 def test_a_kind_that_does_not_exist_is_refused():
   with pytest.raises(UserError, match="'age:number' is not COLUMN:KIND with a kind of classes"):
     labels.read_kinds("age:number")
+
+
+@pytest.mark.parametrize("rows", [("sad", "NA"), ("NA", "sad"), ("sad", ""), ("sad", "sad")])
+def test_a_second_row_that_says_nothing_contradicts_nothing(rows):
+  found = read("file,mood\n" + "".join(f"a.png,{word}\n" for word in rows) + "b.png,happy\n")
+  assert values(found, "mood") == ["sad", "happy", None]
+
+
+def test_names_in_both_unicode_forms_and_of_both_cases_without_suffix():
+  composed, decomposed = "caf\u00e9.png", "cafe\u0301.png"
+  for row, name in ((composed, decomposed), (decomposed, composed)):
+    assert values(read(f"file,n\n{row},1\nb.png,2\n", [name, "b.png"]), "n") == ["1", "2"]
+  found = read("file,n\na,1\nA,2\n", ["a.png", "A.png"])
+  assert values(found, "n") == ["1", "2"] and "2 without suffix" in told(found)
+
+
+def test_another_number_is_no_part_of_celeba():
+  with pytest.raises(UserError, match="list_eval_partition holds '3', and only 0, 1 and 2 are parts"):
+    read("a.png 0\nb.png 3\nc.png 1\n", name="list_eval_partition.txt")
