@@ -272,3 +272,10 @@ def test_names_in_both_unicode_forms_and_of_both_cases_without_suffix():
 def test_another_number_is_no_part_of_celeba():
   with pytest.raises(UserError, match="list_eval_partition holds '3', and only 0, 1 and 2 are parts"):
     read("a.png 0\nb.png 3\nc.png 1\n", name="list_eval_partition.txt")
+
+
+def test_case_counts_less_than_the_suffix_and_two_rows_for_one_picture_are_ambiguous():
+  found = read("file,n\nA.PNG,1\n", ["a.png", "a.jpg"])
+  assert values(found, "n") == ["1", None] and "in another case)" in told(found)
+  found = read("file,n\nx/a.png,1\ny/a.png,2\nb.png,3\n", ["a.png", "b.png"])
+  assert values(found, "n") == [None, "3"] and "2 of these rows could mean several images" in told(found)
