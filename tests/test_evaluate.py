@@ -163,12 +163,31 @@ def test_a_checkpoint_of_another_model_is_named_by_its_keys():
     check_variables(have, want)
 
 
-def test_a_missing_label_is_named_and_others_go_on(run):
-  words = [*WORDS, f"--workdir={run}", "--method=pixels", "--config.labels=('colour', 'age')"]
-  assert program.main([*words, "--config.tasks=('clustering', 'linear')"]) == 0
-  assert "no label 'age'" in result(run, "linear_attributes", "pixels").skipped
+def test_a_label_that_nothing_can_be_learned_of_is_named_and_others_go_on(run, tmp_path, capsys):
+  def columns(i):
+    return {"colour": ("red", "green", "blue")[i % 3], "size": i % 7 + 0.5, "rare": "yes" if i == 7 else "no"}
+
+  labelled_folder.write(tmp_path / "some", columns=columns)
+  data = f"--config.data.path={tmp_path / 'some'}"
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", data, "--config.labels=('colour', 'rare')"]
+  assert program.main([*words, "--config.tasks=('clustering', 'linear', 'factors', 'geometry')"]) == 0
+  assert "'rare'" in result(run, "linear_attributes", "pixels").skipped
   table = open(f"{run}/evaluation/pixels/table.md").read()
-  assert "| pixels ward |" in table and "Not run: the train split has no label 'age'" in table
+  assert "| pixels ward |" in table and "Not run: " in table
+  said = capsys.readouterr().out
+  assert "not run, because the data have no label or truth for them: factors, geometry" in said
+
+
+@pytest.mark.parametrize("words", [
+  ["--config.labels=('colour', 'age')"],
+  ["--config.identity=age"],
+  ["--config.light_angles=('age', 'colour')"],
+])
+def test_a_label_that_is_named_and_not_there_is_an_error(run, words):
+  message = "config.[a-z_]+ names 'age', which is no label of the data; there are: colour, reddish, identity"
+  with pytest.raises(UserError, match=message):
+    program.main([*WORDS, f"--workdir={run}", "--method=pixels", *words])
+  assert not os.path.exists(f"{run}/evaluation")
 
 
 def test_a_task_that_fails_leaves_its_trace_and_the_others_go_on(run, capsys):

@@ -69,8 +69,21 @@ def resolve(
     config = _with_method(config, methods[-1].text)
   for override in overrides:
     apply(config, override)
+  _choose_source(config, {override.key for override in overrides})
   _make_absolute(config)
   return config.lock()
+
+
+def _choose_source(config: ConfigDict, given: set[str]) -> None:
+  """A path for a set that reads none, and no other name: then the path is of the user's pictures. It is said.
+  """
+  if "data.path" not in given or "data.name" in given or not config.data.path or not config.data.name:
+    return
+  from pdr_jax.data import registry
+
+  if not registry.find(config.data.name).path:
+    print(f"data.path is given, and {config.data.name} reads none: data.name=image_folder is used")
+    config.data.name = "image_folder"
 
 
 def _make_absolute(config: ConfigDict) -> None:

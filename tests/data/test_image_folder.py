@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pdr_jax.config import base
-from pdr_jax.data import dataset, decode, image_folder, labels, pipeline, splits
+from pdr_jax.data import clip_folder, dataset, decode, image_folder, labels, pipeline, splits
 from pdr_jax.errors import UserError
 
 
@@ -452,7 +452,7 @@ def test_clips_of_folders_and_of_columns(tmp_path):
   names = [f"{folder}/{i}.png" for folder in ("ann", "bob", "cy") for i in (1, 2, 10, 11, 3)]
   pictures = {name: picture(i) for i, name in enumerate(names)}
   write(str(tmp_path), {name: encoded(pixels) for name, pixels in pictures.items()})
-  data = image_folder.open_image_folder(config(tmp_path, frames=2, val_examples=2))
+  data = clip_folder.open_clip_folder(config(tmp_path, frames=2, val_examples=2))
   assert (data.train.size, data.validation.size) == (4, 2) and data.elements["clip"].shape == (2, 32, 32, 3)
   batch = data.validation.load(np.arange(2), data.elements)
   who = data.classes["label/class"][batch["label/class"][0]]
@@ -461,10 +461,10 @@ def test_clips_of_folders_and_of_columns(tmp_path):
     for clip in batch["clip"]
   }
   assert shown == {(f"{who}/1.png", f"{who}/2.png"), (f"{who}/3.png", f"{who}/10.png")}  # 11 is left over
-  assert any("6 clips of 2 images" in line for line in data.report)
+  assert any("6 clips of 2 frames" in line for line in data.report)
   rows = "".join(f"{name},{name[0]},{10 - i % 5},{'' if i == 3 else i % 5}\n" for i, name in enumerate(names))
   write(str(tmp_path), {"labels.csv": f"file,sequence,frame,score\n{rows}".encode()})
-  data = image_folder.open_image_folder(config(tmp_path, frames=5, val_examples=1))
+  data = clip_folder.open_clip_folder(config(tmp_path, frames=5, val_examples=1))
   assert data.elements["label/score"].shape == (5,) and data.elements["label/sequence"].shape == ()
   batch = data.train.load(np.arange(2), data.elements)
   for clip, scores, gone, sequence in zip(

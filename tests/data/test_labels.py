@@ -267,7 +267,7 @@ def test_what_is_not_a_table():
 def test_other_tables_are_said():
   store = LabelStore(ABC, {"train.csv": "x", "readme.txt": "x"})
   assert told(label_files.read(store, {})) == (
-    "2 tables and texts are not read: train.csv, readme.txt (a table of labels is called labels.csv)"
+    "2 tables and texts are not read: train.csv, readme.txt (a table of labels is a text called labels.csv)"
   )
 
 

@@ -75,6 +75,8 @@ def test_light_of_labelled_angles_against_rotations():
   assert found.missing["light/0"].tolist() == [False, False, True, False, False] and found.missing["who"][1]
   with pytest.raises(UserError, match="must name two labels, azimuth and elevation; the data has a, e, who"):
     robustness.with_light(features, ["a", "height"])
+  with pytest.raises(UserError, match=r"label 'e' holds classes, not degrees: .*label_kinds=e:numbers"):
+    robustness.with_light(features._replace(classes={"e": ("0", "20")}), ["a", "e"])
 
 
 def test_pictures_within_the_limit_are_learned_from_or_held_out_and_all_others_lie_outside():

@@ -181,6 +181,10 @@ def with_light(features: Features, angles: Sequence[str]) -> Features:
         f"config.light_angles = {tuple(angles)}: must name two labels, azimuth and elevation; the data has "
         f"{', '.join(sorted(features.labels)) or 'none'}"
     )
+  for name in angles:
+    if name in features.classes:
+      change = f"--config.data.label_kinds={name}:numbers"
+      raise UserError(f"config.light_angles: label {name!r} holds classes, not degrees: {change}")
   azimuth, elevation = (np.deg2rad(features.labels[name].astype(np.float64)) for name in angles)
   # Extended Yale B: a positive azimuth lights the left of the picture, a positive elevation its top.
   direction = np.stack(
