@@ -90,12 +90,13 @@ def for_method(config: ConfigDict, method: str) -> ConfigDict:
   """The configuration of another method.
 
   It keeps what `config` says otherwise than the defaults of its own method. Values of keys that the other
-  method does not have are left out. Raises `UserError` for an unknown method.
+  method does not have are left out, `init_from` where it is no second stage. Raises `UserError` for an
+  unknown method.
   """
   new, defaults = base(method), flatten(base(config.method))
-  known = flatten(new)
+  known = flatten(new).keys() - {"method"} - (set() if methods.describe(method).stage else {"init_from"})
   for key, value in flatten(config).items():
-    if key != "method" and key in known and value != defaults.get(key):
+    if key in known and value != defaults.get(key):
       section, _, name = key.rpartition(".")
       (new[section] if section else new)[name] = value
   return new

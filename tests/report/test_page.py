@@ -162,7 +162,7 @@ def test_swaps_take_the_named_factor_from_the_column():
   method = Method(*[None] * 4, render=render)
   numbers = jnp.arange(3.0)[:, None]
   swapped = pictures.swap(
-    method, {"depth": numbers, "albedo": numbers, "canonical": numbers, "light": numbers, "view": numbers}
+    method, {"albedo": numbers, "light": numbers, "view": numbers}, rendered=("albedo", "view")
   )
   a, b = np.mgrid[:3, :3]
   np.testing.assert_allclose(swapped["light"][:, :, 0, 0, 0], 10 * a + b)
