@@ -205,10 +205,8 @@ def _nothing(config: ConfigDict, context: task.Context) -> str:
   asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
   return (
       f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
-      "what it "
-      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
-      "representation is "
-      f"{context.representation.name}"
+      f"what it needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      f"representation is {context.representation.name}"
   )
 
 

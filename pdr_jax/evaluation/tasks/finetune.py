@@ -53,8 +53,10 @@ def finetune(
   """One label of several classes through a softmax, or attributes of 0 and 1 each through a sigmoid.
 
   Args:
-    run: the data, and the batch size. train, test: features and labels of the splits; of them the labels are
-    read, and how wide the features are. split: the name of the test split. settings: `steps` of training.
+    run: the data, and the batch size.
+    train, test: features and labels of the splits; the labels are read, and how wide the features are.
+    split: the name of the test split.
+    settings: `steps` of training.
 
   Scores are `finetuned/METRIC` of `metrics.classification`, for attributes the mean over them. Raises
   `UserError` as `linear` does.

@@ -89,10 +89,8 @@ def decoder(config: ConfigDict) -> MapDecoder:
 def init_networks(rng: Array, nets: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
   """Fresh parameters by network; each draws from its own stream."""
   side = config.data.side
-  images, vectors = (
-    jnp.zeros((1, side, side, config.data.channels)),
-    jnp.zeros((1, representation_size(config))),
-  )
+  images = jnp.zeros((1, side, side, config.data.channels))
+  vectors = jnp.zeros((1, representation_size(config)))
   params = {}
   for i, (name, net) in enumerate(nets.items()):
     example = images if name == "encoder" else vectors
