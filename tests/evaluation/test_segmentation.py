@@ -64,6 +64,10 @@ def settings(steps: int, *starts: str):
   return section
 
 
+def choice(encoders: str, start: str) -> segmentation.Choice:
+  return segmentation.Choice(tuple(encoders), start, CLASSES)
+
+
 def test_it_learns_what_it_sees(run, monkeypatch):
   monkeypatch.setattr(segmentation, "LEARNING_RATE", 1e-2)
   monkeypatch.setattr(segmentation, "subsets", lambda encoders: [tuple(encoders)])
@@ -88,7 +92,7 @@ def test_it_learns_what_it_sees(run, monkeypatch):
 
 def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
   representation = source()
-  kept = segmentation.train(run, representation, ["a", "b"], CLASSES, "frozen", 2, 0, lambda line: None)
+  kept = segmentation.train(run, representation, choice("ab", "frozen"), 2, 0, lambda line: None)
   jax.tree.map(np.testing.assert_array_equal, kept["encoders"], representation.variables)
   batch = discs(4, 3)
   images = jnp.asarray(batch["image"] / np.float32(127.5) - 1, jnp.float32)
@@ -104,8 +108,8 @@ def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
 
 def test_from_scratch_means_other_encoders(run):
   representation = source()
-  fresh = segmentation.train(run, representation, ["a"], CLASSES, "scratch", 1, 0, lambda line: None)
-  other = segmentation.train(run, representation, ["a"], CLASSES, "scratch", 1, 1, lambda line: None)
+  fresh = segmentation.train(run, representation, choice("a", "scratch"), 1, 0, lambda line: None)
+  other = segmentation.train(run, representation, choice("a", "scratch"), 1, 1, lambda line: None)
   first = representation.variables["a"]
   assert np.abs(fresh["encoders"]["a"] - first).max() > 0.1 < np.abs(other["encoders"]["a"] - first).max()
   assert np.abs(fresh["encoders"]["a"] - other["encoders"]["a"]).max() > 0.1
