@@ -71,7 +71,7 @@ class Model:
   def __init__(self, folder: str, manifest: dict, config: dict, variables: dict):
     self.manifest, self.config, self.variables = manifest, config, variables
     self.element, self.side = element_of(manifest), manifest["side"]
-    self.camera, self.rendered = camera_of(manifest, config), manifest.get("rendered", RENDERED)
+    self.camera, self.rendered = camera_of(manifest, config), tuple(manifest.get("rendered", RENDERED))
     self._folder, self._programs, self._on_device = folder, {}, None
 
   def encode(self, inputs: Any) -> dict[str, jax.Array]:

@@ -62,11 +62,7 @@ def write(
     first: the record of a second stage's first stage, see `training.stages`.
     reads: the batch keys that the method reads, as its run recorded them; else as it asks.
   """
-  known = flatten(config)
-  if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
-    raise UserError(
-      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
-    )
+  _check_complete(config)
   method = method or methods.create(config)
   description = methods.describe(config.method)
   reads = reads or description.reads(config)
@@ -102,6 +98,15 @@ def write(
     _write_files(os.path.abspath(os.path.expanduser(folder)), contents, manifest)
   except OSError as error:
     raise UserError(f"--out {folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _check_complete(config: ConfigDict) -> None:
+  """Raises `UserError` for a configuration that lacks keys of its method."""
+  known = flatten(config)
+  if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
+    raise UserError(
+      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
+    )
 
 
 def _write_files(folder: str, contents: Mapping[str, bytes], manifest: dict) -> None:

@@ -15,6 +15,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.tasks import geometry as task
+from pdr_jax.methods.pdr import depth_network
 from pdr_jax.metrics import geometry
 
 SIDE = 32
@@ -75,17 +76,18 @@ def test_the_model_stands_beside_flat_depths(run):
   assert {entry.direction for entry in found.scores if entry.metric in ("side", "mad")} == {"lower"}
 
 
-def test_a_run_without_depth_networks_has_no_bound(run):
-  del run["networks"]
+def test_a_method_without_a_depth_network_has_no_bound(run):
   found = task.true_depth(run, reading(), "validation", get_config().geometry)
   assert task.BOUND not in {entry.block for entry in found.scores} and task.BOUND not in found.protocol
 
 
 def test_the_bound_learns_and_is_scored_inside_the_mask(run):
   representation = reading()
+  method = representation.method._replace(depth_network=depth_network.create(run))
+  representation = representation._replace(method=method)
   split = batches.of_split(run, representation.reads, "validation", task.KEYS)
   params = task.train(run, representation, 60, lambda line: None)
-  learned = task.scores_of(task._of_bound(run, representation, params), split, 10.0)
+  learned = task.scores_of(task._of_bound(representation, params), split, 10.0)
   constant = task.scores_of(task._flat(np.ones((SIDE, SIDE), np.float32)), split, 10.0)
   assert learned["side"] < 0.5 * constant["side"] and learned["relief"] > 0.8, (learned, constant)
 
