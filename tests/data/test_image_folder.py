@@ -30,10 +30,10 @@ def test_zip_and_folder_are_equal(tmp_path):
   expected = everything(folder)
   assert sorted(expected) == ["image", "label/who"] and expected["label/who"].dtype == np.int32
   for path in (zipped, tmp_path / "zipped", inside):
-    found = everything(image_folder.open_image_folder(config(path)))
-    assert found.keys() == expected.keys()
+    actual = everything(image_folder.open_image_folder(config(path)))
+    assert actual.keys() == expected.keys()
     for key in expected:
-      np.testing.assert_array_equal(found[key], expected[key])
+      np.testing.assert_array_equal(actual[key], expected[key])
   for image, who in zip(
     expected["image"], expected["label/who"], strict=True
   ):  # each label is with its own image
@@ -119,7 +119,7 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
   settings = config(tmp_path, val_examples=1)
   settings.train.batch_size = 4
   monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)
-  found, real = [], decode.decode_image
+  actual, real = [], decode.decode_image
   for limit in (0, dataset.CACHE_LIMIT):
     monkeypatch.setattr(dataset, "CACHE_LIMIT", limit)
     pipeline._open.cache_clear()
@@ -130,10 +130,10 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
     images += [next(iterator)["image"] for _ in range(12)]
     monkeypatch.setattr(decode, "decode_image", real)
     iterator.close()
-    found.append((np.stack(images), list(pipeline.open_dataset(settings).skipped)))
+    actual.append((np.stack(images), list(pipeline.open_dataset(settings).skipped)))
   pipeline._open.cache_clear()
-  np.testing.assert_array_equal(found[0][0], found[1][0])
-  assert found[0][1] == found[1][1] and [name for name, _ in found[0][1]] == ["cut.png"]
+  np.testing.assert_array_equal(actual[0][0], actual[1][0])
+  assert actual[0][1] == actual[1][1] and [name for name, _ in actual[0][1]] == ["cut.png"]
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):
@@ -176,8 +176,8 @@ def test_class_per_folder(tmp_path):
   }
   data = image_folder.open_image_folder(config(write(str(tmp_path), files)))
   assert data.classes == {"label/class": ("7", "ant", "cat")}
-  found = everything(data)
-  for image, label in zip(found["image"], found["label/class"], strict=True):
+  actual = everything(data)
+  for image, label in zip(actual["image"], actual["label/class"], strict=True):
     k = next(k for k in range(3) for i in range(4) if (picture(i + 10 * k) == image).all())
     assert label == [2, 1, 0][k]
   assert (
@@ -205,16 +205,16 @@ def test_sizes(total, train, val, expected):
 
 def test_split_by_seed_is_stable_when_files_come_and_go():
   names = [f"{i}.png" for i in range(200)]
-  train, held = splits.by_seed(names, 0, 0, 50)
-  assert sorted(train + held) == list(range(200)) and len(held) == 50
+  train, validation_rows = splits.by_seed(names, 0, 0, 50)
+  assert sorted(train + validation_rows) == list(range(200)) and len(validation_rows) == 50
   assert splits.by_seed(names[::-1], 0, 0, 50)[1] == [
-    199 - i for i in held
+    199 - i for i in validation_rows
   ]  # the order of listing does not matter
-  assert {names[i] for i in held[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
+  assert {names[i] for i in validation_rows[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
     names[0]
   }
-  assert splits.by_seed(names, 1, 0, 50)[1] != held
-  assert abs(np.mean(held) - 99.5) < 30  # not a block of neighbours
+  assert splits.by_seed(names, 1, 0, 50)[1] != validation_rows
+  assert abs(np.mean(validation_rows) - 99.5) < 30  # not a block of neighbours
 
 
 def test_split_by_label_keeps_values_apart(tmp_path):
@@ -233,8 +233,8 @@ def test_split_by_label_keeps_values_apart(tmp_path):
 
 def test_a_split_column_is_taken_at_its_word():
   values = ["train", "test", "validation", "train", "validation"]
-  found = labels.Labels({"split": labels.column("split", values)})
-  chosen = splits.choose(config("", split_by="split").data, list("abcde"), found)
+  actual = labels.Labels({"split": labels.column("split", values)})
+  chosen = splits.choose(config("", split_by="split").data, list("abcde"), actual)
   assert [sorted(part) for part in chosen[:3]] == [[0, 3], [2, 4], [1]]
 
 
@@ -308,9 +308,9 @@ def test_a_table_that_lies_beside_the_zip_or_inside_what_it_wraps(tmp_path):
   write_zip(f"{inside}/faces.zip", files | {"wrapped/labels.csv": table})
   write(below, files | {"wrapped/in/labels.csv": table})
   for path in (beside, f"{beside}/faces.zip", f"{inside}/faces.zip", below):
-    found = everything(image_folder.open_image_folder(config(path)))
+    actual = everything(image_folder.open_image_folder(config(path)))
     names = image_folder.open_image_folder(config(path)).classes["label/n"]
-    for image, n in zip(found["image"], found["label/n"], strict=True):
+    for image, n in zip(actual["image"], actual["label/n"], strict=True):
       assert (picture(int(names[n])) == image).all()
 
 

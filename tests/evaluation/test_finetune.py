@@ -52,8 +52,8 @@ def source():
 
 
 def read(run, representation, split):
-  found = batches.of_split(run, representation.reads, split)
-  return extract.extract(representation.encode, found, pipeline.describe(run).classes)
+  result = batches.of_split(run, representation.reads, split)
+  return extract.extract(representation.encode, result, pipeline.describe(run).classes)
 
 
 def context(run, representation, train, test, steps):
@@ -67,10 +67,10 @@ def context(run, representation, train, test, steps):
 def test_encoders_learn_what_frozen_ones_do_not_show(run, labels):
   representation = source()
   train, test = (read(run, representation, split) for split in ("train", "validation"))
-  found = finetune.finetune(context(run, representation, train, test, steps=60), labels)
-  accuracy = mean(found, "all", "finetuned/accuracy")
-  assert accuracy > 0.95 > mean(found, linear.MAJORITY, "accuracy") + 0.2, found
-  assert found.protocol["test"] == (27 if labels == ["who"] else 30)
+  result = finetune.finetune(context(run, representation, train, test, steps=60), labels)
+  accuracy = mean(result, "all", "finetuned/accuracy")
+  assert accuracy > 0.95 > mean(result, linear.MAJORITY, "accuracy") + 0.2, result
+  assert result.protocol["test"] == (27 if labels == ["who"] else 30)
   assert np.abs(representation.variables["net"]["w"]).max() == 0  # the run's own parameters stay
 
 

@@ -193,13 +193,13 @@ def test_suite_brings_its_table_and_its_methods(tmp_path):
     records.write(f"{folder}/evaluation/robustness_light.json", result)
   study_file.write(str(tmp_path), study_file.Study({"pdr:unsup3d": folders}, {}), [], {})
   (tmp_path / "suite.md").write_text("# Methods by tasks\n")
-  (found,) = runs.read([str(tmp_path)])
+  (read_run,) = runs.read([str(tmp_path)])
   assert (
-    found.config is None
-    and found.tables == ["# Methods by tasks\n"]
-    and len(found.results["pdr:unsup3d"]) == 2
+    read_run.config is None
+    and read_run.tables == ["# Methods by tasks\n"]
+    and len(read_run.results["pdr:unsup3d"]) == 2
   )
-  (plot,) = plots.of_runs([found])
+  (plot,) = plots.of_runs([read_run])
   axis = plot.draw().axes[0]
   assert plot.name == "robustness_light" and axis.get_legend_handles_labels()[1] == ["pdr:unsup3d"]
   assert plot.title == "Robustness: probes outside, all features"

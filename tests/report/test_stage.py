@@ -97,9 +97,9 @@ def test_the_scripts_rotations_and_meshes_are_the_renderers(tmp_path):
     + page.asset("stage.js")
     + f"""
 const [angles, light, matrix, a, b, face] = {given};
-const found = unpack(face);
+const unpacked = unpack(face);
 const turns = [rotationOf(angles), rotateLight(light, matrix), rotationBetween(a, b)];
-console.log(JSON.stringify([...turns, [...found.position], [...found.indices]]));
+console.log(JSON.stringify([...turns, [...unpacked.position], [...unpacked.indices]]));
 """
   )
   done = subprocess.run(
@@ -166,10 +166,10 @@ def test_failures_are_the_images_that_score_worst_alone():
     }
     for i in (0, 4)
   ]  # 5.0 is padding
-  found = pictures.find_worst(Method(None, None, validate, None), {}, batches, "image")
-  assert found.score == "val/reconstruction"
+  actual = pictures.find_worst(Method(None, None, validate, None), {}, batches, "image")
+  assert actual.score == "val/reconstruction"
   expected = sorted(values[:7], reverse=True)
   np.testing.assert_allclose(
-    found.values, expected, atol=1e-6
+    actual.values, expected, atol=1e-6
   )  # means of 12 equal float32 numbers of at most 1
-  np.testing.assert_array_equal(found.inputs[:, 0, 0, 0], expected)
+  np.testing.assert_array_equal(actual.inputs[:, 0, 0, 0], expected)

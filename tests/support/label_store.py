@@ -32,15 +32,15 @@ def read(table, names=ABC, kinds=None, name="labels.csv"):
   return label_files.read(LabelStore(names, {name: table}), kinds or {})
 
 
-def values(found, name):
+def values(parsed, name):
   """The column as Python values: class names or numbers, None where something is missing."""
-  entry = found.columns[name]
+  entry = parsed.columns[name]
   assert entry.values.dtype == (np.int32 if entry.classes else np.float64)
   return labels.plain(entry)
 
 
-def told(found):
-  return "\n".join(found.notes)
+def told(parsed):
+  return "\n".join(parsed.notes)
 
 
 def refused(match, table, names=ABC, kinds=None, name="labels.csv"):
