@@ -205,16 +205,16 @@ def test_sizes(total, train, val, expected):
 
 def test_split_by_seed_is_stable_when_files_come_and_go():
   names = [f"{i}.png" for i in range(200)]
-  train, validation_rows = splits.by_seed(names, 0, 0, 50)
-  assert sorted(train + validation_rows) == list(range(200)) and len(validation_rows) == 50
+  train, chosen = splits.by_seed(names, 0, 0, 50)
+  assert sorted(train + chosen) == list(range(200)) and len(chosen) == 50
   assert splits.by_seed(names[::-1], 0, 0, 50)[1] == [
-    199 - i for i in validation_rows
+    199 - i for i in chosen
   ]  # the order of listing does not matter
-  assert {names[i] for i in validation_rows[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
+  assert {names[i] for i in chosen[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
     names[0]
   }
-  assert splits.by_seed(names, 1, 0, 50)[1] != validation_rows
-  assert abs(np.mean(validation_rows) - 99.5) < 30  # not a block of neighbours
+  assert splits.by_seed(names, 1, 0, 50)[1] != chosen
+  assert abs(np.mean(chosen) - 99.5) < 30  # not a block of neighbours
 
 
 def test_split_by_label_keeps_values_apart(tmp_path):
