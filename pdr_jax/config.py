@@ -48,6 +48,7 @@ def data() -> dict[str, Any]:
                               # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
       label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
                               # age:numbers,zip:classes (classes, numbers or identity)
+      options="",             # what the source alone can be asked for: NAME=VALUE,NAME=VALUE
       workers=0,              # Grain worker processes; 0 reads in the training process (threads)
   )
 

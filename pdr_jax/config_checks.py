@@ -34,6 +34,7 @@ RULES = {
     "data.flip": ANYTHING,
     "data.split_by": NAME,
     "data.label_kinds": ANYTHING,
+    "data.options": ANYTHING,
     "data.workers": at_least(0),
     "optim.learning_rate": above(0),
     "optim.schedule": one_of("constant", "cosine"),

@@ -101,7 +101,9 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   The data have the shape that the encoders were built for.
   """
   run = ConfigDict(run.to_dict())
-  for key in ("name", "path", "crop", "split_by", "label_kinds"):
+  if config.data.name:
+    run.data.options = ""  # of another source
+  for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
   for key in ("train_examples", "val_examples"):
