@@ -11,13 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.elements import ElementSpec
 from pdr_jax.losses.photometric import photometric
+from pdr_jax.methods.contract import TrainState
 from pdr_jax.methods.shared import feature_maps as shared_maps
-from pdr_jax.methods.shared import inputs
+from pdr_jax.methods.shared import gradient_step, inputs
 from pdr_jax.networks.autoencoder import MapDecoder, MapEncoder
 from pdr_jax.rules import above, at_least, one_of
 
@@ -84,6 +86,13 @@ def decoder(config: ConfigDict) -> MapDecoder:
   """`[B,D]` to unbounded pictures `[B,S,S,C]`; see `decode`."""
   widths, data = config.networks, config.data
   return MapDecoder(data.channels, widths.width_map, data.side, jnp.dtype(widths.dtype))
+
+
+def init(
+  rng: Array, batch: dict, *, nets: Mapping[str, Any], tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
+  """The state of a method whose networks and optimiser are all that it has."""
+  return gradient_step.init(init_networks(rng, nets, config), tx, config)
 
 
 def init_networks(rng: Array, nets: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
