@@ -117,10 +117,12 @@ class Model:
         in by hand included.
       view: for PDR `[B,6]`, radians and model units; without it `parts["view"]`.
     """
-    missing = [name for name in self.rendered if name not in parts]
+    needed = dict.fromkeys((*self.rendered, "view") if view is None else self.rendered)
+    missing = [name for name in needed if name not in parts]
     if missing:
-      needed = ", ".join(self.rendered)
-      raise UserError(f"render needs the parts {needed} of decompose; {', '.join(missing)} is missing")
+      raise UserError(
+        f"render needs the parts {', '.join(needed)} of decompose; {', '.join(missing)} is missing"
+      )
     inputs = {name: jnp.asarray(parts[name], jnp.float32) for name in self.rendered}
     given = [] if light is None else [jnp.asarray(light, jnp.float32)]
     given.append(jnp.asarray(parts["view"] if view is None else view, jnp.float32))

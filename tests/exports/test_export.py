@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import exported_clips
+from support import exported_clips, toy_scene
 from support.exported import SIDE, STEP, small_config, write_text
 from support.programs import compiled
 
@@ -338,6 +338,22 @@ def test_tensors_of_pytorch_are_arrays_or_one_clear_error(exported):
   assert all(map(np.array_equal, jax.tree.leaves(blocks), jax.tree.leaves(model.encode(pictures))))
   with pytest.raises(UserError, match=r"takes a NumPy or JAX array, not Tensor \(Can't call numpy"):
     model.encode(torch.from_numpy(pictures).requires_grad_())
+
+
+def test_a_method_says_which_parts_it_renders_and_what_they_are_seen_by(tmp_path):
+  config = toy_scene.config()
+  method = methods.create(config)
+  folder = str(tmp_path / "model")
+  writer.write(folder, config, toy_scene.write_run(str(tmp_path / "run"), config), {"step": 1})
+  model = pdr_jax.load(folder)
+  assert model.rendered == ("depth", "canonical") and model.camera == {"fov": 10.0, "near": 0.9, "far": 1.1}
+  parts = jax.device_get(model.decompose(images(2)[:, :8, :8]))
+  given = {name: parts[name] for name in model.rendered}
+  rendered = model.render(given, view=parts["view"])
+  for name, value in method.render(given, view=parts["view"]).items():
+    np.testing.assert_array_equal(rendered[name], value)  # nothing is computed: the parts themselves
+  with pytest.raises(UserError, match="render needs the parts depth, canonical, view of decompose; view is"):
+    model.render(given)
 
 
 def test_parts_that_cannot_be_rendered(exported):
