@@ -50,10 +50,10 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
     "--config.tasks=('linear', 'clustering', 'factors')",
   ]
   assert program.main(words) == 0
-  found = result(run, "linear_colour", "pixels")
-  accuracy = score(found, "pixels", "logistic/accuracy")
+  actual = result(run, "linear_colour", "pixels")
+  accuracy = score(actual, "pixels", "logistic/accuracy")
   assert np.mean(accuracy.values) == 1.0 and len(accuracy.values) == 2
-  assert found.protocol["train"] == 40 and found.protocol["method"] == "pixels"
+  assert actual.protocol["train"] == 40 and actual.protocol["method"] == "pixels"
   table = open(f"{run}/evaluation/pixels/table.md").read()
   assert "## linear/colour" in table and "| pixels logistic | 1.000 ± 0.000 |" in table
   assert "## linear/attributes" in table and "## clustering/colour" in table
@@ -77,8 +77,8 @@ def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
     "--config.tasks=('linear', 'geometry', 'segmentation', 'support.toy_task')",
   ]
   assert program.main(words) == 0
-  found = result(run, "linear_colour")
-  assert found.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(found, "depth")
+  actual = result(run, "linear_colour")
+  assert actual.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(actual, "depth")
   assert (
     "true depth" in result(run, "geometry").skipped
     and "no feature maps" in result(run, "segmentation").skipped
@@ -94,11 +94,11 @@ def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
 def test_what_nothing_is_trained_for(run, name):
   words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
   assert program.main(words) == 0
-  found = result(run, "clustering_colour", name)
+  actual = result(run, "clustering_colour", name)
   assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {
-    entry.block for entry in found.scores
+    entry.block for entry in actual.scores
   }
-  assert name == "random" or mean(found, "pca", "ward/accuracy") == 1.0
+  assert name == "random" or mean(actual, "pca", "ward/accuracy") == 1.0
 
 
 def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tmp_path):
@@ -121,10 +121,10 @@ def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tm
   assert program.main(words) == 0
   for name in ("factors", "robustness_light"):
     assert os.path.getsize(f"{run}/evaluation/pixels/{name}.png") > 5000
-  found = result(run, "robustness_light", "pixels")
+  actual = result(run, "robustness_light", "pixels")
   # 30 within 25 degrees, of which 24 are learned from.
-  assert found.protocol["examples"] == {"0": 6, "0-20": 15, "20-40": 15}
-  assert mean(found, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
+  assert actual.protocol["examples"] == {"0": 6, "0-20": 15, "20-40": 15}
+  assert mean(actual, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
 
 
 @pytest.mark.parametrize(

@@ -105,10 +105,12 @@ def test_an_export_is_evaluated_as_its_run(runs, folder):
 
 
 @pytest.mark.parametrize(
-  "methods", [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast",)], ids=len
+  "methods",
+  [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast", "toy_clips", "random", "pca")],
+  ids=lambda methods: methods[0],
 )
 def test_a_row_in_the_table_of_a_study(runs, folder, methods):
-  """Toys beside what nothing is trained for; a second stage has a study of its own: it needs `init_from`."""
+  """Toys beside what nothing is trained for, a second stage too."""
   methods = tuple(f"support.{name}" if name in BLOCKS else name for name in methods)
   run, probes = base(methods[0]), evaluation_config()
   run.data.update(name="support.toy_source", train_examples=64, val_examples=24)
@@ -117,7 +119,7 @@ def test_a_row_in_the_table_of_a_study(runs, folder, methods):
   run.train.update(figure_every=0, gradient_norms_every=0)
   probes.update(tasks=("linear",), batch_size=8, seeds=2)
   config = ConfigDict(dict(methods=methods, seeds=1, run=run, evaluation=probes))
-  workdir = str(folder / f"study_{len(methods)}")
+  workdir = str(folder / f"study_{methods[0]}")
   assert run_suite(config, workdir) == 0
   table = open(os.path.join(workdir, "suite.md")).read()
   assert all(method in table for method in methods) and "kind, linear, accuracy" in table

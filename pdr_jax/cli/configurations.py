@@ -18,7 +18,6 @@ from pdr_jax.files import absolute
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Shipped configurations: in an installed package, and in a checkout.
 FOLDERS = (os.path.join(PACKAGE, "configs"), os.path.join(os.path.dirname(PACKAGE), "configs"))
-PATHS = ("data.path", "data.cache_dir", "init_from", "loss.perceptual_weights")  # keys that name files
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
@@ -89,9 +88,13 @@ def _choose_source(config: ConfigDict, given: set[str]) -> None:
 def _make_absolute(config: ConfigDict) -> None:
   """Paths are stored absolute, so that a run can be continued and evaluated from any folder."""
   from pdr_jax.config import flatten
+  from pdr_jax.config_checks import RULES, rules
+  from pdr_jax.rules import PATH
 
+  run = config.get("run", config)  # a suite has a training configuration inside, an evaluation has none
+  known = rules(run.method) if "method" in run else RULES
   for key, value in flatten(config).items():
-    if key.removeprefix("evaluation.") in PATHS and value:
+    if value and known.get(key.removeprefix("evaluation.").removeprefix("run.")) is PATH:
       *sections, name = key.split(".")
       functools.reduce(operator.getitem, sections, config)[name] = absolute(value)
 

@@ -46,7 +46,8 @@ class Zip:
   """Pictures of a zip, read in place: nothing is unpacked, so an entry's name can lead nowhere."""
 
   def __init__(self, path: str):
-    self.where, self._path, self._zip, self._lock = path, path, None, threading.Lock()
+    self.where = self._path = path
+    self._zip, self._lock = None, threading.Lock()
     try:
       with zipfile.ZipFile(path) as file:
         files = {entry.filename for entry in file.infolist() if not entry.is_dir()}

@@ -102,7 +102,9 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   The data have the shape that the encoders were built for.
   """
   run = ConfigDict(run.to_dict())
-  for key in ("name", "path", "crop", "split_by", "label_kinds"):
+  if config.data.name:
+    run.data.options = ""  # of another source
+  for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
   for key in ("train_examples", "val_examples"):
@@ -231,10 +233,8 @@ def _nothing(config: ConfigDict, context: task.Context) -> str:
   asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
   return (
       f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
-      "what it "
-      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
-      "representation is "
-      f"{context.representation.name}"
+      f"what it needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      f"representation is {context.representation.name}"
   )
 
 

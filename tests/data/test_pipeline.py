@@ -98,14 +98,14 @@ def test_to_float_reaches_both_ends():
 def test_each_epoch_holds_every_image_at_most_once_in_a_new_order(path):
   iterator = training(config(path))
   epochs = [np.concatenate([numbers(b) for b in take(iterator, 3)]) for _ in range(4)]
-  held = {
+  validation = {
     int(n)
     for b in pipeline.validation_batches(config(path))
     for n, m in zip(numbers(b), b["_mask"], strict=True)
     if m
   }
   for epoch in epochs:
-    assert len(set(epoch)) == 24 and not held & set(
+    assert len(set(epoch)) == 24 and not validation & set(
       epoch
     )  # 30 images: three batches of 8, six images sit out
   assert len({tuple(epoch) for epoch in epochs}) == 4
@@ -208,8 +208,8 @@ def test_validation_is_finite_fixed_and_padded(path):
   same(first, second)
   assert len(batches) == len(first) == 2 and all(b["image"].shape == (8, 32, 32, 3) for b in first)
   np.testing.assert_array_equal(np.concatenate([b["_mask"] for b in first]), [1] * 13 + [0] * 3)
-  kept = np.concatenate([numbers(b)[b["_mask"] > 0] for b in first])
-  assert len(set(kept)) == 13 and first[0]["_mask"].dtype == np.float32
+  validation_numbers = np.concatenate([numbers(b)[b["_mask"] > 0] for b in first])
+  assert len(set(validation_numbers)) == 13 and first[0]["_mask"].dtype == np.float32
   np.testing.assert_array_equal(first[0]["label/number"], numbers(first[0]))
   assert (first[0]["image"][:, 0, 0, 0] < 0).all()  # never flipped
   train = np.concatenate(
@@ -218,7 +218,7 @@ def test_validation_is_finite_fixed_and_padded(path):
       for b in pipeline.validation_batches(config(path), split="train", keys=["image"])
     ]
   )
-  assert sorted([*train, *kept]) == list(range(COUNT))
+  assert sorted([*train, *validation_numbers]) == list(range(COUNT))
 
 
 def test_prefetch_state_belongs_to_the_batch_handed_out(path):

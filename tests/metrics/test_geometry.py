@@ -90,14 +90,14 @@ def test_mad_against_loop(batch):
 
 
 def test_relief_and_correlation_against_numpy(batch):
-  found = geometry.scores(*arguments(batch))
+  actual = geometry.scores(*arguments(batch))
   v, u = np.mgrid[:SIDE, :SIDE]
   for i, mask in enumerate(inside(batch)):
     p, t = batch["predicted"][i][mask], batch["true"][i][mask]
     plane = np.stack([np.ones(mask.sum()), u[mask], v[mask]], -1)
     left = [x - plane @ np.linalg.lstsq(plane, x, rcond=None)[0] for x in (p, t)]
-    assert float(found["relief"][i]) == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-3)
-    assert float(found["depth_correlation"][i]) == pytest.approx(np.corrcoef(p, t)[0, 1], abs=1e-3)
+    assert float(actual["relief"][i]) == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-3)
+    assert float(actual["depth_correlation"][i]) == pytest.approx(np.corrcoef(p, t)[0, 1], abs=1e-3)
 
 
 def test_equal_depths_score_zero_and_scale_does_not_count(batch):
@@ -121,8 +121,8 @@ def test_equal_depths_score_zero_and_scale_does_not_count(batch):
 def test_a_hollow_face_turned_the_right_way_is_hollow(batch):
   """Plain correlation is fooled by the turned head's slope."""
   hollow = batch["true"] - 2 * 0.05 * batch["radius_sq"]
-  found = geometry.scores(*arguments(batch, predicted=hollow))
-  assert (found["relief"] < -0.99).all() and found["depth_correlation"][2] > 0
+  actual = geometry.scores(*arguments(batch, predicted=hollow))
+  assert (actual["relief"] < -0.99).all() and actual["depth_correlation"][2] > 0
 
 
 def test_what_stands_outside_the_masks_does_not_count(batch):
@@ -138,13 +138,13 @@ def test_what_stands_outside_the_masks_does_not_count(batch):
 def test_constant_depth_baseline(batch):
   """SIDE is the spread of the log of the true depth, MAD the mean slope of the true surface; no relief."""
   _, true, _, true_mask = arguments(batch)
-  found = geometry.baseline_scores(jnp.ones((SIDE, SIDE)), true, true_mask)
+  actual = geometry.baseline_scores(jnp.ones((SIDE, SIDE)), true, true_mask)
   for i in range(COUNT):
     mask = eroded(batch["true_mask"][i]) > 0
-    assert float(found["side"][i]) == pytest.approx(np.log(batch["true"][i][mask]).std(), abs=OFF_SIDE)
+    assert float(actual["side"][i]) == pytest.approx(np.log(batch["true"][i][mask]).std(), abs=OFF_SIDE)
     slope = np.rad2deg(np.arccos(oracle.face_normals(batch["true"][i])[mask][:, 2]))
-    assert float(found["mad"][i]) == pytest.approx(slope.mean(), abs=OFF_MAD)
-    assert float(found["relief"][i]) == float(found["depth_correlation"][i]) == 0.0
+    assert float(actual["mad"][i]) == pytest.approx(slope.mean(), abs=OFF_MAD)
+    assert float(actual["relief"][i]) == float(actual["depth_correlation"][i]) == 0.0
 
 
 def test_average_depth_against_loop(batch):
@@ -153,15 +153,15 @@ def test_average_depth_against_loop(batch):
   second = geometry.depth_totals(
     np.where(mask[2:] > 0, np.float32(true[2:]), np.float32(np.inf)), np.float32(mask[2:])
   )
-  found = np.asarray(geometry.average_depth(first[0] + second[0], first[1] + second[1]))
+  actual = np.asarray(geometry.average_depth(first[0] + second[0], first[1] + second[1]))
   for i in range(SIDE):
     for j in range(SIDE):
       values = [t[i, j] for t, m in zip(true, mask, strict=True) if m[i, j]]
-      assert found[i, j] == pytest.approx(np.mean(values) if values else true[mask > 0].mean(), abs=1e-5)
+      assert actual[i, j] == pytest.approx(np.mean(values) if values else true[mask > 0].mean(), abs=1e-5)
   assert mask.max(axis=0).min() == 0  # some pixels have no image
-  average, constant = (
-    geometry.baseline_scores(d, *arguments(batch)[1::2]) for d in (jnp.asarray(found), jnp.ones((SIDE, SIDE)))
-  )
+  truth = arguments(batch)[1::2]
+  average = geometry.baseline_scores(jnp.asarray(actual), *truth)
+  constant = geometry.baseline_scores(jnp.ones((SIDE, SIDE)), *truth)
   assert average["side"].mean() < constant["side"].mean() and average["mad"].mean() < constant["mad"].mean()
 
 
@@ -205,5 +205,5 @@ def test_angle_is_exact_for_small_and_large_angles():
   vectors = np.stack([np.sin(np.deg2rad(angles)), np.zeros(6), np.cos(np.deg2rad(angles))], -1).astype(
     np.float32
   )
-  found = geometry.angle(vectors, np.broadcast_to(np.float32([0, 0, 1]), (6, 3)))
-  np.testing.assert_allclose(found, angles, rtol=1e-4, atol=1e-6)
+  actual = geometry.angle(vectors, np.broadcast_to(np.float32([0, 0, 1]), (6, 3)))
+  np.testing.assert_allclose(actual, angles, rtol=1e-4, atol=1e-6)

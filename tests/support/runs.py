@@ -67,7 +67,7 @@ def newest(workdir) -> int:
 
 def arrays(workdir, step: int) -> dict[str, np.ndarray]:
   """Every array of a checkpoint by its path, read without any code of ours."""
-  found = {}
+  leaves = {}
   with ocp.PyTreeCheckpointer() as reader:
     for item in ("params", "ema", "model_state", "rest"):
       folder = os.path.join(os.path.abspath(workdir), "checkpoints", str(step), item)
@@ -78,8 +78,8 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
         )
         leaves = jax.tree_util.tree_leaves_with_path(tree)
         for path, leaf in leaves:
-          found[f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = np.asarray(leaf)
-  return found
+          leaves[f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = np.asarray(leaf)
+  return leaves
 
 
 def toy_tolerance(steps: int) -> float:

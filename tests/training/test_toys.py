@@ -16,6 +16,7 @@ from support.tolerances import mean_tolerance, rounding, sum_tolerance
 
 from pdr_jax import methods
 from pdr_jax.errors import UserError
+from pdr_jax.evaluation import representations
 from pdr_jax.methods import inference_variables
 from pdr_jax.training import checkpoints, loop, run_dir, stages
 from pdr_jax.training import step as steps
@@ -147,6 +148,23 @@ def test_the_second_stage_carries_the_first_which_may_be_gone(folders, tmp_path)
   # 432 products of numbers of up to one, of which the weights are smaller
   np.testing.assert_allclose(blocks["last"], codes, rtol=0, atol=sum_tolerance(432, 0.1))
   assert blocks["next"].shape == blocks["last"].shape
+
+
+def test_an_untrained_second_stage_has_its_trained_first(folders, tmp_path):
+  """Of a run with a checkpoint, and of a folder with nothing but a configuration."""
+  method = "support.toy_forecast"
+  wanted, _ = checkpoints.load_variables(str(folders["support.toy_clips"]), "best")
+  trained, config = folders[method], settings_of(method, folders)
+  alone = str(tmp_path / "alone")
+  run_dir.record_start(alone, config)
+  stages.write_record(alone, stages.record_of_first(config))
+  for workdir in (str(trained), alone):
+    variables = representations.create(config, workdir, "random", "best").variables
+    jax.tree.map(np.testing.assert_array_equal, variables["model_state"]["first"], wanted)
+  learned = representations.create(config, str(trained), "trained", "latest")
+  fresh = learned.fresh(jax.random.key(1))
+  jax.tree.map(np.testing.assert_array_equal, fresh["model_state"]["first"], wanted)
+  assert not np.array_equal(fresh["next"]["kernel"], learned.variables["next"]["kernel"])
 
 
 def test_a_second_stage_without_a_first_and_a_first_with_one_are_refused(tmp_path):

@@ -56,9 +56,9 @@ def robustness(
   """Logistic regression on train, scored inside the range, and outside of it in bins of `width` degrees.
 
   Args:
-    train, inside: images within the range; `inside` is tested on as the point at 0 degrees. outside, degrees:
-    images beyond it, and by how many degrees; those of 0 or less, or of unknown distance (NaN), do
-      not count.
+    train, inside: images within the range; `inside` is tested on as the point at 0 degrees.
+    outside, degrees: images beyond it, and by how many degrees; those of 0 or less, or of unknown distance
+      (NaN), do not count.
     kind: what the range is of, light or view.
     single: attributes (labels of 0 or 1), whose scores are averaged.
     several: labels of several classes, each for itself.
