@@ -190,6 +190,14 @@ def test_a_label_that_is_named_and_not_there_is_an_error(run, words):
   assert not os.path.exists(f"{run}/evaluation")
 
 
+def test_an_evaluation_whose_tasks_are_all_left_out_is_an_error(run, tmp_path):
+  labelled_folder.write(tmp_path / "some", columns=lambda i: {"rare": "yes" if i == 7 else "no"})
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", f"--config.data.path={tmp_path / 'some'}"]
+  with pytest.raises(UserError, match=r"nothing was evaluated; the first task, linear/attributes: .*'rare'"):
+    program.main([*words, "--config.tasks=('linear',)", "--config.labels=('rare',)"])
+  assert os.path.exists(f"{run}/evaluation/pixels/table.md")
+
+
 def test_a_task_that_fails_leaves_its_trace_and_the_others_go_on(run, capsys):
   words = [*WORDS, f"--workdir={run}", "--config.tasks=('support.failing_task', 'support.toy_task')"]
   assert program.main(words) == 1

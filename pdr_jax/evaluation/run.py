@@ -87,6 +87,9 @@ def evaluate(
   document = tables.markdown(title, results)
   write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
+  if all(result.skipped for result in results.values()):
+    name, result = next(iter(results.items()))
+    raise UserError(f"nothing was evaluated; the first task, {name}: {result.skipped}")
   return Outcome(results, folder, tuple(name for name, result in results.items() if result.failed))
 
 
