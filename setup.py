@@ -1,7 +1,8 @@
 """Installs pdr_jax. No compiler, no TensorFlow, no CUDA toolkit needed.
 
-Lower bounds stand here, tested versions in requirements.lock. The folder `configs` is the package
-`pdr_jax.configs` of an installation, so that `--config quickstart` works without a checkout.
+Lower bounds stand here, tested versions in requirements.lock and requirements-py312.lock. The folder
+`configs` is the package `pdr_jax.configs` of an installation, so that `--config quickstart` works without a
+checkout.
 """
 
 import pathlib

@@ -56,53 +56,54 @@ class Work(NamedTuple):
 
 def convolutions(function: Callable, *args: Any) -> list[Convolution]:
   """Every application of a `Conv` while the function runs; nothing is computed. `args` may be shapes."""
-  found = []
+  convolutions = []
 
   def intercept(run, inputs, keywords, context):
     module = context.module
     if isinstance(module, layers.Conv) and context.method_name == "__call__":
-      found.append(Convolution.of(module.kind, module.size, inputs[0].shape, module.features))
+      convolutions.append(Convolution.of(module.kind, module.size, inputs[0].shape, module.features))
     return run(*inputs, **keywords)
 
   with nn.intercept_methods(intercept):
     # a new function: JAX would not trace one again that it has seen
     jax.eval_shape(lambda *inputs: function(*inputs), *args)
-  return found
+  return convolutions
 
 
-def training(found: list[Convolution], itemsize: int, *, picture_gradient: bool = False) -> Work:
+def training(convolutions: list[Convolution], itemsize: int, *, picture_gradient: bool = False) -> Work:
   """Forward, the kernels' gradients and the inputs' gradients.
 
   A picture's gradient is there only where something needs it. Each of the three is as many products, and
   moves the input, the output and the kernel (or their gradients) once: everything between convolutions is
   taken to be fused into them, nothing to stay in a cache. Kernels are float32, activations `itemsize` bytes.
   """
-  passes = [2 if conv.channels == 3 and not picture_gradient else 3 for conv in found]
-  return Work(sum(2.0 * n * conv.products for n, conv in zip(passes, found, strict=True)),
-              sum(float(n) * _moved(conv, itemsize) for n, conv in zip(passes, found, strict=True)))
+  passes = [2 if conv.channels == 3 and not picture_gradient else 3 for conv in convolutions]
+  return Work(sum(2.0 * n * conv.products for n, conv in zip(passes, convolutions, strict=True)),
+              sum(float(n) * _moved(conv, itemsize) for n, conv in zip(passes, convolutions, strict=True)))
 
 
-def fixed(found: list[Convolution], itemsize: int, *, backward: bool) -> Work:
+def fixed(convolutions: list[Convolution], itemsize: int, *, backward: bool) -> Work:
   """Forward, and where asked the gradient of the input, of convolutions whose kernels are not trained."""
   passes = 2 if backward else 1
   return Work(
-    sum(2.0 * passes * conv.products for conv in found),
-    sum(float(passes) * _moved(conv, itemsize) for conv in found),
+    sum(2.0 * passes * conv.products for conv in convolutions),
+    sum(float(passes) * _moved(conv, itemsize) for conv in convolutions),
   )
 
 
 def perceptual(config: ConfigDict, batch: int) -> list[Convolution]:
   """The fixed features' convolutions on a batch of pictures."""
-  side, found = config.data.side, []
+  side, convolutions = config.data.side, []
   if config.loss.perceptual_features == "vgg16":
     for index, inputs, outputs in features.VGG_LAYERS:
       side = side // 2 if index in features.POOL_BEFORE else side
-      found.append(Convolution.of("same", 3, (batch, side, side, inputs), outputs))
-    return found
+      convolutions.append(Convolution.of("same", 3, (batch, side, side, inputs), outputs))
+    return convolutions
   for kind, inputs, outputs in features.RANDOM_LAYERS:
-    found.append(Convolution.of(kind, 4 if kind == "down" else 3, (batch, side, side, inputs), outputs))
+    size = 4 if kind == "down" else 3
+    convolutions.append(Convolution.of(kind, size, (batch, side, side, inputs), outputs))
     side = side // 2 if kind == "down" else side
-  return found
+  return convolutions
 
 
 def _moved(conv: Convolution, itemsize: int) -> int:

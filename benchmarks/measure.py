@@ -94,9 +94,9 @@ def counts(stage: jax.stages.Lowered | jax.stages.Compiled) -> dict[str, float]:
   device. Neither sees into custom calls (cuDNN, cuBLAS, oneDNN: counted as nothing), and both count the body
   of a `while` once, however often it runs.
   """
-  found = stage.cost_analysis()
-  found = found[0] if isinstance(found, list) else found or {}
-  return {name: float(found.get(name, np.nan)) for name in ("flops", "bytes accessed")}
+  analysis = stage.cost_analysis()
+  analysis = analysis[0] if isinstance(analysis, list) else analysis or {}
+  return {name: float(analysis.get(name, np.nan)) for name in ("flops", "bytes accessed")}
 
 
 def tree_bytes(tree: Any) -> int:

@@ -68,11 +68,11 @@ def parts(config: ConfigDict, batch: int, degrees: float) -> dict[str, Part]:
   images = jnp.asarray(measure.images(batch, config.data.side))
   initial = training.initial_state(method, 0, {"image": images})
   state = jax.tree.map(jnp.asarray, jax.device_get(initial))  # on one device
-  found, blocks, (pixel, feature) = network_parts(config, state.params, images)
+  pieces, blocks, (pixel, feature) = network_parts(config, state.params, images)
   scene = turned_scene(config, batch, degrees)
-  found |= picture_parts(config, scene, images, pixel, feature)
+  pieces |= picture_parts(config, scene, images, pixel, feature)
   if config.loocc.weight:
-    found |= loocc_parts(config, state.params, scene, images, blocks)
+    pieces |= loocc_parts(config, state.params, scene, images, blocks)
   tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
 
   def descend(state, grads):
@@ -85,10 +85,10 @@ def parts(config: ConfigDict, batch: int, degrees: float) -> dict[str, Part]:
   # Read gradient, parameter and both moments, write all but the gradient.
   traffic = arithmetic.Work(np.nan, 2.0 * measure.tree_bytes(state) + measure.tree_bytes(grads))
   copied = partial(jax.tree.map, jnp.copy)  # what is carried is updated in place
-  found["optimiser"] = Part(descend, (copied(state), grads), traffic, carried=True)
-  total = arithmetic.Work(*np.nansum([part.work for part in found.values()], axis=0))
-  found["whole step"] = Part(step, (copied(state), images, jax.random.key(2)), total, carried=True)
-  return found
+  pieces["optimiser"] = Part(descend, (copied(state), grads), traffic, carried=True)
+  total = arithmetic.Work(*np.nansum([part.work for part in pieces.values()], axis=0))
+  pieces["whole step"] = Part(step, (copied(state), images, jax.random.key(2)), total, carried=True)
+  return pieces
 
 
 def network_parts(config: ConfigDict, params: dict, images: jax.Array):
@@ -106,17 +106,17 @@ def network_parts(config: ConfigDict, params: dict, images: jax.Array):
   def confidence(params, images):
     return nets["confidence"].apply({"params": params}, images)
 
-  found = {
+  pieces = {
     "encoders": Part(gradient(encode), (encoders, images), by_hand(encode, encoders, images)),
     "decoders": Part(
       gradient(decode, (0, 1)), (decoders, bottlenecks), by_hand(decode, decoders, bottlenecks)
     ),
   }
   if not config.loss.confidence:
-    return found, blocks, (None, None)
+    return pieces, blocks, (None, None)
   args = params["confidence"], images
-  found["confidence"] = Part(gradient(confidence), args, by_hand(confidence, *args))
-  return found, blocks, jax.jit(confidence)(*args)
+  pieces["confidence"] = Part(gradient(confidence), args, by_hand(confidence, *args))
+  return pieces, blocks, jax.jit(confidence)(*args)
 
 
 def picture_parts(config: ConfigDict, scene: scenes.Scene, images, pixel, feature) -> dict[str, Part]:
@@ -128,7 +128,7 @@ def picture_parts(config: ConfigDict, scene: scenes.Scene, images, pixel, featur
 
   inputs = rendering.image, pixel, scene.depth
   by_pixels = jax.grad(partial(pixel_loss, config=config), (0, 1, 2))
-  found = {
+  pieces = {
     "renderer": Part(gradient(picture), (scene,), moved(scene, rendering.image)),
     "pixel losses": Part(by_pixels, (*inputs, images, rendering.mask), moved(*inputs)),
   }
@@ -136,8 +136,8 @@ def picture_parts(config: ConfigDict, scene: scenes.Scene, images, pixel, featur
   if phi is not None:
     by_features = jax.grad(partial(perceptual_loss, phi=phi, config=config), (0, 1))
     args = (rendering.image, feature, images, rendering.mask)
-    found["perceptual"] = Part(by_features, args, perceptual_work(config, len(images)))
-  return found
+    pieces["perceptual"] = Part(by_features, args, perceptual_work(config, len(images)))
+  return pieces
 
 
 def loocc_parts(config: ConfigDict, params: dict, scene: scenes.Scene, images, blocks) -> dict[str, Part]:
@@ -229,14 +229,15 @@ def perceptual_loss(rendered, confidence, images, mask, *, phi, config):
 
 def perceptual_work(config: ConfigDict, batch: int) -> arithmetic.Work:
   """The target forward, each half that the loss uses forward and backward."""
-  found = arithmetic.perceptual(config, batch)
-  halves = [arithmetic.fixed(found, 4, backward=True)] * (1 + bool(config.loss.flip))
-  return arithmetic.Work(*np.sum([arithmetic.fixed(found, 4, backward=False), *halves], axis=0))
+  convolutions = arithmetic.perceptual(config, batch)
+  halves = [arithmetic.fixed(convolutions, 4, backward=True)] * (1 + bool(config.loss.flip))
+  return arithmetic.Work(*np.sum([arithmetic.fixed(convolutions, 4, backward=False), *halves], axis=0))
 
 
 def contrast_loss(params, picture, blocks, drawn, *, encode, config):
   """The re-render's encoding and its contrast with the image's features: `loocc.loss` after the render."""
-  anchors, positives = (loocc.features(found, drawn, config) for found in (blocks, encode(params, picture)))
+  anchors = loocc.features(blocks, drawn, config)
+  positives = loocc.features(encode(params, picture), drawn, config)
   return contrastive.nt_xent(anchors, positives, temperature=config.loocc.temperature).mean()
 
 
@@ -319,10 +320,10 @@ HEADER = ["part", "GFLOP by hand", "GFLOP as written (XLA)", "GFLOP compiled (XL
 HEADER += ["MB compiled (XLA)", "ms [middle half]", "of the step", "floor, ms", "time / floor"]
 
 
-def rows(found: dict[str, Part], programs: dict, seconds: dict, rate: float, bandwidth: float) -> list:
+def rows(pieces: dict[str, Part], programs: dict, seconds: dict, rate: float, bandwidth: float) -> list:
   """A row of the table for each part; the floor of the whole step is the sum of the parts' floors."""
   whole, floors, lines = np.median(seconds["whole step"]), {}, []
-  for name, part in found.items():
+  for name, part in pieces.items():
     lowered, compiled = (measure.counts(program) for program in programs[name])
     work = part.work
     flops = compiled["flops"] if np.isnan(work.flops) else work.flops
@@ -348,13 +349,13 @@ def main() -> None:
     f"batch {flags.batch}"
   )
   rates, bandwidth = ceilings(flags.quick)
-  found = parts(config, flags.batch, flags.degrees)
+  pieces = parts(config, flags.batch, flags.degrees)
   runs, programs = {}, {}
-  for name, part in found.items():
+  for name, part in pieces.items():
     runs[name], *programs[name] = ready(part)
   seconds = measure.alternating(runs, 2 if flags.quick else flags.repetitions)
   rate = rates.get(config.networks.dtype, rates["float32"])
-  print(measure.table(HEADER, rows(found, programs, seconds, rate, bandwidth)))
+  print(measure.table(HEADER, rows(pieces, programs, seconds, rate, bandwidth)))
   whole = np.median(seconds["whole step"])
   drawn = [name for name in RENDERER if name in seconds]
   drawing = sum(np.median(seconds[name]) for name in drawn)

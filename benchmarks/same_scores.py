@@ -191,7 +191,7 @@ def evaluations(tasks: dict, split, path: str, seeds: list[int]) -> dict:
 
   The second seed of the first has other features.
   """
-  found = {}
+  results = {}
   with np.load(path) as file:
     degrees = file["test/degrees"]
   for method, runs in (("pdr", 2), ("pixels", 1)):
@@ -203,8 +203,8 @@ def evaluations(tasks: dict, split, path: str, seeds: list[int]) -> dict:
           train.blocks[name], test.blocks[name] = (
               (part.blocks[name] * (1 + noise)[None]).astype(np.float32) for part in (train, test)
           )
-      found[method, str(run)] = calls(tasks, train, test, degrees, seeds)
-  return found
+      results[method, str(run)] = calls(tasks, train, test, degrees, seeds)
+  return results
 
 
 def _by_method(results: dict) -> dict[str, list]:

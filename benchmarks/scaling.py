@@ -70,7 +70,7 @@ MACHINES = (
 
 def collectives(hlo: str, devices: int) -> list[Collective]:
   """The collectives of an HLO module's text, in its order; an asynchronous one counts at its start."""
-  found = []
+  collectives = []
   for kind, start, shapes in _instructions(hlo):
     sizes = [(bool(dimensions), _itemsize(dtype) * int(np.prod([int(n) for n in dimensions.split(",") if n])))
              for dtype, dimensions in re.findall(r"\b(pred|[a-z]+\d+\w*)\[([\d,]*)\]", shapes)]
@@ -78,12 +78,12 @@ def collectives(hlo: str, devices: int) -> list[Collective]:
     if start and kind in ("all-gather", "collective-permute"):
       sizes = sizes[len(sizes) // 2 :]
     whole = devices if kind == "reduce-scatter" else 1  # its type is one device's share
-    found.append(
+    collectives.append(
       Collective(
         kind, *(whole * sum(size for has_axes, size in sizes if has_axes is array) for array in (True, False))
       )
     )
-  return found
+  return collectives
 
 
 def _instructions(hlo: str):
@@ -123,14 +123,14 @@ def program(config, batch: int) -> dict:
   }
 
 
-def totals(found: list[Collective]) -> dict[str, tuple[int, int]]:
+def totals(collectives: list[Collective]) -> dict[str, tuple[int, int]]:
   """`{what: (number, bytes)}` of a PDR step.
 
   Its only gathers are those of the negatives, its only reduced arrays the gradients. An all-reduce of arrays
   and scalars together counts with the gradients; its scalars' bytes do not.
   """
-  reduced = [c for c in found if c.kind == "all-reduce"]
-  gathered = [c for c in found if c.kind != "all-reduce"]
+  reduced = [c for c in collectives if c.kind == "all-reduce"]
+  gathered = [c for c in collectives if c.kind != "all-reduce"]
   return {"gradients": (sum(c.arrays > 0 for c in reduced), sum(c.arrays for c in reduced)),
           "metrics and counts": (sum(c.arrays == 0 for c in reduced), sum(c.scalars for c in reduced)),
           "negatives": (len(gathered), sum(c.arrays + c.scalars for c in gathered))}

@@ -19,62 +19,78 @@ def common() -> dict[str, Any]:
       seed=0,
       init_from="",               # a second stage: the run directory or export that its first stage comes
                                   # from
-      data=dict(
-          name="heads",           # a module of pdr_jax.data.sources (heads, image_folder, ...), the dotted
-                                  # path of another module, or any TFDS name with images or videos
-          path="",                # files of a source that reads its own, such as a folder or zip of images
-          cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or
-                                  # ~/tensorflow_datasets
-          side=64,                # side of the square pictures
-          channels=3,             # 3: colour, 1: grey
-          frames=0,               # 0: single pictures, T: clips of T pictures
-          train_examples=20_000,  # size of the training split; embedded worlds render this many, others take
-                                  # at most this many (0: all)
-          val_examples=1_000,     # the same for the validation split, and for each test split of an embedded
-                                  # world
-          scene_seed=0,           # embedded worlds: which people, lights and views are drawn
-          crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing;
-                                  # empty: centre square
-          flip=False,             # random left-right flips of training images (images without truth only)
-          split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values
-                                  # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
-          label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
-                                  # age:numbers,zip:classes (classes, numbers or identity)
-          workers=0,              # Grain worker processes; 0 reads in the training process (threads)
-      ),
-      optim=dict(
-          learning_rate=1e-4,
-          schedule="constant",    # constant | cosine (to zero over train.steps)
-          warmup_steps=0,         # steps over which the learning rate grows from 0
-          b1=0.9,                 # Adam's decay of the first moment
-          b2=0.999,               # and of the second
-          weight_decay=5e-4,      # L2 added to the gradient, as torch.optim.Adam does
-          clip_norm=1.0,          # global norm of the gradient; 0 switches clipping off
-          ema=0.0,                # decay of the parameters' moving average, used for validation and export;
-                                  # 0: none
-      ),
-      train=dict(
-          steps=70_000,
-          batch_size=64,          # global
-          steps_per_dispatch=1,   # steps that are sent to the device at once; cadences that are multiples of
-                                  # it let all steps go so
-          remat=False,            # networks' activations are computed again, not kept: for memory, on GPU and
-                                  # TPU (XLA:CPU undoes it)
-          log_every=50,           # steps
-          validate_every=1_000,
-          figure_every=1_000,     # 0: never
-          checkpoint_every=1_000,
-          gradient_norms_every=1_000,  # gradient norm of each loss term by name; 0: never
-          keep_checkpoints=2,     # newest ones kept, besides the best
-          best_metric="val/reconstruction",  # of a validation; chooses the best checkpoint
-          best_mode="lowest",     # lowest | highest: which value of best_metric is best
-          grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends
-                                  # without
-          skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left
-                                  # out; 0 stops at the first
-          stall_minutes=10.0,     # without progress for so long, a line says where the run is; 0: never
-          profile_steps=(),       # (first, last): a profiler's trace of these steps goes to WORKDIR/profile
-      ),
+      data=data(),
+      optim=optim(),
+      train=train(),
+  )
+
+
+def data() -> dict[str, Any]:
+  """What is read."""
+  return dict(
+      name="heads",           # a module of pdr_jax.data.sources (heads, image_folder, ...), the dotted
+                              # path of another module, or any TFDS name with images or videos
+      path="",                # files of a source that reads its own, such as a folder or zip of images
+      cache_dir="",           # where prepared datasets live; empty: TFDS_DATA_DIR or
+                              # ~/tensorflow_datasets
+      side=64,                # side of the square pictures
+      channels=3,             # 3: colour, 1: grey
+      frames=0,               # 0: single pictures, T: clips of T pictures
+      train_examples=20_000,  # size of the training split; embedded worlds render this many, others take
+                              # at most this many (0: all)
+      val_examples=1_000,     # the same for the validation split, and for each test split of an embedded
+                              # world
+      scene_seed=0,           # embedded worlds: which people, lights and views are drawn
+      crop=(),                # (left, top, right, bottom) in pixels of the source image, before resizing;
+                              # empty: centre square
+      flip=False,             # random left-right flips of training images (images without truth only)
+      split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values
+                              # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
+      label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
+                              # age:numbers,zip:classes (classes, numbers or identity)
+      options="",             # what the source alone can be asked for: NAME=VALUE,NAME=VALUE
+      workers=0,              # Grain worker processes; 0 reads in the training process (threads)
+  )
+
+
+def optim() -> dict[str, Any]:
+  """How the parameters descend."""
+  return dict(
+      learning_rate=1e-4,
+      schedule="constant",    # constant | cosine (to zero over train.steps)
+      warmup_steps=0,         # steps over which the learning rate grows from 0
+      b1=0.9,                 # Adam's decay of the first moment
+      b2=0.999,               # and of the second
+      weight_decay=5e-4,      # L2 added to the gradient, as torch.optim.Adam does
+      clip_norm=1.0,          # global norm of the gradient; 0 switches clipping off
+      ema=0.0,                # decay of the parameters' moving average, used for validation and export;
+                              # 0: none
+  )
+
+
+def train() -> dict[str, Any]:
+  """How long a run is, and what it does on the way."""
+  return dict(
+      steps=70_000,
+      batch_size=64,          # global
+      steps_per_dispatch=1,   # steps that are sent to the device at once; cadences that are multiples of
+                              # it let all steps go so
+      remat=False,            # networks' activations are computed again, not kept: for memory, on GPU and
+                              # TPU (XLA:CPU undoes it)
+      log_every=50,           # steps
+      validate_every=1_000,
+      figure_every=1_000,     # 0: never
+      checkpoint_every=1_000,
+      gradient_norms_every=1_000,  # gradient norm of each loss term by name; 0: never
+      keep_checkpoints=2,     # newest ones kept, besides the best
+      best_metric="val/reconstruction",  # of a validation; chooses the best checkpoint
+      best_mode="lowest",     # lowest | highest: which value of best_metric is best
+      grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends
+                              # without
+      skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left
+                              # out; 0 stops at the first
+      stall_minutes=10.0,     # without progress for so long, a line says where the run is; 0: never
+      profile_steps=(),       # (first, last): a profiler's trace of these steps goes to WORKDIR/profile
   )
 
 
@@ -90,12 +106,13 @@ def for_method(config: ConfigDict, method: str) -> ConfigDict:
   """The configuration of another method.
 
   It keeps what `config` says otherwise than the defaults of its own method. Values of keys that the other
-  method does not have are left out. Raises `UserError` for an unknown method.
+  method does not have are left out, `init_from` where it is no second stage. Raises `UserError` for an
+  unknown method.
   """
   new, defaults = base(method), flatten(base(config.method))
-  known = flatten(new)
+  known = flatten(new).keys() - {"method"} - (set() if methods.describe(method).stage else {"init_from"})
   for key, value in flatten(config).items():
-    if key != "method" and key in known and value != defaults.get(key):
+    if key in known and value != defaults.get(key):
       section, _, name = key.rpartition(".")
       (new[section] if section else new)[name] = value
   return new

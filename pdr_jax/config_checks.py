@@ -12,15 +12,15 @@ from pdr_jax import config as config_lib
 from pdr_jax import methods
 from pdr_jax.config import flatten
 from pdr_jax.errors import UserError
-from pdr_jax.rules import ANYTHING, NAME, Rule, above, at_least, between, fraction, one_of
+from pdr_jax.rules import ANYTHING, NAME, PATH, Rule, above, at_least, between, fraction, one_of
 
 RULES = {
     "method": NAME,
     "seed": between(0, 2**32 - 1),
-    "init_from": ANYTHING,
+    "init_from": PATH,
     "data.name": NAME,
-    "data.path": ANYTHING,
-    "data.cache_dir": ANYTHING,
+    "data.path": PATH,
+    "data.cache_dir": PATH,
     "data.side": at_least(8),
     "data.channels": one_of(3, 1),
     "data.frames": at_least(0),
@@ -34,6 +34,7 @@ RULES = {
     "data.flip": ANYTHING,
     "data.split_by": NAME,
     "data.label_kinds": ANYTHING,
+    "data.options": ANYTHING,
     "data.workers": at_least(0),
     "optim.learning_rate": above(0),
     "optim.schedule": one_of("constant", "cosine"),
@@ -122,12 +123,8 @@ def _check_type(key: str, value: Any, default: Any) -> None:
 
 def _check_relations(config: ConfigDict, device_count: int) -> None:
   """Rules about more than one common key, or about the machine."""
-  batch, data, optim, stage = (
-    config.train.batch_size,
-    config.data,
-    config.optim,
-    methods.describe(config.method).stage,
-  )
+  data, optim, batch = config.data, config.optim, config.train.batch_size
+  stage = methods.describe(config.method).stage
   if batch % device_count:
     raise UserError(f"config.train.batch_size = {batch}: must be a multiple of the {device_count} devices")
   if optim.warmup_steps > config.train.steps:

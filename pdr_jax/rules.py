@@ -36,5 +36,6 @@ def fraction() -> Rule:
   return Rule(lambda value: 0 <= value < 1, "from 0 to below 1")
 
 
+PATH = Rule(lambda value: True, "a path")  # stored absolute, so that any folder will do
 ANYTHING = Rule(lambda value: True, "anything")
 NAME = Rule(lambda value: bool(value.strip()), "a name")

@@ -8,9 +8,13 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# By the environment, so that the processes which tests start share them: JAX reads it when it is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import jaxtyping
+from support import programs
 
 # Before the first import of the package: every annotated argument, result and dataclass field is checked from
 # here on. A jitted function is checked while it is traced. Processes that tests start are not checked: the
@@ -18,19 +22,17 @@ import jaxtyping
 TYPECHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 jaxtyping.install_import_hook("pdr_jax", TYPECHECKER)
 
-CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/pdr_jax/test_xla"))
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def pytest_configure(config):
-  """The fast set runs its programs once: LLVM's optimisation would take more time than it saves.
+  """The fast set runs its programs once: most of their compilation would take more time than it saves.
 
-  XLA's own passes stay. `support.programs.optimised` is for what must hold in the code that users run, and
-  the slow set runs that code alone. An optimisation level in XLA_FLAGS goes before this one.
+  They go without LLVM's optimisation and, where JAX has the choice, without XLA's newer emitters of fusions,
+  which take four times as long as the older ones. All passes on programs as a whole stay.
+  The slow set runs what users run. An optimisation level in XLA_FLAGS goes before all this.
   """
-  level, flags = "--xla_backend_optimization_level", os.environ.get("XLA_FLAGS", "")
-  if config.option.markexpr != "slow" and level not in flags:
-    os.environ["XLA_FLAGS"] = f"{flags} {level}=0".strip()
+  if config.option.markexpr != "slow" and not programs.level_is_given():
+    quick = [f"--{name}={str(value).lower()}" for name, value in programs.QUICK.items()]
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick]).strip()

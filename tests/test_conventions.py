@@ -355,12 +355,12 @@ def test_the_letter_lit_from_a_corner_and_turned(view):
     seen = reproject.depth_at_view(depth, view, LENS, near=NEAR, far=FAR)
     return seen, warp_masked(ours, seen, view)
 
-  found_depth, found = everything(*(jnp.asarray(x, jnp.float32) for x in (depth, albedo, light, view)))
+  found_depth, actual = everything(*(jnp.asarray(x, jnp.float32) for x in (depth, albedo, light, view)))
   covered = certain & np.isfinite(seen)
   assert certain.mean() > 0.9 and covered.mean() > 0.5
   np.testing.assert_allclose(np.asarray(found_depth)[covered], seen[covered], rtol=0, atol=rounding(48))
   # on flanks that are nearly edge-on, the coordinates' rounding, some eps times SIDE, is spread by a hundred
-  np.testing.assert_allclose(np.asarray(found)[certain], expected[certain], rtol=0, atol=rounding(700, SIDE))
+  np.testing.assert_allclose(np.asarray(actual)[certain], expected[certain], rtol=0, atol=rounding(700, SIDE))
   assert np.ptp(expected) > 1.0
 
 

@@ -50,10 +50,10 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
     "--config.tasks=('linear', 'clustering', 'factors')",
   ]
   assert program.main(words) == 0
-  found = result(run, "linear_colour", "pixels")
-  accuracy = score(found, "pixels", "logistic/accuracy")
+  actual = result(run, "linear_colour", "pixels")
+  accuracy = score(actual, "pixels", "logistic/accuracy")
   assert np.mean(accuracy.values) == 1.0 and len(accuracy.values) == 2
-  assert found.protocol["train"] == 40 and found.protocol["method"] == "pixels"
+  assert actual.protocol["train"] == 40 and actual.protocol["method"] == "pixels"
   table = open(f"{run}/evaluation/pixels/table.md").read()
   assert "## linear/colour" in table and "| pixels logistic | 1.000 ± 0.000 |" in table
   assert "## linear/attributes" in table and "## clustering/colour" in table
@@ -77,8 +77,8 @@ def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
     "--config.tasks=('linear', 'geometry', 'segmentation', 'support.toy_task')",
   ]
   assert program.main(words) == 0
-  found = result(run, "linear_colour")
-  assert found.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(found, "depth")
+  actual = result(run, "linear_colour")
+  assert actual.protocol["checkpoint_step"] == 7 and "logistic/accuracy" in metrics(actual, "depth")
   assert (
     "true depth" in result(run, "geometry").skipped
     and "no feature maps" in result(run, "segmentation").skipped
@@ -94,11 +94,11 @@ def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
 def test_what_nothing_is_trained_for(run, name):
   words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
   assert program.main(words) == 0
-  found = result(run, "clustering_colour", name)
+  actual = result(run, "clustering_colour", name)
   assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {
-    entry.block for entry in found.scores
+    entry.block for entry in actual.scores
   }
-  assert name == "random" or mean(found, "pca", "ward/accuracy") == 1.0
+  assert name == "random" or mean(actual, "pca", "ward/accuracy") == 1.0
 
 
 def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tmp_path):
@@ -121,10 +121,10 @@ def test_labelled_light_gives_factors_and_robustness_with_their_pictures(run, tm
   assert program.main(words) == 0
   for name in ("factors", "robustness_light"):
     assert os.path.getsize(f"{run}/evaluation/pixels/{name}.png") > 5000
-  found = result(run, "robustness_light", "pixels")
+  actual = result(run, "robustness_light", "pixels")
   # 30 within 25 degrees, of which 24 are learned from.
-  assert found.protocol["examples"] == {"0": 6, "0-20": 15, "20-40": 15}
-  assert mean(found, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
+  assert actual.protocol["examples"] == {"0": 6, "0-20": 15, "20-40": 15}
+  assert mean(actual, "pixels", "20-40/balanced_accuracy", "attributes") > 0.9
 
 
 @pytest.mark.parametrize(
@@ -163,12 +163,39 @@ def test_a_checkpoint_of_another_model_is_named_by_its_keys():
     check_variables(have, want)
 
 
-def test_a_missing_label_is_named_and_others_go_on(run):
-  words = [*WORDS, f"--workdir={run}", "--method=pixels", "--config.labels=('colour', 'age')"]
-  assert program.main([*words, "--config.tasks=('clustering', 'linear')"]) == 0
-  assert "no label 'age'" in result(run, "linear_attributes", "pixels").skipped
+def test_a_label_that_nothing_can_be_learned_of_is_named_and_others_go_on(run, tmp_path, capsys):
+  def columns(i):
+    return {"colour": ("red", "green", "blue")[i % 3], "size": i % 7 + 0.5, "rare": "yes" if i == 7 else "no"}
+
+  labelled_folder.write(tmp_path / "some", columns=columns)
+  data = f"--config.data.path={tmp_path / 'some'}"
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", data, "--config.labels=('colour', 'rare')"]
+  assert program.main([*words, "--config.tasks=('clustering', 'linear', 'factors', 'geometry')"]) == 0
+  assert "'rare'" in result(run, "linear_attributes", "pixels").skipped
   table = open(f"{run}/evaluation/pixels/table.md").read()
-  assert "| pixels ward |" in table and "Not run: the train split has no label 'age'" in table
+  assert "| pixels ward |" in table and "Not run: " in table
+  said = capsys.readouterr().out
+  assert "not run, because the data have no label or truth for them: factors, geometry" in said
+
+
+@pytest.mark.parametrize("words", [
+  ["--config.labels=('colour', 'age')"],
+  ["--config.identity=age"],
+  ["--config.light_angles=('age', 'colour')"],
+])
+def test_a_label_that_is_named_and_not_there_is_an_error(run, words):
+  message = "config.[a-z_]+ names 'age', which is no label of the data; there are: colour, reddish, identity"
+  with pytest.raises(UserError, match=message):
+    program.main([*WORDS, f"--workdir={run}", "--method=pixels", *words])
+  assert not os.path.exists(f"{run}/evaluation")
+
+
+def test_an_evaluation_whose_tasks_are_all_left_out_is_an_error(run, tmp_path):
+  labelled_folder.write(tmp_path / "some", columns=lambda i: {"rare": "yes" if i == 7 else "no"})
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", f"--config.data.path={tmp_path / 'some'}"]
+  with pytest.raises(UserError, match=r"nothing was evaluated; the first task, linear/attributes: .*'rare'"):
+    program.main([*words, "--config.tasks=('linear',)", "--config.labels=('rare',)"])
+  assert os.path.exists(f"{run}/evaluation/pixels/table.md")
 
 
 def test_a_task_that_fails_leaves_its_trace_and_the_others_go_on(run, capsys):

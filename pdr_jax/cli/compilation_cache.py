@@ -10,4 +10,3 @@ def cache_compilations() -> None:
   if jax.config.jax_compilation_cache_dir is None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pdr_jax", "xla"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -18,7 +18,6 @@ from pdr_jax.files import absolute
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Shipped configurations: in an installed package, and in a checkout.
 FOLDERS = (os.path.join(PACKAGE, "configs"), os.path.join(os.path.dirname(PACKAGE), "configs"))
-PATHS = ("data.path", "data.cache_dir", "init_from", "loss.perceptual_weights")  # keys that name files
 TRUE, FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
@@ -69,16 +68,33 @@ def resolve(
     config = _with_method(config, methods[-1].text)
   for override in overrides:
     apply(config, override)
+  _choose_source(config, {override.key for override in overrides})
   _make_absolute(config)
   return config.lock()
+
+
+def _choose_source(config: ConfigDict, given: set[str]) -> None:
+  """A path for a set that reads none, and no other name: then the path is of the user's pictures. It is said.
+  """
+  if "data.path" not in given or "data.name" in given or not config.data.path or not config.data.name:
+    return
+  from pdr_jax.data import registry
+
+  if not registry.find(config.data.name).path:
+    print(f"data.path is given, and {config.data.name} reads none: data.name=image_folder is used")
+    config.data.name = "image_folder"
 
 
 def _make_absolute(config: ConfigDict) -> None:
   """Paths are stored absolute, so that a run can be continued and evaluated from any folder."""
   from pdr_jax.config import flatten
+  from pdr_jax.config_checks import RULES, rules
+  from pdr_jax.rules import PATH
 
+  run = config.get("run", config)  # a suite has a training configuration inside, an evaluation has none
+  known = rules(run.method) if "method" in run else RULES
   for key, value in flatten(config).items():
-    if key.removeprefix("evaluation.") in PATHS and value:
+    if value and known.get(key.removeprefix("evaluation.").removeprefix("run.")) is PATH:
       *sections, name = key.split(".")
       functools.reduce(operator.getitem, sections, config)[name] = absolute(value)
 

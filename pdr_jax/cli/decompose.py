@@ -87,7 +87,7 @@ def main(argv: list[str]) -> int:
   done = 0
   for usable, images in pictures.batches(given, model.element, crop):
     parts = {name: np.asarray(value) for name, value in model.decompose(images).items()}
-    decomposition.check_parts(parts, model.manifest["method"])
+    decomposition.check_parts(parts, model)
     if not done:
       pictures.write_manifest(out, [picture.target for picture in given], decomposition.PICTURES)
     for i, picture in enumerate(usable):

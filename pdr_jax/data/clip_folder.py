@@ -1,7 +1,5 @@
 """Folders and zips of frames as data sets of clips: a folder is a sequence, or columns of a table say so."""
 
-from typing import Any
-
 from pdr_jax.data import image_folder, label_files, sequences, splits, stores
 from pdr_jax.data import labels as label_lib
 from pdr_jax.data.dataset import Dataset
@@ -18,8 +16,8 @@ def open_clip_folder(config) -> Dataset:
   """
   data = config.data
   store = stores.open_store(data.path)
-  labelled = label_files.read(store, label_lib.read_kinds(data.get("label_kinds", "")))
-  cells = {name: _cells(column) for name, column in labelled.columns.items()}
+  labelled = label_files.read(store, label_lib.read_kinds(data.label_kinds))
+  cells = {name: label_lib.plain(column) for name, column in labelled.columns.items()}
   clips = sequences.cut(store.names, cells, data.frames, store.where)
   chosen = _choose(data, store.names, labelled, clips)
   files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), note=chosen.note)
@@ -32,23 +30,13 @@ def open_clip_folder(config) -> Dataset:
   return sequences.of_frames(frames, data.frames, varying)._replace(report=(*frames.report, told))
 
 
-def _cells(column: label_lib.Column) -> list[Any]:
-  """What the table says of each image, None where nothing."""
-  values = [column.classes[value] for value in column.values] if column.classes else column.values.tolist()
-  return [None if gone else value for value, gone in zip(values, column.missing, strict=True)]
-
-
 def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:
   """Clips for train, validation and test."""
   if data.split_by == "seed" and labelled.parts is None:
     sizes = (data.train_examples, data.val_examples)
     train, validation = sequences.keep_apart(clips.people, data.scene_seed, *sizes)
     note = f"{len(set(clips.people)):,} sequences or people are kept apart"
+    note = "; ".join(filter(None, (note, splits.unused_parts(labelled))))
     return splits.Chosen(train, validation, [], note)
   first = clips.frames[:, 0].tolist()
-  columns = {
-    name: column._replace(values=column.values[first], missing=column.missing[first])
-    for name, column in labelled.columns.items()
-  }
-  parts = None if labelled.parts is None else tuple(labelled.parts[i] for i in first)
-  return splits.choose(data, [names[i] for i in first], labelled._replace(columns=columns, parts=parts))
+  return splits.choose(data, [names[i] for i in first], label_lib.take(labelled, first))

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from pdr_jax.elements import Element, ElementSpec
+from pdr_jax.errors import UserError
+from pdr_jax.rules import Rule
 
 CACHE_LIMIT = 4 * 2**30  # bytes of decoded images in memory; larger sets are decoded each time they are read
 EAGER_LIMIT = 30_000  # images decoded before training starts (half a minute); those of larger sets, when read
@@ -62,6 +64,14 @@ class Dataset(NamedTuple):
   report: tuple[str, ...] = ()
 
 
+class Option(NamedTuple):
+  """What one source alone can be asked for, by `data.options`: a default, what it accepts, what it means."""
+
+  default: int | float | str
+  rule: Rule
+  meaning: str
+
+
 class Source(NamedTuple):
   """What the module of a data source says of itself, under the name `SOURCE`.
 
@@ -75,6 +85,7 @@ class Source(NamedTuple):
     licence: for model cards: what the data's terms mean for parameters trained on it; "" where unknown.
     landmarks: `(weights [B, M], view [B, 6], side) -> [B, L, 3]` from those keys of a batch: column u and row
       v in pixels, depth in model units; None where there are none.
+    options: what `data.options` may set, by name; `open` reads them with `options_of`.
   """
 
   about: str
@@ -85,6 +96,28 @@ class Source(NamedTuple):
   clips: bool = False
   licence: str = ""
   landmarks: Callable[[Any, Any, int], Any] | None = None
+  options: Mapping[str, Option] = types.MappingProxyType({})
+
+
+def options_of(data: Any, options: Mapping[str, Option]) -> dict[str, Any]:
+  """The values of a source's options: what `data.options` (`NAME=VALUE,NAME=VALUE`) says, else defaults.
+
+  Raises UserError for another name, and for a value that the option does not accept.
+  """
+  values = {name: option.default for name, option in options.items()}
+  for word in filter(None, data.options.split(",")):
+    name, _, text = (part.strip() for part in word.partition("="))
+    if name not in options:
+      known = ", ".join(f"{name} ({option.meaning})" for name, option in options.items()) or "none"
+      raise UserError(f"data.options={data.options}: {data.name} has no option {name}; it has {known}")
+    option = options[name]
+    try:
+      values[name] = type(option.default)(text)
+    except ValueError:
+      raise UserError(f"data.options: {name}={text}: must be {type(option.default).__name__}") from None
+    if not option.rule.accepts(values[name]):
+      raise UserError(f"data.options: {name}={text}: must be {option.rule.words}")
+  return values
 
 
 def input_key(data: Any) -> str:

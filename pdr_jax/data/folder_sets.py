@@ -74,13 +74,13 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
   labelled = labels.Labels(layout.columns, labels.describe_all(layout.columns), parts)
   maps = None
   if layout.read_map:
-    kept: dict[str, np.ndarray] = {}
+    read: dict[str, np.ndarray] = {}
 
     def read_map(name: str) -> np.ndarray:
-      if name not in kept:
+      if name not in read:
         with layout.store.open(name) as file, Image.open(file, formats=decode.FORMATS) as image:
-          kept[name] = resize_map(layout.read_map(name), image.size, tuple(data.crop), data.side)
-      return kept[name]
+          read[name] = resize_map(layout.read_map(name), image.size, tuple(data.crop), data.side)
+      return read[name]
 
     maps = image_folder.Maps(read_map, layout.parts)
   return image_folder.assemble(config, layout.store, labelled, splits.choose(data, names, labelled), maps)

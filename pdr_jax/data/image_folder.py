@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from pdr_jax.data import dataset, decode, label_files, sequences, splits, stores, transforms
+from pdr_jax.data import dataset, decode, label_files, splits, stores, transforms
 from pdr_jax.data import labels as label_lib
 from pdr_jax.data.stores import open_store  # for the layouts
 from pdr_jax.errors import UserError
@@ -41,36 +41,7 @@ def open_image_folder(config) -> dataset.Dataset:
   data = config.data
   store = open_store(data.path)
   labelled = label_files.read(store, label_lib.read_kinds(data.label_kinds))
-  if data.frames:
-    return _clips(config, store, labelled)
   return assemble(config, store, labelled, splits.choose(data, store.names, labelled))
-
-
-def _clips(config, store: Any, labelled: label_lib.Labels) -> dataset.Dataset:
-  """Clips of `data.frames` images, of the sequences that columns or folders name; see `sequences.cut`.
-
-  Clips of one person are on one side, unless the pictures have published parts or `data.split_by` says
-  otherwise.
-  """
-  data, names = config.data, store.names
-  columns = {name: label_lib.plain(entry) for name, entry in labelled.columns.items()}
-  clips = sequences.cut(names, columns, data.frames, store.where)
-  first = clips.frames[:, 0].tolist()
-  if labelled.parts or data.split_by != "seed":
-    chosen = splits.choose(data, [names[i] for i in first], label_lib.take(labelled, first))
-  else:
-    counts = (data.train_examples, data.val_examples)
-    train, validation = sequences.keep_apart(clips.people, data.scene_seed, *counts)
-    chosen = splits.Chosen(train, validation, [], "sequences or people are kept apart")
-  lines = [f"{len(first):,} clips of {data.frames} images in a row"]
-  if clips.left_out:
-    sequence, reason = clips.left_out[0]
-    lines.append(f"{len(clips.left_out):,} sequences are left out, such as {sequence}: {reason}")
-  labelled = labelled._replace(notes=(*labelled.notes, *lines))
-  files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), chosen.note)
-  of_frames = sequences.varying(columns, clips)
-  keys = {f"{kind}/{name}" for name in of_frames for kind in ("label", "missing")}
-  return sequences.of_frames(assemble(config, store, labelled, files), data.frames, keys)
 
 
 def assemble(
@@ -180,7 +151,7 @@ def _raise_nothing(where: str, bad: Mapping[int, decode.BadImage], skipped: list
   first, reason = skipped[0]
   unusable = f"none of the {len(bad)} images"
   if isinstance(bad[min(bad)], decode.CropOutside):
-    raise UserError(f"data.crop: {reason} in {first}, and {unusable} can hold it")
+    raise UserError(f"data.crop: {reason} in {first}, and {unusable} can hold it; '()' is the centre square")
   raise UserError(f"{unusable} of data.path={where} can be used; the first, {first}: {reason}")
 
 

@@ -18,6 +18,7 @@ PARTITION = "partition"  # the column of CelebA's list of parts
 # CelebA as published, and as Kaggle has it -> title of the column where the list has no header
 CELEBA = {"list_attr_celeba": "attribute", "identity_celeba": "identity", "list_eval_partition": PARTITION}
 CELEBA_PARTS = {"0": "train", "1": "validation", "2": "test"}
+_FILES = (*decode.SUFFIXES, *decode.UNREAD, ".npy", ".npz", ".mat", ".json", ".xml", ".obj", ".ply")
 _EXAMPLES = 3  # names of rows and pictures in a line
 
 
@@ -30,11 +31,14 @@ class _File(NamedTuple):
 
 
 class _Joined(NamedTuple):
-  """The cells of all tables by column and picture (None: no row), and where each column comes from."""
+  """The cells of all tables by column and picture (None: no row), where each column comes from, remarks, and
+  the columns of tables without a header.
+  """
 
   cells: dict[str, list[str | None]]
   sources: dict[str, str]
   notes: list[str]
+  untitled: set[str]
 
 
 def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labels:
@@ -48,7 +52,10 @@ def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labe
   other, a wanted kind for a column that does not exist or that it is not.
   """
   files, unread = _find(store)
-  labelled = _of_tables(_join(files, store.names), kinds) if files else labels.from_folders(store.names)
+  folders = labels.from_folders(store.names)
+  labelled = _of_tables(_join(files, store.names), kinds) if files else folders
+  if files:
+    labelled = _with_folders(labelled, folders)
   unknown = [name for name in kinds if name not in labelled.columns]
   if unknown:
     known = ", ".join(labelled.columns) or "there are no labels"
@@ -57,14 +64,30 @@ def read(store: stores.StoreWithTables, kinds: Mapping[str, str]) -> labels.Labe
   return labelled._replace(notes=(*labelled.notes, *unread))
 
 
+def _with_folders(labelled: labels.Labels, folders: labels.Labels) -> labels.Labels:
+  """Labels of tables for pictures in folders: folders called train and test are parts all the same."""
+  notes = labelled.notes
+  parts = labelled.parts
+  if folders.parts and not parts:
+    parts, notes = folders.parts, (*notes, folders.notes[0])
+  if folders.columns:
+    names = folders.columns["class"].classes
+    notes = (*notes, f"the folders ({_some(names)}) are not taken for classes, because there is a table")
+  return labelled._replace(notes=notes, parts=parts)
+
+
 def _of_tables(joined: _Joined, kinds: Mapping[str, str]) -> labels.Labels:
+  files = [name for name, cells in joined.cells.items() if name not in kinds and _names_files(cells)]
   typed = {
-      name: labels.column(name, cells, kinds.get(name, ""), joined.sources[name])
-      for name, cells in joined.cells.items()
+      name: labels.column(name, cells, kinds.get(name, ""), joined.sources[name], name not in joined.untitled)
+      for name, cells in joined.cells.items() if name not in files
   }
   columns = {name: entry for name, entry in typed.items() if entry}
   notes = [*joined.notes, *labels.describe_all(columns)]
   empty = [name for name in typed if name not in columns]
+  if files:
+    titles = ", ".join(files)
+    notes.append(f"columns of file names are left out: {titles} (pictures that they name are read like all)")
   if empty:
     notes.append(f"columns without a value are left out: {', '.join(empty)}")
   parts = None
@@ -72,6 +95,13 @@ def _of_tables(joined: _Joined, kinds: Mapping[str, str]) -> labels.Labels:
     parts = _published_parts(columns.pop(PARTITION))
     notes.append(f"{PARTITION} is the published split: 0 is train, 1 is validation, 2 is test")
   return labels.Labels(columns, tuple(notes), parts)
+
+
+def _names_files(cells: Sequence[str | None]) -> bool:
+  """Does a column name other files, such as masks: each another picture or array?"""
+  given = [cell for cell in cells if cell is not None and cell not in labels.MISSING]
+  different = len(given) > 1 and len(set(given)) == len(given)
+  return different and all(cell.lower().endswith(_FILES) for cell in given)
 
 
 def _published_parts(entry: labels.Column) -> tuple[str, ...]:
@@ -93,15 +123,21 @@ def _find(store: stores.StoreWithTables) -> tuple[list[_File], list[str]]:
     except decode.BadImage as error:
       raise UserError(f"{store.where}/{stores.printable(name)} {error}") from error
     files.append(_File(f"{store.where}/{name}", posixpath.dirname(matching.normal(name)), data))
-  if not files:
-    for path in filter(_is_table, store.beside()):
+  beside = [] if files else store.beside()
+  if isinstance(store, stores.Zip):
+    for path in filter(_is_table, beside):
       with open(path, "rb") as file:
         files.append(_File(path, "", file.read()))
+  notes = []
   others = [stores.printable(name) for name in store.tables if name not in chosen]
-  if not others:
-    return files, []
-  advice = "" if files else " (a table of labels is called labels.csv)"
-  return files, [f"{len(others):,} tables and texts are not read: {_some(others)}{advice}"]
+  if others:
+    advice = "" if files else " (a table of labels is a text called labels.csv)"
+    notes.append(f"{len(others):,} tables and texts are not read: {_some(others)}{advice}")
+  if not files:
+    told = [path for path in beside if _is_table(path) or _stem(path) == _stem(store.where.rstrip("/"))]
+    if told:
+      notes.append(f"beside {store.where} and not read: {_some(told)} (put it inside, called labels.csv)")
+  return files, notes
 
 
 def _some(names: Sequence[str]) -> str:
@@ -122,7 +158,7 @@ def _join(files: Sequence[_File], names: Sequence[str]) -> _Joined:
 
   A picture with two rows must have the same in both, where both say something.
   """
-  joined = _Joined({}, {}, [])
+  joined = _Joined({}, {}, [], set())
   is_known = matching.is_known(names)
   for file in files:
     table = tables.parse(file.data, file.where, is_known, CELEBA.get(_stem(file.where), "label"))
@@ -131,6 +167,8 @@ def _join(files: Sequence[_File], names: Sequence[str]) -> _Joined:
       there, here = table.names[0][:60], stores.printable(names[0])
       called = f"its rows are called such as {there!r}, the images such as {here!r}"
       raise UserError(f"{file.where} names none of the images: {called}; mend the names or remove the table")
+    if table.headless and _stem(file.where) not in CELEBA:
+      joined.untitled.update(table.columns)
     for name, column in table.columns.items():
       joined.sources[name] = file.where
       cells = joined.cells.setdefault(name, [None] * len(names))

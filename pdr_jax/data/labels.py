@@ -23,7 +23,7 @@ MISSING = frozenset((
 ))
 PARTS = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "val", "dev", "publictest"),
+    "validation": ("validation", "validate", "valid", "val", "dev", "eval", "evaluation", "publictest"),
     "test": ("test", "testing", "tst", "privatetest"),
 }
 _WHOLE = re.compile(r"[+-]?\d{1,300}(\.0*)?", re.ASCII)  # Python reads no number of thousands of digits
@@ -33,6 +33,7 @@ _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
 _LONG = 10  # digits; whole numbers as long as that are names of something
+_MOSTLY = 0.5  # share of numbers in a column whose few words are remarked on
 _ALIKE = 3  # columns of the same two classes, or of numbers, that are described one by one
 _SHOWN = 8  # classes of a column in its line
 _MEASURES = frozenset((
@@ -86,7 +87,9 @@ class Labels(NamedTuple):
   parts: tuple[str, ...] | None = None
 
 
-def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = "") -> Column | None:
+def column(
+    name: str, cells: Sequence[str | None], kind: str = "", where: str = "", titled: bool = True
+) -> Column | None:
   """Types one column.
 
   Args:
@@ -94,6 +97,7 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
     cells: as the table has them, stripped; None where the table has no row.
     kind: the kind that the user wants; "" to decide by looking.
     where: the table, for messages.
+    titled: the user has called it by its name, which is else no hint.
 
   Returns: None for a column without any value.
   Raises UserError: a cell that is not of the wanted kind; an infinite number.
@@ -108,7 +112,7 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
   _check_cells(name, given, kind, comma, where)
   guessed = False
   if not kind:
-    kind, guessed = _guess(name, given, numeric)
+    kind, guessed = _guess(name if titled else "", given, numeric)
   if kind == NUMBERS:
     values = np.full(len(cells), np.nan)
     values[~missing] = [float(cell.replace(",", ".")) for cell in given]
@@ -125,7 +129,21 @@ def column(name: str, cells: Sequence[str | None], kind: str = "", where: str = 
   index = {text: i for i, text in enumerate(names)}
   values = np.full(len(cells), -1, np.int32)
   values[~missing] = [index[text] for text in written]
-  return Column(values, missing, tuple(names), kind, "", guessed, marks)
+  return Column(values, missing, tuple(names), kind, "" if numeric else _stray_words(given), guessed, marks)
+
+
+def _stray_words(given: Sequence[str]) -> str:
+  """A remark on words that make classes of what is otherwise a column of numbers."""
+  words = list(dict.fromkeys(cell for cell in given if not _is_number(cell)))
+  numbers = [cell for cell in given if _is_number(cell)]
+  if len(words) > 3 or len(numbers) < _MOSTLY * len(given) or len(set(numbers)) < 2:
+    return ""
+  shown = ", ".join(word[:30] for word in words)
+  return f"classes because of {shown}; the rest are numbers: empty those cells if they mean missing"
+
+
+def _is_number(cell: str) -> bool:
+  return bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))
 
 
 def _check_cells(name: str, given: Sequence[str], kind: str, comma: bool, where: str) -> None:
@@ -215,6 +233,8 @@ def from_folders(names: Sequence[str]) -> Labels:
 
   Folders called train and test are parts. There is no column where that gives fewer than two classes, or
   where a picture lies in no such folder (but for the parts that have no classes, as an unlabelled test part).
+
+  Raises UserError where all folders are parts and none is train.
   """
   paths = [normal(name) for name in names]
   shared = shared_folders(paths)
@@ -222,6 +242,9 @@ def from_folders(names: Sequence[str]) -> Labels:
   parts, notes = None, []
   if all(below):
     meanings = {word: _part_in(word) for word in sorted({folder[0] for folder in below})}
+    if len(set(meanings.values())) > 1 and not {"", "train"} & set(meanings.values()):
+      there = ", ".join(meanings)
+      raise UserError(f"the folders of the images are {there}, and none is train: name one of them")
     if "train" in meanings.values() and len(set(meanings.values()) - {""}) > 1:
       parts = tuple(meanings[folder[0]] for folder in below)
       told = ", ".join(f"{word} is {part or 'left out'}" for word, part in meanings.items())
@@ -230,6 +253,10 @@ def from_folders(names: Sequence[str]) -> Labels:
   cells = [folder[0] if folder else None for folder in below]
   given = {cell for cell in cells if cell is not None}
   if len(given) < 2 or (parts is None and None in cells):
+    stray = [name for name, cell in zip(names, cells, strict=True) if cell is None]
+    if given and parts is None:
+      title = f"{len(stray):,} images lie in none, such as {stray[0]}" if stray else f"{min(given)} alone"
+      notes.append(f"folders give no classes: {title}")
     return Labels({}, tuple(notes), parts)
   index = {text: i for i, text in enumerate(sorted(given, key=_by_number))}
   missing = np.array([cell is None for cell in cells])

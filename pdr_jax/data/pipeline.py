@@ -151,9 +151,8 @@ class _TrainBatch(grain.transforms.Map):
     batch = self._split.load(order[start : start + self._batch_size][self._part], self._spec.keys())
     if self._flip:
       chosen = np.random.default_rng([self._seed, _FLIP, number]).random(self._batch_size) < 0.5
-      batch |= {
-        key: transforms.mirror(batch[key], chosen[self._part]) for key in ("image", "clip") if key in batch
-      }
+      pictures = [key for key, element in self._spec.items() if element.meaning in dataset.PICTURES]
+      batch |= {key: transforms.mirror(batch[key], chosen[self._part]) for key in pictures}
     return transforms.to_spec(batch, self._spec)
 
 

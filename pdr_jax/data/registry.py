@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from pdr_jax.data import sources, tfds_source
+from pdr_jax.data import dataset, sources, tfds_source
 from pdr_jax.data.dataset import Source
 from pdr_jax.errors import UserError
 
@@ -58,4 +58,5 @@ def check(data: Any) -> Source:
     raise UserError(
       f"data.split_by={data.split_by}: only folders of pictures can be split by a label; {name} needs seed"
     )
+  dataset.options_of(data, source.options)
   return source

@@ -68,7 +68,7 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
     return by_parts(names, labels.parts, seed, *counts)
   if column == "seed":
     train, validation = by_seed(names, seed, *counts)
-    return Chosen(train, validation, [])
+    return Chosen(train, validation, [], unused_parts(labels))
   if data.split_by in labels.columns:  # a name with a colon
     column, mapping = data.split_by, ""
   if column not in labels.columns:
@@ -83,6 +83,22 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
   told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
   note = f"split by {column}" + (f" ({told})" if told else "")
   return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
+
+
+def unused_parts(labels: Labels) -> str:
+  """A line about columns that say which part a picture is of, where the split is a random one."""
+  for name, entry in labels.columns.items():
+    words = entry.classes
+    told = len({part_of(word) for word in words} - {""}) > 1
+    numbered = 1 < len(words) <= 3 and set(words) <= {"0", "1", "2"} and _speaks_of_parts(name)
+    if told or numbered:
+      shown = ", ".join(words[:5])
+      return f"the split is random; column {name} has {shown}: --config.data.split_by={name} splits by it"
+  return ""
+
+
+def _speaks_of_parts(column: str) -> bool:
+  return bool(set(re.split(r"[^a-z]+", column.lower())) & _PART_NAMES)
 
 
 def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
@@ -100,8 +116,7 @@ def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
       meaning[word] = part_of(part)
   else:
     meaning = {word: part_of(word) for word in sorted(words) if part_of(word)}
-    tokens = set(re.split(r"[^a-z]+", column.lower()))
-    if not meaning and 1 < len(words) <= 3 and words <= {"0", "1", "2"} and tokens & _PART_NAMES:
+    if not meaning and 1 < len(words) <= 3 and words <= {"0", "1", "2"} and _speaks_of_parts(column):
       example = ",".join(f"{word}={part}" for word, part in zip(sorted(words), PARTS, strict=False))
       reason = f"its values are {', '.join(sorted(words))}, and nothing says which is which"
       raise UserError(f"data.split_by={column}: {reason}: write --config.data.split_by={column}:{example}")

@@ -17,6 +17,7 @@ from pdr_jax.errors import UserError
 
 LARGEST_FILE = 512 * 2**20  # bytes of one file, unpacked
 TABLES = (".csv", ".tsv", ".txt")
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".parquet", ".csv.gz")  # which are not read
 _LISTED_SUFFIXES = 6  # of those left out, in one line
 
 
@@ -37,15 +38,16 @@ class Folder:
     return open(os.path.join(self._root, name), "rb")
 
   def beside(self) -> list[str]:
-    """Paths of the tables beside it: none, a folder holds its own."""
-    return []
+    """Paths of the tables in the folder that holds this one."""
+    return _tables_beside(self._root)
 
 
 class Zip:
   """Pictures of a zip, read in place: nothing is unpacked, so an entry's name can lead nowhere."""
 
   def __init__(self, path: str):
-    self.where, self._path, self._zip, self._lock = path, path, None, threading.Lock()
+    self.where = self._path = path
+    self._zip, self._lock = None, threading.Lock()
     try:
       with zipfile.ZipFile(path) as file:
         files = {entry.filename for entry in file.infolist() if not entry.is_dir()}
@@ -71,9 +73,7 @@ class Zip:
 
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds the zip."""
-    folder = os.path.dirname(os.path.abspath(self._path))
-    names = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(TABLES)]
-    return [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
+    return _tables_beside(self._path)
 
 
 @runtime_checkable
@@ -158,6 +158,15 @@ def _in_brackets(counts: dict[str, int]) -> str:
   return f" ({shown}{', ...' if len(common) > _LISTED_SUFFIXES else ''})"
 
 
+def _tables_beside(path: str) -> list[str]:
+  folder = os.path.dirname(os.path.abspath(path))
+  try:
+    names = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(TABLES)]
+  except OSError:  # a folder whose own folder may not be listed
+    return []
+  return [path for path in (os.path.join(folder, name) for name in names) if os.path.isfile(path)]
+
+
 def _walk(root: str) -> tuple[list[str], int]:
   """Paths of all files below `root`, relative to it; and how many folders cannot be read."""
   paths, seen, errors = [], set(), []
@@ -180,7 +189,7 @@ def _sorted_out(files: Iterable[str]) -> tuple[list[str], list[str], dict[str, i
     lower = name.lower()
     if lower.endswith(decode.SUFFIXES):
       pictures.append(name)
-    elif lower.endswith(TABLES):
+    elif lower.endswith((*TABLES, *OTHER_TABLES)):
       tables.append(name)
     else:
       suffix = os.path.splitext(lower)[1]

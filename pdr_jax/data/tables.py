@@ -35,6 +35,7 @@ class Table(NamedTuple):
     lines: of each row, counted from one.
     separator: the character between cells.
     notes: what was decided by looking, for the user.
+    headless: nobody has titled the columns.
   """
 
   where: str
@@ -43,6 +44,7 @@ class Table(NamedTuple):
   lines: list[int]
   separator: str
   notes: list[str]
+  headless: bool = False
 
 
 def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str = "label") -> Table:
@@ -63,8 +65,11 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
   if separator != ",":
     notes.append(f"separated by {SEPARATORS[separator]}")
   width = len(rows[-1][1])
-  if len(rows) > 1 and rows[0][1][0].isdigit() and len([cell for cell in rows[0][1] if cell]) == 1 < width:
-    rows = rows[1:]  # the number of rows, as CelebA's lists begin
+  above = _lines_above(rows, is_known)
+  if above:
+    shown = ", ".join(_text(row)[:30] for row in above)
+    notes.append(f"without the first lines, which are no table: {shown}")
+    rows = rows[len(above) :]
   place = _name_column([cells for _, cells in rows], is_known)
   header = rows[0][1]
   if len(header) < width:  # no title above the names, as R and CelebA write it
@@ -94,7 +99,7 @@ def parse(data: bytes, where: str, is_known: Callable[[str], bool], title: str =
   if not columns:
     raise UserError(f"{where} has no column of labels: it needs the image's name and at least one more")
   names, lines = [cells[place] for _, cells in rows], [line for line, _ in rows]
-  return Table(where, names, columns, lines, separator, notes)
+  return Table(where, names, columns, lines, separator, notes, headless)
 
 
 def decode_text(data: bytes, where: str) -> tuple[str, str]:
@@ -125,7 +130,7 @@ def _split(text: str, where: str, is_known: Callable[[str], bool]) -> tuple[str,
   candidates, problems = {}, {}
   for separator in SEPARATORS:
     try:
-      candidates[separator] = _rows(text, separator)
+      candidates[separator] = _rows(text, separator, is_known)
     except UserError as error:
       problems[separator] = error
   if not any(text.split()):
@@ -147,7 +152,7 @@ def _split(text: str, where: str, is_known: Callable[[str], bool]) -> tuple[str,
   raise UserError(f"{where}, {problems[likely]}")
 
 
-def _rows(text: str, separator: str) -> list[Row]:
+def _rows(text: str, separator: str, is_known: Callable[[str], bool]) -> list[Row]:
   """Rows of equal length; blank ones are dropped, and blank cells after the last column. Raises UserError."""
   reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
   rows = []
@@ -163,9 +168,32 @@ def _rows(text: str, separator: str) -> list[Row]:
     raise UserError(f"row {reader.line_num}: {reason}") from error
   if not rows:
     raise UserError("it is empty")
-  if len(rows) > 2 and len([cell for cell in rows[0][1] if cell]) == 1 and rows[0][1][0].isdigit():
-    return [rows[0], *_even(rows[1:], separator)]
-  return _even(rows, separator)
+  above = _lines_above(rows, is_known)
+  return [*above, *_even(rows[len(above) :], separator)]
+
+
+def _lines_above(rows: Sequence[Row], is_known: Callable[[str], bool]) -> list[Row]:
+  """The lines above the header: the number of rows (CelebA), `sep=;` (Excel), a title, comments.
+
+  Such a line has one cell alone, or begins with #, and what follows it is neither a row of a picture nor, for
+  a comment, of the same length. One that could as well be the header is none.
+  """
+  width, count = len(rows[-1][1]), 0
+  while width > 1 and count < len(rows) - 1:
+    cells, following = rows[count][1], rows[count + 1][1]
+    alone = len([cell for cell in cells if cell]) == 1
+    data_follow = any(is_known(cell) for cell in following)
+    counts = alone and (cells[0].isdigit() or re.fullmatch("sep=.?", cells[0]))
+    title = alone and not data_follow and not is_known(cells[0])
+    comment = cells[0].startswith("#") and len(cells) != width and not is_known(cells[0])
+    if not (counts or title or comment):
+      break
+    count += 1
+  return list(rows[:count])
+
+
+def _text(row: Row) -> str:
+  return " ".join(filter(None, row[1]))
 
 
 def _even(rows: list[Row], separator: str) -> list[Row]:
@@ -237,5 +265,7 @@ def _check_name(name: str, earlier: dict, where: str) -> None:
     raise UserError(f"{where}: two columns have the same name {name[:40]!r} in its header; rename one")
   if len(name.encode()) > LONGEST_NAME:
     raise UserError(f"{where}: the column {name[:40]!r}... has a name of {len(name)} characters; shorten it")
+  if "/" in name or name.startswith("_"):  # as parts of a factor are called (light/0), and what is ours
+    raise UserError(f"{where}: the column name {name[:40]!r} has a / or begins with _; rename it")
   if not name.isprintable():
     raise UserError(f"{where}: the column name {name[:40]!r} cannot be printed; rename it")

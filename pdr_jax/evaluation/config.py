@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
           crop=(),
           split_by="",
           label_kinds="",
+          options="",
           train_examples=-1,  # -1: as in the run; 0: all
           val_examples=-1,
       ),

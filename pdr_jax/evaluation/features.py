@@ -126,8 +126,7 @@ def check(features: Features, split: str, labels: Sequence[str] = (), *, example
     if bad.any():
       raise UserError(
           f"the features of block {name!r} are NaN or infinite for {bad.sum()} of {len(block)} examples of "
-          "the "
-          f"{split} split: the encoder diverged or its checkpoint is damaged; evaluate another checkpoint"
+          f"the {split} split: the encoder diverged or its checkpoint is damaged; evaluate another checkpoint"
       )
   for name in labels:
     if name not in features.labels:
@@ -143,8 +142,7 @@ def check(features: Features, split: str, labels: Sequence[str] = (), *, example
     elif not np.isfinite(known).all():
       raise UserError(
           f"label {name!r} is NaN or infinite for {(~np.isfinite(known)).sum()} examples of the {split} "
-          "split that "
-          "are not marked as missing: correct the data"
+          "split that are not marked as missing: correct the data"
       )
 
 
@@ -184,6 +182,5 @@ def _check_classes(
     others = f" and {len(few) - 1} more classes" if len(few) > 1 else ""
     raise UserError(
         f"label {name!r}: class {title!r}{others} has fewer than {examples} examples in the {split} split: "
-        "add "
-        "examples or remove the class"
+        "add examples or remove the class"
     )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
@@ -14,7 +15,9 @@ from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation.batches import of_split
 from pdr_jax.evaluation.probes.descent import run_once
-from pdr_jax.methods import Method
+from pdr_jax.exports import first_stage
+from pdr_jax.files import absolute
+from pdr_jax.methods import FIRST, MODEL_STATE, Method
 from pdr_jax.training import checkpoints, run_dir, stages
 
 Encode = Callable[[Array], dict[str, Array]]  # pictures or clips [B, ...] to blocks [B, ...]
@@ -29,7 +32,8 @@ class Representation(NamedTuple):
     reads: the batch key that it takes, `image` or `clip`, with its element.
     method: with its capabilities; None where there is no network.
     variables: of the method's inference, host arrays; None where there is no network.
-    fresh: `random key -> variables` as training would start with; None where there is no network.
+    fresh: `random key -> variables` as training would start with, those of a first stage included; None where
+      there is no network.
     step: of the checkpoint.
   """
 
@@ -92,7 +96,8 @@ def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Represe
   if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
     raise UserError(f"config.checkpoint = {checkpoint}: must be best, latest, or a step such as 1000")
   variables, step = checkpoints.load_variables(workdir, checkpoint)
-  return _of_model("trained", model(run, workdir, run_dir.read_reads(workdir, run)), variables, step)
+  built = model(run, workdir, run_dir.read_reads(workdir, run), _first_in(variables))
+  return _of_model("trained", built, variables, step)
 
 
 def of_export(run: ConfigDict, folder: str) -> Representation:
@@ -106,19 +111,27 @@ def of_export(run: ConfigDict, folder: str) -> Representation:
   asked, element = methods.describe(run.method).reads(run), reader.element_of(manifest)
   key = methods.describe(run.method).input
   elements.check({key: element}, {key: asked[key]}, f"the export in {folder}")
-  return _of_model("export", model(run, folder, {**asked, key: element}), variables, manifest.get("step"))
+  built = model(run, folder, {**asked, key: element}, _first_in(variables))
+  return _of_model("export", built, variables, manifest.get("step"))
 
 
-def model(run: ConfigDict, folder: str, spec: ElementSpec) -> Model:
+def model(run: ConfigDict, folder: str, spec: ElementSpec, first: dict | None = None) -> Model:
   """The method of a run or an export in `folder`, with what is needed to make its variables.
 
-  `spec`: the batch keys that its method reads, as they were recorded.
+  Args:
+    run: the resolved configuration.
+    folder: of the run or export.
+    spec: the batch keys that its method reads, as they were recorded.
+    first: of a second stage: the variables of the first, which fresh ones start with; zeros without.
   """
   description, method = methods.describe(run.method), stages.method_of(run, folder)
   example = elements.zeros(spec, 1)
 
   def fresh(rng: Array) -> dict:
-    return methods.inference_variables(method.init(rng, example))
+    variables = methods.inference_variables(method.init(rng, example))
+    if first is None:
+      return variables
+    return variables | {MODEL_STATE: variables[MODEL_STATE] | {FIRST: first}}
 
   expected = jax.eval_shape(fresh, jax.random.key(run.seed))
   return Model(method, {description.input: spec[description.input]}, fresh, expected)
@@ -130,14 +143,30 @@ def _of_model(name: str, built: Model, variables: dict, step: int | None) -> Rep
   return Representation(name, encode, built.reads, built.method, variables, built.fresh, step)
 
 
+def _first_in(variables: dict) -> dict | None:
+  """The first stage's variables among those of a second stage."""
+  return variables.get(MODEL_STATE, {}).get(FIRST)
+
+
 # ---------------------------------------------------------------- what nothing was trained for
 
 
 def _random(run: ConfigDict, folder: str) -> Representation:
   """The method's networks as training starts with them."""
-  built = model(run, folder, run_dir.read_reads(folder, run))
+  built = model(run, folder, run_dir.read_reads(folder, run), _first_of(run, folder))
   variables = jax.device_get(run_once(built.fresh, jax.random.key(run.seed)))
   return _of_model("random", built, variables, 0)
+
+
+def _first_of(run: ConfigDict, folder: str) -> dict | None:
+  """The variables of the first stage of a run: those in its checkpoint, or else in what it starts from."""
+  if not methods.describe(run.method).stage:
+    return None
+  if epath.Path(folder, checkpoints.FOLDER).is_dir():
+    variables, _ = checkpoints.load_variables(folder, "latest")
+    return _first_in(variables)
+  _, variables = first_stage.read(absolute(run.init_from))
+  return variables
 
 
 def _pixels(run: ConfigDict, folder: str) -> Representation:

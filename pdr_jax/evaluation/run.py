@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,6 +70,7 @@ def evaluate(
   run = data_of(run_dir.read_config(export or workdir), config)
   data = pipeline.describe(run)
   say(data.summary())
+  _check_labels(config, [key.removeprefix("label/") for key in data.elements if key.startswith("label/")])
   if export:
     representation = representations.of_export(run, export)
   else:
@@ -86,6 +87,9 @@ def evaluate(
   document = tables.markdown(title, results)
   write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
+  if all(result.skipped for result in results.values()):
+    name, result = next(iter(results.items()))
+    raise UserError(f"nothing was evaluated; the first task, {name}: {result.skipped}")
   return Outcome(results, folder, tuple(name for name, result in results.items() if result.failed))
 
 
@@ -101,7 +105,9 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   The data have the shape that the encoders were built for.
   """
   run = ConfigDict(run.to_dict())
-  for key in ("name", "path", "crop", "split_by", "label_kinds"):
+  if config.data.name:
+    run.data.options = ""  # of another source
+  for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
   for key in ("train_examples", "val_examples"):
@@ -124,6 +130,23 @@ def _check(config: ConfigDict, method: str) -> None:
         f"config.batch_size = {config.batch_size}: must be a multiple of the {jax.local_device_count()} "
         "devices"
     )
+
+
+def _check_labels(config: ConfigDict, known: Sequence[str]) -> None:
+  """Raises `UserError` for a label that the configuration names and the data do not have.
+
+  The numbers of a factor, such as `light/0`, are known only once features are there.
+  """
+  from pdr_jax.evaluation.config import get_config
+
+  named = {"labels": config.labels, "light_angles": config.light_angles}
+  if config.identity != get_config().identity:
+    named["identity"] = (config.identity,)
+  for key, names in named.items():
+    unknown = [name for name in names if name not in known and "/" not in name]
+    if unknown:
+      there = ", ".join(known) or "there are no labels"
+      raise UserError(f"config.{key} names {unknown[0]!r}, which is no label of the data; there are: {there}")
 
 
 # ---------------------------------------------------------------- features
@@ -188,13 +211,21 @@ def _features(
 def _jobs(
     contexts: Mapping[str, task.Context],
 ) -> Iterator[tuple[task.Context, str, Callable[[], Result]]]:
-  """All jobs of all tasks. A task that fails to say what its jobs are becomes one that fails."""
+  """All jobs of all tasks. A task that fails to say what its jobs are becomes one that fails.
+
+  Tasks for which the data have nothing are told at the end.
+  """
+  idle = []
   for asked, context in contexts.items():
     try:
       jobs = list(task.find(asked).jobs(context))
     except Exception as error:
       jobs = [(task.section(asked), functools.partial(_raise, error))]
+    if not jobs:
+      idle.append(asked)
     yield from ((context, name, job) for name, job in jobs)
+  if 0 < len(idle) < len(contexts):
+    context.say(f"not run, because the data have no label or truth for them: {', '.join(idle)}")
 
 
 def _raise(error: Exception) -> Result:
@@ -205,10 +236,8 @@ def _nothing(config: ConfigDict, context: task.Context) -> str:
   asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
   return (
       f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
-      "what it "
-      f"needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
-      "representation is "
-      f"{context.representation.name}"
+      f"what it needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      f"representation is {context.representation.name}"
   )
 
 

@@ -54,8 +54,7 @@ def read(workdir: str) -> Study:
   if version != FORMAT:
     raise UserError(
         f"{path} was written by another version of pdr_jax (format {version}, this one reads {FORMAT}): run "
-        "the suite "
-        "again, which evaluates anew what is trained already"
+        "the suite again, which evaluates anew what is trained already"
     )
   try:
     methods = {

@@ -90,8 +90,7 @@ def find(name: str) -> Task:
       raise  # the module is there, and something that it imports is not
     raise UserError(
         f"config.tasks: {name!r} is unknown; choose from {', '.join(names())}, or give the dotted path of a "
-        "module "
-        "with a TASK"
+        "module with a TASK"
     ) from None
   task = getattr(module, "TASK", None)
   if not isinstance(task, Task):

@@ -26,12 +26,12 @@ PICTURES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif")  # the
 PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", "mask", "light", "view")
 
 
-def check_parts(parts: dict[str, Any], method: str) -> None:
-  """Raises `UserError` where a method's decomposition is not the one that is written here."""
-  missing = [name for name in PARTS if name not in parts]
-  if missing:
+def check_parts(parts: dict[str, Any], model: Any) -> None:
+  """Raises `UserError` where a model's decomposition is not the one that is written here."""
+  if model.camera is None or any(name not in parts for name in PARTS):
     raise UserError(
-      f"a model of {method} gives {', '.join(parts)}; decompose writes pictures of {', '.join(PARTS)}"
+      f"a model of {model.manifest['method']} gives {', '.join(parts)}; decompose writes pictures of "
+      f"{', '.join(PARTS)}, as a camera sees them"
     )
 
 
@@ -56,8 +56,7 @@ def write(
     mesh_format: suffix of `exports.mesh`, without the dot.
     lit_mesh: colour the mesh by the lit canonical picture instead of the albedo.
   """
-  scene = model.config["scene"]
-  near, far = scene["min_depth"], scene["max_depth"]
+  near, far = model.camera["near"], model.camera["far"]
   white = max(1.0, float(parts["shading"].max()))
   depth = parts["depth"][0]
   pngs = {
@@ -79,13 +78,12 @@ def write(
   _animate(path("turned.gif"), model.render(parts, view=turning_views()))
   colours = parts["canonical" if lit_mesh else "albedo"][0]
   colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
-  mesh.save(path(f"mesh.{mesh_format}"), depth, colours, scene["fov"], lit=lit_mesh)
+  mesh.save(path(f"mesh.{mesh_format}"), depth, colours, model.camera["fov"], lit=lit_mesh)
   write_json(path("factors.json"), _factors(source, parts, model, white))
 
 
 def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float) -> dict[str, Any]:
   """Light and view of one picture, and what the values of its PNGs mean; `white` is the shading of 255."""
-  scene = model.config["scene"]
   return {
     "picture": source,
     "method": model.manifest["method"],
@@ -98,7 +96,7 @@ def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float
       "mesh": "model units, see pdr_jax/exports/mesh.py",
     },
     "png": {
-      "depth": {"0": scene["min_depth"], "65535": scene["max_depth"]},
+      "depth": {"0": model.camera["near"], "65535": model.camera["far"]},
       "shading": {"0": 0.0, "255": white},
       "normals": {"0": -1.0, "255": 1.0},
     },

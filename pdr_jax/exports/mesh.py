@@ -47,7 +47,7 @@ def save(
     colours: RGB display values in [-1, 1]; beyond, they are clipped.
     fov: degrees, of the depth map's camera.
     lit: the colours contain the light, so that a glTF viewer should show them as they are
-    (KHR_materials_unlit).
+      (KHR_materials_unlit).
   """
   suffix = os.path.splitext(path)[1].lower()
   if suffix not in FRAMES:

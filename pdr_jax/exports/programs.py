@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 
-PARTS = ("depth", "albedo", "canonical", "view")  # what rendering reads of a decomposition
-
 
 class Program(NamedTuple):
   """One program.
@@ -17,11 +15,10 @@ class Program(NamedTuple):
   Attributes:
     capability: the function of `methods.Method` that it runs; a method without it has no such program.
     arguments: what it is called with, in order. `variables` are the method's inference variables, `inputs`
-    what the
-      method takes, `parts` those of `PARTS`, `light` and `view` as a decomposition has them, `keys` `[B, 2]`
-      uint32, the data of random keys.
+      what the method takes, `parts` those that it renders, `light` and `view` as a decomposition has them,
+      `keys` `[B, 2]` uint32, the data of random keys.
     function: `(method) -> function of these arguments`. All but `variables` have a batch axis, and so has the
-    result.
+      result.
   """
 
   capability: str

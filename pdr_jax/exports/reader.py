@@ -41,10 +41,11 @@ import numpy as np
 from pdr_jax import elements
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
-from pdr_jax.exports.programs import PARTS, PROGRAMS
+from pdr_jax.exports.programs import PROGRAMS
 
 FORMAT, VERSION = "pdr_jax export", 2
 VERSION_1 = ("encode", "decompose", "render_view", "render_light")
+RENDERED = ("depth", "albedo", "canonical", "view")  # the parts that the first exports rendered
 MANIFEST, PARAMS, CONFIG, CARD = "export.json", "params.safetensors", "config.json", "README.md"
 # Fields of the manifest that are read here.
 FIELDS = {"method": str, "side": int, "programs": list, "largest_batch": int, "files": dict}
@@ -63,11 +64,14 @@ class Model:
     variables: nested dicts of NumPy arrays.
     element: what one input is: shape, type, meaning and range.
     side: the side S of the pictures.
+    camera: of depth maps, `{fov in degrees, near, far}`; None where the method has none.
+    rendered: the parts of a decomposition that `render` reads.
   """
 
   def __init__(self, folder: str, manifest: dict, config: dict, variables: dict):
     self.manifest, self.config, self.variables = manifest, config, variables
     self.element, self.side = element_of(manifest), manifest["side"]
+    self.camera, self.rendered = camera_of(manifest, config), tuple(manifest.get("rendered", RENDERED))
     self._folder, self._programs, self._on_device = folder, {}, None
 
   def encode(self, inputs: Any) -> dict[str, jax.Array]:
@@ -107,22 +111,21 @@ class Model:
     They are `image` `[B,S,S,3]`, `mask` and `depth_at_view`.
 
     Args:
-      parts: of `decompose`; `depth`, `albedo`, `canonical` and `view` are read. One picture's parts serve any
-      number
-        of lights or views.
-      light: SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put in by
-      hand
-        included.
-      view: `[B,6]`, radians and model units; without it `parts["view"]`.
+      parts: of `decompose`; those in `rendered` are read. One picture's parts serve any number of lights or
+        views.
+      light: for PDR SH `[B,9]`; without it the picture `parts["canonical"]` is shown as it is, an albedo put
+        in by hand included.
+      view: for PDR `[B,6]`, radians and model units; without it `parts["view"]`.
     """
-    missing = [name for name in PARTS if name not in parts]
+    needed = dict.fromkeys((*self.rendered, "view") if view is None else self.rendered)
+    missing = [name for name in needed if name not in parts]
     if missing:
       raise UserError(
-        f"render needs the parts {', '.join(PARTS)} of decompose; {', '.join(missing)} is missing"
+        f"render needs the parts {', '.join(needed)} of decompose; {', '.join(missing)} is missing"
       )
-    inputs = {name: jnp.asarray(parts[name], jnp.float32) for name in PARTS}
+    inputs = {name: jnp.asarray(parts[name], jnp.float32) for name in self.rendered}
     given = [] if light is None else [jnp.asarray(light, jnp.float32)]
-    given.append(inputs["view"] if view is None else jnp.asarray(view, jnp.float32))
+    given.append(jnp.asarray(parts["view"] if view is None else view, jnp.float32))
     counts = {value.shape[0] for value in (*inputs.values(), *given)}
     count = max(counts)
     if not counts <= {1, count}:
@@ -259,6 +262,14 @@ def element_of(manifest: Mapping[str, Any]) -> Element:
   if "elements" not in manifest:  # the first exports
     return Element((manifest["side"], manifest["side"], 3), "float32", "image", (-1.0, 1.0))
   return elements.from_json(manifest["elements"])[manifest["input"]]
+
+
+def camera_of(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float] | None:
+  """What depth maps are seen by. The first exports say it in their configuration."""
+  if "camera" in manifest or "scene" not in config:
+    return manifest.get("camera")
+  scene = config["scene"]
+  return {"fov": scene["fov"], "near": scene["min_depth"], "far": scene["max_depth"]}
 
 
 def oldest_version(manifest: Mapping[str, Any]) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from pdr_jax.config import flatten
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.exports import model_card, reader
-from pdr_jax.exports.programs import PARTS, PROGRAMS, Program
+from pdr_jax.exports.programs import PROGRAMS, Program
 from pdr_jax.files import write_atomically, write_json
 from pdr_jax.methods import Method
 from pdr_jax.render.select_faces import INT32_ENTRIES
@@ -55,16 +55,14 @@ def write(
 
   Args:
     folder: made if need be. `export.json` comes last: a folder without it is no export, also after an
-    interruption. variables: nested dicts of arrays. Raises `UserError` where they are not those of the
-    method. facts: for the model card and the manifest, see `model_card`. method: the method; needed for a
-    second stage, else made of `config`. first: the record of a second stage's first stage, see
-    `training.stages`. reads: the batch keys that the method reads, as its run recorded them; else as it asks.
+      interruption.
+    variables: nested dicts of arrays. Raises `UserError` where they are not those of the method.
+    facts: for the model card and the manifest, see `model_card`.
+    method: needed for a second stage, else made of `config`.
+    first: the record of a second stage's first stage, see `training.stages`.
+    reads: the batch keys that the method reads, as its run recorded them; else as it asks.
   """
-  known = flatten(config)
-  if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
-    raise UserError(
-      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
-    )
+  _check_complete(config)
   method = method or methods.create(config)
   description = methods.describe(config.method)
   reads = reads or description.reads(config)
@@ -78,7 +76,7 @@ def write(
   if first is not None:
     contents[stages.RECORD] = _json(first)
   with _without_source_locations():
-    lowered = programs(method, variables, element)
+    lowered = programs(method, variables, element, description.rendered)
   contents |= {f"{name}.stablehlo": bytes(program.serialize()) for name, program in lowered.items()}
   manifest = {
     "format": reader.FORMAT,
@@ -86,6 +84,8 @@ def write(
     "input": description.input,
     "elements": elements.to_json({description.input: element}),
     "side": element.shape[-2],
+    "camera": description.camera(config)._asdict() if description.camera else None,
+    "rendered": list(description.rendered),
     "programs": list(lowered),
     "largest_batch": largest_batch(method, element),
     "platforms": list(PLATFORMS),
@@ -98,6 +98,15 @@ def write(
     _write_files(os.path.abspath(os.path.expanduser(folder)), contents, manifest)
   except OSError as error:
     raise UserError(f"--out {folder} cannot be written to: {error.strerror or error}") from error
+
+
+def _check_complete(config: ConfigDict) -> None:
+  """Raises `UserError` for a configuration that lacks keys of its method."""
+  known = flatten(config)
+  if missing := [key for key in flatten(config_lib.base(config.method)) if key not in known]:
+    raise UserError(
+      f"the configuration lacks {', '.join(missing)}: an older pdr_jax wrote it, so export it with that one"
+    )
 
 
 def _write_files(folder: str, contents: Mapping[str, bytes], manifest: dict) -> None:
@@ -121,8 +130,13 @@ def largest_batch(method: Method, element: Element) -> int:
   return min(LARGEST_BATCH, INT32_ENTRIES // (faces * side))
 
 
-def programs(method: Method, variables: dict, element: Element) -> dict[str, export.Exported]:
-  """The programs of `exports.programs` that the method can have, for every batch up to `largest_batch`."""
+def programs(
+  method: Method, variables: dict, element: Element, rendered: Sequence[str]
+) -> dict[str, export.Exported]:
+  """The programs of `exports.programs` that the method can have, for every batch up to `largest_batch`.
+
+  `rendered` are the parts that the method renders.
+  """
   largest = largest_batch(method, element)
   (batch,) = export.symbolic_shape("b", constraints=["b >= 1", f"b <= {largest}"])
   arguments = {
@@ -133,8 +147,8 @@ def programs(method: Method, variables: dict, element: Element) -> dict[str, exp
   if method.decompose is not None:
     parts = jax.eval_shape(method.decompose, arguments["variables"], arguments["inputs"])
     arguments |= {name: _spec(parts[name]) for name in ("light", "view") if name in parts}
-    if all(name in parts for name in PARTS):
-      arguments["parts"] = {name: _spec(parts[name]) for name in PARTS}
+    if rendered:
+      arguments["parts"] = {name: _spec(parts[name]) for name in rendered}
   return {
     name: _lower(program, method, arguments)
     for name, program in PROGRAMS.items()

@@ -10,9 +10,23 @@ from types import ModuleType
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
-from pdr_jax.methods.contract import Description, FirstStage, Method, TrainState, inference_variables
+from pdr_jax.methods.contract import (
+  FIRST,
+  MODEL_STATE,
+  Camera,
+  DepthNetwork,
+  Description,
+  FirstStage,
+  Method,
+  TrainState,
+  inference_variables,
+)
 
 __all__ = [
+  "FIRST",
+  "MODEL_STATE",
+  "Camera",
+  "DepthNetwork",
   "Description",
   "FirstStage",
   "Method",
@@ -56,7 +70,7 @@ def _carrying(method: Method, first: FirstStage) -> Method:
 
   def init(rng, batch):
     state = method.init(rng, batch)
-    return state.replace(model_state=state.model_state | {"first": first.variables})
+    return state.replace(model_state=state.model_state | {FIRST: first.variables})
 
   return method._replace(init=init)
 

@@ -14,6 +14,7 @@ from pdr_jax.rules import Rule
 
 Tree = Any
 MODEL_STATE = "model_state"  # the key of inference variables that is no network
+FIRST = "first"  # where the model state of a second stage has the variables of its first
 
 
 @flax.struct.dataclass
@@ -45,6 +46,26 @@ def inference_variables(state: TrainState) -> dict[str, Tree]:
   return variables | ({MODEL_STATE: state.model_state} if state.model_state else {})
 
 
+class DepthNetwork(NamedTuple):
+  """A network of a method's own size that is taught with true depth: the bound of what the method can reach.
+
+  Attributes:
+    init: `(random key, inputs) -> params`.
+    apply: `(params, inputs) -> depth at the input view [B, S, S]`.
+  """
+
+  init: Callable
+  apply: Callable
+
+
+class Camera(NamedTuple):
+  """What depth maps are seen by: the field of view in degrees, and the range of canonical depth."""
+
+  fov: float
+  near: float
+  far: float
+
+
 class Method(NamedTuple):
   """The functions of a system.
 
@@ -63,8 +84,8 @@ class Method(NamedTuple):
     gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss
       term.
     decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`.
-    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts under another
-      light or view.
+    render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts (those of
+      `Description.rendered`) under another light or view.
     normalize: `(variables, inputs) -> pictures`, the inputs in a canonical pose and light.
     generate: `(variables, rng, count) -> pictures [count, S, S, C]`.
     forecast: `(variables, clips [B, T, S, S, C], frames) -> clips [B, frames, S, S, C]`, what comes after.
@@ -74,6 +95,7 @@ class Method(NamedTuple):
     baselines: `(batches, sums) -> {title: {metric: value}}`, scores that need no model, by the names of
       `validate`. `batches` are host arrays and can be iterated over again; `sums` adds a dict of arrays over
       the processes.
+    depth_network: what the task `geometry` trains with true depth, for comparison.
   """
 
   init: Callable
@@ -89,6 +111,7 @@ class Method(NamedTuple):
   feature_maps: Callable | None = None
   pictures: Callable | None = None
   baselines: Callable | None = None
+  depth_network: DepthNetwork | None = None
 
 
 class FirstStage(NamedTuple):
@@ -114,7 +137,9 @@ class Description(NamedTuple):
     reads: `(config) -> ElementSpec`: the keys of a batch that a training step reads.
     create: `(config) -> Method`; of a second stage `(config, first: FirstStage) -> Method`.
     input: the key of a batch that `encode`, `decompose` and the others take.
-    stage: does it need `config.init_from`? The first stage's variables are then `first` in `model_state`.
+    stage: does it need `config.init_from`? The first stage's variables are then `FIRST` in `model_state`.
+    camera: `(config) -> Camera` of its depth maps; None where it has none.
+    rendered: the parts of a decomposition that `render` reads.
   """
 
   defaults: Callable[[], dict[str, dict[str, Any]]]
@@ -125,3 +150,5 @@ class Description(NamedTuple):
   create: Callable[..., Method]
   input: str = "image"
   stage: bool = False
+  camera: Callable[[ConfigDict], Camera] | None = None
+  rendered: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ def create(config: ConfigDict) -> Method:
   nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
   return Method(
-      init=partial(init, nets=nets, tx=tx, config=config),
+      init=partial(baseline.init, nets=nets, tx=tx, config=config),
       update=partial(update, nets=nets, tx=tx, config=config),
       validate=partial(validate, nets=nets, config=config),
       gradient_norms=partial(gradient_norms, nets=nets, config=config),
@@ -50,13 +50,6 @@ def networks(config: ConfigDict) -> dict[str, nn.Module]:
     [nn.Dense(baseline.representation_size(config)), nn.relu, nn.Dense(config.simclr.projection)]
   )
   return {"encoder": baseline.encoder(config), "projection": head}
-
-
-def init(
-  rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict
-) -> TrainState:
-  """Fresh parameters."""
-  return gradient_step.init(baseline.init_networks(rng, nets, config), tx, config)
 
 
 def encode(

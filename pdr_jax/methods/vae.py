@@ -48,7 +48,7 @@ def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, flo
   tx = optimizer.create(config)
   words = dict(nets=nets, divergence=divergence, weights=weights, config=config)
   return Method(
-      init=partial(init, nets=nets, tx=tx, config=config),
+      init=partial(baseline.init, nets=nets, tx=tx, config=config),
       update=partial(update, tx=tx, **words),
       validate=partial(validate, nets=nets, config=config),
       gradient_norms=partial(gradient_norms, **words),
@@ -65,13 +65,6 @@ def networks(config: ConfigDict) -> dict[str, nn.Module]:
   """
   posterior = nn.Dense(2 * baseline.representation_size(config))
   return {"encoder": baseline.encoder(config), "posterior": posterior, "decoder": baseline.decoder(config)}
-
-
-def init(
-  rng: Array, batch: dict, *, nets: dict, tx: optax.GradientTransformation, config: ConfigDict
-) -> TrainState:
-  """Fresh parameters."""
-  return gradient_step.init(baseline.init_networks(rng, nets, config), tx, config)
 
 
 def encode(

@@ -3,7 +3,7 @@
 They show what its model makes of validation data, factors swapped, and its worst cases.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from pdr_jax import methods
 from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.methods import Method, TrainState
@@ -23,7 +24,7 @@ GALLERY, SWAPPED, FAILURES = 8, 6, 8  # the first and the last equal: one compil
 SIDE, LOSS = "val/side", "val/reconstruction"
 STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the stage shows
 SWAPS = ("light", "view")  # the parts that `render` takes in another's place
-RENDERED = ("depth", "albedo", "canonical", "view")  # the parts that it reads
+FOV = 10.0  # degrees, where the method names no camera
 
 
 class Pictures(NamedTuple):
@@ -35,9 +36,13 @@ class Pictures(NamedTuple):
     swaps: `{"light" | "view": [A,B,S,S,C]}`, that factor of picture B on picture A; empty where the method
       has no renderer.
     failures: columns of the worst validation pictures, worst first; empty where no score tells pictures
-    apart. score: the name of that score, `scores` its values for `failures`, and `median` that over all
-    pictures. faces: `{part: [N,...]}` of `decompose` for the stage, with `image`; empty where the method
-    takes nothing apart. fov: degrees, of the camera.
+      apart.
+    score: the name of that score.
+    scores: its values for `failures`.
+    median: of its values for all pictures.
+    faces: `{part: [N,...]}` of `decompose` for the stage, with `image`; empty where the method takes nothing
+      apart.
+    fov: of the camera, in degrees.
   """
 
   step: int | None
@@ -66,7 +71,8 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
   """
   model = representations.create(run.config, run.workdir, "trained", "best")
   method, variables = model.method, jax.device_put(model.variables)
-  batches = batch_lib.of_split(run.config, model.reads, "validation")
+  description = methods.describe(run.config.method)
+  batches = batch_lib.of_split(run.config, {**description.reads(run.config), **model.reads}, "validation")
   inputs = _first(batches, max(GALLERY, SWAPPED, faces), model.input)
   show = jax.jit(lambda variables, inputs: columns(method, variables, inputs))
   worst = find_worst(method, variables, batches, model.input)
@@ -76,8 +82,9 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
     parts = jax.device_get(jax.jit(method.decompose)(variables, inputs))
     if all(name in parts for name in STAGE):
       shown = {name: parts[name][:faces] for name in STAGE} | {"image": inputs[:faces]}
-    if method.render is not None and all(name in parts for name in (*RENDERED, *SWAPS)):
-      swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()})
+    if method.render is not None and all(name in parts for name in (*description.rendered, *SWAPS)):
+      swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()}, description.rendered)
+  camera = description.camera
   return Pictures(
       step=model.step,
       gallery=sheets.in_order(jax.device_get(show(variables, inputs[:GALLERY]))),
@@ -87,7 +94,7 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
       scores=worst.values[: len(worst.inputs)],
       median=float(np.median(worst.values)) if worst.score else 0.0,
       faces=shown,
-      fov=float(run.config.scene.fov) if "scene" in run.config else 10.0,
+      fov=float(camera(run.config).fov) if camera else FOV,
   )
 
 
@@ -97,15 +104,17 @@ def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:
   return ({"input": inputs} if inputs.ndim == 4 else {}) | shown
 
 
-def swap(method: Method, parts: Mapping[str, Array | np.ndarray]) -> dict[str, np.ndarray]:
+def swap(
+  method: Method, parts: Mapping[str, Array | np.ndarray], rendered: Sequence[str]
+) -> dict[str, np.ndarray]:
   """`{"light", "view": [A,B,S,S,C]}`: picture A with that factor of picture B.
 
-  What nothing is seen of is white.
+  `rendered` are the parts that the method renders. What nothing is seen of is white.
   """
   count = len(parts["view"])
   a, b = (index.ravel() for index in np.divmod(np.arange(count * count), count))
   render = jax.jit(method.render)
-  rows = {name: parts[name][a] for name in RENDERED}
+  rows = {name: parts[name][a] for name in rendered}
   swapped = {}
   for name in SWAPS:
     seen = jax.device_get(render(rows, **{name: parts[name][b]}))
@@ -138,18 +147,21 @@ def find_worst(method: Method, variables: dict, batches: Iterable[dict], key: st
     return method.validate(state, jax.tree.map(lambda leaf: leaf[None], row), None)
 
   each = jax.jit(jax.vmap(alone))
-  keys = (key, "depth", "mask", "_mask")
-  first = {name: value for name, value in next(iter(batches)).items() if name in keys}
-  names = jax.eval_shape(each, first)
+  names = jax.eval_shape(each, _numbers(next(iter(batches))))
   score = next((name for name in (SIDE, LOSS) if name in names), "")
   if not score:  # a contrast within a batch says nothing of one example
     return Worst("", [], np.empty(0))
   values, inputs = [], []
   for batch in batches:
-    total, count = each({name: value for name, value in batch.items() if name in keys})[score]
+    total, count = each(_numbers(batch))[score]
     counted = np.asarray(count) > 0
     values.append(np.asarray(total)[counted] / np.asarray(count)[counted])
     inputs.append(batch[key][counted])
   values, inputs = np.concatenate(values), np.concatenate(inputs)
   order = np.argsort(-values, kind="stable")
   return Worst(score, values[order].tolist(), inputs[order[:FAILURES]])
+
+
+def _numbers(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """A batch without names and other text, which no device takes."""
+  return {name: value for name, value in batch.items() if np.asarray(value).dtype.kind in "biuf"}

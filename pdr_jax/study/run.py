@@ -26,7 +26,7 @@ from pdr_jax.exports import first_stage
 from pdr_jax.files import write_atomically
 from pdr_jax.plots import style
 from pdr_jax.study import table
-from pdr_jax.training import run_dir
+from pdr_jax.training import run_dir, stages
 from pdr_jax.training.loop import train
 
 
@@ -104,9 +104,8 @@ def plan(config: ConfigDict, workdir: str) -> list[Entry]:
 
 def configuration(run: ConfigDict, method: str) -> ConfigDict:
   """The training configuration of a method of the study."""
-  run = run.copy_and_resolve_references()
   if method in UNTRAINED:
-    return run
+    return config_lib.for_method(run, run.method)
   name, _, variants = method.partition(":")
   try:
     return config_lib.variant(config_lib.for_method(run, name), variants)
@@ -119,6 +118,7 @@ def _train(entry: Entry, say: Callable[[str], None]) -> int:
   if entry.method in UNTRAINED:
     run_dir.check_run(entry.folder, entry.run, say=say)
     run_dir.record_start(entry.folder, entry.run)
+    stages.write_record(entry.folder, stages.record_of_first(entry.run))
     return 0
   if _steps(entry.folder) == entry.run.train.steps:
     run_dir.check_run(entry.folder, entry.run, say=say)  # of another configuration?

@@ -16,8 +16,7 @@ def markdown(rows: Sequence[Row], methods: Sequence[str], failed: Mapping[str, s
   """Methods by tasks with the best of each row in bold, and below it what each feature block alone can do."""
   explained = (
       "Mean ± deviation over representations (where there is only one, over probes); all features; the best "
-      "of a row "
-      "in bold."
+      "of a row in bold."
   )
   parts = [f"# Methods by tasks: {sizes}", "", explained, ""]
   parts += [*_grid(rows, {(method, ""): method for method in methods}), ""]

@@ -9,19 +9,13 @@ Of several processes only the first one reads and writes; the others are sent wh
 see its disk.
 """
 
-import base64
-import contextlib
 import functools
-import gc
 import json
-import logging
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -30,7 +24,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from pdr_jax.errors import UserError
 from pdr_jax.files import absolute
 from pdr_jax.methods import TrainState, inference_variables
-from pdr_jax.training import distributed
+from pdr_jax.training import checkpoint_contents as contents
+from pdr_jax.training import distributed, quiet_orbax
 from pdr_jax.training.run_dir import read_config
 
 FOLDER = "checkpoints"
@@ -38,16 +33,7 @@ BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at w
 # Raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1.
 FORMAT = 2
 MODES = {"lowest": min, "highest": max}
-# Fields of the state that are items of their own: what inference needs.
-ITEMS = ("params", "ema", "model_state")
 Tree = Any
-
-# Orbax asks TensorStore twice in every save how much has been written, for a rate in its debug log, and
-# TensorStore 0.1.86 never frees what it answers (tests/faults/soak.py saw it). So it is not asked; on an
-# Orbax that works otherwise this does nothing.
-if _ASKING := sys.modules.get("orbax.checkpoint._src.serialization.tensorstore_utils"):
-  _ASKING.get_tensorstore_raw_bytes = lambda *_: 0
-
 
 class Restored(NamedTuple):
   """A checkpoint read back: the state on its devices, and the `run` item."""
@@ -77,8 +63,10 @@ class Checkpoints:
     best_mode: str = "lowest",
     say: Callable[[str], None] = print,
   ):
-    _quiet_orbax()
-    self._workdir, self._say, self._best_metric = workdir, say, best_metric
+    quiet_orbax.quiet()
+    self._workdir = workdir
+    self._say = say
+    self._best_metric = best_metric
     self._open = functools.partial(_manager, os.path.join(workdir, FOLDER), keep, best_metric, best_mode)
     self._manager = None
     if jax.process_index() == 0:
@@ -94,16 +82,16 @@ class Checkpoints:
     """
     if self._manager is None or step in self._manager.all_steps():
       return
-    items = split_state(state)
+    items = contents.split(state)
     if jax.process_count() > 1:  # Orbax takes arrays of all processes or of none
       items = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), items)
-    marks = {name: _fingerprints(tree) for name, tree in items.items()}
-    run = dict(run, format=FORMAT, shapes=_shapes(items), fingerprints=marks)
+    marks = {name: contents.fingerprints(tree) for name, tree in items.items()}
+    run = dict(run, format=FORMAT, shapes=contents.shapes(items), fingerprints=marks)
     arguments = {name: ocp.args.StandardSave(tree) for name, tree in items.items()}
     metrics = metrics if metrics and self._best_metric in metrics else None
     self._manager.save(
       step,
-      args=ocp.args.Composite(run=ocp.args.JsonSave(_encode(run)), **arguments),
+      args=ocp.args.Composite(run=ocp.args.JsonSave(contents.encode(run)), **arguments),
       metrics=metrics,
       force=True,
     )
@@ -119,7 +107,7 @@ class Checkpoints:
       return self._read_latest(abstract)
     host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
     read = self._read_latest(host) if self._manager else None
-    message = json.dumps({"step": read.step, "run": _encode(read.run)} if read else None).encode()
+    message = json.dumps({"step": read.step, "run": contents.encode(read.run)} if read else None).encode()
     message = json.loads(distributed.bytes_from_first(message))
     if message is None:
       return None
@@ -137,14 +125,14 @@ class Checkpoints:
     return Restored(
       message["step"],
       jax.tree.map(place, jax.tree.unflatten(shape, arrays), abstract),
-      _decode(message["run"]),
+      contents.decode(message["run"]),
     )
 
   def _read_latest(self, abstract: Tree) -> Restored | None:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
-        with _quiet_failure():
+        with quiet_orbax.quiet_failure():
           return self._restore(step, abstract)
       except UserError:
         raise
@@ -156,10 +144,11 @@ class Checkpoints:
     return None
 
   def _restore(self, step: int, abstract: Tree) -> Restored:
-    items = split_state(abstract)
-    run = _decode(self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"])
+    items = contents.split(abstract)
+    stored = self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+    run = contents.decode(stored)
     _check_format(run, step, self._workdir)
-    saved, wanted = run["shapes"], _shapes(items)
+    saved, wanted = run["shapes"], contents.shapes(items)
     for path in sorted(saved.keys() | wanted.keys()):
       if saved.get(path) != wanted.get(path):
         there, here = saved.get(path, "absent"), wanted.get(path, "absent")
@@ -170,9 +159,9 @@ class Checkpoints:
     arguments = {name: ocp.args.StandardRestore(tree) for name, tree in items.items()}
     read = self._manager.restore(step, args=ocp.args.Composite(**arguments))
     for name in items:
-      if _fingerprints(read[name]) != run["fingerprints"][name]:
+      if contents.fingerprints(read[name]) != run["fingerprints"][name]:
         raise ValueError(f"the values of {name!r} are not those that were saved")
-    return Restored(step, join_state(abstract, {name: read[name] for name in items}), run)
+    return Restored(step, contents.join(abstract, {name: read[name] for name in items}), run)
 
   def _put_aside(self, step: int, error: Exception) -> None:
     target = epath.Path(self._workdir, BROKEN)
@@ -185,9 +174,8 @@ class Checkpoints:
     epath.Path(self._workdir, FOLDER, str(step)).rename(target / name)
     self._manager = self._open()
     instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].split(
-      " See full TensorStore details"
-    )[0]
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = reason.split(" See full TensorStore details")[0]
     self._say(f"checkpoint of step {step} cannot be read ({reason[:160]}); moved to {BROKEN}/, {instead}")
 
   def steps(self) -> list[int]:
@@ -233,18 +221,6 @@ def _manager(folder: str, keep: int, best_metric: str, best_mode: str) -> ocp.Ch
   return ocp.CheckpointManager(folder, options=options)
 
 
-def split_state(state: Tree) -> dict[str, Tree]:
-  """A state dataclass -> the items of a checkpoint; an empty one is left out."""
-  fields = {name: getattr(state, name) for name in state.__dataclass_fields__}
-  items = {name: fields.pop(name) for name in ITEMS}
-  return {name: tree for name, tree in items.items() if tree} | {"rest": fields}
-
-
-def join_state(like: Tree, items: Mapping[str, Tree]) -> Tree:
-  """The inverse of `split_state`."""
-  return like.replace(**{name: tree for name, tree in items.items() if name != "rest"}, **items["rest"])
-
-
 def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
   """Inference variables for evaluation and export (`methods.inference_variables`), as NumPy arrays.
 
@@ -252,20 +228,18 @@ def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
     workdir: the run directory.
     which: "best" (the newest where no validation was saved), "latest", or a step.
 
-  Returns:
-    (variables, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of another
-    version of the format.
+  Returns (variables, step). Raises `UserError` without such a checkpoint, when it cannot be read, or is of
+  another version of the format.
   """
-  _quiet_orbax()
+  quiet_orbax.quiet()
   folder = epath.Path(absolute(workdir), FOLDER)
   step, steps = _chosen(workdir, folder, which)
   try:
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
       run = reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore())
       _check_format(run, step, workdir)
-    items = {
-      name: _read_item(folder / str(step) / name) for name in ITEMS if (folder / str(step) / name).is_dir()
-    }
+    paths = {name: folder / str(step) / name for name in contents.NAMES}
+    items = {name: _read_item(path) for name, path in paths.items() if path.is_dir()}
   except UserError:
     raise
   except Exception as error:  # whatever the file formats raise
@@ -310,7 +284,7 @@ def check_variables(variables: Tree, expected: Tree) -> None:
 
   They differ in names, shapes or types.
   """
-  have, want = _shapes(variables), _shapes(expected)
+  have, want = contents.shapes(variables), contents.shapes(expected)
   wrong = [
     f"{name} ({have.get(name, 'absent')}, the model's is {want.get(name, 'absent')})"
     for name in sorted(have | want)
@@ -323,15 +297,6 @@ def check_variables(variables: Tree, expected: Tree) -> None:
     )
 
 
-def _shapes(items: Mapping[str, Tree]) -> dict[str, str]:
-  """`{"params/depth/kernel": "float32[4,4,3,64]"}`: tells a checkpoint of another model from a broken one."""
-  paths = jax.tree_util.tree_leaves_with_path(items)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
-    for path, leaf in paths
-  }
-
-
 def _check_format(run: Mapping[str, Any], step: int, workdir: str) -> None:
   """Raises `UserError` for a checkpoint of another version of the format."""
   version = run.get("format", 1)
@@ -342,74 +307,3 @@ def _check_format(run: Mapping[str, Any], step: int, workdir: str) -> None:
     f"the checkpoint of step {step} in {workdir} was written by {age} pdr_jax (format {version}, this one"
     f" reads {FORMAT}): install that version, or train anew in another --workdir"
   )
-
-
-@contextlib.contextmanager
-def _quiet_failure() -> Iterator[None]:
-  """Orbax's reader leaves unfinished coroutines behind when it fails; Python would print each, pages long."""
-  hook = sys.unraisablehook
-  sys.unraisablehook = lambda _: None
-  try:
-    yield
-  except Exception as error:
-    error.__traceback__ = None
-    error.__cause__ = error.__context__ = None
-    gc.collect()
-    raise
-  finally:
-    sys.unraisablehook = hook
-
-
-@jax.jit
-def _bit_sums(leaves):
-  """Each array's bits, summed modulo 2^32 with odd weights by position.
-
-  The sum is equal on any device, and a changed or moved value shows.
-  """
-  def one(leaf):
-    unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[leaf.dtype.itemsize]
-    bits = leaf if leaf.dtype == jnp.bool_ else jax.lax.bitcast_convert_type(leaf, unsigned)
-    flat = bits.astype(jnp.uint32).reshape(-1)
-    weights = 2 * jax.lax.iota(jnp.uint32, flat.size) + jnp.uint32(1)
-    return jnp.sum(flat * weights, dtype=jnp.uint32)
-
-  return jnp.stack([one(leaf) for leaf in leaves])
-
-
-def _fingerprints(tree: Tree) -> list[int]:
-  leaves = jax.tree.leaves(tree)
-  return np.asarray(_bit_sums(leaves)).tolist() if leaves else []
-
-
-def _encode(value: Any) -> Any:
-  """JSON for the `run` item: an iterator's position may hold bytes or NumPy numbers."""
-  if isinstance(value, bytes):
-    return {"__bytes__": base64.b64encode(value).decode()}
-  if isinstance(value, Mapping):
-    return {str(key): _encode(entry) for key, entry in value.items()}
-  if isinstance(value, (list, tuple)):
-    return [_encode(entry) for entry in value]
-  return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
-
-
-def _decode(value: Any) -> Any:
-  if isinstance(value, Mapping):
-    return (
-      base64.b64decode(value["__bytes__"])
-      if "__bytes__" in value
-      else {key: _decode(entry) for key, entry in value.items()}
-    )
-  return [_decode(entry) for entry in value] if isinstance(value, list) else value
-
-
-def _quiet_orbax() -> None:
-  """Keeps Orbax's reports through absl from the user, who gets our lines instead.
-
-  It reports every save. Its errors stay, and so does what others say.
-  """
-  logging.getLogger("absl").addFilter(_is_not_orbax)
-
-
-def _is_not_orbax(record: logging.LogRecord) -> bool:
-  """Is a record of absl's logger an error, or written outside of Orbax? Ours go through the same logger."""
-  return record.levelno >= logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname

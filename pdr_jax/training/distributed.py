@@ -84,10 +84,8 @@ def failing_at_once() -> Iterator[None]:
     # That is memory of its own.
     elif isinstance(error, jax.errors.JaxRuntimeError) and not str(error).startswith("RESOURCE_EXHAUSTED"):
       reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-      line, code = (
-        f"error: {me} stops: it lost another process of this run, whose output says why ({reason[:200]})",
-        LOST,
-      )
+      line = f"error: {me} stops: it lost another process of this run, whose output says why ({reason[:200]})"
+      code = LOST
     elif isinstance(error, KeyboardInterrupt):
       line, code = f"{me}: interrupted", 130
     else:
@@ -192,4 +190,4 @@ def counted(votes: jax.Array) -> bool:
 
 @functools.cache
 def _count():
-  return jax.pmap(lambda one: jax.lax.psum(one, AXIS), axis_name=AXIS)
+  return jax.pmap(lambda number: jax.lax.psum(number, AXIS), axis_name=AXIS)

@@ -39,13 +39,10 @@ class Intake:
     watchdog: Watchdog,
   ):
     self.meter = Meter(sums)
-    self._workdir, self._train, self._log, self._progress, self._watchdog = (
-      workdir,
-      train,
-      log,
-      progress,
-      watchdog,
-    )
+    self._workdir, self._train = workdir, train
+    self._log = log
+    self._progress = progress
+    self._watchdog = watchdog
     self._inflight: collections.deque[tuple[range, steps.Metrics, Sequence[dict]]] = collections.deque()
     self._skipped_in_a_row = 0
 
@@ -67,16 +64,12 @@ class Intake:
     bad = nonfinite.culprit(values)
     self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
     if bad:
-      error, allowed = (
-        NonFinite(step, *bad, nonfinite.write_batch(self._workdir, step, batch)),
-        self._train.skip_nonfinite,
-      )
+      error = NonFinite(step, *bad, nonfinite.write_batch(self._workdir, step, batch))
+      allowed = self._train.skip_nonfinite
       if self._skipped_in_a_row > allowed:
         raise error
-      left_out = (
-        f"step left out ({self._skipped_in_a_row} in a row of at most {allowed}); see {error.batch_file}"
-      )
-      self._progress.say(f"{error}: {left_out}")
+      count = f"{self._skipped_in_a_row} in a row of at most {allowed}"
+      self._progress.say(f"{error}: step left out ({count}); see {error.batch_file}")
       values = {nonfinite.SKIPPED: values[nonfinite.SKIPPED]}
     self.meter.add(step, values)
     loss = values.get("loss")

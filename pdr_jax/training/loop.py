@@ -105,7 +105,8 @@ def _train(
     if not take_steps(run, config):
       return Result(AGAIN, None)
     checkpoints.wait()
-    kept, best_kept = checkpoints.steps(), checkpoints.best_step()
+    steps_kept = checkpoints.steps()
+    best = checkpoints.best_step()
   except NonFinite as error:
     checkpoints.wait()
     raise stop_message(error, max(checkpoints.steps(), default=None), workdir) from error
@@ -118,8 +119,8 @@ def _train(
     run.close(quietly=sys.exc_info()[1] is not None)
 
   # ---------------------------------------------------------------- what was learned
-  summary = run.summary() | {"checkpoints": kept}
-  summary["best"] = dict(summary["best"], metric=config.train.best_metric, checkpoint=best_kept)
+  summary = run.summary() | {"checkpoints": steps_kept}
+  summary["best"] = dict(summary["best"], metric=config.train.best_metric, checkpoint=best)
   if jax.process_index() == 0:
     conclude(summary, config, workdir, run)
   return Result(0, summary)

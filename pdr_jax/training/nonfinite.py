@@ -73,11 +73,11 @@ def write_batch(workdir: str, step: int, batch: Mapping[str, jax.Array]) -> str:
   return path
 
 
-def stop_message(error: NonFinite, kept: int | None, workdir: str) -> UserError:
+def stop_message(error: NonFinite, saved: int | None, workdir: str) -> UserError:
   """The one line that a run ends with when a number stopped being finite."""
   last = (
-    f"the checkpoint of step {kept} in {workdir} is intact"
-    if kept is not None
+    f"the checkpoint of step {saved} in {workdir} is intact"
+    if saved is not None
     else "there is no checkpoint yet"
   )
   batch = f"; its batch is in {error.batch_file}" if error.batch_file else ""

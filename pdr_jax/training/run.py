@@ -48,10 +48,13 @@ class Run:
   ):
     self.state, self.step, self._saved = start
     self.checkpoints = checkpoints
-    self._config, self._train, self._workdir, self._method = config, config.train, workdir, method
+    self._config, self._train = config, config.train
+    self._workdir, self._method = workdir, method
     self._batches: Sequence[dict] = ()
-    self._best, self._validated = self._saved.get("best"), self._saved.get("validated")
-    self._seconds_before, self._begun = self._saved.get("seconds", 0.0), time.monotonic()
+    self._best = self._saved.get("best")
+    self._validated = self._saved.get("validated")
+    self._seconds_before = self._saved.get("seconds", 0.0)
+    self._begun = time.monotonic()
 
     # ---- programs
     trained = nonfinite.skipping(method) if self._train.skip_nonfinite else method
@@ -210,10 +213,8 @@ def close(resources: Iterable[Any], *, quietly: bool) -> None:
 
 def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> None:
   """Saves what the method shows of some inputs, as `figures/step_00001000.png` and `figures/latest.png`."""
-  from pdr_jax.plots import (  # Matplotlib: slow to import, and the first step need not wait for it
-    sheets,
-    style,
-  )
+  # Matplotlib is slow to import, and the first step need not wait for it.
+  from pdr_jax.plots import sheets, style
 
   # One device is enough.
   variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))

@@ -47,6 +47,12 @@ def record_of(folder: str) -> Record:
   return {"config": config.to_dict(), "first": _read(folder) if stage else None}
 
 
+def record_of_first(config: ConfigDict) -> Record | None:
+  """The record of the first stage that a configuration names, None without one. Raises `UserError`."""
+  stage = methods.describe(config.method).stage
+  return record_of(absolute(config.init_from)) if stage else None
+
+
 def open_method(
     config: ConfigDict, workdir: str, *, resumes: bool, read: Callable[[str], tuple[Record, dict]] = read_run
 ) -> Opened:

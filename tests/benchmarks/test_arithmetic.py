@@ -61,14 +61,14 @@ def test_every_layer_of_the_networks_is_found_once():
     params = jax.eval_shape(module.init, jax.random.key(0), images)
     apply = module.apply
     jax.eval_shape(apply, params, images)  # also where JAX has the function's trace already
-    found = arithmetic.convolutions(apply, params, images)
+    actual = arithmetic.convolutions(apply, params, images)
     kernels = [
       leaf.size
       for path, leaf in jax.tree_util.tree_leaves_with_path(params)
       if "kernel" in jax.tree_util.keystr(path)
     ]
-    assert len(found) == layers
-    assert sorted(conv.kernel for conv in found) == sorted(kernels)
+    assert len(actual) == layers
+    assert sorted(conv.kernel for conv in actual) == sorted(kernels)
 
 
 def test_a_training_step_of_one_layer_agrees_with_xla():

@@ -27,15 +27,15 @@ ENTRY %main {
 
 
 def test_collectives_of_a_known_program():
-  found = scaling.collectives(HLO, 4)
-  assert found == [
+  actual = scaling.collectives(HLO, 4)
+  assert actual == [
     ("all-reduce", 512 + 32, 4),
     ("all-reduce", 0, 8),
     ("all-gather", 10_240, 0),
     ("all-gather", 10_240, 0),
     ("reduce-scatter", 4 * 640, 0),
   ]
-  assert scaling.totals(found) == {
+  assert scaling.totals(actual) == {
     "gradients": (1, 544),
     "metrics and counts": (1, 12),
     "negatives": (3, 23_040),
@@ -53,10 +53,10 @@ def test_collectives_of_a_compiled_program():
     return lax.psum(x * 2, "i"), lax.pmean(x.sum(), "i"), lax.psum_scatter(jnp.sin(everyone), "i", tiled=True)
 
   text = jax.pmap(step, axis_name="i").lower(np.zeros((devices, 6, 5), np.float32)).compile().as_text()
-  found = scaling.totals(scaling.collectives(text, devices))
-  assert found["gradients"][1] == 6 * 5 * 4
-  assert found["metrics and counts"][1] == 4
-  assert found["negatives"] == (2, 2 * devices * 6 * 5 * 4)
+  actual = scaling.totals(scaling.collectives(text, devices))
+  assert actual["gradients"][1] == 6 * 5 * 4
+  assert actual["metrics and counts"][1] == 4
+  assert actual["negatives"] == (2, 2 * devices * 6 * 5 * 4)
 
 
 def test_contrast_is_what_xla_counts():

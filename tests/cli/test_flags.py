@@ -1,5 +1,6 @@
 """The command line: every command explains its flags, and every mistake is one line and exit code 2."""
 
+import io
 import os
 import subprocess
 import sys
@@ -217,6 +218,50 @@ def test_the_list_of_commands_names_all_of_them(capsys):
   assert all(f"python -m {name}" in text for name in README_FLAGS) and "quickstart" in text
   with pytest.raises(UserError, match=r"takes no 'train': the commands are pdr_jax\.main, "):
     commands.main(["pdr_jax", "train"])
+
+
+@pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 2)])
+def test_names_in_another_alphabet_end_nothing_on_an_ascii_terminal(monkeypatch, fails, code):
+  streams = [io.TextIOWrapper(io.BytesIO(), encoding="ascii") for _ in range(2)]
+  monkeypatch.setattr(sys, "stdout", streams[0])
+  monkeypatch.setattr(sys, "stderr", streams[1])
+
+  def main(argv):
+    print("müde: 日本")
+    if fails:
+      raise UserError("data.path=/ä does not exist")
+    return 0
+
+  with pytest.raises(SystemExit) as done:
+    flags.start(main)
+  written = [(stream.flush(), stream.buffer.getvalue())[1] for stream in streams]
+  assert done.value.code == code and written[0] == b"m\\xfcde: \\u65e5\\u672c\n"
+  assert written[1] == (b"error: data.path=/\\xe4 does not exist\n" if fails else b"")
+
+
+def test_an_ascii_terminal_gets_the_line_of_a_mistake(tmp_path):
+  command = [sys.executable, "-m", "pdr_jax.main", "--config", "größe", "--workdir", str(tmp_path / "ä")]
+  environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+  done = subprocess.run(command, capture_output=True, env=environment, cwd=ROOT)
+  assert done.returncode == 2 and done.stderr.startswith(b"error: --config gr\\xf6\\xdfe: no such file")
+  assert done.stderr.count(b"\n") == 1
+
+
+def test_a_path_for_a_set_that_reads_none_is_of_pictures_and_that_is_said(tmp_path, capsys):
+  path = f"--config.data.path={tmp_path}"
+  _, config = parse("--config", "quickstart", "--workdir", "x", path)
+  assert config.data.name == "image_folder" and config.data.path == str(tmp_path)
+  said = "data.path is given, and heads reads none: data.name=image_folder is used\n"
+  assert capsys.readouterr().out == said
+  for words, name in (
+    (["quickstart", path, "--config.data.name=heads"], "heads"),  # is refused when the data are opened
+    (["quickstart", path, "--config.data.name=utkface"], "utkface"),
+    (["utkface", path], "image_folder"),
+    (["quickstart", "--config.data.path="], "heads"),
+    (["quickstart"], "heads"),
+  ):
+    _, config = parse("--config", words[0], "--workdir", "x", *words[1:])
+    assert config.data.name == name and capsys.readouterr().out == ""
 
 
 def test_commands_to_paste_are_quoted():

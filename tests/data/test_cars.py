@@ -42,17 +42,17 @@ def decoded(maps):
 
 
 def test_depth_and_wheels_are_what_a_ray_hits(stacked, maps):
-  model, rays, found = cars.shape_model(), pixel_rays(SIDE), decoded(maps)
+  model, rays, actual = cars.shape_model(), pixel_rays(SIDE), decoded(maps)
   wrong, seen = 0, set()
   for k in (0, 3):
     vertices, _ = camera_vertices(model, stacked, k)
     for v in range(0, SIDE, 3):
       for u in range(1, SIDE, 3):
         z = hits(rays[v, u], vertices, model.faces)
-        part = found["segmentation"][k, v, u]
+        part = actual["segmentation"][k, v, u]
         seen.add(PARTS[part])
         if np.isfinite(z.min()):
-          wrong += abs(found["depth"][k, v, u] - z.min()) > 2e-5
+          wrong += abs(actual["depth"][k, v, u] - z.min()) > 2e-5
           wrong += (PARTS[part] == "wheel") != (model.material[z.argmin()] != car_mesh.BODY)
         wrong += (part > 0) != np.isfinite(z.min())
   assert wrong <= 1  # a ray that grazes an edge may fall on either side of it in float32
@@ -60,8 +60,8 @@ def test_depth_and_wheels_are_what_a_ray_hits(stacked, maps):
 
 
 def test_normals_point_into_the_scene(maps):
-  found = decoded(maps)
-  cosine = (found["normal"] * pixel_rays(SIDE)).sum(-1)[found["mask"] > 0]
+  actual = decoded(maps)
+  cosine = (actual["normal"] * pixel_rays(SIDE)).sum(-1)[actual["mask"] > 0]
   assert (cosine > 0).mean() > 0.97 and cosine.mean() > 0.5
 
 
@@ -123,16 +123,16 @@ def test_types_differ_as_they_should_and_are_symmetric():
 
 
 def test_no_car_is_in_two_splits_and_every_split_has_every_type():
-  found = {
+  actual = {
     split: [cars.draw(0, split, index)[1] for index in range(250)]
     for split in ("train", "validation", "test", "test_light")
   }
-  who = {split: {labels["identity"] for labels in drawn} for split, drawn in found.items()}
+  who = {split: {labels["identity"] for labels in drawn} for split, drawn in actual.items()}
   assert who["test"] == who["test_light"]
   assert len(who["train"] | who["validation"] | who["test"]) == sum(
     len(who[split]) for split in ("train", "validation", "test")
   )
-  for drawn in found.values():
+  for drawn in actual.values():
     assert {labels["body"] for labels in drawn} == set(range(len(car_mesh.TYPES)))
     assert {labels["colour"] for labels in drawn} == set(range(len(cars.COLOURS)))
 
@@ -222,20 +222,20 @@ def test_meshes_of_a_folder_render_as_rays_say(folder):
       (mesh,) = {scene["mesh"] for scene in scenes}  # rendered together: the same
       shown.add(mesh)
       stacked = builder.stack(scenes)
-      found = decoded(jax.device_get(render(stacked)))
+      actual = decoded(jax.device_get(render(stacked)))
       vertices, _ = camera_vertices(models[names[mesh]], stacked, 1)
       for v, u in np.ndindex(8, 8):
         v, u = 2 + 4 * v, 1 + 4 * u
         z = cast(rays[v, u], vertices, models[names[mesh]].faces)
-        assert np.isfinite(z) == (found["segmentation"][1, v, u] == 1)
-        assert not np.isfinite(z) or abs(z - found["depth"][1, v, u]) < 2e-5
-      assert ((found["normal"] * rays).sum(-1)[found["mask"] > 0] > 0).mean() > 0.95
+        assert np.isfinite(z) == (actual["segmentation"][1, v, u] == 1)
+        assert not np.isfinite(z) or abs(z - actual["depth"][1, v, u]) < 2e-5
+      assert ((actual["normal"] * rays).sum(-1)[actual["mask"] > 0] > 0).mean() > 0.95
       if names[mesh] == "a.npz":  # the red front is nearer and lower in the picture than the blue rear
         rows = np.mgrid[:SIDE, :SIDE][0]
-        red, blue = (found["albedo"][1][..., c] > found["albedo"][1][..., 2 - c] + 0.4 for c in (0, 2))
-        inside = found["mask"][1] > 0
+        red, blue = (actual["albedo"][1][..., c] > actual["albedo"][1][..., 2 - c] + 0.4 for c in (0, 2))
+        inside = actual["mask"][1] > 0
         assert rows[red & inside].mean() > rows[blue & inside].mean() + 3
-        assert found["depth"][1][red & inside].mean() < found["depth"][1][blue & inside].mean() - 0.02
+        assert actual["depth"][1][red & inside].mean() < actual["depth"][1][blue & inside].mean() - 0.02
   assert shown == {0, 1, 2, 3}
 
 

@@ -50,14 +50,14 @@ def test_a_folder_for_each_sequence(tmp_path, monkeypatch, lazily):
   assert data.train.in_memory != lazily and data.elements["clip"].shape == (3, SIDE, SIDE, 3)
   clips = everything(data)["clip"]
   expected = {(who, k) for who in range(5) for k in (8, 11)}  # 14 is the rest
-  found = {
+  actual = {
     (who, k)
     for clip in clips
     for who, k in expected
     if all((clip[t] == pixels(100 * who + k + t)).all() for t in range(3))
   }
   # Two whole sequences are kept for validation, which takes three of their four clips.
-  assert found < expected and len(found) == len(clips) == 9
+  assert actual < expected and len(actual) == len(clips) == 9
   assert (data.train.size, data.validation.size) == (6, 3)
   assert any("10 clips of 3 frames" in line for line in pipeline.describe(config).report)
   batch = next(pipeline.train_iterator(config, {"clip": pipeline.published(config)["clip"]}))

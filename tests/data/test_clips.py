@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 from support.configs import data_config
+from support.tolerances import rounding
 
 from pdr_jax.data import pipeline, registry
 from pdr_jax.data.scenes import builder, car_mesh, cars, clips, heads, people, render_scene
@@ -95,7 +96,7 @@ def test_only_test_clips_leave_the_range_and_each_frame_says_how_far(name):
 def test_one_frame_is_a_clip_too():
   ((scenes, labels),) = clips_of("people", "test_view", 1, frames=1)
   yaw = np.degrees(abs(scenes[0]["view"][1]))
-  np.testing.assert_allclose(labels[0]["view_outside"], yaw - people.YAW_LIMIT, atol=1e-5)
+  np.testing.assert_allclose(labels[0]["view_outside"], yaw - people.YAW_LIMIT, rtol=0, atol=rounding(2, 90))
 
 
 @pytest.mark.parametrize("name", ["heads", "people"])
@@ -146,10 +147,11 @@ def test_clips_through_the_pipeline(tmp_path, renderer_of):
     for clip in range(2):
       scenes, labels = zip(*(draw(split, clip * FRAMES + t) for t in range(FRAMES)), strict=True)
       stored = jax.device_get(render(builder.stack(list(scenes))))
-      np.testing.assert_array_equal(batch["segmentation"][clip], stored["segmentation"])
-      np.testing.assert_allclose(
-        (batch["clip"][clip] + 1) * 127.5, np.moveaxis(stored["image"], 1, -1), atol=1e-4
-      )
+      # Two programs, of other batch sizes: a pixel or two that rounding moves across an outline, and steps of
+      # 255 that it moves to the next one.
+      assert np.count_nonzero(batch["segmentation"][clip] != stored["segmentation"]) <= 2
+      change = np.abs((batch["clip"][clip] + 1) * 127.5 - np.moveaxis(stored["image"], 1, -1))
+      assert np.count_nonzero(change > rounding(4, 255)) <= 10 and np.quantile(change, 0.999) <= 1.01
       np.testing.assert_array_equal(batch["view"][clip], np.stack([scene["view"] for scene in scenes]))
       assert batch["label/identity"][clip] == labels[0]["identity"]
       np.testing.assert_array_equal(

@@ -133,16 +133,16 @@ def test_yale_b_has_its_light_in_the_names(tmp_path):
   for i, name in enumerate([*names, "yaleB01/yaleB01_P00_Ambient.pgm"]):
     picture(str(tmp_path / name), i)
   data = opened("yale_b", tmp_path)
-  found = [everything(data, split) for split in (data.train, data.validation)]
-  for batch in found:
+  actual = [everything(data, split) for split in (data.train, data.validation)]
+  for batch in actual:
     batch["label/subject"] = [int(data.classes["label/subject"][i]) for i in batch["label/subject"]]
   triples = [
     tuple(float(batch[f"label/{key}"][i]) for key in ("subject", "azimuth_deg", "elevation_deg"))
-    for batch in found
+    for batch in actual
     for i in range(len(batch["image"]))
   ]
   assert len(triples) == 8 and (39.0, -35.0, 20.0) in triples and (1.0, 110.0, -20.0) in triples
-  assert found[0]["label/azimuth_deg"].dtype == np.float64
+  assert actual[0]["label/azimuth_deg"].dtype == np.float64
 
 
 def test_stanford_cars_and_their_bodies(tmp_path):
@@ -213,11 +213,11 @@ def test_face_synthetics_maps_follow_the_crop(tmp_path):
     picture(str(tmp_path / f"{i:06d}.png"), i, (64, 64))
     Image.fromarray(classes).save(tmp_path / f"{i:06d}_seg.png")
   data = opened("face_synthetics", tmp_path, crop=(16, 0, 64, 32))
-  found = everything(data, data.validation)["segmentation"][0]
+  actual = everything(data, data.validation)["segmentation"][0]
   expected = classes[
     (np.arange(32)).astype(int)[:, None], (16 + (np.arange(32) + 0.5) * 1.5).astype(int)[None]
   ]
-  np.testing.assert_array_equal(found, expected)
+  np.testing.assert_array_equal(actual, expected)
   assert data.train.size + data.validation.size == 6
 
 

@@ -1,223 +1,17 @@
-"""Folders and zips of images: decoding, labels, splits, hostile files and every error.
+"""Folders and zips of images: labels, splits, hostile files and every error."""
 
-Decoding is checked against Pillow, and against NumPy by hand.
-"""
-
-import io
 import os
 import pickle
 import zipfile
 
 import numpy as np
 import pytest
-from PIL import Image
+from support.image_files import config, encoded, everything, picture, write, write_zip
 
-from pdr_jax.config import base
-from pdr_jax.data import dataset, decode, image_folder, labels, pipeline, splits
+from pdr_jax.data import clip_folder, dataset, decode, image_folder, labels, pipeline, splits
 from pdr_jax.errors import UserError
 
-
-def config(path, **data):
-  result = base()
-  result.data.update(
-    name="image_folder", path=str(path), side=32, channels=3, frames=0, train_examples=0, val_examples=0
-  )
-  with result.unlocked():
-    result.data.update(data)
-  return result
-
-
-def encoded(pixels, kind="PNG", **options) -> bytes:
-  buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, kind, **options)
-  return buffer.getvalue()
-
-
-def picture(seed, height=32, width=32):
-  return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def write(root, files):
-  for name, data in files.items():
-    path = os.path.join(root, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as file:
-      file.write(data)
-  return root
-
-
-def write_zip(path, files, compression=zipfile.ZIP_STORED):
-  with zipfile.ZipFile(path, "w", compression) as file:
-    for name, data in files.items():
-      file.writestr(name, data)
-  return path
-
-
-def everything(data):
-  """Images and labels of both splits, training first."""
-  parts = [split.load(np.arange(split.size), data.elements) for split in (data.train, data.validation)]
-  return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-# --- decoding
-
-
-
-def area_means(pixels, side):
-  """Mean over the exact (fractional) area that each output pixel covers, in float64."""
-  n = pixels.shape[0]
-  edges = np.linspace(0, n, side + 1)
-  overlap = np.minimum(edges[1:, None], np.arange(n)[None] + 1) - np.maximum(
-    edges[:-1, None], np.arange(n)[None]
-  )
-  weights = np.maximum(overlap, 0) * side / n
-  return np.einsum("ih,hwc,jw->ijc", weights, pixels.astype(np.float64), weights, optimize=True)
-
-
-def smooth_picture(seed, height, width):
-  return np.asarray(Image.fromarray(picture(seed, 8, 8)).resize((width, height), Image.Resampling.BICUBIC))
-
-
-@pytest.mark.parametrize("size", [32, 45, 89, 200])
-def test_shrinking_is_close_to_area_means_and_does_not_alias(size):
-  smooth = smooth_picture(0, size, size)
-  assert np.abs(decode.decode_image(encoded(smooth), 32) - area_means(smooth, 32)).mean() < 1.5
-  if size >= 64:
-    checks = np.repeat(np.indices((size, size)).sum(0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
-    assert decode.decode_image(encoded(checks), 32)[2:-2, 2:-2].std() < 10  # nearest neighbour: 127
-
-
-def test_centre_square_and_crop():
-  pixels = picture(1, 32, 50)
-  np.testing.assert_array_equal(decode.decode_image(encoded(pixels), 32), pixels[:, 9:41])
-  np.testing.assert_array_equal(decode.decode_image(encoded(pixels), 16, (3, 5, 19, 21)), pixels[5:21, 3:19])
-
-
-def test_enlarging_is_smooth():
-  ramp = np.repeat(np.linspace(0, 240, 16).astype(np.uint8)[None, :, None], 16, 0).repeat(3, 2)
-  row = decode.decode_image(encoded(ramp), 64)[32, :, 0].astype(int)
-  assert np.diff(row).max() <= 6  # nearest neighbour would step by 16
-
-
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "PPM", "WEBP", "JPEG"])
-def test_formats(kind):
-  pixels = np.full((32, 32, 3), (200, 100, 50), np.uint8)
-  options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
-  assert np.abs(decode.decode_image(encoded(pixels, kind, **options), 32).astype(int) - pixels).max() <= (
-    3 if kind == "JPEG" else 0
-  )
-
-
-def test_grey_pgm_and_16_bits():
-  grey = picture(2)[..., 0]
-  three = np.repeat(grey[..., None], 3, 2)
-  np.testing.assert_array_equal(decode.decode_image(encoded(grey, "PPM"), 32), three)  # P5
-  wide = encoded(grey.astype(np.uint16) * 257)
-  np.testing.assert_array_equal(decode.decode_image(wide, 32), three)  # 16-bit PNG
-  pgm16 = b"P5 32 32 65535\n" + (grey.astype(">u2") * 257).tobytes()
-  np.testing.assert_array_equal(decode.decode_image(pgm16, 32), three)  # 16-bit PGM
-  ascii_pgm = ("P2\n32 32\n255\n" + " ".join(map(str, grey.ravel()))).encode()
-  np.testing.assert_array_equal(decode.decode_image(ascii_pgm, 32), three)
-
-
-def test_alpha_is_composited_over_white():
-  pixels = np.zeros((32, 32, 4), np.uint8)
-  pixels[..., 0], pixels[:, 16:, 3] = 255, 255
-  pixels[:, 8:16, 3] = 51  # a fifth
-  out = decode.decode_image(encoded(pixels), 32)
-  assert (
-    (out[:, :8] == 255).all()
-    and (out[:, 16:] == (255, 0, 0)).all()
-    and (out[:, 8:16] == (255, 204, 204)).all()
-  )
-
-
-def test_palette_with_transparency_and_cmyk():
-  image = Image.fromarray(np.repeat(np.arange(32, dtype=np.uint8)[None], 32, 0) // 16).convert("P")
-  image.putpalette([0, 0, 0, 10, 20, 30])
-  buffer = io.BytesIO()
-  image.save(buffer, "PNG", transparency=0)
-  out = decode.decode_image(buffer.getvalue(), 32)
-  assert (out[:, :16] == 255).all() and (out[:, 16:] == (10, 20, 30)).all()
-  buffer = io.BytesIO()
-  Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(buffer, "JPEG")
-  assert (np.abs(decode.decode_image(buffer.getvalue(), 32)[16, 16].astype(int) - (255, 0, 0)) < 12).all()
-
-
-@pytest.mark.parametrize(
-  "orientation, turned",
-  [
-    (1, lambda x: x),
-    (2, lambda x: x[:, ::-1]),
-    (3, lambda x: x[::-1, ::-1]),
-    (4, lambda x: x[::-1]),
-    (5, lambda x: x.transpose(1, 0, 2)),
-    (6, lambda x: np.rot90(x, -1)),
-    (7, lambda x: x[::-1, ::-1].transpose(1, 0, 2)),
-    (8, lambda x: np.rot90(x, 1)),
-  ],
-)
-def test_exif_orientation_and_crop_in_the_turned_image(orientation, turned):
-  pixels = picture(3, 40, 64)
-  exif = Image.Exif()
-  exif[0x0112] = orientation
-  data = encoded(pixels, exif=exif.tobytes())
-  upright = turned(pixels)
-  np.testing.assert_array_equal(decode.decode_image(data, 16, (5, 9, 21, 25)), upright[9:25, 5:21])
-  decode.check_header(io.BytesIO(data), (0, 0, upright.shape[1], upright.shape[0]))
-  with pytest.raises(decode.CropOutside):
-    decode.check_header(io.BytesIO(data), (0, 0, upright.shape[1] + 1, 20))
-
-
-def test_large_jpeg_drafted_agrees_with_the_full_decode():
-  smooth = smooth_picture(4, 800, 1000)
-  data = encoded(smooth, "JPEG", quality=95)
-  full = area_means(np.asarray(Image.open(io.BytesIO(data)).crop((100, 50, 740, 690))), 32)
-  assert np.abs(decode.decode_image(data, 32, (100, 50, 740, 690)) - full).mean() < 1.5
-
-
-def test_pixels_as_arrays():
-  pixels = picture(5)
-  np.testing.assert_array_equal(decode.decode_image(pixels, 32), pixels)
-  np.testing.assert_array_equal(decode.decode_image(pixels[..., :1], 32), np.repeat(pixels[..., :1], 3, 2))
-  np.testing.assert_array_equal(decode.decode_image(pixels.astype(np.uint16) * 257, 32), pixels)
-
-
-@pytest.mark.parametrize(
-  "data, reason",
-  [
-    (b"", "empty"),
-    (b"not an image at all", "not a readable image"),
-    (encoded(picture(0))[:200], "corrupt"),
-    (encoded(picture(0), "JPEG")[:300], "corrupt"),
-    (encoded(picture(0, 15, 40)), r"smaller than 16 pixels \(40x15\)"),
-    (encoded(picture(0), "ICO"), "not a readable image"),
-    (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "."),
-    (b"P5 99999 99999 255\n", "too many"),
-  ],
-)
-def test_bad_bytes_raise_bad_image_only(data, reason):
-  with pytest.raises(decode.BadImage, match=reason):
-    decode.decode_image(data, 32)
-
-
-def test_no_bytes_crash_the_decoder():
-  good, rng = (
-    [encoded(picture(0), kind) for kind in ("PNG", "JPEG", "BMP", "PPM", "WEBP")],
-    np.random.default_rng(0),
-  )
-  for trial in range(300):
-    data = bytearray(good[trial % 5])
-    for _ in range(rng.integers(1, 30)):
-      data[rng.integers(len(data))] = rng.integers(256)
-    try:
-      assert decode.decode_image(bytes(data), 32).shape == (32, 32, 3)
-    except decode.BadImage as error:
-      assert "\n" not in str(error)
-
-
 # --- folders and zips
-
 
 
 def test_zip_and_folder_are_equal(tmp_path):
@@ -236,10 +30,10 @@ def test_zip_and_folder_are_equal(tmp_path):
   expected = everything(folder)
   assert sorted(expected) == ["image", "label/who"] and expected["label/who"].dtype == np.int32
   for path in (zipped, tmp_path / "zipped", inside):
-    found = everything(image_folder.open_image_folder(config(path)))
-    assert found.keys() == expected.keys()
+    actual = everything(image_folder.open_image_folder(config(path)))
+    assert actual.keys() == expected.keys()
     for key in expected:
-      np.testing.assert_array_equal(found[key], expected[key])
+      np.testing.assert_array_equal(actual[key], expected[key])
   for image, who in zip(
     expected["image"], expected["label/who"], strict=True
   ):  # each label is with its own image
@@ -325,7 +119,7 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
   settings = config(tmp_path, val_examples=1)
   settings.train.batch_size = 4
   monkeypatch.setattr(dataset, "EAGER_LIMIT", 0)
-  found, real = [], decode.decode_image
+  actual, real = [], decode.decode_image
   for limit in (0, dataset.CACHE_LIMIT):
     monkeypatch.setattr(dataset, "CACHE_LIMIT", limit)
     pipeline._open.cache_clear()
@@ -336,10 +130,10 @@ def test_kept_images_give_the_same_batches_with_a_bad_file_too(tmp_path, monkeyp
     images += [next(iterator)["image"] for _ in range(12)]
     monkeypatch.setattr(decode, "decode_image", real)
     iterator.close()
-    found.append((np.stack(images), list(pipeline.open_dataset(settings).skipped)))
+    actual.append((np.stack(images), list(pipeline.open_dataset(settings).skipped)))
   pipeline._open.cache_clear()
-  np.testing.assert_array_equal(found[0][0], found[1][0])
-  assert found[0][1] == found[1][1] and [name for name, _ in found[0][1]] == ["cut.png"]
+  np.testing.assert_array_equal(actual[0][0], actual[1][0])
+  assert actual[0][1] == actual[1][1] and [name for name, _ in actual[0][1]] == ["cut.png"]
 
 
 def test_names_in_a_zip_lead_nowhere(tmp_path):
@@ -382,8 +176,8 @@ def test_class_per_folder(tmp_path):
   }
   data = image_folder.open_image_folder(config(write(str(tmp_path), files)))
   assert data.classes == {"label/class": ("7", "ant", "cat")}
-  found = everything(data)
-  for image, label in zip(found["image"], found["label/class"], strict=True):
+  actual = everything(data)
+  for image, label in zip(actual["image"], actual["label/class"], strict=True):
     k = next(k for k in range(3) for i in range(4) if (picture(i + 10 * k) == image).all())
     assert label == [2, 1, 0][k]
   assert (
@@ -392,7 +186,6 @@ def test_class_per_folder(tmp_path):
 
 
 # --- splits
-
 
 
 @pytest.mark.parametrize(
@@ -412,16 +205,16 @@ def test_sizes(total, train, val, expected):
 
 def test_split_by_seed_is_stable_when_files_come_and_go():
   names = [f"{i}.png" for i in range(200)]
-  train, held = splits.by_seed(names, 0, 0, 50)
-  assert sorted(train + held) == list(range(200)) and len(held) == 50
+  train, chosen = splits.by_seed(names, 0, 0, 50)
+  assert sorted(train + chosen) == list(range(200)) and len(chosen) == 50
   assert splits.by_seed(names[::-1], 0, 0, 50)[1] == [
-    199 - i for i in held
+    199 - i for i in chosen
   ]  # the order of listing does not matter
-  assert {names[i] for i in held[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
+  assert {names[i] for i in chosen[:40]} < {names[1:][i] for i in splits.by_seed(names[1:], 0, 0, 50)[1]} | {
     names[0]
   }
-  assert splits.by_seed(names, 1, 0, 50)[1] != held
-  assert abs(np.mean(held) - 99.5) < 30  # not a block of neighbours
+  assert splits.by_seed(names, 1, 0, 50)[1] != chosen
+  assert abs(np.mean(chosen) - 99.5) < 30  # not a block of neighbours
 
 
 def test_split_by_label_keeps_values_apart(tmp_path):
@@ -440,8 +233,8 @@ def test_split_by_label_keeps_values_apart(tmp_path):
 
 def test_a_split_column_is_taken_at_its_word():
   values = ["train", "test", "validation", "train", "validation"]
-  found = labels.Labels({"split": labels.column("split", values)})
-  chosen = splits.choose(config("", split_by="split").data, list("abcde"), found)
+  actual = labels.Labels({"split": labels.column("split", values)})
+  chosen = splits.choose(config("", split_by="split").data, list("abcde"), actual)
   assert [sorted(part) for part in chosen[:3]] == [[0, 3], [2, 4], [1]]
 
 
@@ -452,7 +245,7 @@ def test_clips_of_folders_and_of_columns(tmp_path):
   names = [f"{folder}/{i}.png" for folder in ("ann", "bob", "cy") for i in (1, 2, 10, 11, 3)]
   pictures = {name: picture(i) for i, name in enumerate(names)}
   write(str(tmp_path), {name: encoded(pixels) for name, pixels in pictures.items()})
-  data = image_folder.open_image_folder(config(tmp_path, frames=2, val_examples=2))
+  data = clip_folder.open_clip_folder(config(tmp_path, frames=2, val_examples=2))
   assert (data.train.size, data.validation.size) == (4, 2) and data.elements["clip"].shape == (2, 32, 32, 3)
   batch = data.validation.load(np.arange(2), data.elements)
   who = data.classes["label/class"][batch["label/class"][0]]
@@ -461,10 +254,10 @@ def test_clips_of_folders_and_of_columns(tmp_path):
     for clip in batch["clip"]
   }
   assert shown == {(f"{who}/1.png", f"{who}/2.png"), (f"{who}/3.png", f"{who}/10.png")}  # 11 is left over
-  assert any("6 clips of 2 images" in line for line in data.report)
+  assert any("6 clips of 2 frames" in line for line in data.report)
   rows = "".join(f"{name},{name[0]},{10 - i % 5},{'' if i == 3 else i % 5}\n" for i, name in enumerate(names))
   write(str(tmp_path), {"labels.csv": f"file,sequence,frame,score\n{rows}".encode()})
-  data = image_folder.open_image_folder(config(tmp_path, frames=5, val_examples=1))
+  data = clip_folder.open_clip_folder(config(tmp_path, frames=5, val_examples=1))
   assert data.elements["label/score"].shape == (5,) and data.elements["label/sequence"].shape == ()
   batch = data.train.load(np.arange(2), data.elements)
   for clip, scores, gone, sequence in zip(
@@ -515,51 +308,13 @@ def test_a_table_that_lies_beside_the_zip_or_inside_what_it_wraps(tmp_path):
   write_zip(f"{inside}/faces.zip", files | {"wrapped/labels.csv": table})
   write(below, files | {"wrapped/in/labels.csv": table})
   for path in (beside, f"{beside}/faces.zip", f"{inside}/faces.zip", below):
-    found = everything(image_folder.open_image_folder(config(path)))
+    actual = everything(image_folder.open_image_folder(config(path)))
     names = image_folder.open_image_folder(config(path)).classes["label/n"]
-    for image, n in zip(found["image"], found["label/n"], strict=True):
+    for image, n in zip(actual["image"], actual["label/n"], strict=True):
       assert (picture(int(names[n])) == image).all()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
-@pytest.mark.parametrize(
-  "exif", [b"Exif\0\0not a header", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"", b"\xff" * 20]
-)
-def test_malformed_exif_is_no_reason(kind, exif):
-  options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(kind, {})
-  pixels = smooth_picture(3, 40, 40)
-  data = encoded(pixels, kind, exif=exif, **options)
-  decode.check_header(io.BytesIO(data))
-  without = decode.decode_image(encoded(pixels, kind, **options), 40)
-  np.testing.assert_array_equal(decode.decode_image(data, 40), without)
-
-
-def test_first_frames_and_first_pages():
-  first, second = picture(1), picture(2)
-  for kind in ("GIF", "TIFF", "WEBP", "PNG"):
-    buffer = io.BytesIO()
-    Image.fromarray(first).save(
-      buffer, kind, save_all=True, append_images=[Image.fromarray(second)], lossless=True
-    )
-    shown = decode.decode_image(buffer.getvalue(), 32).astype(int)
-    assert np.abs(shown - first).mean() < (30 if kind == "GIF" else 1e-9)  # GIF has 256 colours
-
-
-@pytest.mark.parametrize(
-  ("data", "reason"),
-  [
-    (b"Pf\n32 32\n-1.0\n" + np.zeros((32, 32), "<f4").tobytes(), "floats, whose range nobody knows"),
-    (encoded(np.full((32, 32), 0.5, np.float32), "TIFF"), "floats, whose range nobody knows"),
-    (encoded(np.full((32, 32), 70_000, np.int32), "TIFF"), "32-bit integers, whose range nobody knows"),
-  ],
-)
-def test_values_without_a_range_are_refused(data, reason):
-  with pytest.raises(decode.BadImage, match=reason):
-    decode.decode_image(data, 32)
-
-
 # --- errors
-
 
 
 def fails(words, path, **data):

@@ -102,15 +102,15 @@ def test_tables_of_pandas_are_read_as_pandas_reads_them(seed):
     text = pd.read_csv(io.BytesIO(data), dtype=str, **oracle)
     typed = pd.read_csv(io.BytesIO(data), decimal=write["decimal"], **oracle)
     try:
-      found = label_files.read(LabelStore(names, {"labels.csv": data}), {})
+      parsed = label_files.read(LabelStore(names, {"labels.csv": data}), {})
     except UserError as error:
       assert str(error).startswith("faces/labels.csv")
       refused += 1
       continue
     columns = list(text.columns[1:])
     given = [name for name in columns if text[name].notna().any()]
-    titles = given if write["header"] else list(found.columns)
-    assert list(found.columns) == titles and len(titles) == len(given), (write, data)
+    titles = given if write["header"] else list(parsed.columns)
+    assert list(parsed.columns) == titles and len(titles) == len(given), (write, data)
     for name, title in zip(given, titles, strict=True):
-      compare(found.columns[title], text[name], typed[name])
+      compare(parsed.columns[title], text[name], typed[name])
   assert refused == 0

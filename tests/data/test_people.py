@@ -96,7 +96,7 @@ def test_parts_of_the_face_are_where_their_landmarks_are(render):
         u, v = (round(focal * a / z + (SIDE - 1) / 2) for a in (x, y))
         if abs(depth[k, v, u] - z) < 0.004:  # nothing is before it
           right[name].append(segmentation[k, v, u] == PARTS.index(name))
-  share = {name: np.mean(found) for name, found in right.items()}
+  share = {name: np.mean(actual) for name, actual in right.items()}
   assert (
     min(map(len, right.values())) >= 4
     and min(share[name] for name in ("skin", "nose", "eyes", "hair")) == 1.0
@@ -171,19 +171,19 @@ def test_a_person_stays_the_same_and_the_rest_changes():
 
 def test_only_the_test_splits_leave_the_training_range_and_by_what_they_say():
   for split in people.People.SPLITS:
-    found = draws(split, 60)
+    actual = draws(split, 60)
     light, view = (
-      np.array([labels[name] for _, labels in found]) for name in ("light_outside", "view_outside")
+      np.array([labels[name] for _, labels in actual]) for name in ("light_outside", "view_outside")
     )
     assert np.all(light > 0) == (split == "test_light") and np.all(view > 0) == (split == "test_view")
     if split != "test_light":
       assert not light.any()
     if split != "test_view":
       assert not view.any()
-    key = np.stack([scene["direction"][0] for scene, _ in found]).astype(np.float64)
+    key = np.stack([scene["direction"][0] for scene, _ in actual]).astype(np.float64)
     np.testing.assert_allclose(np.linalg.norm(key, axis=-1), 1, atol=1e-6)
     angle = np.degrees(np.arccos(key @ people.LIGHT_AXIS))
-    yaw = np.degrees(np.abs([scene["view"][1] for scene, _ in found]))
+    yaw = np.degrees(np.abs([scene["view"][1] for scene, _ in actual]))
     for values, limit, outside in ((angle, people.LIGHT_LIMIT, light), (yaw, people.YAW_LIMIT, view)):
       assert np.all(values[outside == 0] <= limit + 1e-3)
       np.testing.assert_allclose(values[outside > 0], limit + outside[outside > 0], atol=1e-3)

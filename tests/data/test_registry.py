@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from support import toy_source
 from support.configs import data_config
+from support.tolerances import rounding
 
 from pdr_jax.data import pipeline, registry, sources, tfds_source
 from pdr_jax.data.dataset import Source
@@ -104,14 +105,29 @@ def test_a_source_in_one_file_goes_through_the_pipeline(frames, channels, side):
   (only, *_) = pipeline.validation_batches(config, keys=[key])
   assert only.keys() == {key, "_mask"} and only[key].min() < -0.5
   drawn = toy_source.draw(config.data, 16, 1)
-  np.testing.assert_allclose(
-    first[key], drawn[key][:4] / 255, atol=2e-7
-  )  # two float32 roundings of numbers up to 1
+  # two float32 roundings of numbers up to 1
+  np.testing.assert_allclose(first[key], drawn[key][:4] / 255, rtol=0, atol=rounding(2))
   np.testing.assert_array_equal(first["label/kind"], drawn["label/kind"][:4])
   counted = (
     f"64 training and 16 validation {f'clips of {frames} frames' if frames else 'images'}, labels: kind"
   )
   assert counted in pipeline.describe(config).summary()
+
+
+def test_a_source_has_options_of_its_own():
+  plain, bright = (data_config(TOY, side=28, channels=1, options=text) for text in ("", "light = 195"))
+  images = [next(iter(pipeline.validation_batches(config)))["image"] for config in (plain, bright)]
+  # 15 of 255 steps more, in a range of 2; float32 rounding of numbers up to 1.
+  np.testing.assert_allclose((images[1] - images[0]).max(), 2 * 15 / 255, atol=2e-7)
+  for text, words in (
+    ("dark=1", r"data.options=dark=1: support.toy_source has no option dark; it has light \(brightness"),
+    ("light=x", "data.options: light=x: must be int"),
+    ("light=0", "data.options: light=0: must be at least 1"),
+  ):
+    with pytest.raises(UserError, match=words):
+      pipeline.open_dataset(data_config(TOY, side=28, channels=1, options=text))
+  with pytest.raises(UserError, match="heads has no option light; it has none"):
+    pipeline.open_dataset(data_config("heads", options="light=1"))
 
 
 def test_a_method_that_reads_what_is_not_there_is_one_line():

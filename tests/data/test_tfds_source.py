@@ -313,13 +313,13 @@ def as_tfrecord(prepared, root, damage=lambda data: data):
 def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorflow", None)
   as_tfrecord(prepared, tmp_path)
-  expected, found = tfds_source.open_tfds(config(prepared)), tfds_source.open_tfds(config(tmp_path))
+  expected, actual = tfds_source.open_tfds(config(prepared)), tfds_source.open_tfds(config(tmp_path))
   for split in ("train", "validation"):
-    a, b = (load(data, getattr(data, split)) for data in (expected, found))
+    a, b = (load(data, getattr(data, split)) for data in (expected, actual))
     assert a.keys() == b.keys()
     for key in a:
       np.testing.assert_array_equal(a[key], b[key])
-  assert found.train.size == 20
+  assert actual.train.size == 20
 
 
 def test_a_bad_example_is_left_out(prepared, monkeypatch):

@@ -16,20 +16,18 @@ WHO = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 30))
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sentinels(kind, tmp_path):
-  found = through_json(clustering.clustering(clumps(kind, WHO), "who", seeds=range(3)), tmp_path)
-  assert {entry.block for entry in found.scores} == {"depth", "light", "all"} and found.protocol[
-    "clusters"
-  ] == 3
+  result = through_json(clustering.clustering(clumps(kind, WHO), "who", seeds=range(3)), tmp_path)
+  assert {entry.block for entry in result.scores} == {"depth", "light", "all"}
+  assert result.protocol["clusters"] == 3
   for block in ("depth", "light", "all"):
-    assert (
-      len(score(found, block, "kmeans/nmi").values) == 3 and len(score(found, block, "ward/nmi").values) == 1
-    )
+    assert len(score(result, block, "kmeans/nmi").values) == 3
+    assert len(score(result, block, "ward/nmi").values) == 1
     for solver in ("ward", "kmeans"):
       low, high = (0.99, 1.0) if kind == "perfect" else (-0.05, 0.1)
-      assert low <= mean(found, block, f"{solver}/adjusted_rand") <= high
-      accuracy = mean(found, block, f"{solver}/accuracy")
+      assert low <= mean(result, block, f"{solver}/adjusted_rand") <= high
+      accuracy = mean(result, block, f"{solver}/accuracy")
       assert accuracy >= 0.99 if kind == "perfect" else 0.33 <= accuracy < 0.5
-  titles = {entry.metric: entry.headline for entry in found.scores if entry.headline}
+  titles = {entry.metric: entry.headline for entry in result.scores if entry.headline}
   assert titles == {"ward/accuracy": "who, Ward, accuracy", "ward/nmi": "who, Ward, NMI"}
 
 
@@ -41,15 +39,15 @@ def test_ward_and_what_is_drawn_of_many(monkeypatch):
   features = one_block(clumps("perfect", WHO))
   features.blocks["depth"] += 4 * np.random.default_rng(1).normal(size=(90, 6)).astype(np.float32)
   monkeypatch.setattr(clustering, "LARGEST", 40)
-  found = clustering.clustering(features, "who", seeds=(3, 4))
+  result = clustering.clustering(features, "who", seeds=(3, 4))
   (inputs,) = standardize(features.blocks["depth"])
   for i, seed in enumerate((3, 4)):
     rows = np.sort(np.random.default_rng(seed).permutation(90)[:40])
     expected = clustering_metrics.clustering(WHO[rows], AgglomerativeClustering(3).fit_predict(inputs[rows]))
-    names = [metric for metric in metrics(found, "depth") if metric.startswith("ward/")]
-    assert {name.removeprefix("ward/"): score(found, "depth", name).values[i] for name in names} == expected
-  assert found.protocol["examples"] == 40 and found == clustering.clustering(features, "who", seeds=(3, 4))
-  assert len(set(score(found, "depth", "ward/nmi").values)) == 2
+    names = [metric for metric in metrics(result, "depth") if metric.startswith("ward/")]
+    assert {name.removeprefix("ward/"): score(result, "depth", name).values[i] for name in names} == expected
+  assert result.protocol["examples"] == 40 and result == clustering.clustering(features, "who", seeds=(3, 4))
+  assert len(set(score(result, "depth", "ward/nmi").values)) == 2
 
 
 def test_errors():

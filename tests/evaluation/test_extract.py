@@ -33,17 +33,18 @@ def test_every_example_once_and_in_order(images, size):
   def encode(x):
     return {"mean": x.mean(axis=(1, 2)), "first": x[:, 0, 0]}
 
-  found = extract.extract(encode, batches(images, size, **labels), {"label/who": ("a", "b"), "label/age": ()})
+  classes = {"label/who": ("a", "b"), "label/age": ()}
+  result = extract.extract(encode, batches(images, size, **labels), classes)
   # Means of 16 float32 numbers of at most 1.
-  np.testing.assert_allclose(found.blocks["mean"], images.mean(axis=(1, 2)), atol=16 * 1.2e-7)
-  np.testing.assert_array_equal(found.blocks["first"], images[:, 0, 0])
-  np.testing.assert_array_equal(found.labels["who"], who)
-  np.testing.assert_array_equal(found.labels["age"], age)
-  assert found.labels["who"].dtype == np.int32 and found.labels["age"].dtype == np.float64
-  np.testing.assert_array_equal(np.stack([found.labels[f"light/{i}"] for i in range(9)], 1), light)
-  assert found.classes == {"who": ("a", "b")}
-  assert list(found.missing) == ["age"]  # of others nothing is missing, and of padding nothing counts
-  np.testing.assert_array_equal(found.missing["age"], absent)
+  np.testing.assert_allclose(result.blocks["mean"], images.mean(axis=(1, 2)), atol=16 * 1.2e-7)
+  np.testing.assert_array_equal(result.blocks["first"], images[:, 0, 0])
+  np.testing.assert_array_equal(result.labels["who"], who)
+  np.testing.assert_array_equal(result.labels["age"], age)
+  assert result.labels["who"].dtype == np.int32 and result.labels["age"].dtype == np.float64
+  np.testing.assert_array_equal(np.stack([result.labels[f"light/{i}"] for i in range(9)], 1), light)
+  assert result.classes == {"who": ("a", "b")}
+  assert list(result.missing) == ["age"]  # of others nothing is missing, and of padding nothing counts
+  np.testing.assert_array_equal(result.missing["age"], absent)
 
 
 def test_clips_are_encoded_whole():
@@ -52,9 +53,9 @@ def test_clips_are_encoded_whole():
   def encode(x):
     return {"frames": x[:, :, 0, 0, 0], "maps": x[:, 0]}
 
-  found = extract.extract(encode, batches(clips, 4, key="clip"), {}, "clip")
-  np.testing.assert_array_equal(found.blocks["frames"], clips[:, :, 0, 0, 0])
-  np.testing.assert_array_equal(found.blocks["maps"], clips[:, 0].reshape(6, -1))
+  result = extract.extract(encode, batches(clips, 4, key="clip"), {}, "clip")
+  np.testing.assert_array_equal(result.blocks["frames"], clips[:, :, 0, 0, 0])
+  np.testing.assert_array_equal(result.blocks["maps"], clips[:, 0].reshape(6, -1))
   pixels = extract.extract(representations.pixels, batches(clips, 4, key="clip"), {}, "clip")
   np.testing.assert_array_equal(pixels.blocks["pixels"], clips.reshape(6, -1))
 
@@ -90,9 +91,9 @@ def test_fingerprints_differ_by_name_value_and_shape():
 
 def test_principal_components_against_the_singular_value_decomposition(images):
   encode = representations.principal_components(batches(images, 4), 3)
-  found = np.asarray(encode(images)["pca"])
+  result = np.asarray(encode(images)["pca"])
   rows = images.reshape(10, -1).astype(np.float64)
   left, values, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
   # The sign of a component is free; sums of 48 float32 products of at most 2, and directions that a
   # randomised solver in float32 finds to a few 1e-6.
-  np.testing.assert_allclose(np.abs(found), np.abs(left[:, :3] * values[:3]), atol=1e-4)
+  np.testing.assert_allclose(np.abs(result), np.abs(left[:, :3] * values[:3]), atol=1e-4)

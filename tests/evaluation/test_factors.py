@@ -42,24 +42,24 @@ def split(kind, seed, count=400):
   ],
 )
 def test_sentinels(kind, own, other, tmp_path):
-  found = through_json(factors.factors(split(kind, 0), split(kind, 1)), tmp_path)
-  (drawn,) = joined.matrices({"": [{"factors": found}]})
+  result = through_json(factors.factors(split(kind, 0), split(kind, 1)), tmp_path)
+  (drawn,) = joined.matrices({"": [{"factors": result}]})
   assert list(drawn.rows) == ["light", "view", "all"] and list(drawn.rows["all"]) == ["light", "view"]
   for factor, stranger in (("light", "view"), ("view", "light")):
     assert own[0] <= drawn.rows[factor][factor] <= own[1]
     assert other[0] <= drawn.rows[stranger][factor] <= other[1]
-    assert mean(found, "", "leakage/r2", factor) == pytest.approx(drawn.rows[stranger][factor])
-  assert (mean(found, "all", "informativeness") > 0.9) == (kind in ("perfect", "duplicated"))
-  assert found.protocol["factors"]["view"] == ["view/0", "view/1"]  # what never varies has no R2
-  assert score(found, "view", "r2", "light").headline == "light, R2"
+    assert mean(result, "", "leakage/r2", factor) == pytest.approx(drawn.rows[stranger][factor])
+  assert (mean(result, "all", "informativeness") > 0.9) == (kind in ("perfect", "duplicated"))
+  assert result.protocol["factors"]["view"] == ["view/0", "view/1"]  # what never varies has no R2
+  assert score(result, "view", "r2", "light").headline == "light, R2"
 
 
 def test_examples_without_a_factor_do_not_count():
   train, test = split("perfect", 0), split("perfect", 1)
   rows = np.arange(400) < 50
   train.labels["light/1"][rows] = np.nan
-  found = factors.factors(train._replace(missing={"light/1": rows}), test)
-  assert found.protocol["train"] == 350 and mean(found, "light", "r2", "light") > 0.99
+  result = factors.factors(train._replace(missing={"light/1": rows}), test)
+  assert result.protocol["train"] == 350 and mean(result, "light", "r2", "light") > 0.99
 
 
 def test_data_without_factors_is_an_error():

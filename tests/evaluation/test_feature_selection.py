@@ -31,10 +31,10 @@ def only(**labels):
 
 def test_select_is_concatenation_in_the_order_of_the_names():
   features = example()
-  found = lib.select(features, ["light", "depth"])
-  assert found.shape == (6, 5) and found.dtype == np.float32
-  np.testing.assert_array_equal(found[:, :3], features.blocks["light"])
-  np.testing.assert_array_equal(found[:, 3:], features.blocks["depth"])
+  result = lib.select(features, ["light", "depth"])
+  assert result.shape == (6, 5) and result.dtype == np.float32
+  np.testing.assert_array_equal(result[:, :3], features.blocks["light"])
+  np.testing.assert_array_equal(result[:, 3:], features.blocks["depth"])
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_select_is_concatenation_in_the_order_of_the_names():
   ],
 )
 def test_subsets(blocks, expected):
-  found = lib.subsets(dict.fromkeys(blocks))
-  assert {name: len(subset) for name, subset in found.items()} == expected
-  assert all(set(subset) <= set(blocks) for subset in found.values())
-  assert found.get("depth+albedo", ("depth", "albedo")) == ("depth", "albedo")
+  result = lib.subsets(dict.fromkeys(blocks))
+  assert {name: len(subset) for name, subset in result.items()} == expected
+  assert all(set(subset) <= set(blocks) for subset in result.values())
+  assert result.get("depth+albedo", ("depth", "albedo")) == ("depth", "albedo")
 
 
 def test_missing_labels_are_left_out():
@@ -76,9 +76,9 @@ def test_minus_one_and_nan_are_values_like_others():
 def test_concatenation_keeps_what_is_missing():
   first = lib.take(example(), np.arange(3))
   second = only(emotion=[1] * 6)._replace(labels={"emotion": np.ones(6, np.int32), "age": np.ones(6)})
-  found = lib.concatenate(first, second)
-  assert lib.size(found) == 9 and found.missing["age"].tolist() == [False, False, True] + [False] * 6
-  np.testing.assert_array_equal(found.labels["emotion"], [0, 1, 0, 1, 1, 1, 1, 1, 1])
+  result = lib.concatenate(first, second)
+  assert lib.size(result) == 9 and result.missing["age"].tolist() == [False, False, True] + [False] * 6
+  np.testing.assert_array_equal(result.labels["emotion"], [0, 1, 0, 1, 1, 1, 1, 1, 1])
 
 
 def test_class_count_is_that_of_the_names_or_of_the_largest_value():

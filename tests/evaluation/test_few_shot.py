@@ -18,18 +18,18 @@ def split(kind, seed):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sentinels(kind, tmp_path):
-  found = few_shot.few_shot(split(kind, 0), split(kind, 1), "who", shots=(1, 5, 100), draws=range(4))
-  found = through_json(found, tmp_path)
-  assert found.protocol["shots"] == [1, 5] and found.protocol["shots_left_out"] == [100]
-  groups = {metric.rpartition("/")[0] for metric in metrics(found, "depth")}
+  result = few_shot.few_shot(split(kind, 0), split(kind, 1), "who", shots=(1, 5, 100), draws=range(4))
+  result = through_json(result, tmp_path)
+  assert result.protocol["shots"] == [1, 5] and result.protocol["shots_left_out"] == [100]
+  groups = {metric.rpartition("/")[0] for metric in metrics(result, "depth")}
   assert groups == {"logistic/1", "logistic/5", "knn/1", "knn/5", "knn/all"}
   low, high = {"perfect": (0.98, 1.0), "shuffled": (0.1, 0.4), "constant": (0.25, 0.25)}[kind]
   for group in groups:
-    assert low <= mean(found, "depth", f"{group}/balanced_accuracy") <= high, (kind, group)
-    accuracy = score(found, "depth", f"{group}/accuracy")
+    assert low <= mean(result, "depth", f"{group}/balanced_accuracy") <= high, (kind, group)
+    accuracy = score(result, "depth", f"{group}/accuracy")
     assert len(accuracy.values) == (1 if group == "knn/all" else 4)
     assert accuracy.place == {"1": 1.0, "5": 5.0, "all": None}[group.partition("/")[2]]
-  headlines = {entry.headline for entry in found.scores if entry.headline}
+  headlines = {entry.headline for entry in result.scores if entry.headline}
   assert headlines == {"who, 5 labels a class, accuracy", "who, nearest neighbours, accuracy"}
 
 
@@ -38,11 +38,12 @@ def test_more_labels_help_and_draws_differ():
   for part in (train, test):
     noise = np.random.default_rng(len(part.labels)).normal(size=part.blocks["depth"].shape)
     part.blocks["depth"] += noise.astype(np.float32) * 4
-  found = few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
+  result = few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
   for solver in ("logistic", "knn"):
-    assert mean(found, "depth", f"{solver}/25/accuracy") > mean(found, "depth", f"{solver}/1/accuracy") + 0.05
-    assert len(set(score(found, "depth", f"{solver}/1/accuracy").values)) > 1
-  assert found == few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
+    few, many = (mean(result, "depth", f"{solver}/{shots}/accuracy") for shots in (1, 25))
+    assert many > few + 0.05
+    assert len(set(score(result, "depth", f"{solver}/1/accuracy").values)) > 1
+  assert result == few_shot.few_shot(train, test, "who", shots=(1, 25), draws=range(6))
 
 
 def test_draw():
@@ -60,30 +61,30 @@ def test_draw():
 def test_logistic_uses_the_drawn_labels_only():
   """The same as scikit-learn on just these examples."""
   train, test = split("shuffled", 0), split("shuffled", 1)
-  found = few_shot.few_shot(train, test, "who", shots=(3, 8), draws=[5])
-  inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
+  result = few_shot.few_shot(train, test, "who", shots=(3, 8), draws=[5])
+  inputs, queries = standardize(train.blocks["depth"], test.blocks["depth"])
   rows, rank = few_shot.draw(train.labels["who"], 8, 5)
   for n in (3, 8):
     few = rows[rank < n]
     solver = LogisticRegression(C=1 / (few_shot.L2 * len(few)), tol=1e-8, solver="newton-cholesky")
-    expected = solver.fit(inputs[few], train.labels["who"][few]).score(held, test.labels["who"])
+    expected = solver.fit(inputs[few], train.labels["who"][few]).score(queries, test.labels["who"])
     # One example of 120 may fall either way.
-    assert mean(found, "depth", f"logistic/{n}/accuracy") == pytest.approx(expected, abs=0.009)
+    assert mean(result, "depth", f"logistic/{n}/accuracy") == pytest.approx(expected, abs=0.009)
 
 
 def test_nearest_neighbours_against_a_loop():
   random = np.random.default_rng(4)
   inputs, labels = random.normal(size=(40, 5)).astype(np.float32), random.choice([0, 1, 3], 40)
-  held, truth = random.normal(size=(25, 5)).astype(np.float32), random.choice([0, 1, 3], 25)
+  queries, truth = random.normal(size=(25, 5)).astype(np.float32), random.choice([0, 1, 3], 25)
   for neighbours in (1, 4):
     right = []
-    for example, label in zip(held, truth, strict=True):
+    for example, label in zip(queries, truth, strict=True):
       similarity = inputs @ example / np.linalg.norm(inputs, axis=1) / np.linalg.norm(example)
       nearest = np.argsort(-similarity)[:neighbours]
       votes = [sum(1 / (1 - similarity[i]) for i in nearest if labels[i] == k) for k in range(4)]
       right.append(np.argmax(votes) == label)
-    found = few_shot.nearest_neighbours(inputs, labels, held, truth, neighbours)
-    assert found["accuracy"] == pytest.approx(np.mean(right))
+    result = few_shot.nearest_neighbours(inputs, labels, queries, truth, neighbours)
+    assert result["accuracy"] == pytest.approx(np.mean(right))
 
 
 def test_too_few_examples_of_a_class():

@@ -13,6 +13,7 @@ from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, extract
 from pdr_jax.evaluation.config import get_config
+from pdr_jax.evaluation.task import Context
 from pdr_jax.evaluation.tasks import finetune, linear
 
 SIDE = 8
@@ -51,29 +52,32 @@ def source():
 
 
 def read(run, representation, split):
-  found = batches.of_split(run, representation.reads, split)
-  return extract.extract(representation.encode, found, pipeline.describe(run).classes)
+  result = batches.of_split(run, representation.reads, split)
+  return extract.extract(representation.encode, result, pipeline.describe(run).classes)
+
+
+def context(run, representation, train, test, steps):
+  config = get_config()
+  config.seeds, config.finetune.steps = 1, steps
+  splits = (train, test, "validation", {})
+  return Context(config, config.finetune, run, representation, *splits, say=lambda line: None)
 
 
 @pytest.mark.parametrize("labels", [["who"], ["first", "last"]])
 def test_encoders_learn_what_frozen_ones_do_not_show(run, labels):
   representation = source()
   train, test = (read(run, representation, split) for split in ("train", "validation"))
-  settings = get_config().finetune
-  settings.steps = 60
-  found = finetune.finetune(
-    run, representation, train, test, "validation", labels, settings, seeds=[0], say=lambda line: None
-  )
-  accuracy = mean(found, "all", "finetuned/accuracy")
-  assert accuracy > 0.95 > mean(found, linear.MAJORITY, "accuracy") + 0.2, found
-  assert found.protocol["test"] == (27 if labels == ["who"] else 30)
+  result = finetune.finetune(context(run, representation, train, test, steps=60), labels)
+  accuracy = mean(result, "all", "finetuned/accuracy")
+  assert accuracy > 0.95 > mean(result, linear.MAJORITY, "accuracy") + 0.2, result
+  assert result.protocol["test"] == (27 if labels == ["who"] else 30)
   assert np.abs(representation.variables["net"]["w"]).max() == 0  # the run's own parameters stay
 
 
 def test_what_is_no_parameter_stays(run):
   """Batch statistics and codebooks are not trained, although the loss depends on them."""
-  settings = dict(exclusive=True, count=5, seed=0, say=lambda line: None)
-  params = finetune.fit(run, source(), ["who"], 3, 4, **settings)
+  layer = finetune.Layer(("who",), inputs=4, outputs=3, exclusive=True)
+  params = finetune.fit(run, source(), layer, count=5, seed=0, say=lambda line: None)
   assert np.abs(params["networks"]["net"]["w"]).max() > 0.01
   np.testing.assert_array_equal(params["networks"]["model_state"]["seen"], 0)
 
@@ -81,8 +85,8 @@ def test_what_is_no_parameter_stays(run):
 def test_labels_are_checked(run):
   representation = source()
   part = read(run, representation, "validation")
-  settings = get_config().finetune
+  part = context(run, representation, part, part, steps=60)
   with pytest.raises(UserError, match="'who' has more than two classes"):
-    finetune.finetune(run, representation, part, part, "validation", ["first", "who"], settings, seeds=[0])
+    finetune.finetune(part, ["first", "who"])
   with pytest.raises(UserError, match="no label 'age'"):
-    finetune.finetune(run, representation, part, part, "validation", ["age"], settings, seeds=[0])
+    finetune.finetune(part, ["age"])

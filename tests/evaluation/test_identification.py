@@ -19,12 +19,12 @@ def people(first, last, pictures, seed):
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_set_sentinels(kind, tmp_path):
   train, test = (one_block(clumps(kind, people(0, 5, 20, seed), seed)) for seed in (0, 1))
-  found = through_json(identification.closed_set(train, test, "who", seeds=(0, 1)), tmp_path)
-  assert {metric.partition("/")[0] for metric in metrics(found, "depth")} == {"logistic", "nearest_mean"}
+  result = through_json(identification.closed_set(train, test, "who", seeds=(0, 1)), tmp_path)
+  assert {metric.partition("/")[0] for metric in metrics(result, "depth")} == {"logistic", "nearest_mean"}
   low, high = {"perfect": (0.97, 1.0), "shuffled": (0.05, 0.35), "constant": (0.2, 0.2)}[kind]
   for solver in ("logistic", "nearest_mean"):
-    assert low <= mean(found, "depth", f"{solver}/accuracy") <= high
-  titles = {entry.headline for entry in found.scores if entry.headline}
+    assert low <= mean(result, "depth", f"{solver}/accuracy") <= high
+  titles = {entry.headline for entry in result.scores if entry.headline}
   assert titles == {"identification, linear, accuracy", "identification, nearest mean, accuracy"}
 
 
@@ -32,17 +32,17 @@ def test_strangers_are_left_out_of_the_closed_set():
   train, test = (
     one_block(clumps("perfect", people(*who), who[-1])) for who in ((0, 5, 20, 0), (1, 9, 20, 1))
   )
-  found = identification.closed_set(train, test, "who", seeds=(0, 1))
-  assert found.protocol["test"] == 80 and found.protocol["unknown_left_out"] == 80
+  result = identification.closed_set(train, test, "who", seeds=(0, 1))
+  assert result.protocol["test"] == 80 and result.protocol["unknown_left_out"] == 80
 
 
 def test_people_that_train_does_not_have_are_their_own_gallery():
   train = one_block(clumps("perfect", people(0, 3, 10, 0)))
   test = one_block(clumps("perfect", people(3, 6, 10, 1), 1))
-  found = identification.closed_set(train, test, "who", seeds=[0])
-  assert found.protocol["train"] == found.protocol["test"] == 15
-  assert found.protocol["gallery"].startswith("every other")
-  assert found.protocol["classes"] == 3  # and not 6, of which three are empty
+  result = identification.closed_set(train, test, "who", seeds=[0])
+  assert result.protocol["train"] == result.protocol["test"] == 15
+  assert result.protocol["gallery"].startswith("every other")
+  assert result.protocol["classes"] == 3  # and not 6, of which three are empty
   gallery, probes = identification.halves(test, "who")
   for part in (gallery, probes):
     assert np.bincount(part.labels["who"])[3:].tolist() == [5, 5, 5]
@@ -54,19 +54,19 @@ def test_people_that_train_does_not_have_are_their_own_gallery():
 
 def test_nearest_mean_against_a_loop():
   random = np.random.default_rng(0)
-  inputs, labels, held = (
+  inputs, labels, queries = (
     random.normal(size=(30, 4)),
     random.choice([0, 2, 3], 30),
     random.normal(size=(10, 4)),
   )
-  found = identification.nearest_mean(inputs, labels, held, 4)
-  for i, example in enumerate(held):
+  result = identification.nearest_mean(inputs, labels, queries, 4)
+  for i, example in enumerate(queries):
     for k in (0, 2, 3):
       mine = [x / np.linalg.norm(x) for x, label in zip(inputs, labels, strict=True) if label == k]
       middle = np.mean(mine, axis=0)
       expected = middle @ example / np.linalg.norm(middle) / np.linalg.norm(example)
-      assert found[i, k] == pytest.approx(expected, abs=1e-12)  # a cosine in float64
-  assert (found[:, 1] < -1).all()
+      assert result[i, k] == pytest.approx(expected, abs=1e-12)  # a cosine in float64
+  assert (result[:, 1] < -1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,24 +74,24 @@ def test_verification_sentinels(kind, tmp_path):
   """Eight known and eight unknown people; train has one of the unknown ones too, who must not be compared."""
   train = clumps(kind, people(0, 9, 10, 0), 0)
   test = clumps(kind, people(8, 16, 15, 1), 1)
-  found = through_json(identification.verification(train, test, "who", seeds=(0, 1)), tmp_path)
-  protocol = found.protocol
+  result = through_json(identification.verification(train, test, "who", seeds=(0, 1)), tmp_path)
+  protocol = result.protocol
   assert (protocol["people"], protocol["seen_left_out"], protocol["test"]) == (7, 15, 105)
   same, everything = 7 * 15 * 14 // 2, 105 * 104 // 2
   assert protocol["pairs"][0] == {"same": same, "different": everything - same}
   for block in ("depth", "all"):
     if kind == "perfect":
-      assert mean(found, block, "roc_auc") > 0.97 and mean(found, block, "tar_at_far_1e-2") > 0.7
+      assert mean(result, block, "roc_auc") > 0.97 and mean(result, block, "tar_at_far_1e-2") > 0.7
     else:
-      assert 0.45 <= mean(found, block, "roc_auc") <= 0.55 and mean(found, block, "tar_at_far_1e-3") < 0.05
+      assert 0.45 <= mean(result, block, "roc_auc") <= 0.55 and mean(result, block, "tar_at_far_1e-3") < 0.05
 
 
 def test_pairs_against_all_that_there_are():
   labels = np.random.default_rng(1).choice([0, 3, 4, 9], 30, p=[0.5, 0.3, 0.17, 0.03])
   everything = {(i, j): labels[i] == labels[j] for i in range(30) for j in range(i)}
   first, second, same = identification.pairs(labels, 10_000, 0)
-  found = {(max(i, j), min(i, j)): s for i, j, s in zip(first.tolist(), second.tolist(), same, strict=True)}
-  assert found == everything and len(first) == len(everything)
+  result = {(max(i, j), min(i, j)): s for i, j, s in zip(first.tolist(), second.tolist(), same, strict=True)}
+  assert result == everything and len(first) == len(everything)
   first, second, same = identification.pairs(labels, 20, 5)
   assert same.sum() == (~same).sum() == 20
   assert len({frozenset(pair) for pair in zip(first, second, strict=True)}) == 40

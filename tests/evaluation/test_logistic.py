@@ -56,10 +56,10 @@ def test_binary_agrees_with_scikit_learn(problem):
     for i, l2 in enumerate(L2):
       for t in range(3):
         expected = reference(features, targets[:, t], weights[s], l2)
-        found = features @ np.asarray(fit.coefficients[s, i, t]) + np.asarray(fit.intercepts[s, i, t])
+        result = features @ np.asarray(fit.coefficients[s, i, t]) + np.asarray(fit.intercepts[s, i, t])
         truth = expected.decision_function(features)
-        np.testing.assert_allclose(expit(found), expit(truth), atol=5e-3, err_msg=f"{s}, {l2}, {t}")
-        assert np.mean((found > 0) == (truth > 0)) >= 0.995
+        np.testing.assert_allclose(expit(result), expit(truth), atol=5e-3, err_msg=f"{s}, {l2}, {t}")
+        assert np.mean((result > 0) == (truth > 0)) >= 0.995
 
 
 def test_tighter_tolerance_reaches_scikit_learns_coefficients(problem):
@@ -146,10 +146,10 @@ def test_adam_probe_against_the_loop_written_out(problem, exclusive):
   """From the probe's own start and order of examples: Adam's formulas and the gradients in float64."""
   features, targets, _, classes = problem
   features, targets = features[:50], np.eye(3, dtype=np.float32)[classes[:50]] if exclusive else targets[:50]
-  found = logistic.adam_probe(
+  result = logistic.adam_probe(
     features, targets, jnp.array([0, 7]), exclusive=exclusive, learning_rate=0.01, epochs=4, batch_size=16
   )
-  assert found.coefficients.shape == (2, 3, 20)
+  assert result.coefficients.shape == (2, 3, 20)
   for i, seed in enumerate((0, 7)):
     start, shuffle = jax.random.split(jax.random.key(seed))
     w = np.asarray(jax.random.uniform(start, (3, 21), minval=-1, maxval=1), np.float64) / 20**0.5
@@ -163,5 +163,5 @@ def test_adam_probe_against_the_loop_written_out(problem, exclusive):
         gradient = (mean - targets[batch]).T @ x / (16 if exclusive else 16 * 3)
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         w = w - 0.01 * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(found.coefficients[i], w[:, :-1], atol=1e-4)
-    np.testing.assert_allclose(found.intercepts[i], w[:, -1], atol=1e-4)
+    np.testing.assert_allclose(result.coefficients[i], w[:, :-1], atol=1e-4)
+    np.testing.assert_allclose(result.intercepts[i], w[:, -1], atol=1e-4)

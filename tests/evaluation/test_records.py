@@ -39,12 +39,12 @@ def test_mean_and_deviation():
 
 def test_a_score_for_each_metric():
   runs = [{"a": 1, "b": 2.0}, {"a": 3, "b": 4.0}]
-  found = records.of_runs("t", "l", "all", runs, prefix="s/", headlines={"b": "B"}, place=2.0)
-  assert found == [
+  actual = records.of_runs("t", "l", "all", runs, prefix="s/", headlines={"b": "B"}, place=2.0)
+  assert actual == [
     Score("t", "l", "all", "s/a", (1.0, 3.0), "higher", "", 2.0),
     Score("t", "l", "all", "s/b", (2.0, 4.0), "higher", "B", 2.0),
   ]
-  assert [records.name(score) for score in found] == ["a", "b"]
+  assert [records.name(score) for score in actual] == ["a", "b"]
 
 
 def test_which_block_stands_for_all_features():

@@ -26,8 +26,8 @@ def ages(kind: str, seed: int, count: int = 120) -> Features:
 
 def test_the_protocol_against_scikit_learn_and_scipy(tmp_path):
   train, test = ages("noisy", 0), ages("noisy", 1)
-  found = through_json(regression.regression(train, test, "age", seeds=(0, 1, 2)), tmp_path)
-  inputs, held = standardize(train.blocks["depth"], test.blocks["depth"])
+  result = through_json(regression.regression(train, test, "age", seeds=(0, 1, 2)), tmp_path)
+  inputs, test_inputs = standardize(train.blocks["depth"], test.blocks["depth"])
   target, truth = train.labels["age"], test.labels["age"]
   for i, seed in enumerate((0, 1, 2)):
     fitted, chosen = split_off(120, ridge.HELD_OUT, seed)
@@ -36,20 +36,20 @@ def test_the_protocol_against_scikit_learn_and_scipy(tmp_path):
       return Ridge(alpha=l2 * len(rows)).fit(inputs[rows].astype(np.float64), target[rows])
 
     best = max(ridge.L2, key=lambda l2: r2_score(target[chosen], model(l2, fitted).predict(inputs[chosen])))
-    assert found.details["l2"]["depth"][i] == pytest.approx(best)
-    predicted = model(best, np.arange(120)).predict(held.astype(np.float64))
+    assert result.details["l2"]["depth"][i] == pytest.approx(best)
+    predicted = model(best, np.arange(120)).predict(test_inputs.astype(np.float64))
     # Two closed forms of the same problem in float64: sums of 120 terms of at most 100.
     for metric, expected in (
       ("mean_absolute_error", mean_absolute_error(truth, predicted)),
       ("r2", r2_score(truth, predicted)),
       ("spearman", stats.spearmanr(truth, predicted).statistic),
     ):
-      assert score(found, "depth", metric).values[i] == pytest.approx(expected, abs=1e-8)
+      assert score(result, "depth", metric).values[i] == pytest.approx(expected, abs=1e-8)
   guess = np.full(120, target.mean())
-  assert mean(found, regression.MEAN, "mean_absolute_error") == pytest.approx(
+  assert mean(result, regression.MEAN, "mean_absolute_error") == pytest.approx(
     mean_absolute_error(truth, guess)
   )
-  directions = {entry.metric: entry.direction for entry in found.scores}
+  directions = {entry.metric: entry.direction for entry in result.scores}
   assert directions == {"mean_absolute_error": "lower", "r2": "higher", "spearman": "higher"}
 
 
@@ -57,9 +57,9 @@ def test_the_protocol_against_scikit_learn_and_scipy(tmp_path):
   "kind, low, high", [("perfect", 0.999, 1.0), ("shuffled", -0.3, 0.2), ("constant", -0.1, 0.0)]
 )
 def test_sentinels(kind, low, high):
-  found = regression.regression(ages(kind, 0), ages(kind, 1), "age", seeds=[0])
-  assert low <= mean(found, "depth", "r2") <= high
-  assert kind != "constant" or mean(found, "depth", "spearman") == 0
+  result = regression.regression(ages(kind, 0), ages(kind, 1), "age", seeds=[0])
+  assert low <= mean(result, "depth", "r2") <= high
+  assert kind != "constant" or mean(result, "depth", "spearman") == 0
 
 
 def test_what_is_missing_does_not_count():
@@ -68,8 +68,9 @@ def test_what_is_missing_does_not_count():
   rows = np.arange(120)
   train, test = train._replace(missing={"age": rows < 20}), test._replace(missing={"age": rows % 2 == 0})
   train.labels["age"][:20], test.labels["age"][::2] = np.nan, 1e9
-  found = regression.regression(train, test, "age", seeds=[0])
-  assert (found.protocol["train"], found.protocol["test"]) == (100, 60) and mean(found, "depth", "r2") > 0.999
+  result = regression.regression(train, test, "age", seeds=[0])
+  assert (result.protocol["train"], result.protocol["test"]) == (100, 60)
+  assert mean(result, "depth", "r2") > 0.999
 
 
 def test_what_cannot_be_predicted_is_said():

@@ -42,8 +42,8 @@ def split(kind):
   "kind, low, high", [("perfect", 0.99, 1.0), ("shuffled", -0.2, 0.1), ("constant", -0.2, 0.0)]
 )
 def test_held_out_r2_sentinels(kind, low, high):
-  found = ridge.held_out_r2(*split(kind), l2=L2)
-  assert found.shape == (2,) and (found >= low).all() and (found <= high).all()
+  result = ridge.held_out_r2(*split(kind), l2=L2)
+  assert result.shape == (2,) and (result >= low).all() and (result <= high).all()
 
 
 def test_penalty_is_chosen_on_train_alone_and_for_each_target():

@@ -30,21 +30,21 @@ def test_the_curve_falls_where_the_features_turn(tmp_path):
   train, inside, outside = (
     pictures(np.nan_to_num(each), seed) for seed, each in enumerate((np.zeros(200), np.zeros(60), degrees))
   )
-  found = robustness.robustness(
+  result = robustness.robustness(
     train, inside, outside, degrees, single=["high", "odd"], several=["who"], width=10, seeds=[0, 1]
   )
-  found = through_json(found, tmp_path)
-  examples = found.protocol["examples"]
+  result = through_json(result, tmp_path)
+  examples = result.protocol["examples"]
   assert list(examples) == ["0", "0-10", "10-20", "20-30", "30-40"]  # two pictures at 55 degrees are too few
   assert examples["10-20"] == np.sum((degrees > 10) & (degrees <= 20)) and sum(examples.values()) == 460
-  place = score(found, "depth", "20-30/accuracy", "who").place
+  place = score(result, "depth", "20-30/accuracy", "who").place
   assert place == pytest.approx(degrees[(degrees > 20) & (degrees <= 30)].mean())
-  drawn = joined.curves_of_blocks(found)
+  drawn = joined.curves_of_blocks(result)
   for label in ("attributes", "who"):
-    accuracy = [mean(found, "depth", f"{name}/balanced_accuracy", label) for name in examples]
+    accuracy = [mean(result, "depth", f"{name}/balanced_accuracy", label) for name in examples]
     assert min(accuracy[:2]) == 1.0 and accuracy[2] > 0.9 and accuracy[3] < 0.1 and accuracy[4] == 0.0
-    assert len(score(found, "depth", "0-10/accuracy", label).values) == 2
-    beyond = mean(found, "depth", "outside/balanced_accuracy", label)
+    assert len(score(result, "depth", "0-10/accuracy", label).values) == 2
+    beyond = mean(result, "depth", "outside/balanced_accuracy", label)
     assert beyond == pytest.approx(np.mean(accuracy[1:]), rel=1e-12)  # a mean of five float64 numbers
     assert [point[1] for point in drawn.panels[label]["depth"]] == pytest.approx(accuracy)
 
@@ -63,18 +63,20 @@ def test_light_of_labelled_angles_against_rotations():
   azimuth, elevation = np.array([0, 90, -35, 20, 130]), np.array([0, 0, 20, -40, 10])
   labels = {"a": azimuth.astype(np.int32), "e": elevation.astype(np.int32), "who": np.arange(5)}
   features = Features({}, labels, {}, {"a": np.arange(5) == 2, "who": np.arange(5) == 1})
-  found = robustness.with_light(features, ["a", "e"])
-  light = np.stack([found.labels[f"light/{i}"] for i in range(3)], 1)
+  result = robustness.with_light(features, ["a", "e"])
+  light = np.stack([result.labels[f"light/{i}"] for i in range(3)], 1)
   turns = np.stack([-elevation, azimuth], 1)
   expected = Rotation.from_euler("xy", turns, degrees=True).apply([0, 0, 1])
   np.testing.assert_allclose(light, expected, atol=1e-6)  # numbers of at most 1, rounded to float32
   angle = np.degrees(np.arccos(expected[:, 2]))
-  np.testing.assert_allclose(found.labels[LIGHT_ANGLE], angle, atol=1e-4)  # at most 180, rounded to float32
-  assert light[1, 0] > 0.99 and found.labels[LIGHT_ANGLE][4] > 90
-  assert "a" not in found.labels and "who" in found.labels
-  assert found.missing["light/0"].tolist() == [False, False, True, False, False] and found.missing["who"][1]
+  np.testing.assert_allclose(result.labels[LIGHT_ANGLE], angle, atol=1e-4)  # at most 180, rounded to float32
+  assert light[1, 0] > 0.99 and result.labels[LIGHT_ANGLE][4] > 90
+  assert "a" not in result.labels and "who" in result.labels
+  assert result.missing["light/0"].tolist() == [False, False, True, False, False] and result.missing["who"][1]
   with pytest.raises(UserError, match="must name two labels, azimuth and elevation; the data has a, e, who"):
     robustness.with_light(features, ["a", "height"])
+  with pytest.raises(UserError, match=r"label 'e' holds classes, not degrees: .*label_kinds=e:numbers"):
+    robustness.with_light(features._replace(classes={"e": ("0", "20")}), ["a", "e"])
 
 
 def test_pictures_within_the_limit_are_learned_from_or_held_out_and_all_others_lie_outside():

@@ -64,6 +64,10 @@ def settings(steps: int, *starts: str):
   return section
 
 
+def choice(encoders: str, start: str) -> segmentation.Choice:
+  return segmentation.Choice(tuple(encoders), start, CLASSES)
+
+
 def test_it_learns_what_it_sees(run, monkeypatch):
   monkeypatch.setattr(segmentation, "LEARNING_RATE", 1e-2)
   monkeypatch.setattr(segmentation, "subsets", lambda encoders: [tuple(encoders)])
@@ -73,14 +77,14 @@ def test_it_learns_what_it_sees(run, monkeypatch):
   )
   representation = source()
   asked = settings(120, "finetuned")
-  found = segmentation.segmentation(
+  result = segmentation.segmentation(
     run, representation, "validation", asked, seeds=[0], say=lambda line: None
   )
-  miou, iou = mean(found, "a+b", "finetuned/miou"), found.details["iou"]["a+b finetuned"]
-  assert miou > 0.6, found
-  assert set(iou) == {"ground", "left", "right"} and found.protocol["test"] == 12
+  miou, iou = mean(result, "a+b", "finetuned/miou"), result.details["iou"]["a+b finetuned"]
+  assert miou > 0.6, result
+  assert set(iou) == {"ground", "left", "right"} and result.protocol["test"] == 12
   assert miou == pytest.approx(np.mean(list(iou.values())))
-  assert {entry.headline for entry in found.scores} == {"", "segmentation, finetuned, mIoU"}
+  assert {entry.headline for entry in result.scores} == {"", "segmentation, finetuned, mIoU"}
   encoders = learned[0]["encoders"]
   assert np.abs(encoders["a"] - representation.variables["a"]).max() > 0.01
   np.testing.assert_array_equal(encoders["model_state"]["seen"], 0)  # it is no parameter
@@ -88,11 +92,11 @@ def test_it_learns_what_it_sees(run, monkeypatch):
 
 def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
   representation = source()
-  kept = segmentation.train(run, representation, ["a", "b"], CLASSES, "frozen", 2, 0, lambda line: None)
-  jax.tree.map(np.testing.assert_array_equal, kept["encoders"], representation.variables)
+  learned_params = segmentation.train(run, representation, choice("ab", "frozen"), 2, 0, lambda line: None)
+  jax.tree.map(np.testing.assert_array_equal, learned_params["encoders"], representation.variables)
   batch = discs(4, 3)
   images = jnp.asarray(batch["image"] / np.float32(127.5) - 1, jnp.float32)
-  logits = unet.apply(kept, representation.method, ["a", "b"], images, CLASSES)
+  logits = unet.apply(learned_params, representation.method, ["a", "b"], images, CLASSES)
   total, count = segmentation.cross_entropy(logits, batch["segmentation"])
   exact = np.asarray(logits, np.float64)
   chosen = np.minimum(batch["segmentation"], 2)[..., None].astype(np.int64)
@@ -104,8 +108,8 @@ def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
 
 def test_from_scratch_means_other_encoders(run):
   representation = source()
-  fresh = segmentation.train(run, representation, ["a"], CLASSES, "scratch", 1, 0, lambda line: None)
-  other = segmentation.train(run, representation, ["a"], CLASSES, "scratch", 1, 1, lambda line: None)
+  fresh = segmentation.train(run, representation, choice("a", "scratch"), 1, 0, lambda line: None)
+  other = segmentation.train(run, representation, choice("a", "scratch"), 1, 1, lambda line: None)
   first = representation.variables["a"]
   assert np.abs(fresh["encoders"]["a"] - first).max() > 0.1 < np.abs(other["encoders"]["a"] - first).max()
   assert np.abs(fresh["encoders"]["a"] - other["encoders"]["a"]).max() > 0.1
@@ -153,10 +157,10 @@ def test_descent_over_devices_is_descent_over_the_whole_batch(run):
   def shuffled():
     return batches.for_training(run, GREY, ["segmentation"])
 
-  found = descent.minimise(objective, {"a": jnp.zeros(())}, shuffled(), optax.sgd(0.1), 1)
+  result = descent.minimise(objective, {"a": jnp.zeros(())}, shuffled(), optax.sgd(0.1), 1)
   batch = next(shuffled())
   weight = batch["segmentation"] > 0
   expected = 0.1 * 2 * batch["image"][..., 0][weight].mean(dtype=np.float64)
-  assert float(found["a"]) == pytest.approx(
+  assert float(result["a"]) == pytest.approx(
     expected, rel=1e-4, abs=1e-5
   )  # float32 sums of 2,000 terms of at most 1

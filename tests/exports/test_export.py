@@ -1,6 +1,6 @@
 """Exports: the numbers of the run in another process with JAX alone.
 
-Every way in which a folder is no export is tried.
+`test_damaged_exports` tries every way in which a folder is no export.
 """
 
 import json
@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import exported_clips
-from support.exported import SIDE, STEP, small_config
+from support import exported_clips, toy_scene
+from support.exported import SIDE, STEP, small_config, write_text
 from support.programs import compiled
 
 import pdr_jax
 from pdr_jax import config as config_lib
-from pdr_jax import export, methods
+from pdr_jax import methods
 from pdr_jax.errors import UserError
 from pdr_jax.exports import first_stage, model_card, reader, writer
 from pdr_jax.training import run_dir, stages
@@ -68,6 +68,7 @@ np.savez({outputs!r}, **outputs)
 # Two compilations of one program in float32: outputs of size 1, sums of at most some thousand terms; eps is
 # 1.2e-7.
 CLOSE = 2e-5
+NEW = ("elements", "input", "camera", "rendered")  # what the first manifests do not say
 
 
 def images(count, seed=0):
@@ -233,17 +234,23 @@ def test_a_second_stage_starts_from_an_export_as_from_a_run(video, stage, run, v
 
 
 def test_the_first_exports_are_read(exported, variables, tmp_path):
-  """Their manifest does not say what the input is, and their config.json has the sections of all methods."""
+  """Their manifest does not say what the input, the camera and the rendered parts are.
+
+  Their config.json has the sections of all methods.
+  """
   folder = str(tmp_path / "copy")
   shutil.copytree(exported, folder)
   manifest = reader.read_manifest(folder)
-  old = {key: value for key, value in manifest.items() if key not in ("elements", "input")}
+  old = {key: value for key, value in manifest.items() if key not in NEW}
   config = json.load(open(f"{folder}/config.json")) | {"simclr": {"crop": 0.08}}
-  _write(folder, "config.json", json.dumps(config))
+  write_text(folder, "config.json", json.dumps(config))
   old["files"] = manifest["files"] | {"config.json": reader.digest(json.dumps(config).encode())}
-  _write(folder, "export.json", json.dumps(old))
+  write_text(folder, "export.json", json.dumps(old))
   model = pdr_jax.load(folder)
-  assert model.element == pdr_jax.load(exported).element and model.config["simclr"] == {"crop": 0.08}
+  new = pdr_jax.load(exported)
+  assert model.element == new.element and model.config["simclr"] == {"crop": 0.08}
+  assert model.camera == new.camera == {"fov": 10.0, "near": 0.9, "far": 1.1}
+  assert model.rendered == new.rendered == ("depth", "albedo", "canonical", "view")
   with pytest.raises(UserError, match=r"config\.json was written by an earlier pdr_jax"):
     run_dir.read_config(folder)
 
@@ -333,6 +340,22 @@ def test_tensors_of_pytorch_are_arrays_or_one_clear_error(exported):
     model.encode(torch.from_numpy(pictures).requires_grad_())
 
 
+def test_a_method_says_which_parts_it_renders_and_what_they_are_seen_by(tmp_path):
+  config = toy_scene.config()
+  method = methods.create(config)
+  folder = str(tmp_path / "model")
+  writer.write(folder, config, toy_scene.write_run(str(tmp_path / "run"), config), {"step": 1})
+  model = pdr_jax.load(folder)
+  assert model.rendered == ("depth", "canonical") and model.camera == {"fov": 10.0, "near": 0.9, "far": 1.1}
+  parts = jax.device_get(model.decompose(images(2)[:, :8, :8]))
+  given = {name: parts[name] for name in model.rendered}
+  rendered = model.render(given, view=parts["view"])
+  for name, value in method.render(given, view=parts["view"]).items():
+    np.testing.assert_array_equal(rendered[name], value)  # nothing is computed: the parts themselves
+  with pytest.raises(UserError, match="render needs the parts depth, canonical, view of decompose; view is"):
+    model.render(given)
+
+
 def test_parts_that_cannot_be_rendered(exported):
   model = pdr_jax.load(exported)
   parts = {
@@ -345,154 +368,3 @@ def test_parts_that_cannot_be_rendered(exported):
     model.render({"depth": parts["depth"], "canonical": parts["canonical"]})
   with pytest.raises(UserError, match=r"batches of \[2, 3\]; they must be equal, or 1"):
     model.render(parts, view=np.zeros((2, 6)))
-
-
-# ---------------------------------------------------------------- folders that are no export
-
-
-def _write(folder, name, text):
-  with open(f"{folder}/{name}", "w") as file:
-    file.write(text)
-
-
-def _manifest(**changes):
-  return lambda folder: _write(folder, "export.json", json.dumps(reader.read_manifest(folder) | changes))
-
-
-def _cut(name):
-  def cut(folder):
-    with open(f"{folder}/{name}", "r+b") as file:
-      file.truncate(os.path.getsize(f"{folder}/{name}") - 100)
-
-  return cut
-
-
-def _flip(folder):
-  with open(f"{folder}/params.safetensors", "r+b") as file:
-    file.seek(-5, os.SEEK_END)
-    byte = file.read(1)
-    file.seek(-1, os.SEEK_CUR)
-    file.write(bytes([byte[0] ^ 1]))
-
-
-@pytest.mark.parametrize(
-  "harm, words",
-  [
-    (lambda folder: os.remove(f"{folder}/export.json"), "is not an export: it has no export.json"),
-    (
-      lambda folder: _write(folder, "export.json", "{"),
-      "is not the export.json of an export .JSONDecodeError",
-    ),
-    (lambda folder: _write(folder, "export.json", "[1]"), "is not the export.json of an export .TypeError"),
-    (
-      lambda folder: _write(folder, "export.json", '{"version": 1}'),
-      "is not the export.json of an export .KeyError: 'format'",
-    ),
-    (_manifest(format="something else"), "format 'something else'"),
-    (_manifest(version="1"), "version '1'"),
-    (
-      _manifest(version=3),
-      "is an export of version 3, and this pdr_jax reads versions 1 to 2: upgrade pdr_jax",
-    ),
-    (_manifest(version=0), "version 0, and this pdr_jax reads versions 1 to 2: export the model again"),
-    (_manifest(programs=["encode", "../../encode"]), r"export.json is damaged .program '../../encode'."),
-    (_manifest(side="32", files=[]), "export.json is damaged .side, files."),
-    (_manifest(side=-1), "export.json is damaged .side."),
-    (_manifest(input="clip"), "export.json is damaged .elements."),
-    (_manifest(elements={"image": {}}), "export.json is damaged .elements."),
-    (_cut("params.safetensors"), "params.safetensors is not the file that was exported, it is damaged"),
-    (_flip, "params.safetensors is not the file that was exported, it is damaged"),
-    (_cut("decompose.stablehlo"), "decompose.stablehlo is not the file that was exported"),
-    (lambda folder: os.remove(f"{folder}/encode.stablehlo"), "encode.stablehlo is missing from the export"),
-    (lambda folder: os.remove(f"{folder}/config.json"), "config.json is missing from the export"),
-  ],
-)
-def test_a_damaged_export_is_named(exported, tmp_path, harm, words):
-  folder = str(tmp_path / "copy")
-  shutil.copytree(exported, folder)
-  harm(folder)
-  with pytest.raises(UserError, match=words) as error:
-    pdr_jax.load(folder)
-  assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("path", ["nothing_here", "a_file"])
-def test_what_is_not_there_is_no_export(tmp_path, path):
-  (tmp_path / "a_file").write_text("x")
-  with pytest.raises(UserError, match=f"{path} is not an export: it has no export.json"):
-    pdr_jax.load(str(tmp_path / path))
-
-
-def test_without_a_folder_the_shipped_model_is_read(exported, tmp_path, monkeypatch):
-  monkeypatch.setattr(reader, "SHIPPED", str(tmp_path))
-  with pytest.raises(UserError, match="no model is shipped with this installation"):
-    pdr_jax.load()
-  monkeypatch.setattr(reader, "SHIPPED", exported)
-  assert pdr_jax.load().manifest["step"] == STEP
-
-
-# ---------------------------------------------------------------- the program
-
-
-@pytest.mark.parametrize(
-  "words, message",
-  [
-    (["--out=x"], "missing: --workdir"),
-    (
-      ["--out=x", "--workdir={run}", "--forse"],
-      "--forse is no flag of python -m pdr_jax.export; did you mean --force",
-    ),
-    (
-      ["--out=x", "--workdir={run}", "--checkpoint=newest"],
-      "--checkpoint=newest: must be best, latest, or a step",
-    ),
-    (["--out=x", "--workdir={run}", "--checkpoint=8"], "no checkpoint of step 8 in .*: there are 7"),
-    (["--out=x", "--workdir=nowhere"], "nowhere is not a run directory"),
-    (["--out={exported}", "--workdir={run}"], "is not empty: choose another folder, or pass --force"),
-    (["--out={exported}/README.md", "--workdir={run}"], "README.md is a file: name a folder"),
-  ],
-)
-def test_mistakes_are_one_line_and_change_nothing(run, exported, words, message, tmp_path, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  before = {name: os.stat(f"{exported}/{name}").st_mtime_ns for name in os.listdir(exported)}
-  with pytest.raises(UserError, match=message):
-    export.main(["export", *(word.format(run=run, exported=exported) for word in words)])
-  assert before == {
-    name: os.stat(f"{exported}/{name}").st_mtime_ns for name in os.listdir(exported)
-  } and not os.listdir(tmp_path)
-
-
-def test_parameters_of_another_model_are_listed(tmp_path, variables):
-  words = r"albedo/decoder/expand/kernel \(float32\[4, 4, 6, 16\], the model's is float32\[4, 4, 8, 16\]\)"
-  with pytest.raises(UserError, match=words):
-    writer.write(str(tmp_path / "x"), small_config(zdim=8), variables, {})
-  assert not (tmp_path / "x").exists()
-
-
-def test_force_keeps_other_files_and_an_interruption_leaves_no_export(
-  exported, variables, tmp_path, monkeypatch
-):
-  folder = str(tmp_path / "copy")
-  shutil.copytree(exported, folder)
-  _write(folder, "notes.txt", "mine")
-  writer.check_target(folder, force=True)
-  monkeypatch.setattr(writer, "programs", lambda *_: {})
-
-  def full(path, write):
-    raise OSError(28, "No space left on device")
-
-  monkeypatch.setattr(writer, "write_atomically", full)
-  with pytest.raises(UserError, match="cannot be written to: No space left on device"):
-    writer.write(folder, small_config(), variables, {})
-  assert open(f"{folder}/notes.txt").read() == "mine"
-  with pytest.raises(UserError, match="is not an export"):
-    pdr_jax.load(folder)
-
-
-def test_a_configuration_of_an_older_version_is_named_by_its_keys(tmp_path):
-  config = small_config()
-  del config.networks["vector_tanh"]
-  with pytest.raises(
-    UserError, match=r"the configuration lacks networks\.vector_tanh: an older pdr_jax wrote it"
-  ):
-    writer.write(str(tmp_path / "x"), config, {}, {})

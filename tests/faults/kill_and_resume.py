@@ -64,13 +64,13 @@ def differences(a: str, b: str) -> list[str]:
   if runs.newest(b) != step:
     return [f"newest checkpoints: {step} and {runs.newest(b)}"]
   x, y = runs.arrays(a, step), runs.arrays(b, step)
-  found = [] if x.keys() == y.keys() else ["names of arrays"]
-  found += [name for name in x.keys() & y.keys() if x[name].tobytes() != y[name].tobytes()]
+  actual = [] if x.keys() == y.keys() else ["names of arrays"]
+  actual += [name for name in x.keys() & y.keys() if x[name].tobytes() != y[name].tobytes()]
   records = [
     json.load(open(os.path.join(workdir, "checkpoints", str(step), "run", "metadata"))) for workdir in (a, b)
   ]
-  found += [key for key in records[0] if key != "seconds" and records[0][key] != records[1].get(key)]
-  return found + ([] if runs.records(a) == runs.records(b) else ["metrics.jsonl"])
+  actual += [key for key in records[0] if key != "seconds" and records[0][key] != records[1].get(key)]
+  return actual + ([] if runs.records(a) == runs.records(b) else ["metrics.jsonl"])
 
 
 def main(argv: list[str]) -> int:

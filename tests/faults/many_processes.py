@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     [np.square(image @ saved["params/w"] + saved["params/b"] - image[..., :1]).mean() for image in images]
   )
   told = [line["val/error"] for line in runs.records(many) if line["step"] == 12 and "val/error" in line]
-  np.testing.assert_allclose(told, [error], rtol=1e-5)
+  np.testing.assert_allclose(told, [error], rtol=runs.toy_tolerance(0))
   print(
     f"equal: {len(runs.records(one))} lines of metrics, {len(saved)} arrays; validation is that of 12 images",
     flush=True,

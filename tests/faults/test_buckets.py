@@ -38,7 +38,7 @@ class Bucket(LocalFileSystem):
     )
 
   def glob(self, path, **words):
-    return [found.removeprefix(self.root + "/") for found in super().glob(path, **words)]
+    return [path_in_bucket.removeprefix(self.root + "/") for path_in_bucket in super().glob(path, **words)]
 
   def open(self, path, mode="rb", **words):
     assert "a" not in mode and "+" not in mode, f"{path} was opened to append"

@@ -47,16 +47,16 @@ def test_files_lost_and_spoilt_during_a_run_are_named_once_and_it_goes_on(tmp_pa
   wanted = config(name="image_folder", path=str(tmp_path))
   batches = pipeline.train_iterator(wanted, READS)
   next(batches)
-  held = {name for name in os.listdir(tmp_path)} - {f"{i:02}.png" for i in range(0, 22, 2)}
+  odd = {name for name in os.listdir(tmp_path)} - {f"{i:02}.png" for i in range(0, 22, 2)}
   with caplog.at_level(logging.WARNING, "absl"):
-    for name in sorted(held)[:4]:  # some of them are being read ahead
+    for name in sorted(odd)[:4]:  # some of them are being read ahead
       (tmp_path / name).unlink()
     (tmp_path / "00.png").write_bytes(png(0).getvalue()[:700])
     later = [next(batches) for _ in range(12)]  # three epochs
   batches.close()
   assert all(batch["image"].shape == (5, 32, 32, 3) and np.isfinite(batch["image"]).all() for batch in later)
   named = [name for name, _ in pipeline.describe(wanted).skipped]
-  bad = {*sorted(held)[:4], "00.png"}
+  bad = {*sorted(odd)[:4], "00.png"}
   # Two images are the validation split.
   assert named and set(named) <= bad and len(named) == len(set(named)) and len(named) >= 3
   assert all(sum(name in record.getMessage() for record in caplog.records) == 1 for name in named)

@@ -120,11 +120,11 @@ TABLE = b"name,age,mood\na.png,3,glad\nb.png,4.5,sad\nc.png,,glad\n"
 def test_a_damaged_table_of_labels_is_read_or_one_line(data):
   names = ["a.png", "b.png", "c.png"]
   try:
-    found = label_files.read(LabelStore(names, {"labels.csv": data}), {})
+    actual = label_files.read(LabelStore(names, {"labels.csv": data}), {})
   except UserError as error:
     assert str(error).startswith("faces/labels.csv") and "\n" not in str(error)
     return
-  for entry in found.columns.values():
+  for entry in actual.columns.values():
     assert entry.values.shape == entry.missing.shape == (3,) and not entry.missing.all()
     if entry.classes:
       assert entry.values.dtype == np.int32 and entry.values.max() < len(entry.classes)

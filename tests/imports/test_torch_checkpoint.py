@@ -101,10 +101,10 @@ def test_full_width_outputs_equal_pytorchs(layout, tmp_path):
   made = networks(**FULL)
   path = str(tmp_path / "checkpoint030.pth")
   torch.save(checkpoint(layout, made), path)
-  params, found = torch_networks.convert(torch_networks.read(path))
+  params, known = torch_networks.convert(torch_networks.read(path))
   config = base()
-  config.networks.update(found["networks"])
-  assert found == {
+  config.networks.update(known["networks"])
+  assert known == {
     "confidence": True,
     "networks": dict(
       width_map=64,

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from support.tolerances import rounding
 
 from pdr_jax.config import base
 from pdr_jax.methods.shared import optimizer
@@ -17,5 +18,6 @@ def test_a_multiple_changes_one_network_only():
     return tx.update(gradients, tx.init(params), params)[0]
 
   plain, faster = step(None), step({"view": 3.0})
-  np.testing.assert_allclose(faster["view"]["w"], 3 * plain["view"]["w"], rtol=1e-6)
+  # one product more, of steps that are not near zero
+  np.testing.assert_allclose(faster["view"]["w"], 3 * plain["view"]["w"], rtol=rounding(2))
   np.testing.assert_array_equal(faster["depth"]["w"], plain["depth"]["w"])

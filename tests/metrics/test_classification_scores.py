@@ -8,13 +8,13 @@ from pdr_jax.metrics import classification as metrics
 
 def test_classification_by_hand():
   truth, predicted = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 0])
-  found = metrics.classification(truth, predicted, np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.4])[:, None])
-  assert found["accuracy"] == pytest.approx(4 / 6)
-  assert found["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
-  assert found["macro_f1"] == pytest.approx(
+  actual = metrics.classification(truth, predicted, np.array([0.1, 0.2, 0.3, 0.8, 0.9, 0.4])[:, None])
+  assert actual["accuracy"] == pytest.approx(4 / 6)
+  assert actual["balanced_accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+  assert actual["macro_f1"] == pytest.approx(
     (3 / 4 + 1 / 2) / 2
   )  # class 0: precision 3/4, recall 3/4; class 1: 1/2, 1/2
-  assert found["average_precision"] == pytest.approx(
+  assert actual["average_precision"] == pytest.approx(
     (1 / 1 + 2 / 3) / 2
   )  # positives are first and third of the ranking
 
@@ -32,11 +32,11 @@ def test_classification_of_several_classes_against_a_loop():
     f1s.append(2 * right / (sum(truth == k) + sum(predicted == k)))
     ranked = truth[np.argsort(-scores[:, k])] == k
     precisions.append(np.mean([ranked[: i + 1].mean() for i in np.flatnonzero(ranked)]))
-  found = metrics.classification(truth, predicted, scores)
-  assert found["accuracy"] == pytest.approx(np.mean(truth == predicted))
-  assert found["balanced_accuracy"] == pytest.approx(np.mean(recalls))
-  assert found["macro_f1"] == pytest.approx(np.mean(f1s))
-  assert found["average_precision"] == pytest.approx(np.mean(precisions))
+  actual = metrics.classification(truth, predicted, scores)
+  assert actual["accuracy"] == pytest.approx(np.mean(truth == predicted))
+  assert actual["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+  assert actual["macro_f1"] == pytest.approx(np.mean(f1s))
+  assert actual["average_precision"] == pytest.approx(np.mean(precisions))
 
 
 def test_average_precision_without_a_positive_is_zero():

@@ -18,14 +18,15 @@ def test_clustering_assignment_against_all_permutations():
     2 * np.sum((truth == k) & (predicted == k)) / (np.sum(truth == k) + np.sum(predicted == k))
     for k in range(4)
   ]
-  found = clustering(truth, clusters)
+  actual = clustering(truth, clusters)
   assert (
-    found["accuracy"] == pytest.approx(np.mean(predicted == truth))
-    and found["accuracy"] > np.mean(clusters == truth) + 0.2
+    actual["accuracy"] == pytest.approx(np.mean(predicted == truth))
+    and actual["accuracy"] > np.mean(clusters == truth) + 0.2
   )
-  assert found["macro_f1"] == pytest.approx(np.mean(f1))
-  assert found["weighted_f1"] == pytest.approx(np.dot(f1, np.bincount(truth)) / 80)
-  assert found["purity"] == pytest.approx(sum(np.bincount(truth[clusters == c]).max() for c in range(4)) / 80)
+  assert actual["macro_f1"] == pytest.approx(np.mean(f1))
+  assert actual["weighted_f1"] == pytest.approx(np.dot(f1, np.bincount(truth)) / 80)
+  purity = sum(np.bincount(truth[clusters == c]).max() for c in range(4)) / 80
+  assert actual["purity"] == pytest.approx(purity)
 
 
 def test_clustering_information_and_rand_against_loops():
@@ -36,12 +37,12 @@ def test_clustering_information_and_rand_against_loops():
     return -sum(pairs.count(x) / 8 * np.log(pairs.count(x) / 8) for x in set(pairs))
 
   mutual = entropy(truth) + entropy(clusters) - entropy(truth, clusters)
-  found = clustering(truth, clusters)
-  assert found["nmi"] == pytest.approx(mutual / ((entropy(truth) + entropy(clusters)) / 2))
+  actual = clustering(truth, clusters)
+  assert actual["nmi"] == pytest.approx(mutual / ((entropy(truth) + entropy(clusters)) / 2))
   pairs = list(itertools.combinations(range(8), 2))
   a, b = (np.array([labels[i] == labels[j] for i, j in pairs]) for labels in (truth, clusters))
   expected = a.sum() * b.sum() / len(pairs)
-  assert found["adjusted_rand"] == pytest.approx(
+  assert actual["adjusted_rand"] == pytest.approx(
     ((a & b).sum() - expected) / ((a.sum() + b.sum()) / 2 - expected)
   )
 

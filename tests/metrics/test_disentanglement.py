@@ -21,8 +21,8 @@ def world(kind, seed, count=1500):
 
 def scores(kind):
   (train, train_factors), (test, test_factors) = world(kind, 0), world(kind, 1)
-  found = disentanglement.dci(train, train_factors, test, test_factors)
-  return found | {
+  actual = disentanglement.dci(train, train_factors, test, test_factors)
+  return actual | {
     "mig": disentanglement.mig(train, train_factors),
     "sap": disentanglement.sap(train, train_factors),
   }
@@ -34,26 +34,26 @@ def test_a_perfect_representation():
 
 @pytest.mark.parametrize("kind", ["constant", "noise"])
 def test_one_that_says_nothing(kind):
-  found = scores(kind)
-  assert found["informativeness"] < 0.1 and found["mig"] < 0.1 and found["sap"] < 0.1
+  actual = scores(kind)
+  assert actual["informativeness"] < 0.1 and actual["mig"] < 0.1 and actual["sap"] < 0.1
   if kind == "constant":
-    assert found["disentanglement"] == found["completeness"] == 0
+    assert actual["disentanglement"] == actual["completeness"] == 0
 
 
 def test_a_rotated_one_keeps_its_information_only():
-  found = scores("rotated")
-  assert found["informativeness"] > 0.95
+  actual = scores("rotated")
+  assert actual["informativeness"] > 0.95
   assert (
-    found["disentanglement"] < 0.6
-    and found["completeness"] < 0.6
-    and found["mig"] < 0.2
-    and found["sap"] < 0.7
+    actual["disentanglement"] < 0.6
+    and actual["completeness"] < 0.6
+    and actual["mig"] < 0.2
+    and actual["sap"] < 0.7
   )
 
 
 def test_a_duplicated_one_has_no_gap():
-  found = scores("duplicated")
-  assert found["mig"] < 0.05 and found["sap"] < 0.05 and found["informativeness"] > 0.95
+  actual = scores("duplicated")
+  assert actual["mig"] < 0.05 and actual["sap"] < 0.05 and actual["informativeness"] > 0.95
 
 
 def test_sap_against_numpy_and_mig_against_counting():

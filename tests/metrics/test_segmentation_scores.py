@@ -27,23 +27,23 @@ def test_segmentation_against_a_loop_over_pixels():
     k: np.sum(known & (truth == k) & (predicted == k)) / np.sum(known & ((truth == k) | (predicted == k)))
     for k in (0, 1, 3)
   }
-  found = segmentation(counts)
-  assert found["iou"] == [pytest.approx(iou[0]), pytest.approx(iou[1]), None, pytest.approx(iou[3])]
-  assert found["miou"] == pytest.approx(np.mean(list(iou.values())))
-  assert found["pixel_accuracy"] == pytest.approx(np.mean(truth[known] == predicted[known]))
+  actual = segmentation(counts)
+  assert actual["iou"] == [pytest.approx(iou[0]), pytest.approx(iou[1]), None, pytest.approx(iou[3])]
+  assert actual["miou"] == pytest.approx(np.mean(list(iou.values())))
+  assert actual["pixel_accuracy"] == pytest.approx(np.mean(truth[known] == predicted[known]))
 
 
 def test_scores_of_summed_batches_against_scikit_learn():
   random = np.random.default_rng(0)
-  truth, found = random.integers(-1, 5, (6, 8, 8)), random.integers(0, 5, (6, 8, 8))
+  truth, actual = random.integers(-1, 5, (6, 8, 8)), random.integers(0, 5, (6, 8, 8))
   truth[truth == 3] = 2  # class 3 is never there, but called
-  counts = sum(confusion(truth[i : i + 2], found[i : i + 2], 5) for i in (0, 2, 4))
+  counts = sum(confusion(truth[i : i + 2], actual[i : i + 2], 5) for i in (0, 2, 4))
   known = truth >= 0
-  np.testing.assert_array_equal(counts, confusion_matrix(truth[known], found[known], labels=range(5)))
+  np.testing.assert_array_equal(counts, confusion_matrix(truth[known], actual[known], labels=range(5)))
   scores = segmentation(counts)
-  expected = jaccard_score(truth[known], found[known], labels=[0, 1, 2, 4], average=None)
+  expected = jaccard_score(truth[known], actual[known], labels=[0, 1, 2, 4], average=None)
   np.testing.assert_allclose(
     [scores["iou"][k] for k in (0, 1, 2, 4)], expected, rtol=1e-12
   )  # ratios of counts
   assert scores["iou"][3] is None and scores["miou"] == pytest.approx(expected.mean())
-  assert scores["pixel_accuracy"] == pytest.approx(np.mean(truth[known] == found[known]))
+  assert scores["pixel_accuracy"] == pytest.approx(np.mean(truth[known] == actual[known]))

@@ -10,14 +10,14 @@ def test_verification_against_loops():
   random = np.random.default_rng(2)
   same = random.uniform(size=3000) < 0.4
   similarity = np.round(random.normal(size=3000) + 2 * same, 2)  # with ties
-  found = verification(same, similarity)
+  actual = verification(same, similarity)
   wins = similarity[same][:, None] - similarity[~same][None]
-  assert found["roc_auc"] == pytest.approx(np.mean(wins > 0) + 0.5 * np.mean(wins == 0))
+  assert actual["roc_auc"] == pytest.approx(np.mean(wins > 0) + 0.5 * np.mean(wins == 0))
   for rate in (1e-2, 1e-3):
     accepted = [similarity >= threshold for threshold in [*np.unique(similarity), np.inf]]
     expected = max(a[same].mean() for a in accepted if a[~same].mean() <= rate)
-    assert found[f"tar_at_far_1e-{round(-np.log10(rate))}"] == pytest.approx(expected)
-  assert found["tar_at_far_1e-3"] < found["tar_at_far_1e-2"]
+    assert actual[f"tar_at_far_1e-{round(-np.log10(rate))}"] == pytest.approx(expected)
+  assert actual["tar_at_far_1e-3"] < actual["tar_at_far_1e-2"]
 
 
 def test_verification_sentinels():

@@ -15,9 +15,9 @@ MATRIX = {
 def test_numbers_and_frames_stand_in_their_cells():
   figure = heat_map.heat_map(MATRIX, "title", label="R2")
   axis = figure.axes[0]
-  found = {tuple(map(round, text.get_position())): text.get_text() for text in axis.texts}
+  actual = {tuple(map(round, text.get_position())): text.get_text() for text in axis.texts}
   # (column, row); all lacks light.
-  assert found == {(0, 0): "0.91", (1, 0): "0.12", (0, 1): "0.23", (1, 1): "0.84", (0, 2): "0.95"}
+  assert actual == {(0, 0): "0.91", (1, 0): "0.12", (0, 1): "0.23", (1, 1): "0.84", (0, 2): "0.95"}
   assert [label.get_text() for label in axis.get_xticklabels()] == ["depth", "light"]
   frames = [
     (round(patch.get_x() + patch.get_width() / 2), round(patch.get_y() + patch.get_height() / 2))

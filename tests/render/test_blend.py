@@ -34,14 +34,14 @@ def naive(fragments, colors, sigma, gamma, background, near=0.1, far=100.0):
 
 def random_fragments(seed=0, height=5, width=4, count=3):
   rng = np.random.RandomState(seed)
-  found = np.sort(rng.rand(height, width, count) < 0.6, axis=-1)[..., ::-1]
-  depth = np.sort(rng.uniform(0.5, 3, found.shape), axis=-1)
+  actual = np.sort(rng.rand(height, width, count) < 0.6, axis=-1)[..., ::-1]
+  depth = np.sort(rng.uniform(0.5, 3, actual.shape), axis=-1)
   return Fragments(
-    np.where(found, rng.randint(0, 9, found.shape), -1).astype(np.int32),
-    np.where(found, depth, 0).astype(np.float32),
-    np.zeros((*found.shape, 3), np.float32),
-    np.where(found, rng.randn(*found.shape), 0).astype(np.float32),
-  ), rng.rand(*found.shape, 3).astype(np.float32)
+    np.where(actual, rng.randint(0, 9, actual.shape), -1).astype(np.int32),
+    np.where(actual, depth, 0).astype(np.float32),
+    np.zeros((*actual.shape, 3), np.float32),
+    np.where(actual, rng.randn(*actual.shape), 0).astype(np.float32),
+  ), rng.rand(*actual.shape, 3).astype(np.float32)
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def test_faces_of_the_published_size():
 @pytest.mark.parametrize("side", [9, 24])
 def test_normals_against_cross_products_in_float64(side):
   depth = np.random.default_rng(0).uniform(0.9, 1.1, (2, side, side)).astype(np.float32)
-  found = depth_mesh.normals(depth, camera.pinhole(side))
+  actual = depth_mesh.normals(depth, camera.pinhole(side))
   expected = np.stack([oracle.face_normals(d.astype(np.float64)) for d in depth])
-  np.testing.assert_allclose(found, expected, rtol=0, atol=rounding(24))  # some twenty operations
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding(24))  # some twenty operations
 
 
 def test_normals_of_a_tilted_plane_at_high_resolution():
@@ -47,22 +47,22 @@ def test_normals_of_a_tilted_plane_at_high_resolution():
   f, c = oracle.focal_length(side), (side - 1) / 2
   u, v = np.meshgrid(np.arange(side), np.arange(side))
   depth = (1 / (1 + a * (u - c) / f + b * (v - c) / f)).astype(np.float32)
-  found = np.asarray(depth_mesh.normals(depth, camera.pinhole(side)))[1:-1, 1:-1]
+  actual = np.asarray(depth_mesh.normals(depth, camera.pinhole(side)))[1:-1, 1:-1]
   expected = np.array([a, b, 1.0]) / np.sqrt(a * a + b * b + 1)
   # the rounding of the depths, over the width of two pixels, which is 2 / f
   off = rounding(2, f)
-  np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), rtol=0, atol=off)
+  np.testing.assert_allclose(actual, np.broadcast_to(expected, actual.shape), rtol=0, atol=off)
 
 
 def test_outer_ring_faces_the_camera():
-  found = np.asarray(
+  actual = np.asarray(
     depth_mesh.normals(
       np.random.default_rng(1).uniform(0.9, 1.1, (8, 8)).astype(np.float32), camera.pinhole(8)
     )
   )
   ring = np.ones((8, 8), bool)
   ring[1:-1, 1:-1] = False
-  np.testing.assert_array_equal(found[ring], np.tile([0.0, 0.0, 1.0], (ring.sum(), 1)))
+  np.testing.assert_array_equal(actual[ring], np.tile([0.0, 0.0, 1.0], (ring.sum(), 1)))
 
 
 def test_gradients():
@@ -79,5 +79,5 @@ def test_gradients():
 @pytest.mark.parametrize("value", [0.0, 1e-30, 1e-8, 2e-8, 1e-6, 1.0])
 def test_degenerate_depth_stays_finite(value):
   depth = jnp.full((5, 5), value)
-  found, pullback = jax.vjp(lambda d: depth_mesh.normals(d, camera.pinhole(5)), depth)
-  assert np.isfinite(found).all() and np.isfinite(pullback(jnp.ones_like(found))[0]).all()
+  actual, pullback = jax.vjp(lambda d: depth_mesh.normals(d, camera.pinhole(5)), depth)
+  assert np.isfinite(actual).all() and np.isfinite(pullback(jnp.ones_like(actual))[0]).all()

@@ -50,8 +50,8 @@ def test_irradiance_by_monte_carlo():
   radiance = oracle.real_harmonics(directions) @ coefficients
   samples = 4 * np.pi * radiance[:, None] * np.maximum(directions @ normals[0].T, 0)
   mean, error = samples.mean(axis=0), samples.std(axis=0) / 1000
-  found = np.asarray(lighting.sh_irradiance(coefficients.astype(np.float32), normals.astype(np.float32)))[0]
-  assert (np.abs(found - mean) < 5 * error).all() and error.max() < 0.01
+  actual = np.asarray(lighting.sh_irradiance(coefficients.astype(np.float32), normals.astype(np.float32)))[0]
+  assert (np.abs(actual - mean) < 5 * error).all() and error.max() < 0.01
 
 
 def test_constant_light_gives_constant_irradiance():
@@ -92,10 +92,10 @@ def test_directional_shading_against_loop():
     [[ambient[b] + diffuse[b] * max(0.0, normals[b, i, j] @ unit[b]) for j in range(4)] for i in range(3)]
     for b in range(2)
   ]
-  found = lighting.directional_shading(
+  actual = lighting.directional_shading(
     *(x.astype(np.float32) for x in (ambient, diffuse, direction, normals))
   )
-  np.testing.assert_allclose(found, expected, rtol=0, atol=rounding(8, 2))
+  np.testing.assert_allclose(actual, expected, rtol=0, atol=rounding(8, 2))
 
 
 def test_directional_light_as_harmonics_is_its_truncation():

@@ -33,20 +33,20 @@ def test_at_the_zero_view_and_flat_light_the_texture_is_the_picture(side):
   """At twice the side too, where picture and canonical maps both have four pixels for one of the model's."""
   image, depth = pictures(side), relief(SIDE)[None]
   one, none = np.ones((1, SIDE, SIDE)), np.zeros((1, SIDE, SIDE, 3))
-  found = normalize(*f32(image, depth, np.zeros((1, 6)), one, none), side=side)
-  np.testing.assert_allclose(found.texture, image, atol=2 * PIXEL)
-  np.testing.assert_allclose(found.reflectance, image / 2 + 0.5, atol=2 * PIXEL)
-  assert np.asarray(found.visibility).min() > unwrap.SMALLEST_COSINE  # all of it, rim included
+  actual = normalize(*f32(image, depth, np.zeros((1, 6)), one, none), side=side)
+  np.testing.assert_allclose(actual.texture, image, atol=2 * PIXEL)
+  np.testing.assert_allclose(actual.reflectance, image / 2 + 0.5, atol=2 * PIXEL)
+  assert np.asarray(actual.visibility).min() > unwrap.SMALLEST_COSINE  # all of it, rim included
 
 
 @pytest.mark.parametrize("pixels, least", [(SIDE, 34), (4 * SIDE, 45)])
 def test_an_analytic_scene_gives_back_its_albedo_where_visible(pixels, least):
   """Bilinear samples err by the squared pixel times curvature / 8: four times as fine, up to 24 dB better."""
   image, depth, shading, albedo = ball(SIDE, pixels, VIEW)
-  found = normalize(*f32(*(x[None] for x in (image, depth, VIEW, shading, albedo))))
-  visible = np.asarray(found.visibility[0]) > 0
+  actual = normalize(*f32(*(x[None] for x in (image, depth, VIEW, shading, albedo))))
+  visible = np.asarray(actual.visibility[0]) > 0
   assert 0.5 < visible.mean() < 1
-  assert psnr(found.reflectance[0], albedo / 2 + 0.5, visible) > least
+  assert psnr(actual.reflectance[0], albedo / 2 + 0.5, visible) > least
   wrong = normalize(*f32(*(x[None] for x in (image, depth, 0 * VIEW, shading, albedo))))
   assert psnr(wrong.reflectance[0], albedo / 2 + 0.5, visible) < least - 10  # it matters
 
@@ -54,10 +54,10 @@ def test_an_analytic_scene_gives_back_its_albedo_where_visible(pixels, least):
 def test_an_analytic_scene_at_four_times_the_model_s_side():
   image, depth, shading, albedo = ball(SIDE, 4 * SIDE, VIEW)
   *_, truth = ball(4 * SIDE, SIDE, VIEW)
-  found = normalize(*f32(*(x[None] for x in (image, depth, VIEW, shading, albedo))), side=4 * SIDE)
+  actual = normalize(*f32(*(x[None] for x in (image, depth, VIEW, shading, albedo))), side=4 * SIDE)
   inner = np.zeros((4 * SIDE, 4 * SIDE), bool)
   inner[6:-6, 6:-6] = True  # bicubic maps are renormalised within two of the model's pixels of the rim
-  assert psnr(found.reflectance[0], truth / 2 + 0.5, inner & (np.asarray(found.visibility[0]) > 0)) > 40
+  assert psnr(actual.reflectance[0], truth / 2 + 0.5, inner & (np.asarray(actual.visibility[0]) > 0)) > 40
 
 
 def test_a_mirrored_input_gives_a_mirrored_output():
@@ -90,13 +90,13 @@ def test_the_hidden_half_is_filled_from_its_mirror():
     unwrapped = functools.partial(unwrap.normalize, image, depth, view, one, model, lens, near=NEAR, far=FAR)
     return unwrapped(average=True), unwrapped(average=False)
 
-  for found in everything(*f32(depth, albedo, view[None], one, model)):
-    visible = np.asarray(found.visibility) > 0
+  for actual in everything(*f32(depth, albedo, view[None], one, model)):
+    visible = np.asarray(actual.visibility) > 0
     unseen, shown = ~visible & np.flip(visible, 2), visible | np.flip(visible, 2)
     assert unseen.mean() > 0.15
     truth = albedo / 2 + 0.5
-    assert psnr(found.completed, truth, shown) > 30 > psnr(found.reflectance, truth, unseen)
-    np.testing.assert_allclose(np.asarray(found.completed)[~shown], 0.95, atol=1e-6)  # the model's albedo
+    assert psnr(actual.completed, truth, shown) > 30 > psnr(actual.reflectance, truth, unseen)
+    np.testing.assert_allclose(np.asarray(actual.completed)[~shown], 0.95, atol=1e-6)  # the model's albedo
 
 
 @pytest.mark.slow
@@ -110,10 +110,10 @@ def test_an_embedded_world_gives_back_its_albedo_where_visible():
   image, albedo = (2 * jnp.stack(x["image" if x is seen else "albedo"], -1) - 1 for x in (seen, truth))
   shading = render_scene.shade_planes(drawn, truth["normal"])
   depth = jnp.where(truth["hit"], truth["depth"], 1.1)
-  found = normalize(image, depth, jnp.asarray(drawn["view"]), shading, albedo)
-  visible = np.asarray((found.visibility > 0.4) & truth["hit"])
+  actual = normalize(image, depth, jnp.asarray(drawn["view"]), shading, albedo)
+  visible = np.asarray((actual.visibility > 0.4) & truth["hit"])
   assert visible.mean() > 0.2
-  ours, raw = (psnr(x, albedo / 2 + 0.5, visible) for x in (found.reflectance, image / 2 + 0.5))
+  ours, raw = (psnr(x, albedo / 2 + 0.5, visible) for x in (actual.reflectance, image / 2 + 0.5))
   assert ours > 20 and ours > raw + 5
 
 
@@ -151,8 +151,8 @@ def test_gradients_against_differences():
       ahead, behind = (total(*[a + s * direction if k == which else a for k, a in enumerate(arguments)])
                        for s in (step, -step))
       expected = (ahead - behind) / (2 * step)
-      found, atol = np.sum(np.float64(slope) * direction), 3e-3 * float(jnp.abs(slope).max())
-      np.testing.assert_allclose(found, expected, rtol=3e-3, atol=atol)
+      actual, atol = np.sum(np.float64(slope) * direction), 3e-3 * float(jnp.abs(slope).max())
+      np.testing.assert_allclose(actual, expected, rtol=3e-3, atol=atol)
 
 
 @pytest.mark.parametrize("case", ["no light", "nothing visible", "behind the camera", "edge on", "black"])
@@ -169,18 +169,18 @@ def test_gradients_are_finite_on_degenerate_input(case):
   @jax.jit
   def everything(*arguments):
     def loss(*arguments):
-      found = unwrap.normalize(*arguments, pinhole(SIDE), near=NEAR, far=FAR)
-      units = unwrap.divide_by_median(found.completed, found.visibility)
-      return sum(jnp.sum(x**2) for x in (*found, units)), found
+      actual = unwrap.normalize(*arguments, pinhole(SIDE), near=NEAR, far=FAR)
+      units = unwrap.divide_by_median(actual.completed, actual.visibility)
+      return sum(jnp.sum(x**2) for x in (*actual, units)), actual
     return jax.value_and_grad(loss, argnums=range(5), has_aux=True)(*arguments)
 
-  (value, found), slopes = everything(*f32(image, depth, view, shading, albedo))
+  (value, actual), slopes = everything(*f32(image, depth, view, shading, albedo))
   assert np.isfinite(value) and all(np.isfinite(s).all() for s in slopes)
   if case in ("nothing visible", "behind the camera"):
-    np.testing.assert_array_equal(found.visibility, 0.0)
-    np.testing.assert_allclose(found.completed, 0.5, atol=1e-6)  # the model's albedo everywhere
+    np.testing.assert_array_equal(actual.visibility, 0.0)
+    np.testing.assert_allclose(actual.completed, 0.5, atol=1e-6)  # the model's albedo everywhere
   if case == "behind the camera":
-    np.testing.assert_array_equal(found.texture, 0.0)
+    np.testing.assert_array_equal(actual.texture, 0.0)
 
 
 def test_under_vmap_as_in_a_batch():

@@ -53,14 +53,14 @@ def test_zero_view_gives_back_the_depth_without_holes(side, rough):
   Every border pixel lies exactly on the mesh's border, where rounding alone would punch holes.
   """
   depth = np.random.default_rng(side).uniform(1 - rough, 1 + rough, (2, side, side)).astype(np.float32)
-  found = np.asarray(depth_at_view(depth, jnp.zeros((2, 6)), side))
-  assert (found < FAR).all()
+  actual = np.asarray(depth_at_view(depth, jnp.zeros((2, 6)), side))
+  assert (actual < FAR).all()
   # the depth's own rounding, and neighbours' difference over the rounding of the vertices' coordinates
   off = rounding(8) + 2 * rough * rounding(4, side)
-  np.testing.assert_allclose(found[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], rtol=0, atol=off)
+  np.testing.assert_allclose(actual[:, 1:-1, 1:-1], depth[:, 1:-1, 1:-1], rtol=0, atol=off)
   # the ring is widened along both axes, and neighbours differ by up to 2 rough
   off += 4 * rough * reproject.BORDER_OVERLAP
-  np.testing.assert_allclose(found, depth, rtol=0, atol=off)
+  np.testing.assert_allclose(actual, depth, rtol=0, atol=off)
 
 
 @pytest.mark.parametrize("rough", [0.0, 0.1])
@@ -80,13 +80,13 @@ def test_depth_at_view_against_ray_caster(view):
   depth = smooth_depth(side)
   corners = oracle.triangles(oracle.to_camera(oracle.surface(depth, widen=reproject.BORDER_OVERLAP), view))
   expected, _ = oracle.cast_rays(corners, side)
-  found = np.asarray(depth_at_view(depth.astype(np.float32), view.astype(np.float32), side))
+  actual = np.asarray(depth_at_view(depth.astype(np.float32), view.astype(np.float32), side))
   # pixels this near to a silhouette may fall either way
   reached, _ = oracle.cast_rays(corners, side, slack=0.01)
   certain = np.isinf(reached) | np.isfinite(expected)
   assert certain.mean() > 0.95 and np.isfinite(expected).mean() > 0.3
   np.testing.assert_allclose(
-    found[certain],
+    actual[certain],
     np.clip(np.where(np.isinf(expected), FAR, expected), NEAR, FAR)[certain],
     rtol=0,
     atol=rounding(16, FAR),
@@ -94,10 +94,10 @@ def test_depth_at_view_against_ray_caster(view):
 
 
 def test_depth_is_clamped():
-  found = depth_at_view(jnp.ones((8, 8)), jnp.array([0, 0, 0, 0, 0, 0.5]), 8)
-  np.testing.assert_array_equal(found, np.float32(FAR))
-  found = depth_at_view(jnp.ones((8, 8)), jnp.array([0, 0, 0, 0, 0, -0.5]), 8)
-  np.testing.assert_array_equal(found, np.float32(NEAR))
+  actual = depth_at_view(jnp.ones((8, 8)), jnp.array([0, 0, 0, 0, 0, 0.5]), 8)
+  np.testing.assert_array_equal(actual, np.float32(FAR))
+  actual = depth_at_view(jnp.ones((8, 8)), jnp.array([0, 0, 0, 0, 0, -0.5]), 8)
+  np.testing.assert_array_equal(actual, np.float32(NEAR))
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -105,10 +105,10 @@ def test_warp_against_loop(view):
   side = 12
   rng = np.random.default_rng(2)
   image, seen = rng.normal(size=(side, side, 3)), rng.uniform(NEAR, FAR, (side, side))
-  found = warp_to_view(image.astype(np.float32), seen.astype(np.float32), view.astype(np.float32), side)
+  actual = warp_to_view(image.astype(np.float32), seen.astype(np.float32), view.astype(np.float32), side)
   # the coordinates' rounding times the largest difference of pixels
   off = 8 * rounding(8, pinhole(side).focal)
-  np.testing.assert_allclose(found, oracle.warp(image, seen, view), rtol=0, atol=off)
+  np.testing.assert_allclose(actual, oracle.warp(image, seen, view), rtol=0, atol=off)
 
 
 def test_gradient_of_depth_by_view_and_depth_against_differences():

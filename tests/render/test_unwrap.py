@@ -184,9 +184,9 @@ def test_completion_against_a_loop(average):
     other *= 1.0 if average else 1 - min(own / 0.5, 1)
     if own + other > 0:
       expected[b, v, u] = (own * reflectance[b, v, u] + other * reflectance[b, v, 5 - u]) / (own + other)
-  found = unwrap.complete(*f32(reflectance, visible, albedo), average=average)
-  np.testing.assert_allclose(found, expected, atol=2e-6)
+  actual = unwrap.complete(*f32(reflectance, visible, albedo), average=average)
+  np.testing.assert_allclose(actual, expected, atol=2e-6)
   if not average:  # what is seen well keeps its asymmetry, to the rounding of one division
-    np.testing.assert_allclose(found[visible >= 0.5], reflectance[visible >= 0.5], atol=1e-6)
+    np.testing.assert_allclose(actual[visible >= 0.5], reflectance[visible >= 0.5], atol=1e-6)
   unseen = unwrap.complete(*f32(reflectance, 0 * visible, albedo), average=average)
   np.testing.assert_allclose(unseen, albedo / 2 + 0.5, atol=1e-7)

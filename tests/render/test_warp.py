@@ -21,10 +21,10 @@ def test_against_naive_loop():
   expected = np.array(
     [[[oracle.bilinear(image[b], *uv[b, i, j]) for j in range(4)] for i in range(6)] for b in range(2)]
   )
-  found = warp.sample_bilinear(image.astype(np.float32), uv.astype(np.float32))
+  actual = warp.sample_bilinear(image.astype(np.float32), uv.astype(np.float32))
   # the positions' rounding to float32, times the difference of two pixels of up to 6
   off = dict(rtol=0, atol=6 * rounding(2, 8))
-  np.testing.assert_allclose(found, expected, **off)
+  np.testing.assert_allclose(actual, expected, **off)
   np.testing.assert_allclose(
     warp.sample_bilinear(image[0].astype(np.float32), uv[0].astype(np.float32)), expected[0], **off
   )
@@ -38,7 +38,7 @@ def test_values_and_gradients_against_pytorch():
   image = rng.normal(size=(3, 8, 6, 4)).astype(np.float32)
   uv = positions(rng, (3, 9, 5), 8, 6).astype(np.float32)
   cotangent = rng.normal(size=(3, 9, 5, 4)).astype(np.float32)
-  found, pullback = jax.vjp(warp.sample_bilinear, image, uv)
+  actual, pullback = jax.vjp(warp.sample_bilinear, image, uv)
   by_image, by_uv = pullback(cotangent)
   t_image, t_uv = torch.tensor(image, requires_grad=True), torch.tensor(uv, requires_grad=True)
   grid = t_uv / torch.tensor([(6 - 1) / 2, (8 - 1) / 2]) - 1
@@ -49,7 +49,7 @@ def test_values_and_gradients_against_pytorch():
   reference.backward(torch.tensor(cotangent))
   # PyTorch scales positions to [-1, 1] and back: some roundings of up to 8, times differences of pixels
   off = 6 * rounding(4, 8)
-  np.testing.assert_allclose(found, reference.detach(), rtol=0, atol=off)
+  np.testing.assert_allclose(actual, reference.detach(), rtol=0, atol=off)
   np.testing.assert_allclose(by_image, t_image.grad, rtol=0, atol=off)
   np.testing.assert_allclose(by_uv, t_uv.grad, rtol=0, atol=4 * off)  # sums over four channels
 
@@ -75,8 +75,8 @@ def test_pixel_centres_give_back_the_image():
   ],
 )
 def test_fades_to_zero_over_one_pixel_outside(u, expected):
-  found = warp.sample_bilinear(jnp.array([[[2.0], [4.0]]]), jnp.array([[[u, 0.0]]]))
-  assert float(found[0, 0, 0]) == pytest.approx(expected, abs=rounding(4, 4))
+  actual = warp.sample_bilinear(jnp.array([[[2.0], [4.0]]]), jnp.array([[[u, 0.0]]]))
+  assert float(actual[0, 0, 0]) == pytest.approx(expected, abs=rounding(4, 4))
 
 
 def test_gradient_check():

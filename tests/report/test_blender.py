@@ -63,8 +63,8 @@ def test_blender_shows_the_relief_upright_from_its_front_view(suffix, tmp_path):
   if "No module named 'numpy" in done.stdout + done.stderr:
     pytest.skip("blender's Python has no NumPy")
   assert done.returncode == 0, done.stdout + done.stderr
-  found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))[6:])
-  right, away, up = np.array(found["vertices"]).T  # of the front view: along +y
+  actual = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("FOUND "))[6:])
+  right, away, up = np.array(actual["vertices"]).T  # of the front view: along +y
   nearest = np.argmin(away)
   assert right[nearest] < 0 < up[nearest]
   # The extent that a pinhole of this field of view gives; depth along y, and nothing scaled.
@@ -72,4 +72,4 @@ def test_blender_shows_the_relief_upright_from_its_front_view(suffix, tmp_path):
   np.testing.assert_allclose(
     [up.min(), up.max(), np.ptp(away)], [-half, half, np.ptp(depth[:, RIM:-RIM])], rtol=2e-2
   )
-  assert all(normal[1] < 0 for normal in found["normals"]) and found["colours"] == 1
+  assert all(normal[1] < 0 for normal in actual["normals"]) and actual["colours"] == 1

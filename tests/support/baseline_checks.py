@@ -12,6 +12,8 @@ from pdr_jax.config import base
 from pdr_jax.config_checks import validate
 from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
+from support.programs import compiled
+from support.tolerances import rounding, sum_tolerance
 
 B, S, D = 8, 32, 32
 SMALL = {
@@ -44,11 +46,6 @@ def images(seed=0, count=B):
   blob = np.exp(-((xx - centre[0]) ** 2 + (yy - centre[1]) ** 2) / width**2)[..., None]
   ground, paint = rng.uniform(-0.9, 0.9, (2, count, 1, 1, 3))
   return (blob * paint + (1 - blob) * ground).astype(np.float32)
-
-
-def compiled(function):
-  """Hardly optimised: it runs a few times, and XLA:CPU would spend most of the test's time on it."""
-  return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @lru_cache
@@ -86,7 +83,10 @@ def four_devices_equal_one(method, at_step=0):
   many_metrics = many_metrics.fetch()
   assert set(many_metrics) == set(one_metrics)
   for name, (total, count) in one_metrics.items():
-    np.testing.assert_allclose(many_metrics[name], [total, count], rtol=2e-3, atol=1e-5, err_msg=name)
+    # Sums over thousands of pixels of what went through all layers, forwards and, for the gradient's norm,
+    # back; and sums over B images and the latent of numbers of about one that cancel.
+    words = dict(rtol=rounding(9000), atol=B * sum_tolerance(4 * D))
+    np.testing.assert_allclose(many_metrics[name], [total, count], **words, err_msg=name)
   moments = first_moment(one)
   assert moments
   for name, tree in moments.items():
@@ -106,7 +106,8 @@ def validation_ignores_padding(method):
   first, second = run(state, batch), run(state, padded_otherwise)
   for name, (total, count) in first.items():
     assert float(count) == 3 and np.isfinite(total)
-    np.testing.assert_allclose(second[name][0], total, rtol=1e-5, err_msg=name)
+    # the same program; sums of three positive numbers
+    np.testing.assert_allclose(second[name][0], total, rtol=rounding(16), err_msg=name)
   return state, first
 
 

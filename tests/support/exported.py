@@ -50,3 +50,9 @@ def write_run(workdir: str, config: ConfigDict, variables: dict) -> None:
   with open(os.path.join(workdir, run_dir.METRICS), "w") as file:
     file.write('{"step": 6, "val/side": 0.9}\n{"step": 7, "train/loss": 1.0}\n{"step": 7, "val/side": 0.5}\n')
   write_json(os.path.join(workdir, run_dir.SUMMARY), {"baselines": {"constant depth": {"val/side": 0.8}}})
+
+
+def write_text(folder: str, name: str, text: str) -> None:
+  """Writes over a file of an export."""
+  with open(os.path.join(folder, name), "w") as file:
+    file.write(text)

@@ -103,32 +103,46 @@ def values_of(vertices, faces, selected):
 
 
 def kinks(vertices, faces, selected):
-  """Entries whose gradient jumps within what rounding may move a pixel by.
+  """Entries whose gradient float32 may take on the other side of a jump.
 
-  That is where the nearest point of the face changes from its inside to an edge, to another edge, or to a
-  corner.
+  The gradient jumps where the pixel enters the face, where another edge becomes the nearest one (inside of
+  the face too: its distance is signed), and where the nearest point of an edge becomes its end.
   """
   height, width, _ = selected.shape
-  reach = rounding(8, max(height, width) ** 2)
   doubt = np.zeros(selected.shape, bool)
   v, u = np.mgrid[:height, :width]
   pixels = np.stack([u, v], -1).astype(np.float64)
   for index in np.unique(selected[selected >= 0]):
     where = selected == index
     at = np.broadcast_to(pixels[:, :, None], (*selected.shape, 2))[where]
-    tri = vertices[faces[index]].astype(np.float64)
-    # at equal depths the weights are the screen's
-    flat = np.concatenate([tri[:, :2], np.ones((3, 1))], axis=1)
-
-    def state(pixels, flat=flat):
-      inside, _, _, weights, _ = face_at(flat, pixels)
-      return inside, weights > 0
-
-    here = state(at)
-    for move in reach * np.array([(1, 1), (1, -1), (-1, 1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1)]):
-      inside, used = state(at + move)
-      doubt[where] |= (inside != here[0]) | (used != here[1]).any(axis=1)
+    doubt[where] = _near_a_jump(vertices[faces[index], :2].astype(np.float64), at)
   return doubt
+
+
+def _near_a_jump(corners, pixels):
+  """Whether rounding may move one of the pixels `[P, 2]` across a jump of the gradient of one face."""
+  p = corners[:, None] - pixels
+  reach = np.linalg.norm(p, axis=-1).max(axis=0)
+  # areas are differences of two products of coordinates; a foot is a corner and a product, of some eight
+  # roundings of coordinates, and its distance is as exact as the foot
+  off_area, off = rounding(4, reach**2), rounding(12, reach)
+  areas = np.array([cross(p[(i + 1) % 3], p[(i + 2) % 3]) for i in range(3)])
+  areas = areas * np.sign(areas.sum(axis=0))
+  doubt = ~((areas > off_area).all(axis=0) | (areas < -off_area).any(axis=0))
+  distances, places, unsure = [], [], []
+  for i in range(3):
+    j = (i + 1) % 3
+    edge = corners[j] - corners[i]
+    length = np.linalg.norm(edge)
+    along = -(p[i] @ edge) / length  # of the foot, in pixels from corner i
+    foot = p[i] + np.clip(along, 0, length)[:, None] * edge / length
+    distances.append(np.linalg.norm(foot, axis=-1))
+    places.append(np.where(along <= 0, i, np.where(along >= length, j, 3 + i)))  # a corner, or on the edge
+    unsure.append((np.abs(along) < off) | (np.abs(along - length) < off))
+  distances, places, unsure = np.array(distances), np.array(places), np.array(unsure)
+  near = distances <= distances.min(axis=0) + 2 * off
+  first = places[distances.argmin(axis=0), np.arange(len(pixels))]
+  return doubt | (near & (unsure | (places != first))).any(axis=0)
 
 
 def random_mesh(seed, vertices=20, faces=24, side=10.0):

@@ -1,25 +1,26 @@
-"""Programs of tests: compiled for the least time to the first result, or as users' programs are."""
+"""Programs of tests, compiled for the least time to the first result."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-LEVEL = "xla_backend_optimization_level"
+LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
+# What takes the least time to compile; from JAX 0.11 on there are the newer emitters alone.
+QUICK = {LEVEL: 0} | ({EMITTERS: False} if jax.__version_info__ < (0, 11) else {})
+
+
+def level_is_given() -> bool:
+  """Whether XLA_FLAGS says how programs are optimised: the fast set does, unless whoever runs it has."""
+  return LEVEL in os.environ.get("XLA_FLAGS", "")
 
 
 def compiled(function: Callable, **options: Any) -> Callable:
   """`jax.jit(function, **options)` whose machine code is not optimised: compiles faster, runs slower.
 
   For a program that runs once or a few times. XLA's own passes (fusion, layouts, rewrites) are the same as
-  without; only LLVM's are left out. It cannot be called inside of another `jit`.
+  without; only LLVM's and the newer emitters of fusions are left out. So they are in the whole fast set: this
+  is for the slow one, and for helpers of both. It cannot be called inside of another `jit`.
   """
-  return jax.jit(function, compiler_options={LEVEL: 0}, **options)
-
-
-def optimised(function: Callable, **options: Any) -> Callable:
-  """`jax.jit(function, **options)` with the optimisation of users' programs, in the fast set of tests too.
-
-  For what rounding, or a fused multiply and add, could break. It cannot be called inside of another `jit`.
-  """
-  return jax.jit(function, compiler_options={LEVEL: 3}, **options)
+  return jax.jit(function, compiler_options=None if level_is_given() else QUICK, **options)

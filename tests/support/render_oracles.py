@@ -43,12 +43,12 @@ def surface(depth, fov=10.0, widen=0.0):
 def triangles(points):
   """[F,3,3] corners of the grid's triangles; cells are cut from their upper right to their lower left."""
   side = points.shape[0]
-  found = []
+  triangles = []
   for v in range(side - 1):
     for u in range(side - 1):
-      found.append([points[v, u], points[v, u + 1], points[v + 1, u]])
-      found.append([points[v + 1, u], points[v, u + 1], points[v + 1, u + 1]])
-  return np.array(found)
+      triangles.append([points[v, u], points[v, u + 1], points[v + 1, u]])
+      triangles.append([points[v + 1, u], points[v, u + 1], points[v + 1, u + 1]])
+  return np.array(triangles)
 
 
 def cast_rays(corners, side, fov=10.0, slack=0.0):

@@ -142,8 +142,8 @@ ORDER = {
 
 def layers(module):
   """The PyTorch layers with weights, by our names."""
-  found = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.GroupNorm))]
-  return dict(zip(ORDER[type(module)], found, strict=True))
+  actual = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.GroupNorm))]
+  return dict(zip(ORDER[type(module)], actual, strict=True))
 
 
 def _nest(flat):

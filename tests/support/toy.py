@@ -73,7 +73,7 @@ def method(nan_at: int | None = None, nan_gradient_at: int | None = None, width:
 
   def gradient_norms(state, batch, rng, axis_name):
     _, grads = loss_and_gradient(state.params, batch, rng, axis_name)
-    return {"gradient_norm/photometric": (optax.global_norm(grads), jnp.ones(()))}
+    return {"gradient_norm/photometric": (optax.tree.norm(grads), jnp.ones(()))}
 
   def validate(state, batch, axis_name):
     predicted = (

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.config import base
 from pdr_jax.elements import Element
-from pdr_jax.methods import Description, Method, TrainState, inference_variables
+from pdr_jax.methods import Camera, Description, Method, TrainState, inference_variables
 from pdr_jax.rules import at_least
 from pdr_jax.training import run_dir
 from pdr_jax.training.checkpoints import Checkpoints
@@ -116,6 +116,8 @@ METHOD = Description(
   check=lambda config, devices: None,
   reads=reads,
   create=create,
+  camera=lambda config: Camera(10.0, 0.9, 1.1),
+  rendered=("depth", "canonical"),
 )
 
 

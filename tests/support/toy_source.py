@@ -8,7 +8,9 @@ the right. Side, channels and frames are those of the configuration; the sizes a
 import numpy as np
 
 from pdr_jax.data import dataset
+from pdr_jax.rules import at_least
 
+OPTIONS = {"light": dataset.Option(180, at_least(1), "brightness of the squares above the noise, to 195")}
 KINDS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
 
@@ -16,6 +18,7 @@ def draw(data, count: int, stream: int) -> dict[str, np.ndarray]:
   """So many pictures or clips, uint8, and their classes."""
   rng = np.random.default_rng([data.scene_seed, stream])
   kind = rng.integers(len(KINDS), size=count, dtype=np.int32)
+  light = dataset.options_of(data, OPTIONS)["light"]
   half, width = data.side // 2, max(2, data.side // 5)
   place = rng.integers(0, half - width + 1, (2, count))
   frames = max(1, data.frames)
@@ -23,7 +26,7 @@ def draw(data, count: int, stream: int) -> dict[str, np.ndarray]:
   for i, t in np.ndindex(count, frames):
     row = place[0, i] + half * (kind[i] // 2)
     column = (place[1, i] + t) % (half - width + 1) + half * (kind[i] % 2)
-    clips[i, t, row : row + width, column : column + width] += 180
+    clips[i, t, row : row + width, column : column + width] += light
   key = dataset.input_key(data)
   return {key: clips if data.frames else clips[:, 0], "label/kind": kind}
 
@@ -42,4 +45,6 @@ def read(config) -> dataset.Dataset:
   )
 
 
-SOURCE = dataset.Source(about="squares in noise", open=read, clips=True, licence="drawn by a test")
+SOURCE = dataset.Source(
+  about="squares in noise", open=read, clips=True, licence="drawn by a test", options=OPTIONS
+)

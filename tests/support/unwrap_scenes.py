@@ -56,8 +56,8 @@ def pictures(side, seed=4):
   return np.stack(planes, -1)[None]
 
 
-def psnr(found, truth, mask):
-  return -10 * np.log10(np.mean((found - truth)[mask] ** 2))
+def psnr(actual, truth, mask):
+  return -10 * np.log10(np.mean((actual - truth)[mask] ** 2))
 
 
 def ball(side, pixels, view):

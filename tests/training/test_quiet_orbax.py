@@ -6,11 +6,11 @@ import os
 import orbax.checkpoint
 from absl import logging as absl_logging
 
-from pdr_jax.training import checkpoints
+from pdr_jax.training import quiet_orbax
 
 
 def test_only_orbax_is_quiet(caplog):
-  checkpoints._quiet_orbax()
+  quiet_orbax.quiet()
   inside = os.path.join(os.path.dirname(orbax.checkpoint.__file__), "manager.py")
   logger = logging.getLogger("absl")
   for level, path, text in (

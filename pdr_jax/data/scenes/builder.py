@@ -317,7 +317,9 @@ class _Progress:
   """
 
   def __init__(self, title: str, total: int, every: float = 10.0):
-    self.title, self.total, self.every, self.done, self.bar, self.start = title, total, every, 0, None, None
+    self.title, self.total, self.every = title, total, every
+    self.done = 0
+    self.bar = self.start = None
 
   def __enter__(self):
     if self.start is None:

@@ -135,10 +135,10 @@ def body(d: Design) -> np.ndarray:
   """Points [rows, columns, 3] of the body, metres."""
   at, top, belt, half, flat = (values[:, None] for values in _profile(d))
   top = np.where(top > belt, np.maximum(top, belt + 0.02), top)
-  sill, one = np.minimum(d.clearance, belt - 0.01), np.ones_like(at)
+  sill, ones = np.minimum(d.clearance, belt - 0.01), np.ones_like(at)
   # From the middle to the sill: how far out, in half widths, and how high.
   out = np.concatenate(
-    [0 * one, 0.80 * flat, flat, 0.905 * one, 0.945 * one, 0.985 * one, one, 0.99 * one, 0.93 * one], 1
+    [0 * ones, 0.80 * flat, flat, 0.905 * ones, 0.945 * ones, 0.985 * ones, ones, 0.99 * ones, 0.93 * ones], 1
   )
   high = np.concatenate([top, top - 0.012, belt + 0.86 * (top - belt), belt + 0.015, belt, belt - 0.06,
                          sill + 0.55 * (belt - sill), sill + 0.25 * (belt - sill), sill], 1)
@@ -200,14 +200,14 @@ def parts(d: Design) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, int, np.n
     arch = np.stack([0 * turn, 1.16 * d.wheel * np.sin(turn), 1.16 * d.wheel * np.cos(turn)], -1)
     arch = np.concatenate([arch, np.zeros((1, 3))]) + [outside + 0.006, height, z]
     fan = np.stack([np.arange(24), np.full(24, 25), np.arange(1, 25)], -1)
-    for one, faces, coords, material in (
+    for vertices, faces, coords, material in (
       (wheel, inward(wheel, sheet(len(rings), 20, False, True)), paint / d.wheel, WHEEL),
       (arch, fan[:, ::-1] if _points_right(arch, fan) else fan, np.zeros_like(arch), ARCH),
     ):
-      centre = np.broadcast_to([outside, height, z], one.shape)
+      centre = np.broadcast_to([outside, height, z], vertices.shape)
       result += [
-        (one, faces, coords, material, centre),
-        (one * [-1, 1, 1], faces[:, ::-1], coords, material, centre * [-1, 1, 1]),
+        (vertices, faces, coords, material, centre),
+        (vertices * [-1, 1, 1], faces[:, ::-1], coords, material, centre * [-1, 1, 1]),
       ]
   return result + _mirrors(d)
 

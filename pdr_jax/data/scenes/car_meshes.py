@@ -189,11 +189,11 @@ def renderer(models: list[ShapeModel], side: int) -> Callable[[dict], dict]:
       "light": render_scene.light_coefficients(scene),
     }
 
-  def one(scene):
+  def render(scene):
     model = arrays[int(scene["mesh"][0])]
     return run(model, jax.device_put({name: value for name, value in scene.items() if name != "mesh"}, cpu))
 
-  return one
+  return render
 
 
 class CarMeshes(builder.SceneBuilder):

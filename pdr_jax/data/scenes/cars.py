@@ -73,10 +73,8 @@ def turned(view: np.ndarray, azimuth: float) -> np.ndarray:
 def draw_conditions(rng, outside: dict) -> dict:
   """Light, view and background of one image."""
   down = np.array([0.0, np.cos(np.deg2rad(car_mesh.ELEVATION)), np.sin(np.deg2rad(car_mesh.ELEVATION))])
-  yaw, elevation = (
-    conditions.draw_yaw(rng, YAW_LIMIT, float(outside["view_outside"])),
-    np.deg2rad(rng.uniform(*ELEVATIONS)),
-  )
+  yaw = conditions.draw_yaw(rng, YAW_LIMIT, float(outside["view_outside"]))
+  elevation = np.deg2rad(rng.uniform(*ELEVATIONS))
   view = view_of(yaw, elevation, np.clip(rng.normal(0, 0.003, 2), -0.006, 0.006))
   return {**conditions.draw_light(rng, down, ZENITH_LIMIT, float(outside["light_outside"])), "view": view,
           "background": sample.draw_background(rng)}

@@ -5,10 +5,8 @@ Worlds with splits of both kinds use it.
 
 import numpy as np
 
-LIGHT_BEYOND, VIEW_BEYOND = (
-  45.0,
-  30.0,
-)  # degrees: how far `test_light` and `test_view` go beyond the training range
+# Degrees: how far `test_light` and `test_view` go beyond the training range.
+LIGHT_BEYOND, VIEW_BEYOND = 45.0, 30.0
 
 
 def beyond(rng, split: str) -> dict[str, np.float32]:
@@ -32,7 +30,8 @@ def draw_light(
   Args:
     axis: [3] unit, the direction in the middle of the training range.
     limit: degrees; within the range both directions are at most so far from the axis, spread evenly over that
-      cone's area. outside: degrees; above 0, the first source's angle to the axis is `limit + outside`.
+      cone's area.
+    outside: degrees; above 0, the first source's angle to the axis is `limit + outside`.
   """
   ambient = rng.uniform(0.25, 0.55)
   key = rng.uniform(0.6, 1.0) * (1.2 - ambient)

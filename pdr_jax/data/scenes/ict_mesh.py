@@ -22,10 +22,8 @@ NEUTRAL = "generic_neutral_mesh.obj"
 WHAT = "the folder FaceXModel of the ICT-FaceKit release, or its packed npz"
 # Centimetres to sculpting units (head_mesh.py): half a head, between the ears at the height of the eyes.
 CENTIMETRES, ORIGIN = 11.05, np.array([0.0, 3.45, 1.69])
-EYE, EYE_RADIUS = (
-  np.array([0.285, 0.0, 0.560]),
-  0.131,
-)  # sculpting units; larger than anatomy, to close the corners of the eye
+EYE = np.array([0.285, 0.0, 0.560])  # sculpting units, as the next
+EYE_RADIUS = 0.131  # larger than anatomy, to close the corners of the eye
 HAIR = ("hair_cap", "hair_top", "hair_long", "hair_wide", "hair_fringe")
 
 

@@ -116,6 +116,30 @@ def _expression(rng, name: str) -> dict[str, float]:
   return weights
 
 
+def _worn(rng, glasses: float, dark: float, roundness: float, hat: float, kind: str) -> dict[str, float]:
+  """Weights of the modes of glasses and hat, each 1 where it is worn; `kind` is one of `HATS`."""
+  tall = rng.random()
+  height = rng.uniform(0.0, 1.0)
+  return {
+    "glasses": glasses,
+    "lenses": glasses * dark,
+    "glasses_round": glasses * (roundness + rng.uniform(-0.2, 0.2)),
+    "hat": hat,
+    "hat_tall": hat * (height if kind != "cap" else 0.2 * tall),
+    "hat_visor": hat * (kind == "cap"),
+    "hat_brim": hat * (kind == "brim") * rng.uniform(0.6, 1.0),
+  }
+
+
+def _view(rng, outside: float) -> np.ndarray:
+  """Pitch, yaw, roll and a small shift; the yaw lies in the training range, or `outside` of it."""
+  yaw = conditions.draw_yaw(rng, YAW_LIMIT, outside)
+  roll = np.deg2rad(np.clip(rng.normal(0, ROLL), -2 * ROLL, 2 * ROLL))
+  pitch = np.deg2rad(rng.uniform(-PITCH, PITCH))
+  shift = np.clip(rng.normal(0, 0.003, 2), -0.008, 0.008)
+  return np.array([pitch, yaw, roll, *shift, 0.0], np.float32)
+
+
 def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   """(scene, labels) of one image: arrays for `render_scene.render`; labels of `People.LABELS` and FACTORS."""
   rng = sample.generator(seed, split, index)
@@ -124,7 +148,8 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   outside = conditions.beyond(rng, split)
   # Everything is drawn whether or not it is used: what one image wears changes nothing else.
   chance = {name: rng.random() < habits[name] for name in ("glasses", "hat", "makeup")}
-  dark_glasses, kind = rng.random() < 0.25, HATS[rng.integers(len(HATS))]
+  dark_glasses = rng.random() < 0.25
+  kind = HATS[rng.integers(len(HATS))]
   look = dict(looks[int(chance["makeup"])])
   usual, man = look.pop("style"), look.pop("man")
   other = sample.STYLES[rng.choice(len(sample.STYLES), p=sample.STYLE_SHARES[int(man)])]
@@ -132,19 +157,10 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   expression = EXPRESSIONS[rng.integers(len(EXPRESSIONS))]
 
   weights = weights | _expression(rng, expression) | sample.draw_hair(rng, style)
-  tall, height = rng.random(), rng.uniform(0.0, 1.0)
   if chance["hat"]:
     weights |= {"hair_top": 0.0, "hair_cap": min(weights["hair_cap"], 0.4)}
   glasses, hat = float(chance["glasses"]), float(chance["hat"])
-  weights |= {
-    "glasses": glasses,
-    "lenses": glasses * dark_glasses,
-    "glasses_round": glasses * (habits["round"] + rng.uniform(-0.2, 0.2)),
-    "hat": hat,
-    "hat_tall": hat * (height if kind != "cap" else 0.2 * tall),
-    "hat_visor": hat * (kind == "cap"),
-    "hat_brim": hat * (kind == "brim") * rng.uniform(0.6, 1.0),
-  }
+  weights |= _worn(rng, glasses, float(dark_glasses), habits["round"], hat, kind)
   hat_colour = rng.uniform(0.04, 0.75, 3)
   look |= {
     "open": min(1.0, 6 * weights["mouth_open"] + 4 * weights["teeth_show"]),
@@ -162,15 +178,11 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   }
   look["hair_on"] = look.pop("style")
   look = {name: np.asarray(value, np.float32) for name, value in look.items()}
-  yaw = conditions.draw_yaw(rng, YAW_LIMIT, float(outside["view_outside"]))
-  tilt = np.deg2rad(np.clip(rng.normal(0, ROLL), -2 * ROLL, 2 * ROLL))
-  view = np.array(
-    [np.deg2rad(rng.uniform(-PITCH, PITCH)), yaw, tilt, *np.clip(rng.normal(0, 0.003, 2), -0.008, 0.008), 0.0]
-  )
+  view = _view(rng, float(outside["view_outside"]))
   scene = {
     "weights": np.array([weights[name] for name in shape_model().names], np.float32),
     **conditions.draw_light(rng, LIGHT_AXIS, LIGHT_LIMIT, float(outside["light_outside"])),
-    "view": view.astype(np.float32),
+    "view": view,
     "background": sample.draw_background(rng),
     "look": look,
   }

@@ -11,10 +11,8 @@ from pdr_jax.data.scenes import head_mesh
 from pdr_jax.data.scenes.head_mesh import bump, field, step
 from pdr_jax.data.scenes.paint import MOUTH_SINE
 
-UNIT, PIVOT = (
-  0.088,
-  np.array([0.0, -0.09, 0.32]),
-)  # smaller in the picture than `heads`: there must be room for hats
+UNIT = 0.088  # smaller in the picture than `heads`: there must be room for hats
+PIVOT = np.array([0.0, -0.09, 0.32])
 INSIDE = np.array([0.0, 0.1, 0.1])  # where things are that are not worn
 HEAD, FRAME, LENS, HAT = range(4)   # materials
 EXPRESSION = ("brow_inner_up", "nose_wrinkle", "upper_lip_up", "lip_stretch", "lip_press")
@@ -225,13 +223,12 @@ def make_people() -> head_mesh.ShapeModel:
   """
   head = head_mesh.make_head()
   to_sculpting = np.array([1, -1, -1]) / head_mesh.UNIT
-  points, modes = (
-    head.coords.astype(np.float64),
-    dict(zip(head.names, head.modes.astype(np.float64) * to_sculpting, strict=True)),
-  )
+  points = head.coords.astype(np.float64)
+  modes = dict(zip(head.names, head.modes.astype(np.float64) * to_sculpting, strict=True))
   modes |= expression_modes(points)
   modes |= {name: np.zeros_like(points) for name in WORN}
-  base, coords, faces, material = [points], [points], [head.faces], [np.full(len(head.faces), HEAD)]
+  base, coords = [points], [points]
+  faces, material = [head.faces], [np.full(len(head.faces), HEAD)]
   identity = np.stack([modes[name] for name in head_mesh.IDENTITY])
   start, head_points = len(points), points
   for kind, presence, make, reach in (

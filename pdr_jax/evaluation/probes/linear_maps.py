@@ -119,8 +119,7 @@ class Solver(NamedTuple):
 
 _SELECTION = (
     "accuracy on the share of train that the seed holds out, of equals the middle one; refitted to all of "
-    "train; test "
-    "scored once"
+    "train; test scored once"
 )
 _STANDARD = "standardised with the mean and deviation of train"
 SOLVERS: Mapping[str, Solver] = {

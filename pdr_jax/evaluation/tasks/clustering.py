@@ -31,8 +31,7 @@ def clustering(features: Features, label: str, *, seeds: Sequence[int] = range(5
   if not 1 < number < count:
     raise UserError(
         f"label {label!r}: {count} examples of {number} class{'es' if number > 1 else ''} cannot be "
-        "clustered: "
-        "two classes or more and more examples than classes are needed"
+        "clustered: two classes or more and more examples than classes are needed"
     )
   scores = []
   for block, subset in subsets(features.blocks).items():

@@ -7,7 +7,7 @@ half of the comparison.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
-from pdr_jax.evaluation.features import Features, absent, class_count, classified, select, size
+from pdr_jax.evaluation.features import absent, class_count, classified, select, size
 from pdr_jax.evaluation.probes.descent import minimise, partitioned, trained
 from pdr_jax.evaluation.probes.linear_maps import softmax
 from pdr_jax.evaluation.records import Result
@@ -38,42 +38,45 @@ def defaults() -> dict[str, Any]:
   )
 
 
-def finetune(
-    run: ConfigDict,
-    representation: Representation,
-    train: Features,
-    test: Features,
-    split: str,
-    labels: Sequence[str],
-    settings: ConfigDict,
-    *,
-    seeds: Sequence[int],
-    say: Callable[[str], None] = print,
-) -> Result:
+class Layer(NamedTuple):
+  """The linear layer on all features.
+
+  Attributes:
+    labels: what it says.
+    inputs: numbers of the features.
+    outputs: its logits.
+    exclusive: whether they are the classes of one label; otherwise each is an attribute of 0 and 1.
+  """
+
+  labels: tuple[str, ...]
+  inputs: int
+  outputs: int
+  exclusive: bool
+
+
+def finetune(context: Context, labels: Sequence[str]) -> Result:
   """One label of several classes through a softmax, or attributes of 0 and 1 each through a sigmoid.
 
-  Args:
-    run: the data, and the batch size. train, test: features and labels of the splits; of them the labels are
-    read, and how wide the features are. split: the name of the test split. settings: `steps` of training.
-
-  Scores are `finetuned/METRIC` of `metrics.classification`, for attributes the mean over them. Raises
-  `UserError` as `linear` does.
+  Of the features in `context`, the labels are read and how wide the features are; its settings have the
+  `steps` of training. Scores are `finetuned/METRIC` of `metrics.classification`, for attributes the mean over
+  them. Raises `UserError` as `linear` does.
   """
-  known, tested = classified(train, test, labels)
+  run, representation, test = context.run, context.representation, context.test
+  known, tested = classified(context.train, test, labels)
   counts = [class_count(name, known, tested) for name in labels]
   if len(labels) > 1 and max(counts) > 2:
     label = labels[int(np.argmax(counts))]
     raise UserError(f"label {label!r} has more than two classes: name it alone, as a multi-class label")
   exclusive = counts[0] > 2
-  outputs = counts[0] if exclusive else len(labels)
-  width = select(train, tuple(train.blocks)).shape[1]
+  inputs = select(known, tuple(known.blocks)).shape[1]
+  layer = Layer(tuple(labels), inputs, counts[0] if exclusive else len(labels), exclusive)
   truth = np.stack([test.labels[name] for name in labels], axis=1)
   usable = ~np.stack([absent(test, name) for name in labels], axis=1).any(axis=1)
   title, runs = labels[0] if exclusive else ATTRIBUTES, []
-  for seed in seeds:
-    say(f"  fine-tuning for {title}, seed {seed}")
-    params = fit(run, representation, labels, outputs, width, exclusive, settings.steps, seed, say)
-    logits = logits_of(run, representation, params, split)
+  for seed in context.seeds:
+    context.say(f"  fine-tuning for {title}, seed {seed}")
+    params = fit(run, representation, layer, context.settings.steps, seed, context.say)
+    logits = logits_of(run, representation, params, context.test_split)
     runs.append(_score(logits[usable], truth[usable], exclusive))
   common = np.stack([np.bincount(known.labels[name]).argmax() for name in labels])
   majority = float(np.mean(truth[usable] == common[None]))
@@ -86,8 +89,8 @@ def finetune(
       "labels": list(labels),
       "train": size(known),
       "test": int(usable.sum()),
-      "seeds": list(seeds),
-      "steps": settings.steps,
+      "seeds": list(context.seeds),
+      "steps": context.settings.steps,
       "batch_size": run.train.batch_size,
       "solvers": f"Adam {LEARNING_RATE:g} on encoders and one linear layer",
       "selection": "none: the last step",
@@ -98,10 +101,7 @@ def finetune(
 def fit(
     run: ConfigDict,
     representation: Representation,
-    labels: Sequence[str],
-    outputs: int,
-    width: int,
-    exclusive: bool,
+    layer: Layer,
     count: int,
     seed: int,
     say: Callable[[str], None],
@@ -112,15 +112,16 @@ def fit(
   """
   run = ConfigDict(run.to_dict())
   run.seed = seed
-  kernel = jax.random.uniform(jax.random.key(seed), (width, outputs), minval=-1, maxval=1) / width**0.5
-  params = {"networks": representation.variables, "kernel": kernel, "bias": jnp.zeros(outputs)}
+  shape, labels = (layer.inputs, layer.outputs), layer.labels
+  kernel = jax.random.uniform(jax.random.key(seed), shape, minval=-1, maxval=1) / layer.inputs**0.5
+  params = {"networks": representation.variables, "kernel": kernel, "bias": jnp.zeros(layer.outputs)}
 
   def objective(params: dict, batch: dict) -> tuple[Array, Array]:
     truth = jnp.stack([batch[f"label/{name}"] for name in labels], axis=1)
     absent = [batch[f"missing/{name}"] for name in labels if f"missing/{name}" in batch]
     usable = jnp.ones(len(truth)) if not absent else 1.0 - jnp.stack(absent).any(axis=0)
     logits = apply(representation, params, batch[representation.input])
-    losses = _losses(logits, jnp.where(usable[:, None] > 0, truth, 0), exclusive)
+    losses = _losses(logits, jnp.where(usable[:, None] > 0, truth, 0), layer.exclusive)
     return (losses * usable).sum(), usable.sum()
 
   keys = [f"{kind}/{name}" for kind in ("label", "missing") for name in labels]
@@ -176,16 +177,10 @@ def jobs(context: Context) -> Iterator[Job]:
   if context.representation.variables is None:
     return
 
-  def job(labels: list[str]) -> Result:
-    return finetune(
-        context.run, context.representation, context.train, context.test, context.test_split, labels,
-        context.settings, seeds=context.seeds, say=context.say,
-    )
-
   for name in classes(context):
-    yield f"finetune/{name}", lambda name=name: job([name])
+    yield f"finetune/{name}", lambda name=name: finetune(context, [name])
   if attributes(context):
-    yield f"finetune/{ATTRIBUTES}", lambda: job(attributes(context))
+    yield f"finetune/{ATTRIBUTES}", lambda: finetune(context, attributes(context))
 
 
 TASK = Task(jobs, defaults, order=90, by_default=False)

@@ -1,8 +1,8 @@
 """A model's depth against the true one, beside what needs no model and a bound.
 
-The bound is a network taught with true depth. `metrics.geometry` has the measures. The bound is Unsup3D's
-supervised baseline (Wu et al. 2020, table 2): the depth network regresses the true depth at the input view,
-which it gives directly, without a canonical frame, by the mean absolute difference inside the true mask.
+`metrics.geometry` has the measures. The bound is the method's own depth network, taught with true depth (as
+Unsup3D's supervised baseline is, Wu et al. 2020, table 2): it regresses the true depth at the input view by
+the mean absolute difference inside the true mask.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from pdr_jax import methods
 from pdr_jax.data import pipeline, registry
 from pdr_jax.elements import zeros
 from pdr_jax.errors import UserError
@@ -24,7 +25,6 @@ from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.methods.shared import optimizer
 from pdr_jax.metrics import geometry, landmarks
-from pdr_jax.networks.autoencoder import MapAutoencoder
 
 MEASURES = {"side": "lower", "mad": "lower", "relief": "higher", "depth_correlation": "higher"}
 OF_FLAT = ("side", "mad", "relief")  # a flat depth has no correlation with anything
@@ -35,6 +35,7 @@ TITLES = {
     "mad": "depth, MAD (degrees)",
     LANDMARKS: "depth, correlation at landmarks",
 }
+FOV = 10.0  # degrees, where the method names no camera
 KEYS = ("depth", "mask", "weights", "view")  # of the truth, as far as the data has it
 # A batch to depth at the input view, and its mask.
 Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]
@@ -60,10 +61,11 @@ def true_depth(
   the correlation at landmarks, of all but the constant depth, which has none.
 
   Args:
-    run: the encoders' configuration with the evaluation's data; the bound takes its network, optimiser and
-      seed from there, where it has depth networks.
+    run: the encoders' configuration with the evaluation's data; the bound takes its optimiser and seed from
+      there.
     split: what is scored.
-    settings: `bound_steps` of training for the bound; 0 leaves it out.
+    settings: `bound_steps` of training for the bound; 0 leaves it out, as does a method without a depth
+      network.
 
   Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true
   depth and the bound that the model closes: 1 is as good as the bound, negative worse than the average.
@@ -72,16 +74,17 @@ def true_depth(
   spec = pipeline.published(run, representation.reads)
   if "depth" not in spec or "mask" not in spec:
     raise UserError("the data has no true depth")
-  fov = run.scene.fov if "scene" in run else 10.0
   predict = _of_model(representation)
   batches = batch_lib.of_split(run, representation.reads, split, KEYS)
+  camera = methods.describe(run.method).camera
+  fov = camera(run).fov if camera else FOV
   average = average_depth(batches)
   predictors = {MODEL: predict, CONSTANT: _flat(np.ones_like(average)), AVERAGE: _flat(average)}
-  bounded = bool(settings.bound_steps) and "networks" in run and "scene" in run
+  bounded = bool(settings.bound_steps) and representation.method.depth_network is not None
   if bounded:
     say(f"  supervised bound, {settings.bound_steps} steps")
     params = train(run, representation, settings.bound_steps, say)
-    predictors[BOUND] = _of_bound(run, representation, params)
+    predictors[BOUND] = _of_bound(representation, params)
   results = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
@@ -96,7 +99,7 @@ def true_depth(
   }
   if bounded:
     protocol[BOUND] = (
-        f"the run's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"
+        f"the method's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"
     )
   scores = _records(results) + (_gap(results) if bounded else [])
   return Result("geometry", protocol, tuple(scores))
@@ -161,11 +164,11 @@ def _flat(depth: Float[np.ndarray, "S S"]) -> Predict:
   return predict
 
 
-def _of_bound(run: ConfigDict, representation: Representation, params: dict) -> Predict:
-  net = network(run, representation)
+def _of_bound(representation: Representation, params: dict) -> Predict:
+  network = representation.method.depth_network
 
   def predict(batch: Mapping[str, Array]) -> tuple[Array, Array]:
-    return depth_of(net, params, batch[representation.input], run), jnp.ones_like(batch["mask"])
+    return network.apply(params, batch[representation.input]), jnp.ones_like(batch["mask"])
 
   return predict
 
@@ -233,35 +236,16 @@ def at_landmarks(
 # ---------------------------------------------------------------- the supervised bound
 
 
-def network(run: ConfigDict, representation: Representation) -> MapAutoencoder:
-  """PDR's depth network at the run's widths."""
-  widths, dtype = run.networks, jnp.dtype(run.networks.dtype)
-  side = representation.reads[representation.input].shape[0]
-  return MapAutoencoder(1, widths.width_map, widths.zdim, side, dtype=dtype)
-
-
-def depth_of(
-    net: MapAutoencoder, params: dict, images: Float[Array, "B S S C"], run: ConfigDict
-) -> Float[Array, "B S S"]:
-  """Depth at the input view, in the range that a turned scene can reach.
-
-  That is half of the canonical range beyond each end.
-  """
-  raw = net.apply({"params": params}, images)[0][..., 0]
-  near, far = run.scene.min_depth, run.scene.max_depth
-  return (near + far) / 2 + (far - near) * jnp.tanh(raw)
-
-
 def train(
     run: ConfigDict, representation: Representation, count: int, say: Callable[[str], None] = print
 ) -> dict:
   """The network's parameters after `count` steps on the training split's true depth."""
-  net, key = network(run, representation), representation.input
-  params = run_once(net.init, jax.random.key(run.seed), zeros(representation.reads, 1)[key])["params"]
+  network, key = representation.method.depth_network, representation.input
+  params = run_once(network.init, jax.random.key(run.seed), zeros(representation.reads, 1)[key])
 
   def objective(params: dict, batch: dict) -> tuple[Array, Array]:
     inside = batch["mask"] > 0  # outside of the mask the true depth may be anything
-    error = jnp.abs(depth_of(net, params, batch[key], run) - jnp.where(inside, batch["depth"], 1.0))
+    error = jnp.abs(network.apply(params, batch[key]) - jnp.where(inside, batch["depth"], 1.0))
     return jnp.where(inside, error, 0.0).sum(), inside.sum().astype(jnp.float32)
 
   shuffled = batch_lib.for_training(run, representation.reads, ("depth", "mask"))

@@ -102,8 +102,7 @@ def halves(features: Features, label: str) -> tuple[Features, Features]:
   if not many.any():
     raise UserError(
         f"label {label!r}: no class of the test split is in the train split, and none has four examples to "
-        "be split "
-        "in halves"
+        "be split in halves"
     )
   return take(features, many & (turn % 2 == 0)), take(features, many & (turn % 2 == 1))
 
@@ -148,8 +147,7 @@ def verification(
   if len(people) < 2 or pictures.max() < 2:
     raise UserError(
         f"label {label!r}: verification needs two people that the train split does not have, one of them in "
-        "two test "
-        f"pictures; there {'is' if len(people) == 1 else 'are'} {len(people)}: split by person"
+        f"two test pictures; there {'is' if len(people) == 1 else 'are'} {len(people)}: split by person"
     )
   drawn = [pairs(unseen.labels[label], PAIRS, seed) for seed in seeds]
   scores = []

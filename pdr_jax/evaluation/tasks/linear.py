@@ -4,6 +4,7 @@ The probes are converged logistic regression, ridge, and the published Adam prob
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +22,23 @@ MAJORITY = "most frequent class"  # the block of what needs no features
 # Of logits: {group: {metric: value}}; "" is the group of what the task is about, others are single
 # attributes.
 Scorer = Callable[[Float[np.ndarray, "M T"]], dict[str, dict[str, float]]]
+
+
+class Problem(NamedTuple):
+  """What linear maps are fitted to.
+
+  Attributes:
+    train, test: features of the splits.
+    targets: of train, 0 and 1.
+    exclusive: whether the targets exclude one another.
+    score: of the logits of test.
+  """
+
+  train: Features
+  test: Features
+  targets: Float[np.ndarray, "N T"]
+  exclusive: bool
+  score: Scorer
 
 
 def multi_class(
@@ -50,9 +68,8 @@ def multi_class(
     return {"": classification(truth, logits.argmax(axis=1), softmax(logits))}
 
   majority = float(np.mean(truth == targets.sum(axis=0).argmax()))
-  scores, fits, _ = _scores(
-      train, test, targets, True, score, seeds, solvers, task=task, label=label, headlines=shown
-  )
+  problem = Problem(train, test, targets, True, score)
+  scores, fits, _ = _scores(problem, seeds, solvers, task=task, label=label, headlines=shown)
   protocol = _protocol(train, test, [label], targets.shape[1], seeds, solvers)
   protocol["description"] = "linear classification, multi-class"
   scores += records.of_runs(task, label, MAJORITY, [{"accuracy": majority}], direction="")
@@ -88,10 +105,8 @@ def multi_label(
     return {"": {key: float(np.mean([scores[key] for scores in each.values()])) for key in metrics}, **each}
 
   majority = float(np.mean(truth == (targets.mean(axis=0) > 0.5)[None]))
-  scores, fits, parts = _scores(
-      train, test, targets, False, score, seeds, solvers,
-      task="linear", label=ATTRIBUTES, headlines=_headlines(ATTRIBUTES),
-  )
+  problem, shown = Problem(train, test, targets, False, score), _headlines(ATTRIBUTES)
+  scores, fits, parts = _scores(problem, seeds, solvers, task="linear", label=ATTRIBUTES, headlines=shown)
   protocol = _protocol(train, test, list(labels), 2, seeds, solvers)
   protocol["description"] = "linear classification, multi-label"
   scores += records.of_runs("linear", ATTRIBUTES, MAJORITY, [{"accuracy": majority}], direction="")
@@ -99,11 +114,7 @@ def multi_label(
 
 
 def _scores(
-    train: Features,
-    test: Features,
-    targets: Float[np.ndarray, "N T"],
-    exclusive: bool,
-    score: Scorer,
+    problem: Problem,
     seeds: Sequence[int],
     solvers: Sequence[str],
     *,
@@ -116,18 +127,19 @@ def _scores(
   How each was fitted, and the scores of single attributes, are given by subset and solver.
   """
   scores, fits, parts = [], {}, {}
-  for block, subset in subsets(train.blocks).items():
-    raw = select(train, subset), select(test, subset)
+  blocks = problem.train.blocks
+  for block, subset in subsets(blocks).items():
+    raw = select(problem.train, subset), select(problem.test, subset)
     standard = standardize(*raw)
     fits[block], parts[block] = {}, {}
     for name in solvers:
       solver = SOLVERS[name]
-      if len(subset) == 1 < len(train.blocks) and not solver.single_blocks:
+      if len(subset) == 1 < len(blocks) and not solver.single_blocks:
         continue
       inputs, test_inputs = standard if solver.standard else raw
-      models = solver.fit(inputs, targets, exclusive, list(seeds))
+      models = solver.fit(inputs, problem.targets, problem.exclusive, list(seeds))
       maps = zip(models.coefficients, models.intercepts, strict=True)
-      runs = [score(test_inputs @ w.T + b) for w, b in maps]
+      runs = [problem.score(test_inputs @ w.T + b) for w, b in maps]
       whole = [run[""] for run in runs]
       shown = headlines if name == "logistic" else {}
       scores += records.of_runs(task, label, block, whole, prefix=f"{name}/", headlines=shown)

@@ -56,9 +56,9 @@ def robustness(
   """Logistic regression on train, scored inside the range, and outside of it in bins of `width` degrees.
 
   Args:
-    train, inside: images within the range; `inside` is tested on as the point at 0 degrees. outside, degrees:
-    images beyond it, and by how many degrees; those of 0 or less, or of unknown distance (NaN), do
-      not count.
+    train, inside: images within the range; `inside` is tested on as the point at 0 degrees.
+    outside, degrees: images beyond it, and by how many degrees; those of 0 or less, or of unknown distance
+      (NaN), do not count.
     kind: what the range is of, light or view.
     single: attributes (labels of 0 or 1), whose scores are averaged.
     several: labels of several classes, each for itself.
@@ -181,6 +181,10 @@ def with_light(features: Features, angles: Sequence[str]) -> Features:
         f"config.light_angles = {tuple(angles)}: must name two labels, azimuth and elevation; the data has "
         f"{', '.join(sorted(features.labels)) or 'none'}"
     )
+  for name in angles:
+    if name in features.classes:
+      change = f"--config.data.label_kinds={name}:numbers"
+      raise UserError(f"config.light_angles: label {name!r} holds classes, not degrees: {change}")
   azimuth, elevation = (np.deg2rad(features.labels[name].astype(np.float64)) for name in angles)
   # Extended Yale B: a positive azimuth lights the left of the picture, a positive elevation its top.
   direction = np.stack(

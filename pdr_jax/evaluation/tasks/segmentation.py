@@ -5,7 +5,7 @@ over the whole test split from one summed confusion matrix.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,14 @@ def defaults() -> dict[str, Any]:
   )
 
 
+class Choice(NamedTuple):
+  """Which encoders a U-Net is built on, from which of `STARTS`, and how many classes it tells apart."""
+
+  encoders: tuple[str, ...]
+  start: str
+  classes: int
+
+
 def segmentation(
     run: ConfigDict,
     representation: Representation,
@@ -73,12 +81,11 @@ def segmentation(
   for chosen in subsets(encoders):
     block = "+".join(chosen)
     for start in settings.starts:
-      runs = []
+      runs, choice = [], Choice(chosen, start, count)
       for seed in seeds:
         say(f"  segmentation, {block} {start}, seed {seed}")
-        params = train(run, representation, chosen, count, start, settings.steps, seed, say)
-        counts = test(run, representation, chosen, params, count, split)
-        runs.append(scores_of(counts))
+        params = train(run, representation, choice, settings.steps, seed, say)
+        runs.append(scores_of(test(run, representation, choice, params, split)))
       titles = {"miou": f"segmentation, {start}, mIoU"} if len(chosen) == len(encoders) else {}
       means = [{name: run[name] for name in ("miou", "pixel_accuracy")} for run in runs]
       scores += records.of_runs(MAPS, "classes", block, means, prefix=f"{start}/", headlines=titles)
@@ -141,28 +148,29 @@ def class_names(run: ConfigDict, representation: Representation) -> tuple[int, t
 def train(
     run: ConfigDict,
     representation: Representation,
-    chosen: Sequence[str],
-    classes: int,
-    start: str,
+    choice: Choice,
     count: int,
     seed: int,
     say: Callable[[str], None],
 ) -> dict:
-  """The U-Net's parameters after `count` steps from one of `STARTS`."""
+  """The U-Net's parameters after `count` steps."""
   run = ConfigDict(run.to_dict())
   run.seed = seed
   rng, variables = jax.random.key(seed), representation.variables
-  if start == "scratch":
+  if choice.start == "scratch":
     variables = run_once(representation.fresh, jax.random.fold_in(rng, 1))
   method, images = representation.method, zeros(representation.reads, 1)[representation.input]
-  params = run_once(
-      lambda rng, variables: unet.init(rng, method, variables, chosen, classes, images), rng, variables
-  )
-  frozen = start == "frozen"
+
+  def init(rng: Array, variables: dict) -> dict:
+    return unet.init(rng, method, variables, choice.encoders, choice.classes, images)
+
+  params = run_once(init, rng, variables)
+  frozen = choice.start == "frozen"
   labels = {"encoders": trained(variables, "kept" if frozen else "trained"), "expanding": "trained"}
 
   def objective(params: dict, batch: dict) -> tuple[Array, Array]:
-    logits = unet.apply(params, method, chosen, batch[representation.input], classes, frozen=frozen)
+    inputs = batch[representation.input]
+    logits = unet.apply(params, method, choice.encoders, inputs, choice.classes, frozen=frozen)
     return cross_entropy(logits, batch[MAPS])
 
   tx = partitioned(optax.adam(LEARNING_RATE), labels)
@@ -181,18 +189,13 @@ def cross_entropy(
 
 
 def test(
-    run: ConfigDict,
-    representation: Representation,
-    chosen: Sequence[str],
-    params: dict,
-    classes: int,
-    split: str,
-) -> Int[np.ndarray, "{classes} {classes}"]:
+    run: ConfigDict, representation: Representation, choice: Choice, params: dict, split: str
+) -> Int[np.ndarray, "{choice.classes} {choice.classes}"]:
   """The confusion matrix of all pixels of a split."""
-  method, key = representation.method, representation.input
+  method, key, classes = representation.method, representation.input, choice.classes
 
   def classify(params: dict, images: Array) -> Array:
-    return unet.apply(params, method, chosen, images, classes).argmax(axis=-1).astype(jnp.uint8)
+    return unet.apply(params, method, choice.encoders, images, classes).argmax(axis=-1).astype(jnp.uint8)
 
   predict, counts = steps.mapped(classify, params), np.zeros((classes, classes), np.int64)
   for batch in batches.of_split(run, representation.reads, split, [MAPS]):

@@ -4,7 +4,7 @@
 """
 
 from pdr_jax.methods.contract import Description
-from pdr_jax.methods.pdr import settings, system
+from pdr_jax.methods.pdr import scene, settings, system
 
 METHOD = Description(
     defaults=settings.defaults,
@@ -13,4 +13,6 @@ METHOD = Description(
     check=settings.check,
     reads=settings.reads,
     create=system.create,
+    camera=scene.camera,
+    rendered=("depth", "albedo", "canonical", "view"),
 )

@@ -3,6 +3,7 @@
 They are a constant one, and the average true depth of the split.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 import jax
@@ -45,16 +46,16 @@ def scores_of(
     depth: Float[np.ndarray, "S S"], batches: Iterable[dict], sums: Sums, *, fov: float
 ) -> dict[str, float]:
   """`val/side`, `val/mad` and `val/relief` of one depth map for all images, inside the true masks."""
-
-  @jax.jit
-  def totals(depth: ArrayLike, batch: dict) -> dict:
-    scores = geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=fov)
-    chosen = {name: scores[name] for name in (*SCORES, "covered")}
-    return geometry.totals(chosen, batch["_mask"])
-
   pairs = {name: np.zeros(2) for name in SCORES}
   for batch in batches:
-    more = totals(depth, {name: batch[name] for name in ("depth", "mask", "_mask")})
+    more = _totals(depth, {name: batch[name] for name in ("depth", "mask", "_mask")}, fov)
     pairs = {name: pair + np.asarray(more[name], np.float64) for name, pair in pairs.items()}
   pairs = sums(pairs)
   return {f"val/{name}": float(pair[0] / pair[1]) for name, pair in pairs.items() if pair[1] > 0}
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _totals(depth: ArrayLike, batch: dict, fov: float) -> dict:
+  scores = geometry.baseline_scores(depth, batch["depth"], batch["mask"], fov=fov)
+  chosen = {name: scores[name] for name in (*SCORES, "covered")}
+  return geometry.totals(chosen, batch["_mask"])

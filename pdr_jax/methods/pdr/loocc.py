@@ -34,7 +34,7 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[st
             "pitch": np.deg2rad(options.pitch), "yaw": np.deg2rad(options.yaw),
             "pitch_flipped": np.deg2rad(options.pitch), "yaw_flipped": np.deg2rad(options.yaw)}
 
-  def one(i):
+  def of_image(i):
     coin, axis, offset, *keys = jax.random.split(jax.random.fold_in(rng, i), 3 + len(limits))
     offsets = {name: limit * jax.random.uniform(key, (), minval=-1, maxval=1)
                for key, (name, limit) in zip(keys, limits.items(), strict=True)}
@@ -44,9 +44,9 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[st
         "offset": limits["angle"] * jax.random.uniform(offset, (3,), minval=-1, maxval=1),
     }
 
-  drawn = jax.vmap(one)(index)
+  drawn = jax.vmap(of_image)(index)
   if options.choice == "batch":
-    coin = one(np.iinfo(np.int32).max)["factor"]
+    coin = of_image(np.iinfo(np.int32).max)["factor"]
     drawn["factor"] = jnp.broadcast_to(coin, index.shape)
   return drawn
 

@@ -9,8 +9,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
+from pdr_jax.methods.contract import Camera
 from pdr_jax.methods.pdr import light as light_model
-from pdr_jax.render import camera, depth_mesh, lighting, reproject
+from pdr_jax.render import camera as cameras
+from pdr_jax.render import depth_mesh, lighting, reproject
 
 DOME_ASPECT = 3.0
 
@@ -40,6 +42,11 @@ class Rendering(NamedTuple):
   image: Float[Array, "B S S 3"]
   mask: Float[Array, "B S S"]
   depth: Float[Array, "B S S"]
+
+
+def camera(config: ConfigDict) -> Camera:
+  """The camera of all depth maps of a configuration."""
+  return Camera(config.scene.fov, config.scene.min_depth, config.scene.max_depth)
 
 
 def convex_start(side: int, height: float) -> np.ndarray:
@@ -109,7 +116,7 @@ def mirrored(scene: Scene) -> Scene:
 
 def shade(scene: Scene, config: ConfigDict) -> tuple[Array, Array, Array]:
   """Normals, shading and the canonical image."""
-  normals = depth_mesh.normals(scene.depth, camera.pinhole(scene.depth.shape[-1], config.scene.fov))
+  normals = depth_mesh.normals(scene.depth, cameras.pinhole(scene.depth.shape[-1], config.scene.fov))
   shading = light_model.shading(scene.light, normals)
   return normals, shading, lighting.shade(scene.albedo, shading)
 
@@ -121,7 +128,7 @@ def at_view(
 
   The mask, where a surface was seen, carries no gradient.
   """
-  pinhole = camera.pinhole(depth.shape[-1], config.scene.fov)
+  pinhole = cameras.pinhole(depth.shape[-1], config.scene.fov)
   margin = (config.scene.max_depth - config.scene.min_depth) / 2
   near, far = config.scene.min_depth - margin, config.scene.max_depth + margin
   seen_depth = reproject.depth_at_view(depth, view, pinhole, near=near, far=far)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.methods.shared import inputs
-from pdr_jax.rules import ANYTHING, Rule, above, at_least, between, fraction, one_of
+from pdr_jax.rules import ANYTHING, PATH, Rule, above, at_least, between, fraction, one_of
 
 FACTORS = ("light", "view", "albedo", "depth")  # that LOOCC may perturb
 
@@ -104,7 +104,7 @@ RULES = {
     "loss.flip": at_least(0),
     "loss.perceptual": at_least(0),
     "loss.perceptual_features": one_of("random", "vgg16"),
-    "loss.perceptual_weights": ANYTHING,
+    "loss.perceptual_weights": PATH,
     "loss.smoothness": at_least(0),
     "loss.deviation": at_least(0),
     "view_consistency.weight": at_least(0),

@@ -20,8 +20,8 @@ from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 from pdr_jax.methods.contract import Method, TrainState, inference_variables
+from pdr_jax.methods.pdr import depth_network, loocc
 from pdr_jax.methods.pdr import light as light_model
-from pdr_jax.methods.pdr import loocc
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import view_consistency
 from pdr_jax.methods.pdr.baselines import baselines
@@ -57,6 +57,7 @@ def create(config: ConfigDict) -> Method:
       feature_maps=partial(feature_maps, config=config),
       pictures=partial(pictures, decompose=taken_apart, render=rendered),
       baselines=partial(baselines, config=config),
+      depth_network=depth_network.create(config),
   )
 
 

@@ -103,13 +103,15 @@ def turn_hue(image: Float[ArrayLike, "S S 3"], turns: Float[ArrayLike, ""]) -> F
   A grey pixel has no hue and stays.
   """
   red, green, blue = (image[..., i] for i in range(3))
-  value = image.max(axis=-1)
-  chroma = value - image.min(axis=-1)
-  # In sixths of a turn, from red over green to blue.
+  value = jnp.maximum(jnp.maximum(red, green), blue)
+  chroma = value - jnp.minimum(jnp.minimum(red, green), blue)
+  # In sixths of a turn, from red over green to blue. Channels are compared with each other, where the hue is
+  # continuous, and not with the largest: a compiler may compute that one again, rounded otherwise, and equal
+  # to none.
   sixths = jnp.where(
-    value == red,
+    (red >= green) & (red >= blue),
     safe_divide(green - blue, chroma),
-    jnp.where(value == green, 2 + safe_divide(blue - red, chroma), 4 + safe_divide(red - green, chroma)),
+    jnp.where(green >= blue, 2 + safe_divide(blue - red, chroma), 4 + safe_divide(red - green, chroma)),
   )
   sixths = sixths + 6 * turns
 

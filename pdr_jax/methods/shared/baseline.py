@@ -11,13 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.elements import ElementSpec
 from pdr_jax.losses.photometric import photometric
+from pdr_jax.methods.contract import TrainState
 from pdr_jax.methods.shared import feature_maps as shared_maps
-from pdr_jax.methods.shared import inputs
+from pdr_jax.methods.shared import gradient_step, inputs
 from pdr_jax.networks.autoencoder import MapDecoder, MapEncoder
 from pdr_jax.rules import above, at_least, one_of
 
@@ -86,13 +88,18 @@ def decoder(config: ConfigDict) -> MapDecoder:
   return MapDecoder(data.channels, widths.width_map, data.side, jnp.dtype(widths.dtype))
 
 
+def init(
+  rng: Array, batch: dict, *, nets: Mapping[str, Any], tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
+  """The state of a method whose networks and optimiser are all that it has."""
+  return gradient_step.init(init_networks(rng, nets, config), tx, config)
+
+
 def init_networks(rng: Array, nets: Mapping[str, Any], config: ConfigDict) -> dict[str, Any]:
   """Fresh parameters by network; each draws from its own stream."""
   side = config.data.side
-  images, vectors = (
-    jnp.zeros((1, side, side, config.data.channels)),
-    jnp.zeros((1, representation_size(config))),
-  )
+  images = jnp.zeros((1, side, side, config.data.channels))
+  vectors = jnp.zeros((1, representation_size(config)))
   params = {}
   for i, (name, net) in enumerate(nets.items()):
     example = images if name == "encoder" else vectors

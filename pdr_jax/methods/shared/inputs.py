@@ -17,7 +17,9 @@ def image(config: ConfigDict) -> Element:
   return Element((side, side, channels), "float32", "image", (-1.0, 1.0))
 
 
-def check_images(config: ConfigDict, *, channels: tuple[int, ...] = (3,)) -> None:
+def check_images(
+  config: ConfigDict, *, channels: tuple[int, ...] = (3,), sides: tuple[int, ...] = SIDES
+) -> None:
   """Raises `UserError` unless the data are single pictures of a side and channels that the method takes."""
   data, name = config.data, config.method
   if data.frames:
@@ -29,7 +31,7 @@ def check_images(config: ConfigDict, *, channels: tuple[int, ...] = (3,)) -> Non
     raise UserError(
       f"config.data.channels = {data.channels}: config.method={name} takes pictures of {words} channels"
     )
-  if data.side not in SIDES:
+  if data.side not in sides:
     raise UserError(
-      f"config.data.side = {data.side}: must be one of {', '.join(map(str, SIDES))} for config.method={name}"
+      f"config.data.side = {data.side}: must be one of {', '.join(map(str, sides))} for config.method={name}"
     )
