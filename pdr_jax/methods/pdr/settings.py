@@ -73,8 +73,7 @@ def defaults() -> dict[str, dict[str, Any]]:
       ),
       view_consistency=dict(
           weight=0.0,             # of the errors with which the view network reads views that were rendered
-          rotation=(12.5, 25.0, 5.0),  # degrees: deviations of pitch, yaw and roll of those views
-          translation=0.005,      # model units: deviation of their translations
+          spread=(12.5, 25.0, 5.0),  # degrees: deviations of pitch, yaw and roll of those views
       ),
       optim=dict(
           view_rate=1.0,          # the view network's learning rate, as a multiple of learning_rate
@@ -108,11 +107,10 @@ RULES = {
     "loss.smoothness": at_least(0),
     "loss.deviation": at_least(0),
     "view_consistency.weight": at_least(0),
-    "view_consistency.rotation": Rule(
+    "view_consistency.spread": Rule(
         lambda angles: len(angles) == 3 and all(angle >= 0 for angle in angles),
         "three angles of at least 0 degrees",
     ),
-    "view_consistency.translation": at_least(0),
     "loocc.weight": at_least(0),
     "loocc.factors": Rule(
         lambda names: len(names) > 0 and set(names) <= set(FACTORS) and len(set(names)) == len(names),

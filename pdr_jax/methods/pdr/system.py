@@ -20,10 +20,9 @@ from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 from pdr_jax.methods.contract import Method, TrainState, inference_variables
-from pdr_jax.methods.pdr import depth_network, loocc
+from pdr_jax.methods.pdr import depth_network, loocc, view_consistency
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
-from pdr_jax.methods.pdr import view_consistency
 from pdr_jax.methods.pdr.baselines import baselines
 from pdr_jax.methods.pdr.pictures import pictures
 from pdr_jax.methods.pdr.scene import Scene
@@ -246,9 +245,9 @@ def loss_terms(
     span = config.scene.max_depth - config.scene.min_depth
     terms["deviation"] = masked_mean(deviation(depth, span, axis_name), None, axis_name)
   if config.view_consistency.weight:
-    views = view_consistency.draw(rng, index, config)
+    angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
-    values = view_consistency.loss(view_of, scene, views, images, config)
+    values = view_consistency.loss(view_of, scene, angles, images, config)
     terms["view_consistency"] = masked_mean(values, None, axis_name)
   if config.loocc.weight:
     drawn = loocc.draw(rng, index, config)
