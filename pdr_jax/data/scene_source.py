@@ -3,6 +3,7 @@
 Their pictures are kept in memory where they fit.
 """
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 
 from pdr_jax.data import dataset, sequences, tfds_files, transforms
 from pdr_jax.data.dataset import Arrays, Dataset, Split
-from pdr_jax.data.scenes import builder, clips
+from pdr_jax.data.scenes import builder, clips, landmarks
 
+LANDMARKS = "canonical_landmarks"  # `scenes.landmarks.CANONICAL` at the zero view: u, v, depth
 _BYTES = 12  # per pixel of everything as it is stored; 3 of them are the image's
 
 
@@ -24,6 +26,7 @@ class _Examples:
   def __init__(self, world: builder.SceneBuilder, split: str, channels: int):
     self._world, self._split, self._channels = world, split, channels
     self.memory: Arrays = {}
+    self._basis = _landmarks(world)
     self._readers: dict[tuple[str, ...], tfds_files.Reader] = {}
 
   def __call__(self, indices: np.ndarray, keys: Collection[str]) -> Arrays:
@@ -34,6 +37,8 @@ class _Examples:
       rows |= self.read(indices, missing)
     pictures = {key: rows[key] for key in wanted if key in dataset.PICTURES}
     truth = builder.decode({feature: rows[feature] for feature in features - pictures.keys()})
+    if LANDMARKS in wanted:
+      truth[LANDMARKS] = landmarks.canonical(self._basis, truth["weights"], self._world.builder_config.side)
     return pictures | {key: truth[key] for key in wanted if key in truth}
 
   def read(self, indices: np.ndarray, features: list[str], title: str = "") -> Arrays:
@@ -66,12 +71,20 @@ class _Examples:
 def published(world: builder.SceneBuilder) -> list[str]:
   """The keys of an example of a world."""
   keys = [key for key in world.info.features if key != "label"] + ["mask"]
+  keys += [LANDMARKS] if world.LANDMARKS else []
   return keys + [f"label/{name}" for name in world.info.features["label"]]
 
 
 def _feature(key: str) -> str:
   """The stored feature behind a key."""
-  return "depth" if key == "mask" else key
+  return {"mask": "depth", LANDMARKS: "weights"}.get(key, key)
+
+
+def _landmarks(world: builder.SceneBuilder) -> landmarks.Basis | None:
+  """What moves the landmarks of a prepared world, None where it has none."""
+  if not world.LANDMARKS:
+    return None
+  return landmarks.stored_basis(os.path.join(world.data_dir, "landmarks.npz"), lambda: world.world()[0])
 
 
 def open_world(data: Any, world: type[builder.SceneBuilder]) -> Dataset:

@@ -6,8 +6,9 @@ whatever their number.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def read(
@@ -34,3 +35,24 @@ def correlation(predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N 
   varies = spread > 1e-12 * len(a)
   each = np.where(varies, (a * b).sum(axis=0) / np.where(varies, spread, 1.0), 0.0)
   return float(each.mean())
+
+
+def nose_order(
+  predicted: Float[Array | np.ndarray, "B L"], true: Float[Array | np.ndarray, "B L"]
+) -> dict[str, tuple[Float[Array, " B"], Float[Array, " B"]]]:
+  """Ordinal accuracy of depths, landmark 0 (the nose tip) against each other one.
+
+  Per image the number of right answers and of questions. `landmark_order`: each pair in which the nose tip is
+  truly nearer is a question. `nose_nearest`: one question, for a face whose nose tip is truly the nearest of
+  all; right where it is the nearest in the prediction too. Equal depths are wrong.
+  """
+  nearer, truly = (depth[:, :1] < depth[:, 1:] for depth in (jnp.asarray(predicted), jnp.asarray(true)))
+  nearest = truly.all(axis=1)
+  return {
+    "landmark_order": (_count(nearer & truly), _count(truly)),
+    "nose_nearest": (jnp.float32(nearer.all(axis=1) & nearest), jnp.float32(nearest)),
+  }
+
+
+def _count(answers: Bool[Array, "B L"]) -> Float[Array, " B"]:
+  return answers.sum(axis=1).astype(jnp.float32)

@@ -178,6 +178,8 @@ class Run:
       if self._best is None or self._is_better(scores[self._train.best_metric], self._best["value"]):
         self._best = {"step": self.step, "value": scores[self._train.best_metric]}
       self.progress.say(self._validator.line(self.step, scores))
+      for warning in self._validator.warnings(scores, self.step, self._train.steps):
+        self.progress.say(warning)
     if self._due(self._train.figure_every) and jax.process_index() == 0 and self._method.pictures is not None:
       inputs = self._validator.first(methods.describe(self._config.method).input)
       draw(self._workdir, self._method, self.state, inputs, self.step)

@@ -1,5 +1,6 @@
 """Validation passes: the method's scores over the whole split, beside those of what needs no model."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,8 @@ from pdr_jax.training import step as steps
 from pdr_jax.training.metric_log import Meter
 
 PICTURES = 8  # fixed validation pictures in the figures
+EARLY = 0.25  # of the training: before it views and light are still to be found
+COLLAPSED = 2.0  # degrees
 
 
 class Validator:
@@ -28,6 +31,7 @@ class Validator:
     self._validate, self._batches = steps.validate_fn(method), batches
     self._compute_baselines = method.baselines
     self._baselines: dict[str, dict[str, float]] | None = None
+    self._warned: set[str] = set()
     self.examples = 0  # of the split, known after the first pass
 
   def check_best_metric(self, state: Any, name: str) -> None:
@@ -36,17 +40,29 @@ class Validator:
     Nothing is computed.
     """
     batch = steps.place(next(iter(self._batches)))
-    names = jax.eval_shape(self._validate, state, batch).names
+    names = tuple(with_deviations(dict.fromkeys(jax.eval_shape(self._validate, state, batch).names, 0.0)))
     if name not in names:
       raise UserError(f"config.train.best_metric = {name!r}: must be one of {', '.join(names)}")
 
   def scores(self, state: Any, step: int) -> dict[str, float]:
     """Means over all validation examples. Raises `NonFinite`."""
-    meter = Meter()
-    for batch in pipeline.finite_prefetch(self._batches, steps.place):
+    meter, sizes = Meter(), []
+
+    def place(batch: dict) -> dict:
+      sizes.append(np.sum(batch["_mask"]))
+      return steps.place(batch)
+
+    for batch in pipeline.finite_prefetch(self._batches, place):
       meter.add(step, self._validate(state, batch).fetch())
-    self.examples = int(max((count for _, count in meter.sums().values()), default=0))
-    return meter.means()
+    if not self.examples:
+      self.examples = int(distributed.sums({"examples": np.sum(sizes)})["examples"])
+    return with_deviations(meter.means())
+
+  def warnings(self, scores: dict[str, float], step: int, steps_in_all: int) -> list[str]:
+    """What these scores say that the user should look at, each line once in the life of this object."""
+    fresh = {kind: line for kind, line in complaints(scores, step, steps_in_all) if kind not in self._warned}
+    self._warned |= fresh.keys()
+    return list(fresh.values())
 
   def first(self, key: str) -> np.ndarray:
     """The first examples of the split by a key of its batches, `[8, ...]` (fewer in a smaller split)."""
@@ -71,3 +87,39 @@ class Validator:
       beside = f" ({', '.join(others)})" if others else ""
       parts.append(f"{name.removeprefix('val/')} {value:.4g}{beside}")
     return f"step {step} validation: " + "; ".join(parts)
+
+
+def with_deviations(means: dict[str, float]) -> dict[str, float]:
+  """The means, where each pair `NAME_mean` and `NAME_squared` (of the same numbers) has become `NAME_spread`.
+
+  That is the standard deviation over the whole split, which is no mean itself.
+  """
+  names = {name.removesuffix("_squared") for name in means if name.endswith("_squared")}
+  names = {name for name in names if f"{name}_mean" in means}
+  result = {}
+  for key, value in means.items():
+    name = key.removesuffix("_squared")
+    if key.endswith("_squared") and name in names:
+      result[f"{name}_spread"] = math.sqrt(max(0.0, value - means[f"{name}_mean"] ** 2))
+    elif not (key.endswith("_mean") and key.removesuffix("_mean") in names):
+      result[key] = value
+  return result
+
+
+def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[tuple[str, str]]:
+  """(kind, line) of what looks wrong without any truth, after the first part of the training.
+
+  Light that comes from below on average, which mostly means reversed relief, and yaws that hardly differ.
+  Where truth says how the light should be, its own scores tell more, and nothing is said of it here.
+  """
+  if step < EARLY * steps_in_all:
+    return []
+  lines = []
+  light, yaw = scores.get("val/light_from_above", 0.0), scores.get("val/yaw_spread")
+  if light < 0 and "val/light_error" not in scores:
+    text = f"warning: light comes from below on average (light_from_above {light:.2f}): reversed relief?"
+    lines.append(("light", text))
+  if yaw is not None and yaw < COLLAPSED:
+    text = f"warning: views collapse (yaw_spread {yaw:.1f} degrees, below {COLLAPSED:g}): turns go into shape"
+    lines.append(("views", text))
+  return lines

@@ -64,6 +64,7 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   FACTORS = ()   # labels that are numbers (float32)
   CLASSES = types.MappingProxyType({})  # names of a label's classes
   PARTS = ()     # names of the classes of `segmentation`, () where there is none
+  LANDMARKS = False  # whether it is a head on which `landmarks` finds its places
   YAW_LIMIT = 0.0  # degrees: azimuths of clips reach so far to both sides
   painter = staticmethod(render_scene.paint_head)
 

@@ -71,6 +71,7 @@ class Heads(builder.SceneBuilder):
 
   VERSION = tfds.core.Version(VERSION)
   LABELS = sample.LABELS
+  LANDMARKS = True
   YAW_LIMIT = 40.0  # that of `sample.VIEW_LIMIT`
 
   def world(self):

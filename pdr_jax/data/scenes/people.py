@@ -222,6 +222,7 @@ class People(builder.SceneBuilder):
   FACTORS = ("light_outside", "view_outside")
   CLASSES = {"expression": EXPRESSIONS}  # noqa: RUF012
   PARTS = people_paint.PARTS
+  LANDMARKS = True
   YAW_LIMIT = YAW_LIMIT
   painter = staticmethod(people_paint.paint_person)
 

@@ -20,7 +20,7 @@ from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 from pdr_jax.methods.contract import Method, TrainState, inference_variables
-from pdr_jax.methods.pdr import depth_network, loocc, view_consistency
+from pdr_jax.methods.pdr import depth_network, loocc, measures, view_consistency
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr.baselines import baselines
@@ -280,8 +280,8 @@ def gradient_norms(
 
 
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi, config: ConfigDict) -> dict:
-  """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9).
-  Nothing is drawn at random.
+  """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9)
+  and what `measures` has. Nothing is drawn at random.
 
   `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the
   unmirrored half; both are means over images.
@@ -300,6 +300,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
       "val/convex": geometry.is_convex(scene.depth),
   }
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
+  pairs = measures.without_truth(scene, valid)
+  pairs |= measures.against_truth(scene, rendering.depth[:count], mask, batch, valid)
+  metrics |= {f"val/{name}": pair for name, pair in pairs.items()}
   if "depth" in batch:
     against_truth = geometry.scores(
       rendering.depth[:count], batch["depth"], mask, batch["mask"], fov=config.scene.fov
