@@ -29,8 +29,8 @@ def compiled(function: Callable, **options: Any) -> Callable:
 def with_users_emitters(function: Callable, **options: Any) -> Callable:
   """`jax.jit(function, **options)` with the fusions of users' programs, in the fast set too.
 
-  The older emitters compute a value again in each fusion that needs it, and may round it otherwise: a sampling
-  position on a pixel's centre then has the index of one pixel and the weight of the next. The newer ones have
-  not been seen to. It cannot be called inside of another `jit`.
+  The older emitters compute a value again in each fusion that needs it, and may round it otherwise: a
+  sampling position on a pixel's centre then has the index of one pixel and the weight of the next. The newer
+  ones have not been seen to. It cannot be called inside of another `jit`.
   """
   return jax.jit(function, compiler_options={EMITTERS: True} if EMITTERS in QUICK else None, **options)
