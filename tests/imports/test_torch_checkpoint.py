@@ -130,7 +130,7 @@ def test_full_width_outputs_equal_pytorchs(layout, tmp_path):
       np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4, err_msg=name)
 
 
-def encoder_only(method, params, element):
+def encoder_only(method, params, element, rendered):
   """The programs of an export without the renderer, which takes longest to compile."""
   batch = jax.export.symbolic_shape("b", constraints=["b >= 1"])
   spec = jax.ShapeDtypeStruct((*batch, *element.shape), jnp.float32)

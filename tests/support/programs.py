@@ -24,3 +24,13 @@ def compiled(function: Callable, **options: Any) -> Callable:
   is for the slow one, and for helpers of both. It cannot be called inside of another `jit`.
   """
   return jax.jit(function, compiler_options=None if level_is_given() else QUICK, **options)
+
+
+def with_users_emitters(function: Callable, **options: Any) -> Callable:
+  """`jax.jit(function, **options)` with the fusions of users' programs, in the fast set too.
+
+  The older emitters compute a value again in each fusion that needs it, and may round it otherwise: a
+  sampling position on a pixel's centre then has the index of one pixel and the weight of the next. The newer
+  ones have not been seen to. It cannot be called inside of another `jit`.
+  """
+  return jax.jit(function, compiler_options={EMITTERS: True} if EMITTERS in QUICK else None, **options)

@@ -76,8 +76,7 @@ def arrays(workdir, step: int) -> dict[str, np.ndarray]:
         tree = reader.restore(
           folder, restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         )
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
-        for path, leaf in leaves:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
           leaves[f"{item}/{jax.tree_util.keystr(path, simple=True, separator='/')}"] = np.asarray(leaf)
   return leaves
 

@@ -9,6 +9,7 @@ import numpy as np
 from pdr_jax.render import depth_mesh, lighting, reproject, unwrap
 from pdr_jax.render.camera import pinhole
 from support import render_oracles as oracle
+from support.programs import with_users_emitters
 
 NEAR, FAR, SIDE = 0.9, 1.1, 15
 VIEW = np.array([0.1, -0.3, 0.05, 0.004, -0.003, 0.01])
@@ -19,7 +20,7 @@ def f32(*arrays):
   return [jnp.asarray(a, jnp.float32) for a in arrays]
 
 
-@functools.partial(jax.jit, static_argnames=("average", "side"))
+@functools.partial(with_users_emitters, static_argnames=("average", "side"))
 def normalize(image, depth, view, shading, albedo, average=True, side=0):
   lens = pinhole(depth.shape[-1])
   scene = (image, depth, view, shading, albedo)
