@@ -30,6 +30,7 @@ from pdr_jax.networks.autoencoder import MapAutoencoder
 
 FORMAT = 1  # of the file; raise it when the network, its loss or its training change
 SEED = 0  # of every bound, whatever the run's: the seeds of a study share one
+OTHERS = ("view_rate", "schedule")  # keys of the optimiser that the bound does not use
 
 
 class Bound(NamedTuple):
@@ -163,7 +164,7 @@ def fingerprint(run: ConfigDict, representation: Representation, settings: Mappi
       "input": [*spec.shape, spec.range],
       "network": [widths.width_map, widths.zdim, str(widths.dtype)],
       "depths": [run.scene.min_depth, run.scene.max_depth],
-      "optim": {key: value for key, value in run.optim.to_dict().items() if key not in ("view_rate", "schedule")},
+      "optim": {key: value for key, value in run.optim.to_dict().items() if key not in OTHERS},
       "batch": run.train.batch_size,
       "looks": [settings["bound_every"], settings["bound_patience"]],
   }
