@@ -34,7 +34,6 @@ def get_config(variants: str = "") -> ConfigDict:
   run.data.update(train_examples=4_000, **DATA[variants])
   run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300)
   run.train.gradient_norms_every = 0
-  probes.geometry.bound_steps = 600
   probes.batch_size = 32
   probes.segmentation.update(steps=300, starts=("frozen",))
   return ConfigDict(dict(

@@ -51,6 +51,8 @@ class Dataset(NamedTuple):
     tests: splits that training never reads: `test`, and beyond the training range `test_light` and
       `test_view`.
     report: what was read and what was not, line by line.
+    folder: of a prepared copy that is the same for everybody; what is costly to derive from it may be kept
+      there. "" where there is none.
   """
 
   name: str
@@ -62,6 +64,7 @@ class Dataset(NamedTuple):
   note: str = ""
   tests: Mapping[str, Split] = types.MappingProxyType({})
   report: tuple[str, ...] = ()
+  folder: str = ""
 
 
 class Option(NamedTuple):

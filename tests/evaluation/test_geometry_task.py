@@ -13,7 +13,7 @@ from support.tolerances import rounding
 from pdr_jax.config import base, variant
 from pdr_jax.data import dataset, registry
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import batches
+from pdr_jax.evaluation import batches, depth_bound
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.tasks import geometry as task
 from pdr_jax.methods.pdr import depth_network
@@ -72,8 +72,9 @@ def test_the_model_stands_beside_flat_depths(run):
   assert mean(result, task.MODEL, "depth_correlation") > 0.99
   assert metrics(result, task.CONSTANT) == {"side", "side_x_100", "mad", "relief"}
   assert task.BOUND not in {entry.block for entry in result.scores} and result.protocol["test"] == 12
-  titles = {entry.metric: entry.headline for entry in result.scores if entry.headline}
-  assert titles == {"side_x_100": "depth, SIDE x 100", "mad": "depth, MAD (degrees)"}
+  titles = {entry.metric for entry in result.scores if entry.headline}
+  assert titles == {"side_x_100", "mad", "relief_scale", "side_x_100_scaled"}
+  assert mean(result, task.MODEL, "relief_scale") == pytest.approx(1, abs=0.05)  # eight bits
   assert {entry.direction for entry in result.scores if entry.metric in ("side", "mad")} == {"lower"}
 
 
@@ -87,8 +88,9 @@ def test_the_bound_learns_and_is_scored_inside_the_mask(run):
   method = representation.method._replace(depth_network=depth_network.create(run))
   representation = representation._replace(method=method)
   split = batches.of_split(run, representation.reads, "validation", task.KEYS)
-  params = task.train(run, representation, 60, lambda line: None)
-  learned = task.scores_of(task._of_bound(representation, params), split, 10.0)
+  settings = {"bound_steps": 60, "bound_every": 20, "bound_patience": 3}
+  bound = depth_bound.train(run, representation, settings, lambda line: None)
+  learned = task.scores_of(task._of_bound(representation, bound.params), split, 10.0)
   constant = task.scores_of(task._flat(np.ones((SIDE, SIDE), np.float32)), split, 10.0)
   assert learned["side"] < 0.5 * constant["side"] and learned["relief"] > 0.8, (learned, constant)
 

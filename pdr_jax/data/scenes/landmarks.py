@@ -4,6 +4,7 @@ They are found from the keys `weights` and `view` of a batch.
 """
 
 import math
+import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ def stored_basis(path: str, model: Callable[[], ShapeModel]) -> Basis:
   try:
     with np.load(path, allow_pickle=False) as file:
       return Basis(file["vertices"], file["modes"])
-  except (OSError, ValueError, KeyError, EOFError):
+  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
     made = basis(model())
   try:
     write_atomically(path, lambda file: np.savez(file, **made._asdict()))

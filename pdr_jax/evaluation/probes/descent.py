@@ -25,6 +25,9 @@ def minimise(
     tx: optax.GradientTransformation,
     count: int,
     say: Callable[[str], None] = lambda line: None,
+    *,
+    is_over: Callable[[Any, int], bool] | None = None,
+    look_every: int = 0,
 ) -> Any:
   """The parameters after `count` steps, on all local devices with each batch spread over them; host arrays.
 
@@ -34,6 +37,7 @@ def minimise(
     params: a tree of arrays; those that `tx` gives no update stay.
     batches: of the training split; closed at the end.
     say: gets a line with the loss every 15 seconds.
+    is_over: asked with (params, step) after every `look_every` steps and after the last; True ends it.
 
   Raises `UserError` when the loss stops being finite.
   """
@@ -59,6 +63,9 @@ def minimise(
           )
         say(f"  step {step} of {count}, loss {float(loss):.4g}")
         said = time.monotonic()
+      if is_over is not None and (step % look_every == 0 or step == count):
+        if is_over(jax.device_get(state[0]), step):
+          break
   finally:
     batches.close()
   return jax.device_get(state[0])

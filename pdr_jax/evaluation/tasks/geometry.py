@@ -1,8 +1,7 @@
 """A model's depth against the true one, beside what needs no model and a bound.
 
-`metrics.geometry` has the measures. The bound is the method's own depth network, taught with true depth (as
-Unsup3D's supervised baseline is, Wu et al. 2020, table 2): it regresses the true depth at the input view by
-the mean absolute difference inside the true mask.
+The bound is the method's own depth network, taught with true depth, see `depth_bound`. `metrics.geometry` has
+the measures of depth, `factor_measures` those of relief, view, light and the order of depth in a face.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,11 +18,10 @@ from pdr_jax.data import pipeline, registry
 from pdr_jax.elements import zeros
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches as batch_lib
-from pdr_jax.evaluation.probes.descent import minimise, run_once
+from pdr_jax.evaluation import depth_bound, factor_measures
 from pdr_jax.evaluation.records import Result, Score
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
-from pdr_jax.methods.shared import optimizer
 from pdr_jax.metrics import geometry, landmarks
 
 MEASURES = {"side": "lower", "mad": "lower", "relief": "higher", "depth_correlation": "higher"}
@@ -36,7 +34,10 @@ TITLES = {
     LANDMARKS: "depth, correlation at landmarks",
 }
 FOV = 10.0  # degrees, where the method names no camera
-KEYS = ("depth", "mask", "weights", "view")  # of the truth, as far as the data has it
+TITLES |= factor_measures.TITLES
+DIRECTIONS = {**MEASURES, "side_x_100": "lower", LANDMARKS: "higher", **factor_measures.DIRECTIONS}
+# Of the truth, as far as the data has it.
+KEYS = ("depth", "mask", "weights", "view", "light", factor_measures.PLACES)
 # A batch to depth at the input view, and its mask.
 Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]
 
@@ -44,7 +45,9 @@ Predict = Callable[[Mapping[str, Array]], tuple[Array, Array]]
 def defaults() -> dict[str, Any]:
   """The section of the evaluation's configuration."""
   return dict(
-      bound_steps=3_000,  # of training for the supervised bound; 0: none
+      bound_steps=20_000,  # of training for the supervised bound at most; 0: none
+      bound_every=250,     # steps between looks at its validation
+      bound_patience=8,    # looks without a better one after which it is done
   )
 
 
@@ -64,8 +67,7 @@ def true_depth(
     run: the encoders' configuration with the evaluation's data; the bound takes its optimiser and seed from
       there.
     split: what is scored.
-    settings: `bound_steps` of training for the bound; 0 leaves it out, as does a method without a depth
-      network.
+    settings: for the bound; `bound_steps=0` leaves it out, as does a method without a depth network.
 
   Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true
   depth and the bound that the model closes: 1 is as good as the bound, negative worse than the average.
@@ -82,13 +84,17 @@ def true_depth(
   predictors = {MODEL: predict, CONSTANT: _flat(np.ones_like(average)), AVERAGE: _flat(average)}
   bounded = bool(settings.bound_steps) and representation.method.depth_network is not None
   if bounded:
-    say(f"  supervised bound, {settings.bound_steps} steps")
-    params = train(run, representation, settings.bound_steps, say)
-    predictors[BOUND] = _of_bound(representation, params)
+    bound = depth_bound.obtain(run, representation, settings, pipeline.open_dataset(run).folder, say)
+    predictors[BOUND] = _of_bound(representation, bound.params)
   results = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
   moving = {name: predictor for name, predictor in predictors.items() if name != CONSTANT}
+  results[MODEL] |= factor_measures.measure(
+      lambda pictures: representation.method.decompose(representation.variables, pictures),
+      batches,
+      representation.input,
+  )
   locate = registry.find(run.data.name).landmarks
   for name, value in at_landmarks(locate, batches, moving, representation.input).items():
     results[name][LANDMARKS] = value
@@ -98,8 +104,10 @@ def true_depth(
       "masks": "true and rendered, eroded by 3 x 3; bound: true",
   }
   if bounded:
+    end = "it had stopped improving" if bound.converged else "the steps were used up while it improved"
     protocol[BOUND] = (
-        f"the method's depth network on true depth, L1, {settings.bound_steps} steps of its optimiser"
+        "the method's depth network on true depth, L1, by the run's optimiser; its lowest validation SIDE, "
+        f"at step {bound.step} of {bound.trained}: {end}"
     )
   scores = _records(results) + (_gap(results) if bounded else [])
   return Result("geometry", protocol, tuple(scores))
@@ -112,9 +120,8 @@ def _records(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
     if "side" in measures:
       values["side_x_100"] = 100 * measures["side"]  # as it is published
     for name, value in values.items():
-      direction = MEASURES.get(name, "lower" if name == "side_x_100" else "higher")
       title = TITLES.get(name, "") if block == MODEL else ""
-      scores.append(Score("geometry", "depth", block, name, (value,), direction, headline=title))
+      scores.append(Score("geometry", "depth", block, name, (value,), DIRECTIONS[name], headline=title))
   return scores
 
 
@@ -231,25 +238,6 @@ def at_landmarks(
       predicted[name].append(values[rows])
   truth = np.concatenate(true)
   return {name: landmarks.correlation(np.concatenate(each), truth) for name, each in predicted.items()}
-
-
-# ---------------------------------------------------------------- the supervised bound
-
-
-def train(
-    run: ConfigDict, representation: Representation, count: int, say: Callable[[str], None] = print
-) -> dict:
-  """The network's parameters after `count` steps on the training split's true depth."""
-  network, key = representation.method.depth_network, representation.input
-  params = run_once(network.init, jax.random.key(run.seed), zeros(representation.reads, 1)[key])
-
-  def objective(params: dict, batch: dict) -> tuple[Array, Array]:
-    inside = batch["mask"] > 0  # outside of the mask the true depth may be anything
-    error = jnp.abs(network.apply(params, batch[key]) - jnp.where(inside, batch["depth"], 1.0))
-    return jnp.where(inside, error, 0.0).sum(), inside.sum().astype(jnp.float32)
-
-  shuffled = batch_lib.for_training(run, representation.reads, ("depth", "mask"))
-  return minimise(objective, params, shuffled, optimizer.create(run), count, say)
 
 
 def jobs(context: Context) -> Iterator[Job]:
