@@ -28,6 +28,7 @@ def common() -> dict[str, Any]:
           side=64,                # side of the square pictures
           channels=3,             # 3: colour, 1: grey
           frames=0,               # 0: single pictures, T: clips of T pictures
+          objects=2,              # moving_digits: how many digits there are, 1 to 3
           train_examples=20_000,  # size of the training split; embedded worlds render this many, others take
                                   # at most this many (0: all)
           val_examples=1_000,     # the same for the validation split, and for each test split of an embedded

@@ -24,6 +24,7 @@ RULES = {
     "data.side": at_least(8),
     "data.channels": one_of(3, 1),
     "data.frames": at_least(0),
+    "data.objects": between(1, 3),
     "data.train_examples": at_least(0),
     "data.val_examples": at_least(0),
     "data.scene_seed": between(0, 2**32 - 1),

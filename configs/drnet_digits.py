@@ -1,0 +1,23 @@
+"""DrNET on moving digits that the package draws, small enough for two CPU cores: ten minutes.
+
+    python -m pdr_jax.main --config configs/drnet_digits.py --workdir runs/digits
+
+The published digits: `--config.data.name=moving_mnist --config.data.path=` the folder of MNIST's files.
+Variants (`configs/drnet_digits.py:NAME[,NAME]`): `parity` and `parity_py` (what the released codes do),
+`autoencoder` (a baseline), `no_adversary`, `small`.
+"""
+
+from ml_collections import ConfigDict
+
+from pdr_jax.config import base, variant
+
+
+def get_config(variants: str = "") -> ConfigDict:
+  config = base("drnet")
+  config.data.update(name="moving_digits", side=32, frames=12, objects=2, train_examples=20_000)
+  config.data.val_examples = 200
+  config.drnet.update(width=32)
+  config.optim.learning_rate = 1e-3
+  config.train.update(batch_size=64, steps=4_000, validate_every=500, figure_every=500, checkpoint_every=500)
+  config.train.gradient_norms_every = 1_000
+  return variant(config, variants)
