@@ -29,6 +29,7 @@ from pdr_jax.methods.contract import (
 from pdr_jax.methods.drnet import networks, settings
 from pdr_jax.methods.drnet.system import Frozen
 from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.networks.blocks import unit
 from pdr_jax.networks.lstm import Stack
 from pdr_jax.rules import at_least
 
@@ -51,9 +52,7 @@ class Model(NamedTuple):
     """The network's state, and the pose of the next frame."""
     state, raw = self.net.apply({"params": params}, state, networks.concatenated(content, pose))
     pose = jnp.tanh(raw)
-    if self.first.drnet.unit_length:
-      pose *= jax.lax.rsqrt(jnp.maximum(jnp.square(pose).sum(axis=-1, keepdims=True), 1e-12))
-    return state, pose
+    return state, unit(pose) if self.first.drnet.unit_length else pose
 
   def forced(
     self, params: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None

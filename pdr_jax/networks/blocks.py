@@ -88,11 +88,13 @@ class Vector(nn.Module):
   def __call__(self, x: Float[ArrayLike, "B k k C"], norm: Norm) -> Float[Array, "B D"]:
     layer = ConvNorm(self.size, "to_point", self.kernel, rectify=jnp.tanh, dtype=self.dtype, name="layer")
     vector = layer(x, norm).astype(jnp.float32)
-    if not self.unit_length:
-      return vector
-    # The root's argument is above zero, so that the gradient is finite for a vector of zeros.
-    square = jnp.square(vector).sum(axis=-1, keepdims=True)
-    return vector * lax.rsqrt(jnp.maximum(square, 1e-12))
+    return unit(vector) if self.unit_length else vector
+
+
+def unit(vectors: Float[ArrayLike, "*B D"]) -> Float[Array, "*B D"]:
+  """Vectors scaled to length 1; one of zeros stays, and has a finite gradient."""
+  square = jnp.square(vectors).sum(axis=-1, keepdims=True)
+  return vectors * lax.rsqrt(jnp.maximum(square, 1e-12))
 
 
 def concatenate(x: Float[ArrayLike, "B H W C"], skip: Float[ArrayLike, "B H W D"] | None) -> Array:

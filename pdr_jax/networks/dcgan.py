@@ -23,7 +23,7 @@ def widths(width: int, side: int) -> tuple[int, ...]:
 
 
 class Encoder(nn.Module):
-  """Pictures `[B,S,S,C]` to a vector `[B,size]` (see `blocks.Vector`) and the stages' maps, fine to coarse."""
+  """Pictures `[B,S,S,C]` to a vector `[B,size]` (see `blocks.Vector`) and each stage's map."""
 
   size: int
   width: int
@@ -43,7 +43,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """A vector `[B,D]`, and the maps of an `Encoder` of the same side (none: no skips), to pictures in (0, 1)."""
+  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to pictures in (0, 1)."""
 
   channels: int
   width: int

@@ -33,7 +33,7 @@ def decoder_widths(width: int, side: int) -> list[list[int]]:
 
 
 class Encoder(nn.Module):
-  """Pictures `[B,S,S,C]` to a vector `[B,size]` (see `blocks.Vector`) and the blocks' maps, fine to coarse."""
+  """Pictures `[B,S,S,C]` to a vector `[B,size]` (see `blocks.Vector`) and each block's map."""
 
   size: int
   width: int
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """A vector `[B,D]`, and the maps of an `Encoder` of the same side (none: no skips), to pictures in (0, 1)."""
+  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to pictures in (0, 1)."""
 
   channels: int
   width: int

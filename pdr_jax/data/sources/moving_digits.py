@@ -1,4 +1,4 @@
-"""Digits that move and bounce, with exact truth: scikit-learn's handwritten ones; nothing is read from disk."""
+"""Digits that move and bounce, with exact truth: the handwritten ones that scikit-learn brings."""
 
 from pdr_jax.data.dataset import Dataset, Source
 

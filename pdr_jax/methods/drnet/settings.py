@@ -124,7 +124,7 @@ def check(config: ConfigDict, devices: int) -> None:
       f" config.drnet.content is {drnet.content}"
     )
   if drnet.skips and not drnet.content_size:
-    raise UserError("config.drnet.skips: config.drnet.content_size = 0 has no content encoder to take them from")
+    raise UserError("config.drnet.skips: with config.drnet.content_size = 0 there is no content encoder")
   last = drnet.max_offset or data.frames - 1
   if drnet.sampling == "first" and not drnet.min_offset <= last < data.frames:
     raise UserError(
