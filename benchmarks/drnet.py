@@ -1,6 +1,6 @@
 """DrNET's training step next to the same networks in PyTorch eager, and its data next to the step.
 
-  python -m benchmarks.drnet [--config configs/drnet_digits.py[:variant]] [--sizes 32x32x64,64x64x32] [--steps 10]
+  python -m benchmarks.drnet [--config FILE[:VARIANT]] [--sizes 32x32x64,64x64x32] [--steps 10] [--no_torch]
 
 Both make the same step (discriminator, then encoders and decoder, four Adams, batch statistics) from the same
 weights on the same clips; PyTorch's draws of frames are made beforehand. They alternate, so that a busy
@@ -102,7 +102,7 @@ def compare(config: ConfigDict, steps: int, with_torch: bool) -> None:
   best = {name: np.median(values) for name, values in times.items()}
   rate = clips_per_second(config) * best["jax"] / config.train.batch_size
   what = f"side {config.data.side}, width {config.drnet.width}, batch {config.train.batch_size}"
-  told = ", ".join(f"{name} {1e3 * value:.0f} ms (first loss {first[name]:.5f})" for name, value in best.items())
+  told = ", ".join(f"{name} {1e3 * best[name]:.0f} ms (first loss {first[name]:.5f})" for name in runs)
   print(f"{what}: {told}; clips are drawn {rate:.1f} times as fast as used", flush=True)
 
 

@@ -36,6 +36,7 @@ def create(config: ConfigDict) -> Method:
       validate=partial(validate, **bound),
       gradient_norms=partial(gradient_norms, **bound),
       encode=partial(encode, **bound),
+      swap=partial(swap, **bound) if config.drnet.content_size else None,
       pictures=partial(pictures, **bound),
   )
 
@@ -366,6 +367,19 @@ def encode(
   content, _ = model.content(clips[:, 0])
   blocks = {} if content is None else {"content": content}
   return blocks | {"pose": model.poses(clips).reshape(clips.shape[0], -1)}
+
+
+def swap(
+  variables: dict, contents: Float[ArrayLike, "B T S S C"], poses: Float[ArrayLike, "B U S S C"], *,
+  nets: dict, config: ConfigDict,
+) -> Float[Array, "B U S S C"]:
+  """The content of the first frame of one clip in the poses of all frames of another."""
+  model = Frozen(variables, nets, config)
+  content, skips = model.content(contents[:, 0])
+  decoded = jax.lax.map(
+    lambda frames: model.decode(content, skips, model.pose(frames)), jnp.swapaxes(poses, 0, 1)
+  )
+  return jnp.swapaxes(decoded, 0, 1)
 
 
 def pictures(
