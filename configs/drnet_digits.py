@@ -1,4 +1,4 @@
-"""DrNET on moving digits that the package draws, small enough for two CPU cores: ten minutes.
+"""DrNET on moving digits that the package draws, small enough for two CPU cores: some minutes.
 
     python -m pdr_jax.main --config configs/drnet_digits.py --workdir runs/digits
 
@@ -14,10 +14,8 @@ from pdr_jax.config import base, variant
 
 def get_config(variants: str = "") -> ConfigDict:
   config = base("drnet")
-  config.data.update(name="moving_digits", side=32, frames=12, objects=2, train_examples=20_000)
-  config.data.val_examples = 200
-  config.drnet.update(width=32)
-  config.optim.learning_rate = 1e-3
-  config.train.update(batch_size=64, steps=4_000, validate_every=500, figure_every=500, checkpoint_every=500)
-  config.train.gradient_norms_every = 1_000
+  config.data.update(name="moving_digits", side=32, frames=12, train_examples=20_000, val_examples=200)
+  config.drnet.width = 16
+  config.train.update(batch_size=32, steps=8_000, validate_every=500, figure_every=500, checkpoint_every=500)
+  config.train.gradient_norms_every = 0
   return variant(config, variants)

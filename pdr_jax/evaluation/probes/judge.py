@@ -1,4 +1,4 @@
-"""A judge of clips: a network that learns classes and places from real clips, and judges generated ones.
+"""A judge of clips: a network that learns classes and places from real clips and judges generated ones.
 
 Each frame goes through four convolutions of stride 2 to 64 numbers; those of all frames, side by side, through
 a hidden layer to the logits of each label. Numbers of each frame (positions) are read from that frame alone.
