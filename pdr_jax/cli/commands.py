@@ -13,7 +13,8 @@ from pdr_jax.cli import (
 )  # fmt: skip
 from pdr_jax.errors import UserError
 
-COMMANDS = tuple(module.COMMAND for module in (train, evaluate, decompose, forecast, export, report, import_torch))
+MODULES = (train, evaluate, decompose, forecast, export, report, import_torch)
+COMMANDS = tuple(module.COMMAND for module in MODULES)
 
 
 def main(argv: list[str]) -> int:

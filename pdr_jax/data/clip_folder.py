@@ -11,8 +11,8 @@ from pdr_jax.errors import UserError
 def open_clip_folder(config) -> Dataset:
   """The images under `config.data.path` as clips of `data.frames` of them.
 
-  Which images are a sequence, and in which order, is said in `sequences.cut`; columns of other names take
-  its columns' part by `data.label_kinds`, such as `car:sequence,speaker:person`; labels and stores are those of
+  Which images are a sequence, and in which order, is said in `sequences.cut`; `data.label_kinds` may give
+  columns of other names that part, such as `car:sequence,speaker:person`. Labels and stores are those of
   `image_folder`. A label with one value in every clip is a label of clips, else one of frames [T]. With
   `data.split_by=seed`, and without published parts, no person (or sequence) is in two splits.
 

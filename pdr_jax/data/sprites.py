@@ -40,7 +40,7 @@ ACTIONS = {
 }
 CHARACTERS, TRAIN, HELD_OUT = 6**4, 1000, 100  # the published split; of train, so many are for validation
 SEED = 423  # of the published split
-ADVICE = "the folder with " + ", ".join(f"{name}/" for name in LAYERS) + " of LPC sprite sheets (0.png ... 5.png)"
+ADVICE = f"the folder with {', '.join(f'{name}/' for name in LAYERS)} of LPC sprite sheets, 0.png to 5.png"
 
 
 def characters() -> dict[str, Int[np.ndarray, " N"]]:
@@ -155,8 +155,8 @@ def open_sprites(data: Any) -> Dataset:
 
 def _spread(clips: _Clips, count: int, name: str) -> Any:
   """`clips` in a random order that is always the same, so that the first ones are of many characters."""
-  order = np.random.default_rng([SEED, sorted(("train", "validation", "test")).index(name)]).permutation(count)
-  return functools.partial(_load, clips, order)
+  turn = ("train", "validation", "test").index(name)
+  return functools.partial(_load, clips, np.random.default_rng([SEED, turn]).permutation(count))
 
 
 def _load(clips: _Clips, order: np.ndarray, indices: np.ndarray, keys: Collection[str]) -> Arrays:

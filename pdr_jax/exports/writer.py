@@ -128,6 +128,7 @@ def programs(method: Method, variables: dict, element: Element) -> dict[str, exp
   arguments = {
     "variables": jax.tree.map(_spec, variables),
     "inputs": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
+    "others": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
     "keys": jax.ShapeDtypeStruct((batch, 2), jnp.uint32),
   }
   if method.decompose is not None:

@@ -1,4 +1,4 @@
-"""Sprites (Li and Mandt 2018): characters that walk, cast and slash, composed from sheets, by their recipe."""
+"""Sprites (Li and Mandt 2018): characters that walk, cast and slash, composed from sheets."""
 
 from pdr_jax.data.dataset import Dataset, Source
 

@@ -1,7 +1,7 @@
-"""A judge of clips: a network that learns classes and places from real clips and judges generated ones.
+"""A judge of clips: a network that learns classes and places from real clips, and judges others.
 
-Each frame goes through four convolutions of stride 2 to 64 numbers; those of all frames, side by side, through
-a hidden layer to the logits of each label. Numbers of each frame (positions) are read from that frame alone.
+Each frame goes through convolutions of stride 2 down to 64 numbers. Those of all frames, side by side, go
+through a hidden layer to the logits of each label. Numbers of each frame (positions) are read from it alone.
 """
 
 from collections.abc import Iterator, Mapping
