@@ -126,8 +126,8 @@ def test_the_second_stage_starts_from_an_export_too_and_is_exported(trained):
   )
   first, _ = checkpoints.load_variables(str(trained / "first"), "best")
   second, _ = checkpoints.load_variables(str(trained / "of_export"), "latest")
-  kept = second["model_state"]["first"]
-  np.testing.assert_array_equal(kept["pose"]["down0"]["conv"]["kernel"], first["pose"]["down0"]["conv"]["kernel"])
+  kept = second["model_state"]["first"]["pose"]["down0"]["conv"]["kernel"]
+  np.testing.assert_array_equal(kept, first["pose"]["down0"]["conv"]["kernel"])
   run(export, "export", f"--workdir={trained / 'second'}", f"--out={trained / 'exported_second'}")
   foretold = pdr_jax.load(str(trained / "exported_second")).forecast(clips)
   assert foretold.shape == clips.shape and np.isfinite(foretold).all()

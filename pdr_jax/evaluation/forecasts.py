@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from ml_collections import ConfigDict
 
+from pdr_jax.data import registry
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches
 from pdr_jax.evaluation.records import Media
@@ -39,8 +40,8 @@ def of_split(
 ) -> Forecast:
   """Foretells so many frames of the first `count` clips of a split, from their first `past` frames.
 
-  Where the data have clips that are long enough, they are read, for the truth; else those of the run's
-  length. Raises `UserError` where the method foretells nothing.
+  The truth goes as far as the data do: some draw clips of any length, others have those of the run. Raises
+  `UserError` where the method foretells nothing.
   """
   method = representation.method
   if method is None or method.forecast is None:
@@ -67,24 +68,18 @@ def of_split(
 def _read(
   run: ConfigDict, representation: Representation, split: str, frames: int, count: int
 ) -> Float[np.ndarray, "N T S S C"]:
-  """The first clips of a split, of `frames` frames where there are such, else of the run's length."""
+  """The first clips of a split, of `frames` frames where the source gives any number, else of the run's."""
   key, element = representation.input, representation.reads[representation.input]
-  for length in dict.fromkeys((frames, element.shape[0])):
-    longer = ConfigDict(run.to_dict())
-    longer.data.frames = length
-    reads = {key: element._replace(shape=(length, *element.shape[1:]))}
-    clips: list[np.ndarray] = []
-    try:
-      for batch in batches.of_split(longer, reads, split, ()):
-        clips.append(np.asarray(batch[key])[np.asarray(batch["_mask"]) > 0])
-        if sum(map(len, clips)) >= count:
-          break
-    except UserError:
-      if length == element.shape[0]:
-        raise
-      continue
-    return np.concatenate(clips)[:count]
-  raise AssertionError("the last length either returns or raises")
+  run = ConfigDict(run.to_dict())
+  if registry.find(run.data.name).any_length:
+    run.data.frames = frames
+    element = element._replace(shape=(frames, *element.shape[1:]))
+  clips: list[np.ndarray] = []
+  for batch in batches.of_split(run, {key: element}, split, ()):
+    clips.append(np.asarray(batch[key])[np.asarray(batch["_mask"]) > 0])
+    if sum(map(len, clips)) >= count:
+      break
+  return np.concatenate(clips)[:count]
 
 
 def guesses(given: Float[np.ndarray, "N P S S C"], frames: int) -> dict[str, np.ndarray]:

@@ -61,7 +61,7 @@ class Model(NamedTuple):
     def body(state, pose):
       return self.step(params, state, pose, content)
 
-    state, expected = jax.lax.scan(body, self.net.start(len(poses)), jnp.swapaxes(poses, 0, 1))
+    state, expected = jax.lax.scan(body, self.net.start(poses.shape[0]), jnp.swapaxes(poses, 0, 1))
     return state, jnp.swapaxes(expected, 0, 1)
 
   def free(
@@ -135,7 +135,7 @@ def update(
     return {"pose": errors(params["predictor"], poses, content, model).sum(axis=1).mean()}, {}
 
   return gradient_step.update(
-    state, terms_of, WEIGHTS, count=len(poses), axis_name=axis_name, tx=tx, config=config
+    state, terms_of, WEIGHTS, count=poses.shape[0], axis_name=axis_name, tx=tx, config=config
   )
 
 

@@ -21,7 +21,7 @@ def opened(**data):
 
 def write_mnist(folder, count=6, zipped=True, side=28):
   rng = np.random.default_rng(0)
-  for part, (images, labels) in digits.PARTS.items():
+  for images, labels in digits.PARTS.values():
     pictures = rng.integers(0, 256, (count, side, side), dtype=np.uint8)
     classes = rng.integers(0, 10, count, dtype=np.uint8)
     for name, array in ((images, pictures), (labels, classes)):

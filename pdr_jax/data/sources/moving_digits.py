@@ -14,5 +14,6 @@ SOURCE = Source(
   about="digits that move and bounce, with exact labels and places",
   open=read,
   clips=True,
+  any_length=True,
   licence="trained on digits that scikit-learn brings (UCI, Alpaydin and Kaynak 1998, CC BY 4.0)",
 )

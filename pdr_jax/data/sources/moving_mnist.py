@@ -16,4 +16,5 @@ SOURCE = Source(
   open=read,
   path=digits.LAYOUT,
   clips=True,
+  any_length=True,
 )

@@ -53,7 +53,9 @@ def read(context: Context, split: str) -> Features:
   blocks: dict[str, list] = {}
   labels: dict[str, list] = {}
   count = 0
-  for batch in batches.of_split(context.run, context.representation.reads, split):
+  info = pipeline.describe(context.run)
+  wanted = [name for name in info.elements if name.split("/")[0] in ("label", "missing", "position", "view")]
+  for batch in batches.of_split(context.run, context.representation.reads, split, wanted):
     keep = np.asarray(batch["_mask"]) > 0
     clips = np.asarray(batch[key])
     for t in np.unique(np.linspace(0, clips.shape[1] - 1, settings.frames).round().astype(int)):
@@ -65,10 +67,7 @@ def read(context: Context, split: str) -> Features:
     count += int(keep.sum())
     if count >= settings.clips:
       break
-  classes = {
-    name.removeprefix("label/"): names
-    for name, names in pipeline.describe(context.run).classes.items() if names
-  }
+  classes = {name.removeprefix("label/"): names for name, names in info.classes.items() if names}
   joined = {name: np.concatenate(values) for name, values in labels.items()}
   return Features({name: np.concatenate(parts) for name, parts in blocks.items()}, joined, classes)
 

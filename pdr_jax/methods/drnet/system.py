@@ -344,8 +344,8 @@ class Frozen(NamedTuple):
 
   def poses(self, clips: Float[ArrayLike, "B T S S C"]) -> Float[Array, "B T P"]:
     """Pose vectors of all frames."""
-    flat = clips.reshape(-1, *clips.shape[2:])
-    return self.pose(flat).reshape(*clips.shape[:2], -1)
+    flat = self.pose(clips.reshape(-1, *clips.shape[2:]))
+    return flat.reshape(*clips.shape[:2], flat.shape[-1])
 
   def decode(
     self, content: Float[ArrayLike, "B D"] | None, skips: list[Array], pose: Float[ArrayLike, "B P"]
