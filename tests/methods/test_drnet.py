@@ -1,12 +1,14 @@
 """DrNET's step: against PyTorch's, its three stop-gradients, its draws, devices, padding and limits."""
 
+import json
+import signal
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import toy_data
+from support import runs, toy_data
 from support.programs import compiled
 
 from pdr_jax import config as config_lib
@@ -16,6 +18,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.drnet import networks, sampling, system
 from pdr_jax.networks.batch_norm import Norm
+from pdr_jax.training import loop
 from pdr_jax.training import step as steps
 
 BATCH, FRAMES = 8, 4
@@ -245,3 +248,45 @@ def test_what_cannot_be_is_one_line(change, words):
     config[section][name] = value
   with pytest.raises(UserError, match=words):
     validate(config, 1)
+
+
+def test_two_and_two_steps_are_four_bit_for_bit(tmp_path):
+  """Four optimisers, running statistics and moving averages."""
+  config = tiny()
+  config.optim.ema = 0.9
+  config.train.update(validate_every=2, figure_every=0, checkpoint_every=2, log_every=1)
+  config.train.gradient_norms_every = 0
+  method = methods.create(config)
+  for name, stops in (("whole", (4,)), ("halves", (2, 4))):
+    for stop in stops:
+      config.train.steps = stop
+      data = toy_data.data(config)
+      assert loop.train(config, str(tmp_path / name), method=method, data=data).exit_code == 0
+  whole, halves = (runs.arrays(tmp_path / name, 4) for name in ("whole", "halves"))
+  assert whole.keys() == halves.keys()
+  groups = {"/".join(name.split("/")[:3]) for name in whole}
+  optimisers = {f"rest/opt_state/{name}" for name in ("content", "pose", "decoder", "discriminator")}
+  assert optimisers | {"model_state/statistics/pose"} <= groups
+  for name, value in whole.items():
+    np.testing.assert_array_equal(halves[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_killed_and_continued_equals_uninterrupted_bit_for_bit(tmp_path):
+  changes = json.dumps(dict(CONFIG.drnet.to_dict(), side=16, frames=FRAMES))
+  command = [*runs.MODULE, "support.train_toy", "drnet", f"--changes={changes}"]
+  environment = dict(JAX_NUM_CPU_DEVICES="4", JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir)
+  whole = runs.start([*command, str(tmp_path / "whole")], **environment)
+  output, _ = whole.communicate(timeout=1800)
+  assert whole.returncode == 0, output
+  child = runs.start([*command, str(tmp_path / "killed"), "--delay=0.3"], **environment)
+  runs.until(lambda: runs.newest(tmp_path / "killed") >= 4, child)
+  child.kill()
+  assert child.wait() == -signal.SIGKILL and runs.newest(tmp_path / "killed") < 12
+  again = runs.start([*command, str(tmp_path / "killed")], **environment)
+  output, _ = again.communicate(timeout=1800)
+  assert again.returncode == 0 and "continuing from the checkpoint of step" in output, output
+  got, wanted = (runs.arrays(tmp_path / name, 12) for name in ("killed", "whole"))
+  assert got.keys() == wanted.keys()
+  for name, value in wanted.items():
+    np.testing.assert_array_equal(got[name], value, err_msg=name)
