@@ -202,13 +202,16 @@ def encode(
 def pictures(
   variables: dict, clips: Float[ArrayLike, "B T S S C"], *, model: Model, config: ConfigDict
 ) -> dict[str, Float[Array, "B S S C"]]:
-  """The last given frame, and frames of the forecast beside the true ones, in [-1, 1]."""
+  """The last given frame, and frames of the forecast beside the true ones, in [-1, 1].
+
+  Names are in the order of the sheet, since a compiled function sorts them.
+  """
   past, total = config.drnet_forecast.past, clips.shape[1]
   future = forecast(variables, clips[:, :past], total - past, model=model)
-  shown = {"last frame": clips[:, past - 1]}
+  shown = {"+00 given": clips[:, past - 1]}
   for t in sorted({round(i * (total - past - 1) / (SHOWN - 1)) for i in range(SHOWN)}):
-    shown[f"true +{t + 1}"] = clips[:, past + t]
-    shown[f"forecast +{t + 1}"] = future[:, t]
+    shown[f"+{t + 1:02d} true"] = clips[:, past + t]
+    shown[f"+{t + 1:02d} forecast"] = future[:, t]
   return {name: 2 * values - 1 for name, values in shown.items()}
 
 

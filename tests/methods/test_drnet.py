@@ -207,7 +207,7 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   np.testing.assert_allclose(np.linalg.norm(blocks["content"], axis=1), 1.0, rtol=1e-5)
   shown = method.pictures(variables, batch["clip"])
   assert all(values.shape == (BATCH, 16, 16, 1) for values in shown.values())
-  np.testing.assert_allclose(shown["pose of 3"][0], 2 * batch["clip"][0, 3] - 1, atol=1e-6)
+  np.testing.assert_allclose(shown["pose of 03"][0], 2 * batch["clip"][0, 3] - 1, atol=1e-6)
 
 
 def test_an_autoencoder_and_skips_and_moving_averages_train():

@@ -389,19 +389,20 @@ def pictures(
 
   The first frame (`content`), the last frame as it is and as it is decoded from the content of the first; and
   a grid: the content of the row in the poses of the first clip. Of the first row's own clip the grid shows
-  the true frames, from which the poses of the columns are.
+  the true frames, from which the poses of the columns are. Names are in the order of the sheet, since a
+  compiled function sorts them.
   """
   model = Frozen(variables, nets, config)
   content, skips = model.content(clips[:, 0])
   shown = {
     "content": clips[:, 0],
     "last frame": clips[:, -1],
-    "reconstruction": model.decode(content, skips, model.pose(clips[:, -1])),
+    "last, decoded": model.decode(content, skips, model.pose(clips[:, -1])),
   }
   count, last = clips.shape[0], clips.shape[1] - 1
   steps = sorted({round(i * last / (SHOWN - 1)) for i in range(SHOWN)})
   for t in steps:
     pose = jnp.repeat(model.pose(clips[:1, t]), count, axis=0)
     swapped = model.decode(content, skips, pose)
-    shown[f"pose of {t}"] = swapped.at[0].set(clips[0, t])
+    shown[f"pose of {t:02d}"] = swapped.at[0].set(clips[0, t])
   return {name: 2 * values - 1 for name, values in shown.items()}
