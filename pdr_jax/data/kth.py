@@ -73,8 +73,7 @@ def _video(folder: str, stem: str) -> str | None:
 def _starts(ranges: str, frames: int) -> Iterator[int]:
   """First frames, from 0, of the clips of each segment `first-last`, which count from 1."""
   for first, last in _RANGE.findall(ranges):
-    for start in range(int(first) - 1, int(last) - frames + 1, frames):
-      yield start
+    yield from range(int(first) - 1, int(last) - frames + 1, frames)
 
 
 def read_frames(clip: Clip, frames: int, side: int) -> UInt8[np.ndarray, "T S S 1"]:

@@ -206,7 +206,7 @@ def pictures(
 
   Names are in the order of the sheet, since a compiled function sorts them.
   """
-  past, total = config.drnet_forecast.past, clips.shape[1]
+  past, total, clips = config.drnet_forecast.past, clips.shape[1], jnp.asarray(clips)
   future = forecast(variables, clips[:, :past], total - past, model=model)
   shown = {"+00 given": clips[:, past - 1]}
   for t in sorted({round(i * (total - past - 1) / (SHOWN - 1)) for i in range(SHOWN)}):

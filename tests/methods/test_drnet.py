@@ -210,23 +210,26 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   np.testing.assert_allclose(shown["pose of 03"][0], 2 * batch["clip"][0, 3] - 1, atol=1e-6)
 
 
-def test_an_autoencoder_and_skips_and_moving_averages_train():
-  for drnet, ema in (
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "drnet, ema",
+  [
     (dict(content_size=0, pose_size=9, adversary_weight=0.0), 0.0),
     (dict(skips=True, fresh_pairs=True, dtype="bfloat16"), 0.9),
-  ):
-    config = tiny(**drnet)
-    config.optim.ema, config.train.remat = ema, bool(ema)
-    method, batch = methods.create(config), toy_data.batch(SPEC, BATCH, 0)
-    state = compiled(method.init)(jax.random.key(0), batch)
-    new, metrics = compiled(partial(method.update, axis_name=None))(state, batch, jax.random.key(0))
-    assert all(np.isfinite(pair[0]) for pair in metrics.values())
-    assert ("content" in new.params) == bool(config.drnet.content_size)
-    if ema:
-      old, now = state.params["pose"], new.params["pose"]
-      average = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old, now)
-      jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), new.ema["pose"], average)
-      assert "discriminator" not in new.ema
+  ],
+)
+def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
+  config = tiny(**drnet)
+  config.optim.ema, config.train.remat = ema, bool(ema)
+  method, batch = methods.create(config), toy_data.batch(SPEC, BATCH, 0)
+  state = compiled(method.init)(jax.random.key(0), batch)
+  new, metrics = compiled(partial(method.update, axis_name=None))(state, batch, jax.random.key(0))
+  assert all(np.isfinite(pair[0]) for pair in metrics.values())
+  assert ("content" in new.params) == bool(config.drnet.content_size)
+  if ema:
+    average = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, state.params["pose"], new.params["pose"])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), new.ema["pose"], average)
+    assert "discriminator" not in new.ema
 
 
 @pytest.mark.parametrize(
@@ -250,13 +253,11 @@ def test_what_cannot_be_is_one_line(change, words):
     validate(config, 1)
 
 
-def test_two_and_two_steps_are_four_bit_for_bit(tmp_path):
-  """Four optimisers, running statistics and moving averages."""
-  config = tiny()
-  config.optim.ema = 0.9
+def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
+  """Four optimisers and running statistics."""
+  config, method = tiny(), start[0]
   config.train.update(validate_every=2, figure_every=0, checkpoint_every=2, log_every=1)
   config.train.gradient_norms_every = 0
-  method = methods.create(config)
   for name, stops in (("whole", (4,)), ("halves", (2, 4))):
     for stop in stops:
       config.train.steps = stop

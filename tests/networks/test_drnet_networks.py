@@ -22,11 +22,11 @@ from support import drnet_reference  # noqa: E402
 
 BATCH = 3
 KINDS = {
-  "grey_32": dict(side=32, channels=1),
-  "skips_32": dict(side=32, skips=True, pose="resnet"),
-  "vgg_32": dict(side=32, content="vgg", decoder="vgg", skips=True),
+  "skips_16": dict(side=16, channels=1, skips=True),
+  "vgg_16": dict(side=16, content="vgg", pose="resnet", decoder="vgg", skips=True),
 }
 LARGE = {
+  "grey_32": dict(side=32, channels=1),
   "dcgan_64": dict(),
   "skips_128": dict(side=128, skips=True, pose="resnet"),
   "resnet_64": dict(content="resnet", pose="resnet"),

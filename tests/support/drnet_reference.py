@@ -96,8 +96,9 @@ class SkipDecoder(nn.Module):
 
 def vgg_blocks(w, side):
   """Inputs and outputs of the encoder's and the decoder's layers, spelled out from the table."""
-  encoder = {32: [[w, w], [2 * w, 2 * w], [4 * w] * 3]}
-  decoder = {32: [[4 * w, 4 * w, 2 * w], [2 * w, w], [w]]}
+  encoder, decoder = {16: [[w, w], [2 * w, 2 * w]]}, {16: [[2 * w, w], [w]]}
+  encoder[32] = [*encoder[16], [4 * w] * 3]
+  decoder[32] = [[4 * w, 4 * w, 2 * w], *decoder[16]]
   encoder[64] = [*encoder[32], [8 * w] * 3]
   decoder[64] = [[8 * w, 8 * w, 4 * w], *decoder[32]]
   encoder[128] = [*encoder[64], [8 * w] * 3]

@@ -392,7 +392,7 @@ def pictures(
   the true frames, from which the poses of the columns are. Names are in the order of the sheet, since a
   compiled function sorts them.
   """
-  model = Frozen(variables, nets, config)
+  model, clips = Frozen(variables, nets, config), jnp.asarray(clips)
   content, skips = model.content(clips[:, 0])
   shown = {
     "content": clips[:, 0],
