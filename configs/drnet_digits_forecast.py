@@ -12,7 +12,9 @@ from pdr_jax.config import base, variant
 
 def get_config(variants: str = "") -> ConfigDict:
   config = base("drnet_forecast")
-  config.data.update(name="moving_digits", side=32, frames=20, train_examples=20_000, val_examples=200)
+  config.data.update(
+    name="moving_digits", side=32, channels=1, objects=1, frames=20, train_examples=20_000, val_examples=200
+  )
   config.drnet_forecast.hidden = 128
   config.train.update(batch_size=32, steps=3_000, validate_every=500, figure_every=500, checkpoint_every=500)
   config.train.gradient_norms_every = 0

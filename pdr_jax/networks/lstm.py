@@ -1,5 +1,7 @@
 """Recurrent layers: PyTorch's LSTM cell, and a stack of them between two linear layers."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -51,6 +53,6 @@ class Stack(nn.Module):
       x = new[-1][0]
     return new, nn.Dense(self.size, name="output")(x)
 
-  def start(self, count: int) -> State:
+  def start(self, count: Any) -> State:
     """Zeros, for so many examples."""
     return [(jnp.zeros((count, self.hidden)), jnp.zeros((count, self.hidden))) for _ in range(self.layers)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import ArrayLike, Float
 
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
@@ -99,7 +99,7 @@ def _clips(context: Context, count: int) -> dict[str, np.ndarray]:
   return joined
 
 
-def unit_range(context: Context, clips: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def unit_range(context: Context, clips: Float[ArrayLike, "..."]) -> Float[np.ndarray, "..."]:
   """Pictures in [0, 1], whatever range the method reads."""
   low, high = context.representation.reads[context.representation.input].range or (0.0, 1.0)
   return np.clip((np.asarray(clips) - low) / (high - low), 0, 1)
