@@ -8,11 +8,11 @@ of the first four make 1,296 characters; each makes nine motions of eight frames
 import functools
 import os
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from pdr_jax.data import transforms
@@ -53,7 +53,18 @@ def characters() -> dict[str, Int[np.ndarray, " N"]]:
   }
 
 
-def read_sheets(folder: str) -> dict[str, list[UInt8[np.ndarray, "9 8 64 64 4"]]]:
+class Cells(NamedTuple):
+  """The cells of a sheet for every motion and frame; `covers` says where they are opaque.
+
+  `alpha` is None where a cell is opaque or nothing at every pixel, as nearly all are.
+  """
+
+  colours: UInt8[np.ndarray, "9 8 64 64 3"]
+  covers: Bool[np.ndarray, "9 8 64 64 1"]
+  alpha: UInt8[np.ndarray, "9 8 64 64 1"] | None
+
+
+def read_sheets(folder: str) -> dict[str, list[Cells]]:
   """The cells of every motion and frame, by layer and number. Raises `UserError`."""
   return {
     layer: [_cells(_path(folder, layer, number)) for number in numbers] for layer, numbers in LAYERS.items()
@@ -67,7 +78,7 @@ def _path(folder: str, layer: str, number: int) -> str:
   return path
 
 
-def _cells(path: str) -> UInt8[np.ndarray, "9 8 64 64 4"]:
+def _cells(path: str) -> Cells:
   try:
     with Image.open(path) as image:
       sheet = np.asarray(image.convert("RGBA"))
@@ -78,7 +89,9 @@ def _cells(path: str) -> UInt8[np.ndarray, "9 8 64 64 4"]:
     raise UserError(f"{path} is {width} x {height}: a sheet is {COLUMNS * CELL} x {ROWS * CELL}")
   cells = sheet.reshape(ROWS, CELL, COLUMNS, CELL, 4).swapaxes(1, 2)
   motions = [cells[row][list(columns)] for rows, columns in ACTIONS.values() for row in rows]
-  return np.stack(motions)
+  colours, alpha = np.split(np.stack(motions), [3], axis=-1)
+  plain = bool(np.isin(alpha, (0, 255)).all())
+  return Cells(np.ascontiguousarray(colours), alpha == 255, None if plain else alpha)
 
 
 def parts_of(character: int) -> dict[str, int]:
@@ -88,15 +101,19 @@ def parts_of(character: int) -> dict[str, int]:
 
 
 def compose(
-  sheets: dict[str, list[np.ndarray]], character: int, motion: int, frames: int
+  sheets: dict[str, list[Cells]], character: int, motion: int, frames: int
 ) -> UInt8[np.ndarray, "T 64 64 3"]:
   """A clip: the layers one over the other on black."""
   parts = parts_of(character)
   clip = np.zeros((frames, CELL, CELL, 3), np.uint8)
   for layer, cells in sheets.items():
-    over = cells[parts.get(layer, 0)][motion, :frames]
-    alpha = over[..., 3:].astype(np.uint16)
-    clip = ((over[..., :3] * alpha + clip * (255 - alpha) + 127) // 255).astype(np.uint8)
+    colours, covers, alpha = cells[parts.get(layer, 0)]
+    if alpha is None:
+      np.copyto(clip, colours[motion, :frames], where=covers[motion, :frames])
+      continue
+    share = alpha[motion, :frames].astype(np.uint16)
+    mixed = (colours[motion, :frames] * share + clip * (255 - share) + 127) // 255
+    clip[...] = mixed
   return clip
 
 
