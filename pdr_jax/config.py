@@ -47,7 +47,8 @@ def data() -> dict[str, Any]:
       split_by="seed",        # image_folder: `seed` (random split) or a column of labels.csv whose values
                               # are kept apart; COLUMN:VALUE=train,VALUE=test says which is which
       label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
-                              # age:numbers,zip:classes (classes, numbers or identity)
+                              # age:numbers,zip:classes (classes, numbers or identity; of clips also
+                              # sequence, frame or person)
       options="",             # what the source alone can be asked for: NAME=VALUE,NAME=VALUE
       workers=0,              # Grain worker processes; 0 reads in the training process (threads)
   )

@@ -11,6 +11,7 @@ import json
 import os
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from pdr_jax import config as config_lib
@@ -30,7 +31,10 @@ SMALL = {
   "vq_vae.code_dim": 8,
   "simclr.projection": 4,
   "optim.ema": 0.9,
+  "drnet.width": 4,
+  "drnet_forecast.hidden": 8,
 }
+FIRST = {"drnet_forecast": "drnet"}  # what a second stage starts from
 
 
 def check(kind: str, name: str, value: dict) -> None:
@@ -63,18 +67,29 @@ def test_every_shipped_configuration_is_as_it_was(path):
   check("configs", os.path.basename(path).removesuffix(".py"), content)
 
 
-@pytest.mark.parametrize("method", methods.names())
-def test_every_methods_defaults_and_parameters_are_as_they_were(method):
+def small(method, first=None):
+  """A small configuration, its method, and the shapes of the inference variables."""
   config = config_lib.base(method)
-  check("methods", method, config_lib.flatten(config))
   for key, value in SMALL.items():
     section, name = key.split(".")
     if name in config.get(section, {}):
       config[section][name] = value
   example = elements.zeros(methods.describe(method).reads(config), 1)
-  system = methods.create(config)
+  if first is not None:  # its variables are arrays in the state
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), first.variables)
+    first = first._replace(variables=zeros)
+  system = methods.create(config, first)
   state = jax.eval_shape(system.init, jax.random.key(0), example)
-  variables = methods.inference_variables(state)
+  return config, system, methods.inference_variables(state)
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_every_methods_defaults_and_parameters_are_as_they_were(method):
+  check("methods", method, config_lib.flatten(config_lib.base(method)))
+  first = None
+  if method in FIRST:
+    first = methods.FirstStage(*small(FIRST[method]))
+  _, _, variables = small(method, first)
   shapes = {}
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     shapes[jax.tree_util.keystr(path, simple=True, separator="/")] = f"{leaf.dtype} {list(leaf.shape)}"

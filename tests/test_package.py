@@ -15,6 +15,7 @@ import pytest
 import pdr_jax
 from pdr_jax.config import base, variants
 from pdr_jax.config_checks import flatten, validate
+from pdr_jax.methods import describe
 
 ROOT = pathlib.Path(pdr_jax.__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -26,16 +27,24 @@ def test_module_imports(name):
   importlib.import_module(name)
 
 
-@pytest.mark.parametrize("variant", ["", *variants("pdr"), "small,unsup3d"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_config_builds_and_is_possible(path, variant, tmp_path):
+def module_of(path):
   spec = importlib.util.spec_from_file_location(path.stem, path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  config = module.get_config(variant)
-  config.data.path = str(tmp_path)
-  validate(config, 1)
-  assert set(flatten(config)) == set(flatten(base()))  # every default is visible, no key of its own
+  return module
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_and_is_possible(path, tmp_path):
+  module = module_of(path)
+  method = module.get_config().method
+  for variant in ["", *variants(method), *(["small,unsup3d"] if method == "pdr" else [])]:
+    config = module.get_config(variant)
+    config.data.path = str(tmp_path)
+    if describe(method).stage:
+      config.init_from = str(tmp_path)
+    validate(config, 1)
+    assert set(flatten(config)) == set(flatten(base(method)))  # every default is visible, no key of its own
   assert f"configs/{path.name}" in module.__doc__  # the docstring says how to run it
 
 

@@ -1,10 +1,20 @@
 """`python -m pdr_jax`: the list of commands."""
 
 import pdr_jax
-from pdr_jax.cli import configurations, decompose, evaluate, export, import_torch, report, train
+from pdr_jax.cli import (
+  configurations,
+  decompose,
+  evaluate,
+  export,
+  forecast,
+  import_torch,
+  report,
+  train,
+)  # fmt: skip
 from pdr_jax.errors import UserError
 
-COMMANDS = tuple(module.COMMAND for module in (train, evaluate, decompose, export, report, import_torch))
+MODULES = (train, evaluate, decompose, forecast, export, report, import_torch)
+COMMANDS = tuple(module.COMMAND for module in MODULES)
 
 
 def main(argv: list[str]) -> int:

@@ -3,12 +3,14 @@
 from pdr_jax.data import image_folder, label_files, sequences, splits, stores
 from pdr_jax.data import labels as label_lib
 from pdr_jax.data.dataset import Dataset
+from pdr_jax.errors import UserError
 
 
 def open_clip_folder(config) -> Dataset:
   """The images under `config.data.path` as clips of `data.frames` of them.
 
-  Which images are a sequence, and in which order, is said in `sequences.cut`; labels and stores are those of
+  Which images are a sequence, and in which order, is said in `sequences.cut`; `data.label_kinds` may give
+  columns of other names that part, such as `car:sequence,speaker:person`. Labels and stores are those of
   `image_folder`. A label with one value in every clip is a label of clips, else one of frames [T]. With
   `data.split_by=seed`, and without published parts, no person (or sequence) is in two splits.
 
@@ -16,13 +18,19 @@ def open_clip_folder(config) -> Dataset:
   """
   data = config.data
   store = stores.open_store(data.path)
-  labelled = label_files.read(store, label_lib.read_kinds(data.label_kinds))
+  roles, kinds = sequences.read_roles(data.get("label_kinds", ""))
+  labelled = label_files.read(store, label_lib.read_kinds(kinds))
   cells = {name: label_lib.plain(column) for name, column in labelled.columns.items()}
+  for role, name in roles.items():
+    if name not in cells:
+      raise UserError(f"data.label_kinds={name}:{role}: the columns are {', '.join(cells) or 'none'}")
+    cells[role] = cells[name]
   clips = sequences.cut(store.names, cells, data.frames, store.where)
   chosen = _choose(data, store.names, labelled, clips)
   files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), note=chosen.note)
   frames = image_folder.assemble(config, store, labelled, files)
-  varying = [f"{kind}/{name}" for name in sequences.varying(cells, clips) for kind in ("label", "missing")]
+  of_frames = sequences.varying(cells, clips) & labelled.columns.keys()
+  varying = [f"{kind}/{name}" for name in of_frames for kind in ("label", "missing")]
   told = f"{len(clips.frames):,} clips of {data.frames} frames"
   if clips.left_out:
     sequence, reason = clips.left_out[0]

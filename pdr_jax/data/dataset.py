@@ -85,6 +85,8 @@ class Source(NamedTuple):
     crops: `data.crop` is read.
     split_by_label: `data.split_by` may name a label.
     clips: `data.frames` may be above 0.
+    any_length: clips of any length cost nothing to open, and longer ones are the shorter ones with what comes
+      after.
     licence: for model cards: what the data's terms mean for parameters trained on it; "" where unknown.
     landmarks: `(weights [B, M], view [B, 6], side) -> [B, L, 3]` from those keys of a batch: column u and row
       v in pixels, depth in model units; None where there are none.
@@ -97,6 +99,7 @@ class Source(NamedTuple):
   crops: bool = False
   split_by_label: bool = False
   clips: bool = False
+  any_length: bool = False
   licence: str = ""
   landmarks: Callable[[Any, Any, int], Any] | None = None
   options: Mapping[str, Option] = types.MappingProxyType({})

@@ -40,6 +40,21 @@ class Clips(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------- files of a folder
+def read_roles(text: str) -> tuple[dict[str, str], str]:
+  """What `data.label_kinds` says of sequences: `car:sequence,age:numbers` -> ({"sequence": "car"}, the rest).
+
+  A column is named for each of `sequence`, `frame` and `person` at most.
+  """
+  roles, rest = {}, []
+  for entry in filter(None, (entry.strip() for entry in text.split(","))):
+    name, _, kind = entry.rpartition(":")
+    if name and kind in (SEQUENCE, FRAME, PERSON):
+      roles[kind] = name
+    else:
+      rest.append(entry)
+  return roles, ",".join(rest)
+
+
 def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
   """Cuts the sequences of files into clips of so many frames, one after the other.
 

@@ -72,8 +72,9 @@ def _labels(batch: Mapping) -> dict[str, Shaped[np.ndarray, " B"]]:
   """Classes as int32, numbers as float64; of a factor one label for each of its numbers."""
   named = {name.removeprefix("label/"): name for name in batch if name.startswith("label/")}
   labels = {name: _typed(np.asarray(batch[key])) for name, key in named.items()}
+  labels = {name: values for name, values in labels.items() if values.ndim == 1}  # not those of single frames
   truth = {factor: batch[name] for name, factor in TRUTH.items() if name in batch}
-  if "albedo" in batch and "mask" in batch:  # its mean colour on the object
+  if "albedo" in batch and "mask" in batch and np.ndim(batch["albedo"]) == 4:  # its mean colour on the object
     weight = np.asarray(batch["mask"], np.float32)[..., None]
     colour = (np.asarray(batch["albedo"]) * weight).sum(axis=(1, 2))
     truth["albedo"] = colour / np.maximum(weight.sum(axis=(1, 2)), 1.0)

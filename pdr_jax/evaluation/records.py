@@ -20,7 +20,7 @@ import numpy as np
 from etils import epath
 
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_json
+from pdr_jax.files import write_atomically, write_json
 
 FORMAT = 2  # of the file; the first had no records
 DIRECTIONS = ("higher", "lower", "")
@@ -67,6 +67,20 @@ class Figure(NamedTuple):
   upwards: str = ""
 
 
+class Media(NamedTuple):
+  """A picture or an animation that belongs to a result, as a file beside that of the result.
+
+  Attributes:
+    name: such as `grid.png` or `clips.gif`.
+    title: what it shows.
+    data: the file's bytes.
+  """
+
+  name: str
+  title: str
+  data: bytes
+
+
 class Result(NamedTuple):
   """What a task gave.
 
@@ -78,6 +92,8 @@ class Result(NamedTuple):
     figure: how it is drawn, or None.
     skipped: why it could not run, "" where it did.
     failed: the exception that ended it, "" where none did.
+    media: pictures and animations. Only their files' names and titles are in the result's file, as
+      `details["media"]`.
   """
 
   task: str
@@ -87,6 +103,7 @@ class Result(NamedTuple):
   figure: Figure | None = None
   skipped: str = ""
   failed: str = ""
+  media: tuple[Media, ...] = ()
 
 
 def mean(score: Score) -> float:
@@ -142,8 +159,18 @@ def file_name(task: str) -> str:
   return task.replace("/", "_")
 
 
+MEDIA = "media"  # of the details: {file beside the result's: title}
+
+
 def write(path: str, result: Result) -> None:
-  """Writes a result, whole or not at all."""
+  """Writes a result, whole or not at all, after its pictures and animations."""
+  names = {}
+  for media in result.media:
+    names[f"{file_name(result.task)}_{media.name}"] = media.title
+    target = os.path.join(os.path.dirname(path), f"{file_name(result.task)}_{media.name}")
+    write_atomically(target, lambda file, data=media.data: file.write(data))
+  if names:
+    result = result._replace(details=dict(result.details) | {MEDIA: names}, media=())
   value = {"format": FORMAT, "task": result.task, "protocol": result.protocol}
   if result.skipped or result.failed:
     value |= {"skipped": result.skipped} if result.skipped else {"failed": result.failed}

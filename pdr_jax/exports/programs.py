@@ -16,7 +16,7 @@ class Program(NamedTuple):
     capability: the function of `methods.Method` that it runs; a method without it has no such program.
     arguments: what it is called with, in order. `variables` are the method's inference variables, `inputs`
       what the method takes, `parts` those that it renders, `light` and `view` as a decomposition has them,
-      `keys` `[B, 2]` uint32, the data of random keys.
+      `others` more inputs, `keys` `[B, 2]` uint32, the data of random keys.
     function: `(method) -> function of these arguments`. All but `variables` have a batch axis, and so has the
       result.
   """
@@ -49,6 +49,7 @@ PROGRAMS = {
   "normalize": Program("normalize", ("variables", "inputs"), lambda method: method.normalize),
   "generate": Program("generate", ("variables", "keys"), _generate),
   "forecast": Program("forecast", ("variables", "inputs"), _forecast),
+  "swap": Program("swap", ("variables", "inputs", "others"), lambda method: method.swap),
   "render_view": Program(
     "render", ("parts", "view"), lambda method: lambda parts, view: method.render(parts, view=view)
   ),

@@ -105,6 +105,16 @@ class Model:
     """
     return self._run("forecast", self._checked(clips))
 
+  def swap(self, contents: Any, poses: Any) -> Any:
+    """The content of one clip in the poses of another, clip by clip.
+
+    Raises `UserError` where the method does not take them apart, and for batches of two sizes.
+    """
+    inputs = self._checked(contents), self._checked(poses)
+    if len(inputs[0]) != len(inputs[1]):
+      raise UserError(f"swap: there are {len(inputs[0])} contents and {len(inputs[1])} poses")
+    return self._run("swap", *inputs)
+
   def render(self, parts: Mapping[str, Any], light: Any = None, view: Any = None) -> dict[str, jax.Array]:
     """Decomposed parts under another light or from another view.
 

@@ -142,6 +142,7 @@ def programs(
   arguments = {
     "variables": jax.tree.map(_spec, variables),
     "inputs": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
+    "others": jax.ShapeDtypeStruct((batch, *element.shape), element.dtype),
     "keys": jax.ShapeDtypeStruct((batch, 2), jnp.uint32),
   }
   if method.decompose is not None:

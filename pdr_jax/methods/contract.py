@@ -89,6 +89,8 @@ class Method(NamedTuple):
     normalize: `(variables, inputs) -> pictures`, the inputs in a canonical pose and light.
     generate: `(variables, rng, count) -> pictures [count, S, S, C]`.
     forecast: `(variables, clips [B, T, S, S, C], frames) -> clips [B, frames, S, S, C]`, what comes after.
+    swap: `(variables, contents [B, T, S, S, C], poses [B, U, S, S, C]) -> clips [B, U, S, S, C]`, the content
+      of one clip in the poses of another.
     feature_maps: `(variables, inputs) -> {encoder: [map, ..., bottleneck]}`, from fine to coarse,
       differentiable.
     pictures: `(variables, inputs) -> {column: pictures [B, S, S, C] or maps [B, S, S]}`, shown in figures.
@@ -108,6 +110,7 @@ class Method(NamedTuple):
   normalize: Callable | None = None
   generate: Callable | None = None
   forecast: Callable | None = None
+  swap: Callable | None = None
   feature_maps: Callable | None = None
   pictures: Callable | None = None
   baselines: Callable | None = None

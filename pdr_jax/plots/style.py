@@ -47,11 +47,17 @@ def figure(width: float, height: float, *, dpi: float = 100, constrained: bool =
   return empty
 
 
-def save(drawn: Figure, path: str) -> None:
-  """Writes a PNG under a temporary name and renames it: a viewer never sees half a picture."""
+def png(drawn: Figure) -> bytes:
+  """The figure as a PNG file."""
   buffer = io.BytesIO()
   drawn.savefig(buffer, format="png")
-  write_atomically(path, lambda file: file.write(buffer.getvalue()))
+  return buffer.getvalue()
+
+
+def save(drawn: Figure, path: str) -> None:
+  """Writes a PNG under a temporary name and renames it: a viewer never sees half a picture."""
+  data = png(drawn)
+  write_atomically(path, lambda file: file.write(data))
 
 
 def svg(plot: Plot) -> str:

@@ -39,6 +39,7 @@ def document(runs: Sequence[Run], drawn: Sequence[Plot], shown: Mapping[str, Pic
       "Curves": _plots(over_steps),
       "Results": "".join(tables),
       "Robustness and factors": _plots([plot for plot in drawn if plot not in over_steps]),
+      "Clips": "".join(_media(run) for run in runs),
   }
   for name, pictures in shown.items():
     sections |= _run_sections(name, pictures)
@@ -118,6 +119,17 @@ def _plots(drawn: Sequence[Plot]) -> str:
     title = _text(plot.title)
     inside = f"{style.svg(plot)}<figcaption>{title}</figcaption>"
     figures.append(f'<figure role="img" aria-label="{title}">{inside}</figure>')
+  return "".join(figures)
+
+
+def _media(run: Run) -> str:
+  """Pictures and animations of an evaluation; those that move play by themselves."""
+  figures = []
+  for title, data in run.media:
+    kind = "gif" if data.startswith(b"GIF8") else "png"
+    text = _text(f"{run.name}, {title}")
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    figures.append(f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>')
   return "".join(figures)
 
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import study_file
-from pdr_jax.evaluation.records import Result
+from pdr_jax.evaluation.records import MEDIA, Result
 from pdr_jax.evaluation.run import FOLDER, read_results
 from pdr_jax.training import run_dir
 from pdr_jax.training.metric_log import read_metrics
@@ -30,6 +30,7 @@ class Run(NamedTuple):
     summary: `summary.json`, empty before the end of training.
     tables: Markdown documents, `table.md` of each evaluation and `suite.md`.
     results: `{method: [{task: result}, ...]}`, one entry a seed; of a single run `{its name: [results]}`.
+    media: `(title, file's bytes)` of pictures and animations of the evaluation, PNG or GIF.
   """
 
   name: str
@@ -39,6 +40,7 @@ class Run(NamedTuple):
   summary: dict[str, Any]
   tables: list[str]
   results: dict[str, list[dict[str, Result]]]
+  media: tuple[tuple[str, bytes], ...] = ()
 
 
 def read(workdirs: Sequence[str]) -> list[Run]:
@@ -68,7 +70,20 @@ def _read(workdir: str, name: str) -> Run:
   path = os.path.join(workdir, run_dir.SUMMARY)
   summary = _json(path) if os.path.exists(path) else {}
   by_method = {name: [results]} if results else {}
-  return Run(name, workdir, config, read_metrics(workdir), summary, tables, by_method)
+  media = _media(os.path.join(workdir, FOLDER), results)
+  return Run(name, workdir, config, read_metrics(workdir), summary, tables, by_method, media)
+
+
+def _media(folder: str, results: dict[str, Result]) -> tuple[tuple[str, bytes], ...]:
+  """The pictures and animations of results that are still there."""
+  found = []
+  for result in results.values():
+    for name, title in result.details.get(MEDIA, {}).items():
+      path = os.path.join(folder, os.path.basename(name))
+      if os.path.exists(path):
+        with open(path, "rb") as file:
+          found.append((f"{result.task}: {title}", file.read()))
+  return tuple(found)
 
 
 def _read_study(workdir: str, name: str) -> Run:

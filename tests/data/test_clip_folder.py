@@ -141,3 +141,25 @@ def test_clips_that_are_too_long_are_one_line(tmp_path):
     UserError, match=r"data.frames=5: none of the 12 sequences of .* the longest, s0, has 4 frames"
   ):
     opened(zipped(tmp_path), frames=5)
+
+
+def test_columns_of_other_names_say_what_is_a_sequence(tmp_path):
+  """`car:sequence,turn:frame,owner:person`: clips of one owner are on one side."""
+  rows = ["file,car,turn,owner,angle"]
+  for car in range(4):
+    for turn in range(4):
+      write(tmp_path, {f"{car}_{9 - turn}.png": png(10 * car + turn)})
+      rows.append(f"{car}_{9 - turn}.png,car {car},{turn},{'ab'[car // 2]},{turn}.5")
+  write(tmp_path, {"labels.csv": "\n".join(rows).encode()})
+  _, data = opened(tmp_path, frames=4, val_examples=2, label_kinds="car:sequence,turn:frame,owner:person")
+  loaded = everything(data)
+  assert set(data.elements) == {"clip", "label/car", "label/turn", "label/owner", "label/angle"}
+  for clip, car, angle in zip(loaded["clip"], loaded["label/car"], loaded["label/angle"], strict=True):
+    for turn in range(4):
+      np.testing.assert_array_equal(clip[turn], pixels(10 * int(car) + turn))
+    np.testing.assert_array_equal(angle, np.arange(4) + 0.5)
+  parts = [split.load(np.arange(2), ["label/owner"]) for split in (data.train, data.validation)]
+  owners = [set(part["label/owner"]) for part in parts]
+  assert not owners[0] & owners[1]
+  with pytest.raises(UserError, match=r"data\.label_kinds=cat:sequence: the columns are car, turn"):
+    opened(tmp_path, frames=4, label_kinds="cat:sequence")

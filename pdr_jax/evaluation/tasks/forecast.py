@@ -1,0 +1,63 @@
+"""What comes next: PSNR and SSIM of each foretold frame, beside guesses that need no model."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pdr_jax.evaluation import forecasts
+from pdr_jax.evaluation.records import Figure, Result, Score
+from pdr_jax.evaluation.task import Context, Job, Task
+from pdr_jax.metrics import video
+
+METRICS = {"psnr": video.psnr, "ssim": video.ssim}
+SHARPNESS = "sharpness"  # of a foretold frame, as a share of that of the given ones
+
+
+def defaults() -> dict[str, Any]:
+  return dict(
+      past=10,                  # frames that are given
+      future=0,                 # frames to foretell; 0: as many as the run's clips have after them
+      clips=200,                # of the test split, at most
+  )
+
+
+def forecast(context: Context) -> Result:
+  """Scores by step, and their means over all steps with a known truth."""
+  settings, reads = context.settings, context.representation.reads
+  length = reads[context.representation.input].shape[0]
+  past = min(settings.past, length - 1)
+  made = forecasts.of_split(
+    context.run, context.representation, context.test_split,
+    past=past, frames=settings.future or length - past, count=settings.clips,
+  )
+  known = made.truth.shape[1]
+  guessed = {forecasts.FORECAST: made.foretold} | forecasts.guesses(made.given, made.foretold.shape[1])
+  scores: list[Score] = []
+  for block, frames in guessed.items():
+    for name, metric in METRICS.items():
+      values = metric(frames[:, :known], made.truth).mean(axis=0)
+      headline = f"forecast, {name.upper()}" if block == forecasts.FORECAST else ""
+      scores.append(Score("forecast", "", block, name, (float(values.mean()),), "higher", headline))
+      scores += [
+        Score("forecast", name, block, "by_step", (float(value),), "higher", place=float(t + 1))
+        for t, value in enumerate(values)
+      ]
+  given = video.sharpness(made.given).mean()
+  for t, value in enumerate(video.sharpness(made.foretold).mean(axis=0)):
+    share = (float(value / given),)
+    scores.append(Score("forecast", SHARPNESS, forecasts.FORECAST, "by_step", share, "", place=float(t + 1)))
+  protocol = {
+    "description": "forecasts of frames that the method has not seen",
+    "test": len(made.given), "past": past, "future": made.foretold.shape[1], "known": known, "seeds": [0],
+  }
+  figure = Figure("curves", "by_step", "forecasts", "frame", "dB, SSIM, share")
+  return Result("forecast", protocol, tuple(scores), figure=figure, media=forecasts.media(made))
+
+
+def jobs(context: Context) -> Iterator[Job]:
+  """One, for a method that foretells."""
+  method = context.representation.method
+  if method is not None and method.forecast is not None:
+    yield "forecast", lambda: forecast(context)
+
+
+TASK = Task(jobs, defaults, order=95)

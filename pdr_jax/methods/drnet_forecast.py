@@ -1,0 +1,262 @@
+"""Forecasts of a trained DrNET: a recurrent network continues the poses, and the content stays.
+
+A second stage (specification, section 2.5): encoders and decoder are those of `config.init_from`, frozen, by
+their running statistics. The network reads the pose of a frame beside the content of the last frame that is
+given, and learns the pose of the next one, with the true poses as its inputs. A forecast feeds its own poses
+back, for as long as one likes, and decodes each with the one content.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float
+from ml_collections import ConfigDict
+
+from pdr_jax.elements import ElementSpec
+from pdr_jax.errors import UserError
+from pdr_jax.methods.contract import (
+  MODEL_STATE,
+  Description,
+  FirstStage,
+  Method,
+  TrainState,
+  inference_variables,
+)  # fmt: skip
+from pdr_jax.methods.drnet import networks, settings
+from pdr_jax.methods.drnet.system import Frozen
+from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.networks.blocks import unit
+from pdr_jax.networks.lstm import Stack
+from pdr_jax.rules import at_least
+
+WEIGHTS = {"pose": 1.0}
+SHOWN = 5  # frames of the forecast in `pictures`
+
+
+class Model(NamedTuple):
+  """The recurrent network and the frozen first stage, without their variables."""
+
+  net: Stack
+  nets: dict[str, Any]
+  first: ConfigDict
+
+  def frozen(self, variables: dict) -> Frozen:
+    """The first stage by the variables of the second."""
+    return Frozen(variables[MODEL_STATE]["first"], self.nets, self.first)
+
+  def step(self, params: dict, state: Any, pose: Array, content: Array | None) -> tuple[Any, Array]:
+    """The network's state, and the pose of the next frame."""
+    state, raw = self.net.apply({"params": params}, state, networks.concatenated(content, pose))
+    pose = jnp.tanh(raw)
+    return state, unit(pose) if self.first.drnet.unit_length else pose
+
+  def forced(
+    self, params: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None
+  ) -> tuple[Any, Float[Array, "B T P"]]:
+    """The state after true poses, and what was expected after each of them."""
+    def body(state, pose):
+      return self.step(params, state, pose, content)
+
+    state, expected = jax.lax.scan(body, self.net.start(poses.shape[0]), jnp.swapaxes(poses, 0, 1))
+    return state, jnp.swapaxes(expected, 0, 1)
+
+  def free(
+    self, params: dict, state: Any, pose: Float[ArrayLike, "B P"], content: Float[ArrayLike, "B D"] | None,
+    frames: int,
+  ) -> Float[Array, "T B P"]:
+    """So many poses from `pose` on, each read from the one before."""
+    def body(carry, _):
+      state, pose = carry
+      return self.step(params, state, pose, content), pose
+
+    return jax.lax.scan(body, (state, pose), None, length=frames)[1]
+
+
+def create(config: ConfigDict, first: FirstStage) -> Method:
+  """The method `drnet_forecast` on top of a DrNET. Raises `UserError` for another first stage."""
+  if "drnet" not in first.config:
+    raise UserError(f"config.init_from is a run of {first.config.method}: config.method={config.method}"
+                    " continues one of drnet")
+  for key in ("side", "channels"):
+    if config.data[key] != first.config.data[key]:
+      raise UserError(
+        f"config.data.{key} = {config.data[key]}: must be {first.config.data[key]}, as in the first stage"
+      )
+  net = Stack(config.drnet_forecast.hidden, config.drnet_forecast.layers, first.config.drnet.pose_size)
+  model, tx = Model(net, networks.create(first.config), first.config), optimizer.create(config)
+  return Method(
+      init=partial(init, model=model, tx=tx, config=config),
+      update=partial(update, model=model, tx=tx, config=config),
+      validate=partial(validate, model=model, config=config),
+      encode=partial(encode, model=model),
+      forecast=partial(forecast, model=model),
+      pictures=partial(pictures, model=model, config=config),
+      baselines=partial(baselines, config=config),
+  )
+
+
+def init(
+  rng: Array, batch: dict, *, model: Model, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
+  """A fresh network."""
+  sizes = model.first.drnet
+  example = jnp.zeros((1, sizes.content_size + sizes.pose_size))
+  params = model.net.init(rng, model.net.start(1), example)["params"]
+  return gradient_step.init({"predictor": params}, tx, config)
+
+
+def embed(frozen: Frozen, clips: Float[ArrayLike, "B T S S C"], past: int) -> tuple[Array | None, Array]:
+  """The content of the last frame that is given, and the poses of all; no gradient flows to them."""
+  content, _ = frozen.content(clips[:, past - 1])
+  return jax.lax.stop_gradient((content, frozen.poses(clips)))
+
+
+def errors(
+  params: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None, model: Model
+) -> Float[Array, "B U"]:
+  """The mean squared error of each expected pose."""
+  _, expected = model.forced(params, poses[:, :-1], content)
+  return jnp.square(expected - poses[:, 1:]).mean(axis=-1)
+
+
+def update(
+    state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, model: Model,
+    tx: optax.GradientTransformation, config: ConfigDict
+) -> tuple[TrainState, dict]:
+  """One step on the errors summed over the frames."""
+  frozen = model.frozen({MODEL_STATE: state.model_state})
+  content, poses = embed(frozen, batch["clip"], config.drnet_forecast.past)
+
+  def terms_of(params):
+    return {"pose": errors(params["predictor"], poses, content, model).sum(axis=1).mean()}, {}
+
+  return gradient_step.update(
+    state, terms_of, WEIGHTS, count=poses.shape[0], axis_name=axis_name, tx=tx, config=config
+  )
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+def forecast(
+  variables: dict, clips: Float[ArrayLike, "B T S S C"], frames: int, *, model: Model
+) -> Float[Array, "B F S S C"]:
+  """What comes after the clips."""
+  frozen, params = model.frozen(variables), variables["predictor"]
+  content, skips = frozen.content(clips[:, -1])
+  state, expected = model.forced(params, frozen.poses(clips), content)
+  poses = model.free(params, state, expected[:, -1], content, frames)
+  decoded = jax.lax.map(lambda pose: frozen.decode(content, skips, pose), poses)
+  return jnp.swapaxes(decoded, 0, 1)
+
+
+def validate(
+  state: TrainState, batch: dict, axis_name: str | None, *, model: Model, config: ConfigDict
+) -> dict:
+  """`val/pose`, the error of poses that are expected after true ones, and of a forecast `val/mse`, the mean
+  squared error of its frames.
+  """
+  variables, clips, past = inference_variables(state), batch["clip"], config.drnet_forecast.past
+  content, poses = embed(model.frozen(variables), clips, past)
+  future = forecast(variables, clips[:, :past], clips.shape[1] - past, model=model)
+  scores = {
+    "val/pose": errors(variables["predictor"], poses, content, model).mean(axis=1),
+    "val/mse": jnp.square(future - clips[:, past:]).mean(axis=(1, 2, 3, 4)),
+  }
+  return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
+
+
+def baselines(batches: Any, sums: Any, *, config: ConfigDict) -> dict[str, dict[str, float]]:
+  """`val/mse` of the last given frame, and of the mean of the given frames, in the place of a forecast."""
+  past = config.drnet_forecast.past
+  totals = dict.fromkeys(("last", "mean", "count"), 0.0)
+  for batch in batches:
+    clips, mask = np.asarray(batch["clip"]), np.asarray(batch["_mask"])
+    given, future = clips[:, :past], clips[:, past:]
+    guesses = {"last": given[:, -1:], "mean": given.mean(axis=1, keepdims=True)}
+    for name, guess in guesses.items():
+      totals[name] += float((np.square(guess - future).mean(axis=(1, 2, 3, 4)) * mask).sum())
+    totals["count"] += float(mask.sum())
+  totals = sums({name: np.asarray(value) for name, value in totals.items()})
+  return {
+    title: {"val/mse": float(totals[name] / totals["count"])}
+    for title, name in (("last frame", "last"), ("mean frame", "mean"))
+  }
+
+
+def encode(
+  variables: dict, clips: Float[ArrayLike, "B T S S C"], *, model: Model
+) -> dict[str, Float[Array, "B D"]]:
+  """`content` of the last frame, and `motion`, the state of the recurrent network after the clip."""
+  frozen = model.frozen(variables)
+  content, _ = frozen.content(clips[:, -1])
+  state, _ = model.forced(variables["predictor"], frozen.poses(clips), content)
+  blocks = {} if content is None else {"content": content}
+  return blocks | {"motion": jnp.concatenate([part for layer in state for part in layer], axis=-1)}
+
+
+def pictures(
+  variables: dict, clips: Float[ArrayLike, "B T S S C"], *, model: Model, config: ConfigDict
+) -> dict[str, Float[Array, "B S S C"]]:
+  """The last given frame, and frames of the forecast beside the true ones, in [-1, 1].
+
+  Names are in the order of the sheet, since a compiled function sorts them.
+  """
+  past, total, clips = config.drnet_forecast.past, clips.shape[1], jnp.asarray(clips)
+  future = forecast(variables, clips[:, :past], total - past, model=model)
+  shown = {"+00 given": clips[:, past - 1]}
+  for t in sorted({round(i * (total - past - 1) / (SHOWN - 1)) for i in range(SHOWN)}):
+    shown[f"+{t + 1:02d} true"] = clips[:, past + t]
+    shown[f"+{t + 1:02d} forecast"] = future[:, t]
+  return {name: 2 * values - 1 for name, values in shown.items()}
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def defaults() -> dict[str, dict[str, Any]]:
+  return dict(
+      data=dict(side=64, frames=20),
+      optim=dict(learning_rate=2e-3, weight_decay=0.0, clip_norm=0.0),
+      train=dict(batch_size=100, steps=50_000, best_metric="val/pose"),
+      drnet_forecast=dict(
+          past=10,                # frames that are given in validation; the rest of data.frames is foretold
+          hidden=256,             # numbers in each layer
+          layers=2,
+      ),
+  )
+
+
+def check(config: ConfigDict, devices: int) -> None:
+  """Raises `UserError` where nothing is given, or nothing left to foretell."""
+  settings.check_clips(config)
+  past, frames = config.drnet_forecast.past, config.data.frames
+  if not past < frames:
+    raise UserError(
+      f"config.drnet_forecast.past = {past}: must be below config.data.frames = {frames}, so that something"
+      " is left to foretell"
+    )
+
+
+def reads(config: ConfigDict) -> ElementSpec:
+  return settings.reads(config)
+
+
+METHOD = Description(
+    defaults=defaults,
+    rules={
+        "drnet_forecast.past": at_least(1),
+        "drnet_forecast.hidden": at_least(1),
+        "drnet_forecast.layers": at_least(1),
+    },
+    variants={},
+    check=check,
+    reads=reads,
+    create=create,
+    input="clip",
+    stage=True,
+)

@@ -1,0 +1,79 @@
+"""What the tasks on clips count: halves of held-out classes, leaks that were put there, entropies."""
+
+import numpy as np
+import pytest
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import forecasts, records
+from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.probes.judge import entropies
+from pdr_jax.evaluation.records import Media, Result
+from pdr_jax.evaluation.tasks import leakage
+
+
+def frames_of(classes, clips_each, frames=2, seed=0):
+  """Frames whose content names the class and whose pose is noise."""
+  rng = np.random.default_rng(seed)
+  labels, clips = [], []
+  for k in classes:
+    for clip in range(clips_each):
+      labels += [k] * frames
+      clips += [1000 * k + clip] * frames
+  labels, clips = np.array(labels, np.int32), np.array(clips, np.int32)
+  content = np.eye(20, dtype=np.float32)[labels] + 0.1 * rng.normal(size=(len(labels), 20)).astype(np.float32)
+  pose = rng.normal(size=(len(labels), 3)).astype(np.float32)
+  return Features({"content": content, "pose": pose}, {"who": labels, leakage.CLIP: clips}, {})
+
+
+def test_halves_are_of_whole_clips_of_every_class():
+  halves = leakage.halves(frames_of([3, 5], 4), "who")
+  for part in halves:
+    assert sorted(part.labels["who"]) == [3] * 4 + [5] * 4
+  assert not set(halves.train.labels[leakage.CLIP]) & set(halves.test.labels[leakage.CLIP])
+  with pytest.raises(UserError, match="each has one clip in test"):
+    leakage.halves(frames_of([3, 5], 1), "who")
+
+
+def test_a_class_is_told_by_the_block_that_has_it_and_held_out_classes_too():
+  train = frames_of(range(4), 5)
+  for test in (frames_of(range(4), 5, seed=1), frames_of(range(10, 14), 6, seed=2)):
+    result = leakage.classify(train, test, "who", 8, range(1))
+    found = {s.block: s.values[0] for s in result.scores if s.metric == "logistic/accuracy"}
+    assert found["content"] > 0.95 and found["pose"] < 0.6
+    assert result.protocol["chance"] == 0.25
+    assert {s.metric for s in result.scores} >= {"perceptron/accuracy", "logistic/accuracy"}
+  assert result.protocol["gallery"] == "every other clip of each class in test"
+
+
+def test_labels_of_frames_and_turns_and_places():
+  batch = {
+    "label/who": np.array([1, 2], np.int32), "label/azimuth_deg": np.array([[0.0, 90.0], [180.0, 270.0]]),
+    "position": np.arange(8.0).reshape(2, 2, 1, 2), "view": np.arange(24.0).reshape(2, 2, 6),
+  }  # fmt: skip
+  got = leakage._labels(batch, 1, 2)
+  np.testing.assert_allclose(got["azimuth_deg_sin"], [1, -1], atol=1e-12)
+  np.testing.assert_allclose(got["azimuth_deg_cos"], [0, 0], atol=1e-12)
+  np.testing.assert_array_equal(got["position_0"], [2, 6])
+  np.testing.assert_array_equal(got["yaw"], [7, 19])
+  assert got["who"].dtype == np.int32
+
+
+def test_entropies_of_a_sure_and_of_an_unsure_judge():
+  sure = entropies(np.eye(4))
+  np.testing.assert_allclose([sure["entropy_given"], sure["entropy"]], [0, np.log(4)], atol=1e-9)
+  np.testing.assert_allclose(sure["inception_score"], 4, rtol=1e-9)
+  unsure = entropies(np.full((5, 4), 0.25))
+  np.testing.assert_allclose(unsure["entropy_given"], np.log(4), rtol=1e-12)
+  np.testing.assert_allclose(unsure["inception_score"], 1, rtol=1e-9)
+
+
+def test_guesses_and_media(tmp_path):
+  given = np.arange(6.0).reshape(1, 3, 1, 1, 2) / 6
+  guessed = forecasts.guesses(given, 4)
+  np.testing.assert_array_equal(guessed["last frame"], np.repeat(given[:, 2:], 4, axis=1))
+  np.testing.assert_allclose(guessed["mean frame"][0, 3], given[0].mean(axis=0))
+  media = (Media("a.png", "what it shows", b"bytes"),)
+  records.write(str(tmp_path / "some_task.json"), Result("some/task", {}, media=media))
+  assert (tmp_path / "some_task_a.png").read_bytes() == b"bytes"
+  read = records.read(str(tmp_path / "some_task.json"))
+  assert read.details["media"] == {"some_task_a.png": "what it shows"}
