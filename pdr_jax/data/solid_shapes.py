@@ -154,7 +154,7 @@ def head(rng: np.random.Generator, g: Grid) -> Occupied:
   jaw = rng.uniform(0.3, 0.42)
   shape |= ellipsoid(g, (0, 0.18, -0.15), (0.75 * wide, jaw, 0.36))
   nose = rng.uniform(0.14, 0.24)
-  shape |= ellipsoid(g, (0, -0.02, -0.08 - deep), (0.1, 0.16, nose)) & (g.z < 0)
+  shape |= ellipsoid(g, (0, -0.02, 0.08 - deep), (0.1, 0.16, nose)) & (g.z < 0)
   for x in (-1, 1):
     shape |= ellipsoid(g, (x * wide, -0.12, 0.08), (0.1, 0.17, 0.1))
   shape |= frustum(g, (0, 0.12), 0.2, 0.92, (0.24, rng.uniform(0.26, 0.36)))

@@ -87,3 +87,14 @@ def most_probable(posterior: Posterior) -> Float[Array, " B"]:
   """The mean of the component of the largest weight."""
   best = jnp.argmax(posterior.logits, axis=-1)
   return jnp.take_along_axis(posterior.mean, best[:, None], axis=1)[:, 0]
+
+
+def draw(posterior: Posterior, rng: Array, index: Int[ArrayLike, " B"]) -> Float[Array, " B"]:
+  """A draw of each mixture; every picture has its own stream, by its index."""
+
+  def of_picture(logits, mean, std, i):
+    choice, noise = jax.random.split(jax.random.fold_in(rng, i))
+    k = jax.random.categorical(choice, logits)
+    return mean[k] + std[k] * jax.random.normal(noise)
+
+  return jax.vmap(of_picture)(*posterior, index)

@@ -20,6 +20,7 @@ from pdr_jax.methods.voxels import pictures, pose, projection
 from pdr_jax.networks.voxels import STATISTICS, CodeJudge, PictureEncoder, Texture, VolumeDecoder
 
 JUDGE, POSE = "judge", "pose"  # networks and optimisers of that name
+DRAWS = 64  # of an azimuth in a decomposition
 COARSE = 2  # components of a circular posterior are compared at half the side
 _CODE, _PRIOR, _TURN, _CHOICE, _POSE_STEP, _GAME = range(6)  # names of the random streams of a step
 
@@ -153,6 +154,19 @@ def azimuth_of(
   if kind == "adversarial":
     return pose.angle_of(pose.direction(code.pose))
   return pose.most_probable(pose.posterior_of(code.pose, config.voxels.pose_components))
+
+
+def azimuth_draws(variables: dict, code: Code, config: ConfigDict) -> Float[Array, "B N"]:
+  """Draws of every picture's azimuth, always the same ones: how sure the method is of it."""
+  own, index = config.voxels, jnp.arange(code.mean.shape[0])
+  keys = jax.random.split(jax.random.key(1), DRAWS)
+  if own.pose == "free":
+    return jax.vmap(lambda key: pose.draw_free(variables[POSE], key, index), out_axes=1)(keys)
+  if own.pose == "adversarial":
+    noise = jax.vmap(lambda key: normals(key, index, ()), out_axes=1)(keys)
+    return azimuth_of(variables, code, index, config)[:, None] + own.pose_noise * noise
+  posterior = pose.posterior_of(code.pose, own.pose_components)
+  return jax.vmap(lambda key: pose.draw(posterior, key, index), out_axes=1)(keys)
 
 
 def squared(projected: Float[ArrayLike, "*B S S"], target: Float[ArrayLike, "*B S S"]) -> Float[Array, "*B"]:
@@ -391,8 +405,8 @@ def decompose(
   variables: dict, images: Float[ArrayLike, "B S S 1"], *, config: ConfigDict
 ) -> dict[str, Array]:
   """`voxels`, densities in (0, 1) in the canonical frame, axes z (forward), y (down), x (right); `azimuth`,
-  radians; `shape`, the code; `projection` and `reconstruction`, pictures in [-1, 1], the latter through the
-  texture network where there is one.
+  radians, and `azimuth_draws`, 64 draws of what the method takes it for; `shape`, the code; `projection` and
+  `reconstruction`, pictures in [-1, 1], the latter through the texture network where there is one.
   """
   code, _ = encoded(networks(config), variables, variables[MODEL_STATE]["statistics"], images, False, config)
   azimuth = azimuth_of(variables, code, jnp.arange(images.shape[0]), config)
@@ -401,6 +415,7 @@ def decompose(
   return {
     "voxels": density,
     "azimuth": azimuth,
+    "azimuth_draws": azimuth_draws(variables, code, config),
     "shape": code.mean,
     "projection": 2 * projected[..., None] - 1,
     "reconstruction": shown_picture(variables, density, azimuth, config),
