@@ -48,17 +48,18 @@ def conv_down_same(
   return jnp.concatenate(windows, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
+@jax.custom_vjp
 def conv_up_3d(
   x: Float[ArrayLike, "B D H W I"], kernel: Float[ArrayLike, "3 3 3 I O"]
 ) -> Float[Array, "B 2*D 2*H 2*W O"]:
   """Transposed convolution 3 x 3 x 3 of stride 2, padding "SAME", with the size doubled.
 
   Along each axis, output 2 m is `x[m] k[0] + x[m - 1] k[2]` and output 2 m + 1 is `x[m] k[1]`. One product
-  gives all 27 taps of every voxel; they are then laid over each other axis by axis.
+  gives all 27 taps of every voxel; they are then laid over each other axis by axis. Written out backwards: of
+  the sums above XLA:CPU makes one loop that takes ten times as long.
   """
   out = kernel.shape[-1]
-  weights = jnp.moveaxis(kernel, 3, 0).reshape(kernel.shape[3], -1)
-  taps = (x @ weights).reshape(*x.shape[:4], 3, 3, 3, out)
+  taps = (x.reshape(-1, x.shape[-1]) @ _as_matrix(kernel)).reshape(*x.shape[:4], 3, 3, 3, out)
   for axis in (3, 2, 1):  # the last tap axis belongs to the last axis of the volume
     first, second, third = (taps[..., k, :] for k in range(3))
     pad = [(0, 0)] * third.ndim
@@ -67,6 +68,33 @@ def conv_up_3d(
     pairs = jnp.stack([first + shifted, second], axis=axis + 1)
     taps = pairs.reshape(*pairs.shape[:axis], -1, *pairs.shape[axis + 2 :])
   return taps
+
+
+def _as_matrix(kernel: Float[ArrayLike, "3 3 3 I O"]) -> Float[Array, "I 27*O"]:
+  return jnp.moveaxis(kernel, 3, 0).reshape(kernel.shape[3], -1)
+
+
+def _up_forward(x: ArrayLike, kernel: ArrayLike) -> tuple[Array, tuple[Array, Array]]:
+  return conv_up_3d(x, kernel), (x, kernel)
+
+
+def _up_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+  """The 27 cotangents of every voxel side by side, and two products."""
+  x, kernel = residuals
+  inputs, out = kernel.shape[3:]
+  padded = jnp.pad(cotangent, ((0, 0), (0, 1), (0, 1), (0, 1), (0, 0)))
+  taps = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+  ends = [2 * size - 1 for size in x.shape[1:4]]
+  windows = [
+    padded[:, i : i + ends[0] : 2, j : j + ends[1] : 2, k : k + ends[2] : 2] for i, j, k in taps
+  ]
+  rows = jnp.concatenate(windows, axis=-1).reshape(-1, 27 * out)
+  by_x = (rows @ _as_matrix(kernel).T).reshape(x.shape)
+  by_kernel = (x.reshape(-1, inputs).T @ rows).reshape(inputs, 3, 3, 3, out)
+  return by_x, jnp.moveaxis(by_kernel, 0, 3)
+
+
+conv_up_3d.defvjp(_up_forward, _up_backward)
 
 
 class Down(nn.Module):
