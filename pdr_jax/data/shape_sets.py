@@ -13,7 +13,7 @@ LABEL = "label/kind"
 
 
 class Shapes(NamedTuple):
-  """Shapes of one split: `fine(i)` gives shape i in a cube of `FINE` times the side, and `kinds` its class."""
+  """Shapes of one split: `fine(i)` gives shape i in a cube of `FINE` times the side, `kinds` its class."""
 
   fine: Callable[[int], np.ndarray]
   kinds: np.ndarray

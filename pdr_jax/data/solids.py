@@ -1,4 +1,4 @@
-"""The embedded solids as a data set: one view of every shape, drawn at the start; nothing is read from disk."""
+"""The embedded solids as a data set: one view of every shape, drawn at the start, read from nowhere."""
 
 import numpy as np
 

@@ -18,7 +18,7 @@ def clip_rows(values: Float[ArrayLike, "B D"], radius: float) -> Float[Array, "B
   return values * jnp.where(outside, radius * jax.lax.rsqrt(jnp.where(outside, square, 1.0)), 1.0)
 
 
-def absolute_mean(values: Float[ArrayLike, "B *D"], axis_name: str | None) -> Float[Array, "*D"]:
+def absolute_mean(values: Float[ArrayLike, "B ..."], axis_name: str | None) -> Float[Array, "..."]:
   """`|mean over the global batch|`, of each column alone. The sign is taken over all devices."""
   local = values.mean(axis=0)
   everywhere = local if axis_name is None else jax.lax.pmean(local, axis_name)

@@ -54,7 +54,8 @@ def iou(
 ) -> Float[Array, "..."]:
   """Intersection over union of occupied voxels; 1 where both are empty."""
   first, second = jnp.asarray(first, jnp.float32), jnp.asarray(second, jnp.float32)
-  return _over_union((first * second).sum(axis=(-3, -2, -1)), jnp.maximum(first, second).sum(axis=(-3, -2, -1)))
+  axes = (-3, -2, -1)
+  return _over_union((first * second).sum(axis=axes), jnp.maximum(first, second).sum(axis=axes))
 
 
 def _over_union(shared: Array, union: Array) -> Array:
@@ -104,7 +105,7 @@ def sphere(side: int, radius: float) -> Float[np.ndarray, "S S S"]:
 
 
 def distance_to_uniform(angles: Float[np.ndarray, " N"]) -> float:
-  """Kolmogorov and Smirnov's distance of angles, radians, from the even distribution on the circle, in [0, 1].
+  """Kolmogorov and Smirnov's distance of angles, radians, from even ones on the circle, in [0, 1].
 
   The circle is cut where the distance is smallest to turn about: the mean of the two one-sided distances is
   half of Kuiper's statistic, which does not depend on the cut.

@@ -99,17 +99,18 @@ def ray_sums(
   """What rays meet in volumes turned about y: `rotate_about_axis`, summed over the depth, at K angles each.
 
   The turned volume is never made. The sum along the ray of column u is linear in a plane's pixels, with the
-  weights `sum_d hat(z(d, u) - z') hat(x(d, u) - x')` for the pixel (z', x'): both the weights and the sums are
-  matrix products, as are their gradients, by the density and by the angle. Without any reads at scattered
-  places it takes a fifth of the time of turning on a CPU, and it is what matrix units do best.
+  weights `sum_d hat(z(d, u) - z') hat(x(d, u) - x')` for the pixel (z', x'): weights and sums are matrix
+  products, and so are their gradients, by the density and by the angle. Nothing is read at scattered places.
+  With its gradients it took 0.28 of the time of turning and summing (28 voxels a side, two CPU cores).
   """
   batch, depth, height, width = density.shape
   count = angle.shape[1]
   cosine, sine = (f(angle.astype(jnp.float32)).reshape(-1, 1, 1) for f in (jnp.cos, jnp.sin))
   z, x = _turn_plane(cosine, -sine, (depth, width))  # R^T p, [BK, D, W]
+  places = [jnp.arange(n, dtype=jnp.float32)[None, None, None] for n in (depth, width)]
   hats = [
-      jnp.maximum(1.0 - jnp.abs(position[..., None] - jnp.arange(n, dtype=jnp.float32)[None, None, None]), 0.0)
-      for position, n in ((z, depth), (x, width))
+      jnp.maximum(1.0 - jnp.abs(position[..., None] - place), 0.0)
+      for position, place in zip((z, x), places, strict=True)
   ]
   highest = jax.lax.Precision.HIGHEST
   weights = jnp.einsum("bdup,bduq->bupq", *hats, precision=highest)  # [BK, W, D, W]

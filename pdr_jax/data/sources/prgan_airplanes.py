@@ -18,7 +18,8 @@ def read(path: str) -> folder_sets.Layout:
   store = image_folder.open_store(path)
   if missing := [name for name in store.names if name not in rows]:
     raise UserError(f"{os.path.join(path, TABLE)} has no line for {missing[0]}")
-  store = folder_sets.Some(store, lambda name: not rows[name]["same_bytes_as"], "pictures that repeat another")
+  repeat = "pictures that repeat another"
+  store = folder_sets.Some(store, lambda name: not rows[name]["same_bytes_as"], repeat)
   columns = {
     "view": folder_sets.classes_of([int(rows[name]["view"]) for name in store.names], VIEWS),
     "model": folder_sets.classes_of([rows[name]["model"] for name in store.names]),

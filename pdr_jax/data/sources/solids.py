@@ -1,4 +1,4 @@
-"""Embedded solids as silhouettes: bowls, cups, chairs, tables, cars and heads with exact voxels and azimuth."""
+"""Embedded solids as silhouettes: bowls, cups, chairs, tables, cars and heads, with exact voxels."""
 
 import functools
 

@@ -1,7 +1,7 @@
 """Shapes against exact voxels: IoU after alignment, silhouettes from sides never seen, and where poses point.
 
-The model has seen single pictures alone. Its volumes are turned and mirrored onto the truth (`metrics.voxels`),
-every picture's by itself; the threshold of its densities is the best one of other pictures. Beside it stand
+The model has seen single pictures alone. Its volumes are turned and mirrored onto the truth, every one by
+itself (`metrics.voxels`); the threshold of its densities is the best one of other pictures. Beside it stand
 what needs no model (the mean shape, a sphere, the shape of the nearest training picture) and a bound: the
 visual hull of the true silhouettes from twelve known azimuths.
 """
@@ -24,7 +24,8 @@ from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import voxels
 from pdr_jax.metrics.similarity import ssim
 
-MODEL, HULL, MEAN, SPHERE, NEAREST = "model", "visual hull", "mean shape", "sphere", "nearest training shape"
+MODEL, HULL, MEAN, SPHERE = "model", "visual hull", "mean shape", "sphere"
+NEAREST = "nearest training shape"
 TITLES = {
   "iou": "voxels, IoU",
   "held_out_views/iou": "voxels, IoU of unseen views",
@@ -45,7 +46,7 @@ def defaults() -> dict[str, Any]:
       select=200,  # pictures of validation (or of train, where validation is tested on) that choose a threshold
       most=500,    # pictures that are scored
       angles=36,   # of the alignment, to a full turn
-      views=8,     # azimuths of the silhouettes, evenly, starting half a step beside that of the picture
+      views=8,     # azimuths of the silhouettes, evenly, half a step beside the picture's and on
   )
 
 

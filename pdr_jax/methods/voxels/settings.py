@@ -43,7 +43,7 @@ def defaults() -> dict[str, dict[str, Any]]:
           elevation=0.0,          # degrees of the camera above the horizon, the same for all pictures
           regulariser="mu_vae",   # mu_vae (as released) | mu_vae_per_dimension | mmd | kl | none
           beta=1.0,               # its weight, beside the sum of squared differences of a picture
-          sample_std=4.0,         # deviation of the codes that generate draws: 4 with mu_vae, 1 with kl or mmd
+          sample_std=4.0,         # deviation of the codes that generate draws: 4 with mu_vae, 1 with kl, mmd
           pose="free",            # free (learned, does not see the picture) | adversarial (the encoder's, in
                                   # a game against a judge of code and pose) | circular (the encoder's
                                   # posterior on the circle)
