@@ -160,14 +160,12 @@ def update(
   )
   (loss_g, after), grads_g = jax.value_and_grad(game_loss, has_aux=True)(generator)
   grads_g = gradient_step.mean_over(grads_g, axis_name)
-  loss_f = jnp.zeros(())
-  for number, loss in enumerate((None, feature_loss)):
-    grads = grads_g
-    if loss is not None:
-      loss_f, grads = jax.value_and_grad(loss)(generator)
-      grads = gradient_step.mean_over(grads, axis_name)
-    changes, opt_state["generator"] = optimisers["generator"].update(grads, opt_state["generator"])
-    generator = optax.apply_updates(generator, changes)
+  step = optimisers["generator"].update
+  changes, opt_state["generator"] = step(grads_g, opt_state["generator"])
+  generator = optax.apply_updates(generator, changes)
+  loss_f, grads_f = jax.value_and_grad(feature_loss)(generator)
+  changes, opt_state["generator"] = step(gradient_step.mean_over(grads_f, axis_name), opt_state["generator"])
+  generator = optax.apply_updates(generator, changes)
   values = {"loss": loss_g + loss_j, "judge": loss_j, "game": loss_g, "features": loss_f, "right": right}
   metrics = gradient_step.as_metrics(values, {"generator": grads_g, "judge": grads_j}, count, axis_name)
   return state.replace(
