@@ -28,7 +28,7 @@ def solids():
 
 
 def test_views_are_those_of_the_renderer(solids):
-  """The picture is the projection of the exact voxels, turned by the exact azimuth: same sense, same frame."""
+  """The picture is the projection of the exact voxels, turned by the exact azimuth."""
   rows = solids.train.load(np.arange(12), ["image", "azimuth", "voxels"])
   projected = projection.project(
     20.0 * jnp.asarray(rows["voxels"], jnp.float32), jnp.asarray(rows["azimuth"])
@@ -150,7 +150,7 @@ def test_modelnet10_is_laid_upright(tmp_path):
   size = np.ptp(occupied, axis=0)
   assert size[1] > 2 * size[2] > 2 * size[0] and set(rows["label/kind"]) == {2}
   np.testing.assert_allclose(np.diff(rows["azimuth"]), np.pi / 6, atol=1e-6)
-  with pytest.raises(UserError, match="modelnet10.npz"):
+  with pytest.raises(UserError, match="modelnet10"):
     pipeline.open_dataset(config_of("modelnet10_voxels", tmp_path / "elsewhere.npz"))
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from pdr_jax.render import shaded_volume
 
+LEVEL = 0.3  # of the densities, where the surface is shown: thin parts are seldom certain
 AZIMUTHS = tuple(range(0, 360, 45))  # degrees beyond the picture's own
 
 
@@ -19,6 +19,7 @@ def pictures(
   columns = {"reconstruction": parts["reconstruction"]}
   turns = np.radians(np.array(AZIMUTHS, np.float32))
   for name, angle in zip(AZIMUTHS, turns, strict=True):
-    shaded = shaded_volume.shade(parts["voxels"], parts["azimuth"] + angle)
-    columns[f"turned_{name:03d}"] = jnp.asarray(2 * shaded[..., None] - 1)
+    turned = parts["azimuth"] + angle
+    shaded = shaded_volume.shade(parts["voxels"], turned, level=LEVEL)
+    columns[f"turned_{name:03d}"] = 2 * shaded[..., None] - 1
   return columns
