@@ -6,9 +6,9 @@ r"""Inverse graphics in one table: what holds the code, times how a pose is foun
     python -m pdr_jax.evaluate --suite configs/eval/voxels.py:digits --workdir runs/voxels_digits
 
 Variants: none for the embedded solids, `shaded` for grey ones from above, `modelnet10`, and `digits`, which
-have no exact voxels, so that only pictures, poses and the probe of their classes are scored. Every run is the
-quickstart of voxels with fewer steps. `--config.methods` and `--config.seeds` make the table smaller; the same
-command again continues.
+have no exact voxels, so that only the probe of their classes is scored. Every run is the quickstart of voxels
+with fewer steps. `--config.methods` and `--config.seeds` make the table smaller; the same command again
+continues.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +28,8 @@ POSES = ("free", "adversarial", "circular")
 
 def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
-    raise ValueError(f"unknown study {variants!r}; choose {', '.join(filter(None, DATA))}, or none for solids")
+    known = ", ".join(filter(None, DATA))
+    raise ValueError(f"unknown study {variants!r}; choose {known}, or none for the embedded solids")
   run, probes = base("voxels"), evaluation()
   run.data.update({"train_examples": 4_000, "val_examples": 200} | DATA[variants])
   run.optim.update(learning_rate=2e-3, schedule="cosine")

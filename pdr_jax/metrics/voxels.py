@@ -15,7 +15,7 @@ from scipy import stats
 
 from pdr_jax.render import volume
 
-THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.05, 1.0, 0.05), 2))  # of densities
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of densities
 ANGLES = 36  # of the alignment, evenly
 SEEN = 0.5  # what of a ray must be absorbed for its pixel to belong to a silhouette
 

@@ -43,8 +43,8 @@ Volumes = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # a batch to densiti
 def defaults() -> dict[str, Any]:
   """The section of the evaluation's configuration."""
   return dict(
-      select=200,  # pictures that choose a threshold, of validation (of train, where that is tested on)
-      most=500,    # pictures that are scored
+      select=100,  # pictures that choose a threshold, of validation (of train, where that is tested on)
+      most=400,    # pictures that are scored
       angles=36,   # of the alignment, to a full turn
       views=8,     # azimuths of the silhouettes, evenly, half a step beside the picture's and on
   )
