@@ -14,6 +14,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.voxels import pose, projection, system
 from pdr_jax.render import volume
+from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
 
 B, S = 8, 28
@@ -158,3 +159,46 @@ def test_variants_and_what_cannot_be():
     config.data[key] = value
     with pytest.raises(UserError, match=words):
       validate(config, 1)
+
+
+class Stream:
+  """Endless batches that depend on their number only."""
+
+  def __init__(self):
+    self._next = 0
+
+  def __next__(self):
+    self._next += 1
+    return {"image": images(self._next)}
+
+  def get_state(self):
+    return {"batch": self._next}
+
+  def set_state(self, state):
+    self._next = int(state["batch"])
+
+  def close(self):
+    pass
+
+
+@pytest.mark.parametrize("case", ["circular", pytest.param("adversarial", marks=pytest.mark.slow)])
+def test_a_run_in_halves_is_the_whole_run_bit_for_bit(case, tmp_path):
+  """Optimisers of the pose and of the judge, batch statistics and averages are all in the checkpoint."""
+  config, method = tiny(case), built(case)[0]
+  config.train.update(log_every=1, validate_every=2, figure_every=0, checkpoint_every=2)
+  config.train.gradient_norms_every = 0
+  validation = [{"image": images(10**6), "_mask": (np.arange(B) < 5).astype(np.float32)}]
+  states = []
+  for name, stops in (("whole", (2,)), ("halves", (1, 2))):
+    for stop in stops:
+      config.train.steps = stop
+      result = loop.train(
+        config, str(tmp_path / name), method=method, data=loop.Data(Stream(), validation, "boxes")
+      )
+      assert result.exit_code == 0 and result.summary["validation"]["val/reconstruction"] > 0
+    manager = checkpoints.Checkpoints(str(tmp_path / name), keep=2, best_metric=config.train.best_metric)
+    read = manager.restore_latest(steps.abstract_state(method, config.seed, validation[0]))
+    manager.close()
+    assert read.step == 2
+    states.append(jax.device_get(read.state))
+  jax.tree.map(np.testing.assert_array_equal, *states)
