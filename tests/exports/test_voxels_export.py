@@ -48,7 +48,7 @@ def test_programs_say_what_the_method_says(model):
 
 def test_decompose_writes_voxels_and_a_mesh(model, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(voxel_decomposition, "FRAMES", 2)
-  _, variables, folder = model
+  folder = model[2]
   Image.new("L", (40, 40), 120).save(tmp_path / "grey.png")
   flags = [f"--export={folder}", f"--out={tmp_path}/out"]
   assert decompose.main(["decompose", str(tmp_path / "grey.png"), *flags]) == 0
