@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from pdr_jax.data import dataset
 from pdr_jax.data.dataset import Arrays
 from pdr_jax.elements import Element
+from pdr_jax.errors import UserError
 
 FINE = 2  # shapes are drawn and seen at this many times the side, and then averaged
 FILLED = 0.94  # of the cube's half side, that a shape takes up
@@ -155,7 +156,5 @@ def elements(side: int, labels: Collection[str]) -> dict[str, Element]:
 
 def check_grey(data) -> None:
   """Raises `UserError`: views of shapes are grey."""
-  from pdr_jax.errors import UserError
-
   if data.channels != 1:
     raise UserError(f"data.channels={data.channels}: data.name={data.name} has grey pictures and needs 1")
