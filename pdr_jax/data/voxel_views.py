@@ -102,7 +102,7 @@ def fitted(shape: Bool[np.ndarray, "D H W"], side: int) -> Fine:
   index = [np.rint(at + places * extent).astype(int) for at in middle]
   inside = [(i >= 0) & (i < n) for i, n in zip(index, shape.shape, strict=True)]
   taken = shape[np.ix_(*[np.clip(i, 0, n - 1) for i, n in zip(index, shape.shape, strict=True)])]
-  return taken & np.ix_(*inside)[0] & np.ix_(*inside)[1] & np.ix_(*inside)[2]
+  return taken & inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None]
 
 
 class Views:

@@ -28,7 +28,7 @@ CASES = {
 def tiny(case):
   config = base("voxels")
   config.train.batch_size = B
-  config.optim.ema = 0.9
+  config.optim.update(ema=0.9, learning_rate=3e-3)
   config.voxels.update(width_encoder=4, width_decoder=4, code=3, **CASES[case])
   validate(config, 4)
   return config
@@ -83,7 +83,8 @@ def test_inference_and_padding(case):
   assert 0 <= density.min() and density.max() < 1
   assert (density[:, np.asarray(volume.cylinder_mask(S, S, S)) == 0] == 0).all()
   projected = projection.project(parts["voxels"], parts["azimuth"])
-  np.testing.assert_array_equal(parts["projection"], 2 * projected[..., None] - 1)
+  # sums of 28 weights and of 784 products, of which few are not zero, through an exponential
+  np.testing.assert_allclose(parts["projection"], 2 * projected[..., None] - 1, rtol=0, atol=1e-5)
   assert np.isfinite(np.asarray(parts["reconstruction"])).all()
   blocks = jax.jit(method.encode)(variables, images())
   assert blocks.keys() == ({"shape"} if case == "free" else {"shape", "pose"})
