@@ -7,6 +7,7 @@ projection's forward and backward passes alone, as shares of the step.
 """
 
 import argparse
+import itertools
 from functools import partial
 
 import jax
@@ -34,7 +35,7 @@ def torch_step(config, images: np.ndarray):
     def __init__(self):
       super().__init__()
       sizes = [1, width, width, width, width]
-      self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(sizes, sizes[1:], strict=False))
+      self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(sizes))
       self.down_norm = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(4))
       self.heads = nn.Linear(4 * width, 2 * code + 4)
       self.expand, self.norm0 = nn.Linear(code, 343 * wide), nn.BatchNorm3d(wide)
