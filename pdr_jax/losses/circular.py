@@ -49,8 +49,3 @@ def kl_to_uniform(
   p = density(jnp.asarray(grid), logits, mean, std) * TURN
   inside = p > 1e-12
   return jnp.where(inside, p * jnp.log(jnp.where(inside, p, 1.0)), 0.0).mean(axis=-1)
-
-
-def resultant(angle: Float[ArrayLike, " N"]) -> Float[Array, ""]:
-  """The length of the mean direction: 1 where all angles agree, about 0 where they are spread evenly."""
-  return jnp.hypot(jnp.cos(angle).mean(), jnp.sin(angle).mean())

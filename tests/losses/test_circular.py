@@ -48,8 +48,3 @@ def test_gradients_are_finite_and_a_wide_posterior_costs_nothing():
     arrays = jnp.zeros((1, 2)), jnp.array([[0.0, 3.0]]), jnp.full((1, 2), std)
     assert all(np.isfinite(g).all() for g in jax.grad(cost, argnums=(0, 1, 2))(*arrays))
   assert 0 <= float(cost(*arrays)) < 1e-3
-
-
-def test_resultant():
-  assert float(circular.resultant(jnp.full(4, 0.3))) > 0.999
-  assert float(circular.resultant(jnp.arange(8) * (np.pi / 4))) < 1e-6
