@@ -47,7 +47,7 @@ def test_strided_convolution_against_pytorch(side):
 
 
 def count(net, *inputs):
-  variables = jax.eval_shape(net.init, jax.random.key(0), *inputs)
+  variables = jax.eval_shape(lambda key: net.init(key, *inputs), jax.random.key(0))
   return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
 
 
@@ -63,7 +63,7 @@ def test_parameters_are_those_of_the_released_code():
 @pytest.mark.parametrize("side", voxels.SIDES)
 def test_volumes_have_the_side_of_the_pictures(side):
   decoder = voxels.VolumeDecoder(8, side)
-  variables = jax.eval_shape(decoder.init, jax.random.key(0), jnp.zeros((1, 3)), False)
+  variables = jax.eval_shape(lambda key: decoder.init(key, jnp.zeros((1, 3)), False), jax.random.key(0))
   out = jax.eval_shape(lambda v, z: decoder.apply(v, z, False), variables, jnp.zeros((2, 3)))
   assert out.shape == (2, side, side, side)
 
