@@ -50,6 +50,7 @@ setup(
         "setproctitle>=1.3",
         "tensorboardX>=2.6.2",
         "trimesh>=4.6",
+        "PyMCubes>=0.1.6",
     ],
     extras_require={
         "test": [

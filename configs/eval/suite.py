@@ -37,7 +37,9 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.batch_size = 32
   probes.segmentation.update(steps=300, starts=("frozen",))
   return ConfigDict(dict(
-      methods=("pdr", "pdr:unsup3d", "vae", "beta_vae", "vq_vae", "simclr", "random", "pca", "pixels"),
+      methods=(
+          "pdr", "pdr:unsup3d", "vae", "beta_vae", "mu_vae", "vq_vae", "simclr", "random", "pca", "pixels",
+      ),
       seeds=2,             # representations of each method
       run=run,
       evaluation=probes,

@@ -54,7 +54,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 COMMAND = flags.Command(
   module="pdr_jax.decompose",
-  summary="Takes pictures apart: albedo, shading, normals, depth, light, view; relit, turned, as a mesh.",
+  summary="Takes pictures apart: albedo, normals, depth, light, view, or voxels; relit, turned, as a mesh.",
   examples=(
     "python -m pdr_jax.decompose photo.jpg --out out",
     "python -m pdr_jax.decompose photos/ --export exported/quickstart --out out --mesh obj",
@@ -80,19 +80,20 @@ def main(argv: list[str]) -> int:
         f"{picture.target} exists already: choose another --out, or pass --force to write over it"
       )
 
-  from pdr_jax.exports import decomposition  # JAX and trimesh take seconds to import
+  from pdr_jax.exports import decomposition, voxel_decomposition  # JAX and trimesh take seconds to import
 
   cache_compilations()
   model = pdr_jax.load(values.export)
   done = 0
   for usable, images in pictures.batches(given, model.element, crop):
     parts = {name: np.asarray(value) for name, value in model.decompose(images).items()}
-    decomposition.check_parts(parts, model)
+    writer = voxel_decomposition if "voxels" in parts else decomposition
+    writer.check_parts(parts, model)
     if not done:
-      pictures.write_manifest(out, [picture.target for picture in given], decomposition.PICTURES)
+      pictures.write_manifest(out, [picture.target for picture in given], writer.PICTURES)
     for i, picture in enumerate(usable):
       of_one = {name: value[i : i + 1] for name, value in parts.items()}
-      decomposition.write(
+      writer.write(
         picture.target,
         picture.title,
         images[i],

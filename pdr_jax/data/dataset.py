@@ -31,11 +31,14 @@ class Split(NamedTuple):
     load: `load(indices [n] ints, keys)` gives `{key: array [n, ...]}` of the asked keys that there are, and
       reads nothing else. Pictures (`image`, `clip`, `albedo`) are uint8; all else is as batches have it.
     in_memory: loading costs no decoding.
+    shares: of a mix of several sets, which follow each other in the indices: the size of each, and its parts
+      of every training batch; () where all examples are drawn alike.
   """
 
   size: int
   load: Callable[[np.ndarray, Collection[str]], Arrays]
   in_memory: bool
+  shares: tuple[tuple[int, int], ...] = ()
 
 
 class Dataset(NamedTuple):

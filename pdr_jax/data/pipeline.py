@@ -24,7 +24,7 @@ from pdr_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 
-_ORDER, _FLIP = 0, 1  # names of the random streams
+_ORDER, _FLIP, _MIX = 0, 1, 2  # names of the random streams
 _ENDLESS = 2**48  # batches
 _NOT_DATA = ("flip", "workers")  # keys of `data` that say how batches are made, not what the data is
 _UNMIRRORED = (
@@ -133,6 +133,21 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
   return np.random.default_rng([seed, _ORDER, epoch]).permutation(size)
 
 
+def _mixed(shares: tuple[tuple[int, int], ...], batch_size: int, seed: int, number: int) -> np.ndarray:
+  """The indices of batch `number` of a mix: every set's share of it, each set in epochs of its own."""
+  parts = sum(part for _, part in shares)
+  chosen, first = [], 0
+  for place, (size, part) in enumerate(shares):
+    count = batch_size * part // parts
+    positions = number * count + np.arange(count)
+    for epoch in np.unique(positions // size):
+      order = _permutation(size, seed + place, int(epoch))
+      chosen.append(first + order[positions[positions // size == epoch] % size])
+    first += size
+  # Shuffled, so that processes and devices see the same mix.
+  return np.random.default_rng([seed, _MIX, number]).permutation(np.concatenate(chosen))
+
+
 class _TrainBatch(grain.transforms.Map):
   """Number of the batch -> batch.
 
@@ -145,15 +160,20 @@ class _TrainBatch(grain.transforms.Map):
 
   def map(self, element: int) -> Batch:
     number = int(element)
-    epoch, place = divmod(number, self._split.size // self._batch_size)
-    start = place * self._batch_size
-    order = _permutation(self._split.size, self._seed, epoch)
-    batch = self._split.load(order[start : start + self._batch_size][self._part], self._spec.keys())
+    batch = self._split.load(self._indices(number)[self._part], self._spec.keys())
     if self._flip:
       chosen = np.random.default_rng([self._seed, _FLIP, number]).random(self._batch_size) < 0.5
       pictures = [key for key, element in self._spec.items() if element.meaning in dataset.PICTURES]
       batch |= {key: transforms.mirror(batch[key], chosen[self._part]) for key in pictures}
     return transforms.to_spec(batch, self._spec)
+
+  def _indices(self, number: int) -> np.ndarray:
+    """Of the global batch."""
+    split, size = self._split, self._batch_size
+    if split.shares:
+      return _mixed(split.shares, size, self._seed, number)
+    epoch, place = divmod(number, split.size // size)
+    return _permutation(split.size, self._seed, epoch)[place * size : (place + 1) * size]
 
 
 class TrainIterator(Iterator[Batch]):
@@ -235,6 +255,9 @@ def train_iterator(
       f"train.batch_size={batch_size} is larger than the training split of {data.train.size} images: lower "
       "it or add images"
     )
+  parts = sum(part for _, part in data.train.shares)
+  if parts and batch_size % parts:
+    raise UserError(f"train.batch_size={batch_size}: {data.name} mixes in shares of {parts}, so a multiple")
   part = slice(process_index * local, (process_index + 1) * local)
   transform = _TrainBatch(
     config, data.train, {key: spec[key] for key in reads}, _flips(config, data, reads), part

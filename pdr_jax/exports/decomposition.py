@@ -3,6 +3,7 @@
 import io
 import math
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,18 @@ PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", 
 
 def check_parts(parts: dict[str, Any], model: Any) -> None:
   """Raises `UserError` where a model's decomposition is not the one that is written here."""
-  if model.camera is None or any(name not in parts for name in PARTS):
+  check_named(parts, model, PARTS)
+  if model.camera is None:
+    raise UserError(f"a model of {model.manifest['method']} names no camera, which the mesh needs")
+
+
+def check_named(parts: dict[str, Any], model: Any, names: Sequence[str]) -> None:
+  """Raises `UserError` where a decomposition lacks one of these names."""
+  missing = [name for name in names if name not in parts]
+  if missing:
     raise UserError(
       f"a model of {model.manifest['method']} gives {', '.join(parts)}; decompose writes pictures of "
-      f"{', '.join(PARTS)}, as a camera sees them"
+      f"{', '.join(names)}"
     )
 
 
@@ -124,7 +133,17 @@ def turning_views() -> Float[np.ndarray, "N 6"]:
 
 
 def _animate(path: str, rendered: dict) -> None:
-  pixels = _bytes(_over_white(np.asarray(rendered["image"]), np.asarray(rendered["mask"])))
+  save_gif(path, _over_white(np.asarray(rendered["image"]), np.asarray(rendered["mask"])))
+
+
+def save_png(path: str, values: Float[np.ndarray, "S S C"]) -> None:
+  """A picture in [-1, 1]."""
+  _save(path, Image.fromarray(_bytes(values)), format="PNG")
+
+
+def save_gif(path: str, frames: Float[np.ndarray, "N S S C"]) -> None:
+  """Pictures in [-1, 1], enlarged to about `SHOWN_SIDE`, that follow each other without end."""
+  pixels = _bytes(frames)
   side = pixels.shape[1] * max(1, round(SHOWN_SIDE / pixels.shape[1]))
   first, *rest = [Image.fromarray(frame).resize((side, side), Image.Resampling.BICUBIC) for frame in pixels]
   _save(path, first, format="GIF", save_all=True, append_images=rest, duration=FRAME_MS, loop=0)

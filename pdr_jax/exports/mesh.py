@@ -13,6 +13,7 @@ values as colours; glTF wants linear ones, so there they are decoded as sRGB.
 """
 
 import os
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +24,7 @@ from pdr_jax.files import write_atomically
 from pdr_jax.render import camera
 from pdr_jax.render.depth_mesh import grid_faces
 
+GREY = (0.3, 0.3, 0.35)  # of the surfaces of volumes
 RIM = 2  # columns at the left and at the right that are no surface: PDR holds them at one depth
 FRAMES = {  # columns: camera x, y, z - 1
   ".glb": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
@@ -49,12 +51,36 @@ def save(
     lit: the colours contain the light, so that a glTF viewer should show them as they are
       (KHR_materials_unlit).
   """
+  write(path, mesh(depth, colours, fov, suffix_of(path)), lit=lit)
+
+
+def save_volume(
+  path: str, density: Float[np.ndarray, "S S S"], *, level: float = 0.5, colour: tuple[float, ...] = GREY
+) -> None:
+  """Writes the surface where a density passes `level`, by marching cubes.
+
+  Args:
+    path: its suffix, .glb, .ply or .obj, says the format; `UserError` for another.
+    density: axes z (forward), y (down), x (right); its cube reaches from -1 to 1 in the file.
+    level: between 0 and 1. `UserError` where nothing of the density is above it.
+    colour: of the whole surface, RGB display values in [-1, 1].
+  """
+  write(path, volume_mesh(density, level, colour, suffix_of(path)))
+
+
+def suffix_of(path: str) -> str:
+  """The suffix that says the format. Raises `UserError` for one that no mesh is written as."""
   suffix = os.path.splitext(path)[1].lower()
   if suffix not in FRAMES:
     raise UserError(f"{path}: a mesh is written as {', '.join(FRAMES)}")
+  return suffix
+
+
+def write(path: str, surface: Any, *, lit: bool = False) -> None:
+  """Writes a `trimesh.Trimesh` whose frame is already that of the format."""
   from trimesh.exchange import gltf, obj, ply
 
-  surface = mesh(depth, colours, fov, suffix)
+  suffix = suffix_of(path)
   if suffix == ".glb":
     data = gltf.export_glb(
       surface.scene(), include_normals=True, tree_postprocessor=lambda tree: _add_material(tree, lit)
@@ -64,6 +90,30 @@ def save(
   else:
     data = obj.export_obj(surface, include_normals=True, include_color=True, header=None).encode()
   write_atomically(os.path.abspath(path), lambda file: file.write(data))
+
+
+def volume_mesh(
+  density: Float[np.ndarray, "S S S"], level: float, colour: tuple[float, ...], suffix: str
+):
+  """The closed `trimesh.Trimesh` around what is denser than `level`, its faces wound outwards."""
+  import mcubes
+  import trimesh
+
+  density = np.asarray(density, np.float64)
+  if not (density > level).any():
+    raise UserError(f"no voxel is denser than {level:g}: the densest has {density.max():.2g}")
+  # A border of nothing closes what reaches the cube's faces.
+  corners, faces = mcubes.marching_cubes(np.pad(density, 1), level)
+  side = density.shape[0]
+  points = (corners[:, ::-1] - 1 - (side - 1) / 2) * (2 / side)  # x, y, z
+  points = points @ np.array(FRAMES[suffix], np.float64).T
+  shown = np.clip(np.asarray(colour, np.float64) / 2 + 0.5, 0, 1)
+  shown = srgb_to_linear(shown) if suffix == ".glb" else shown
+  colours = np.tile(np.rint(shown * 255).astype(np.uint8), (len(points), 1))
+  surface = trimesh.Trimesh(points, faces.astype(np.int64), vertex_colors=colours, process=False)
+  if surface.volume < 0:
+    surface.invert()
+  return surface
 
 
 def mesh(depth: Float[np.ndarray, "S S"], colours: Float[np.ndarray, "S S 3"], fov: float, suffix: str):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
+from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.methods import vae
 from pdr_jax.methods.contract import Description, Method
 from pdr_jax.methods.shared import baseline, gradient_step
@@ -24,13 +25,15 @@ def create(config: ConfigDict) -> Method:
 
 
 def divergence(
-    kl: ArrayLike, step: ArrayLike, axis_name: str | None, *, config: ConfigDict
+    mean: Float[ArrayLike, "B D"], std: Float[ArrayLike, "B D"], step: ArrayLike, axis_name: str | None, *,
+    config: ConfigDict
 ) -> tuple[dict[str, Array], dict[str, Array]]:
   """`capacity`, the distance of the KL from C, and the KL for the log.
 
   The absolute value is that of the whole batch's mean. Its sign is taken over all devices, so that their
   terms, and gradients, average to it and to its gradient.
   """
+  kl = masked_mean(vae.kl_to_prior(mean, std), None, axis_name)
   target = capacity(step, config)
   side = jax.lax.stop_gradient(jnp.sign(gradient_step.mean_over(kl, axis_name) - target))
   return {"capacity": side * (kl - target)}, {"kl": kl}

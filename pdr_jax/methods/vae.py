@@ -23,8 +23,8 @@ SMALLEST_STD = 1e-4  # keeps the posterior's logarithm finite
 UNIT_STD = math.log(math.e - 1)  # softplus of it is 1: a posterior network that says nothing says the prior
 
 
-# `(mean KL of this device's images, step, axis_name) -> (loss terms, numbers for the log)`
-Divergence = Callable[[Array, Array, str | None], tuple[dict[str, Array], dict[str, Array]]]
+# `(mean and deviation of the posteriors [B, D], step, axis_name) -> (loss terms, numbers for the log)`
+Divergence = Callable[[Array, Array, Array, str | None], tuple[dict[str, Array], dict[str, Array]]]
 
 
 def create(config: ConfigDict) -> Method:
@@ -33,18 +33,24 @@ def create(config: ConfigDict) -> Method:
 
 
 def divergence(
-  kl: ArrayLike, step: ArrayLike, axis_name: str | None
+  mean: Float[ArrayLike, "B D"], std: Float[ArrayLike, "B D"], step: ArrayLike, axis_name: str | None
 ) -> tuple[dict[str, Array], dict[str, Array]]:
   """The KL itself is the second term."""
-  return {"kl": kl}, {}
+  return {"kl": masked_mean(kl_to_prior(mean, std), None, axis_name)}, {}
 
 
-def system(config: ConfigDict, divergence: Divergence, weights: Mapping[str, float]) -> Method:
+def system(
+  config: ConfigDict,
+  divergence: Divergence,
+  weights: Mapping[str, float],
+  nets: dict[str, nn.Module] | None = None,
+) -> Method:
   """A variational auto-encoder.
 
-  Its loss is the weighted sum of `reconstruction` and of the terms of `divergence`.
+  Its loss is the weighted sum of `reconstruction` and of the terms of `divergence`. `nets` take the place of
+  `networks(config)`.
   """
-  nets = gradient_step.recomputed(networks(config), config)
+  nets = gradient_step.recomputed(nets or networks(config), config)
   tx = optimizer.create(config)
   words = dict(nets=nets, divergence=divergence, weights=weights, config=config)
   return Method(
@@ -111,8 +117,7 @@ def loss_terms(
   noise = draw(rng, gradient_step.global_index(images.shape[0], axis_name), mean.shape[1])
   decoded = baseline.decode(params, mean + std * noise, nets)
   reconstruction = masked_mean(baseline.negative_log_likelihood(images, decoded, config), None, axis_name)
-  kl = masked_mean(kl_to_prior(mean, std), None, axis_name)
-  terms, shown = divergence(kl, step, axis_name)
+  terms, shown = divergence(mean, std, step, axis_name)
   return {"reconstruction": reconstruction} | terms, shown
 
 

@@ -87,8 +87,36 @@ def rotate_about_axis(
   index, weight = _corners([p.reshape(len(volume), -1) for p in ahead], size)
   back = _back_weights(cosine, sine, size)
   rows = turned.reshape(len(volume), size[0] * size[1], -1)
-  sampled = _sample(rows, *jax.lax.optimization_barrier((index, weight, back))).reshape(turned.shape)
+  # Two barriers: without a gradient nothing needs what is behind the second.
+  index, weight = jax.lax.optimization_barrier((index, weight))
+  sampled = _sample(rows, index, weight, jax.lax.optimization_barrier(back)).reshape(turned.shape)
   return jnp.transpose(sampled, np.argsort(order)).astype(volume.dtype)
+
+
+def ray_sums(
+    density: Float[Array, "B D H W"], angle: Float[Array, "B K"]
+) -> Float[Array, "B K H W"]:
+  """What rays meet in volumes turned about y: `rotate_about_axis`, summed over the depth, at K angles each.
+
+  The turned volume is never made. The sum along the ray of column u is linear in a plane's pixels, with the
+  weights `sum_d hat(z(d, u) - z') hat(x(d, u) - x')` for the pixel (z', x'): weights and sums are matrix
+  products, and so are their gradients, by the density and by the angle. Nothing is read at scattered places.
+  With its gradients it took 0.28 of the time of turning and summing (28 voxels a side, two CPU cores).
+  """
+  batch, depth, height, width = density.shape
+  count = angle.shape[1]
+  cosine, sine = (f(angle.astype(jnp.float32)).reshape(-1, 1, 1) for f in (jnp.cos, jnp.sin))
+  z, x = _turn_plane(cosine, -sine, (depth, width))  # R^T p, [BK, D, W]
+  places = [jnp.arange(n, dtype=jnp.float32)[None, None, None] for n in (depth, width)]
+  hats = [
+      jnp.maximum(1.0 - jnp.abs(position[..., None] - place), 0.0)
+      for position, place in zip((z, x), places, strict=True)
+  ]
+  highest = jax.lax.Precision.HIGHEST
+  weights = jnp.einsum("bdup,bduq->bupq", *hats, precision=highest)  # [BK, W, D, W]
+  planes = jnp.swapaxes(density.astype(jnp.float32), 2, 3).reshape(batch, depth * width, height)
+  sums = jnp.matmul(weights.reshape(batch, count * width, -1), planes, precision=highest)
+  return jnp.swapaxes(sums.reshape(batch, count, width, height), 2, 3)
 
 
 def cylinder_mask(depth: int, height: int, width: int) -> Float[np.ndarray, "D H W"]:

@@ -5,6 +5,8 @@ L2 is added to the gradient, clipping comes before it, and there is a schedule.
 
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -34,6 +36,22 @@ def create(
       optax.scale_by_learning_rate(schedule(config)),
       *[_multiplied(name, multiple) for name, multiple in (multiples or {}).items() if multiple != 1],
   )
+
+
+def clip_each(norm: float) -> optax.GradientTransformation:
+  """Scales the gradient of every tensor by itself to at most this norm (TensorFlow's `clip_by_norm`).
+
+  0: not at all.
+  """
+  if not norm:
+    return optax.identity()
+
+  def clip(gradient):
+    square = jnp.sum(jnp.square(gradient))
+    long = square > norm**2
+    return gradient * jnp.where(long, norm * jax.lax.rsqrt(jnp.where(long, square, 1.0)), 1.0)
+
+  return optax.stateless(lambda updates, _: jax.tree.map(clip, updates))
 
 
 def _multiplied(name: str, multiple: float) -> optax.GradientTransformation:

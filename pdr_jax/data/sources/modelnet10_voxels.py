@@ -1,0 +1,49 @@
+"""ModelNet10 as voxels in one npz, seen as silhouettes from twelve azimuths."""
+
+import os
+import zipfile
+
+import numpy as np
+
+from pdr_jax.data import shape_files, shape_sets, voxel_views
+from pdr_jax.data.dataset import Dataset, Source
+from pdr_jax.errors import UserError
+
+KINDS = (
+  "bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet",
+)
+FILE, LAYOUT = "modelnet10.npz", "modelnet10.npz (X_train, y_train, X_test, y_test) or the folder of it"
+
+
+def read(config) -> Dataset:
+  """The official split; validation is held out of the training part. Raises UserError."""
+  data = config.data
+  path = os.path.expanduser(data.path)
+  path = os.path.join(path, FILE) if os.path.isdir(path) else path
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in ("X_train", "y_train", "X_test", "y_test")}
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise UserError(f"{path} cannot be read ({error}); {data.name}: name {LAYOUT}") from error
+  for part in ("train", "test"):
+    grids, kinds = arrays[f"X_{part}"], arrays[f"y_{part}"]
+    if grids.ndim != 4 or len(grids) != len(kinds) or kinds.min() < 0 or kinds.max() >= len(KINDS):
+      raise UserError(f"{path}: X_{part} and y_{part} are not volumes and their {len(KINDS)} classes")
+
+  def shapes(part: str, rows: np.ndarray) -> shape_sets.Shapes:
+    grids = arrays[f"X_{part}"]
+    return shape_sets.Shapes(
+      lambda i: voxel_views.fitted(shape_files.from_z_up(grids[rows[i]] > 0), data.side),
+      arrays[f"y_{part}"][rows],
+    )
+
+  train, validation = shape_sets.held_out(len(arrays["y_train"]), data.val_examples, data.scene_seed)
+  parts = {
+    "train": shapes("train", train),
+    "validation": shapes("train", validation),
+    "test": shapes("test", np.arange(len(arrays["y_test"]))),
+  }
+  return shape_sets.open_shapes(data, parts, KINDS, [])
+
+
+SOURCE = Source(about="silhouettes of ModelNet10 from twelve azimuths", open=read, path=LAYOUT)

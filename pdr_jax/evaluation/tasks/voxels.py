@@ -1,0 +1,269 @@
+"""Shapes against exact voxels: IoU after alignment, silhouettes from sides never seen, and where poses point.
+
+The model has seen single pictures alone. Its volumes are turned and mirrored onto the truth, every one by
+itself (`metrics.voxels`); the threshold of its densities is the best one of other pictures. Beside it stand
+what needs no model (the mean shape, a sphere, the shape of the nearest training picture) and a bound: the
+visual hull of the true silhouettes from twelve known azimuths.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from pdr_jax.data import pipeline
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation import batches as batch_lib
+from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.task import Context, Job, Task
+from pdr_jax.metrics import voxels
+from pdr_jax.metrics.similarity import ssim
+
+MODEL, HULL, MEAN, SPHERE = "model", "visual hull", "mean shape", "sphere"
+NEAREST = "nearest training shape"
+TITLES = {
+  "iou": "voxels, IoU",
+  "held_out_views/iou": "voxels, IoU of unseen views",
+  "occupied": "voxels, occupied share",
+  "pose/to_uniform": "pose, distance to even",
+}
+DENSE = 20.0  # absorption of an occupied voxel of the truth: nothing gets through
+HULL_VIEWS = 12
+RADII = tuple(np.arange(0.3, 1.0, 0.05))  # of spheres, in half sides
+PARTS = ("voxels", "azimuth")  # of a decomposition that this task scores
+
+Volumes = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # a batch to densities [B, S, S, S]
+
+
+def defaults() -> dict[str, Any]:
+  """The section of the evaluation's configuration."""
+  return dict(
+      select=100,  # pictures that choose a threshold, of validation (of train, where that is tested on)
+      most=400,    # pictures that are scored
+      angles=36,   # of the alignment, to a full turn
+      views=8,     # azimuths of the silhouettes, evenly, half a step beside the picture's and on
+  )
+
+
+class Measured(NamedTuple):
+  """Means over pictures of one predictor."""
+
+  iou: float
+  views: float
+  occupied: float
+  threshold: float
+
+
+def shapes(
+  run: ConfigDict,
+  representation: Representation,
+  split: str,
+  settings: ConfigDict,
+  say: Callable[[str], None] = print,
+) -> Result:
+  """The scores of the model and of what stands beside it.
+
+  Raises `UserError` without exact voxels, or for a method without.
+  """
+  spec = pipeline.published(run, representation.reads)
+  if "voxels" not in spec:
+    raise UserError("the data has no exact voxels")
+  decompose = decomposing(representation)
+  keys = ("voxels", "azimuth", *(key for key in spec if key.startswith("label/")))
+  key = representation.input
+
+  def read(name: str, most: int) -> list[dict[str, np.ndarray]]:
+    return taken(batch_lib.of_split(run, representation.reads, name, keys), most)
+
+  chosen_on = "validation" if split != "validation" else "train"
+  select, test, train = read(chosen_on, settings.select), read(split, settings.most), read("train", 2_000)
+  parts = [decompose(batch[key]) for batch in test]
+  predicted = {id(batch): part["voxels"] for batch, part in zip(test, parts, strict=True)}
+  predictors = beside(train, test[0]["voxels"].shape[1], key)
+
+  def model(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    return predicted[id(batch)] if id(batch) in predicted else decompose(batch[key])["voxels"]
+
+  scores = []
+  for name, predict in ({MODEL: model} | predictors).items():
+    say(f"  {name}")
+    scores += _records(name, measure(predict, select, test, settings, fixed=name == HULL))
+  scores += of_pictures(test, parts, key) + of_poses(test, parts)
+  protocol = {
+    "description": "voxels: IoU after the best azimuth and mirror of every picture; threshold chosen before",
+    "test": sum(len(batch["voxels"]) for batch in test),
+    "threshold": f"the best of {len(voxels.THRESHOLDS)} on {settings.select} pictures of {chosen_on}",
+    "alignments": 2 * settings.angles,
+    "views": settings.views,
+    HULL: f"true silhouettes from {HULL_VIEWS} true azimuths",
+  }
+  return Result("voxels", protocol, tuple(scores))
+
+
+def decomposing(representation: Representation) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+  """The model's parts of pictures. Raises `UserError` for a method that has no voxels."""
+  method = representation.method
+  if method is not None and method.decompose is not None:
+    element = representation.reads[representation.input]
+    example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
+    parts = jax.eval_shape(method.decompose, representation.variables, example)
+    if all(name in parts for name in PARTS):
+      run = jax.jit(method.decompose)
+      return lambda images: jax.device_get(run(representation.variables, images))
+  raise UserError("the method takes no picture apart into voxels")
+
+
+def taken(batches: Iterable[Mapping[str, np.ndarray]], most: int) -> list[dict[str, np.ndarray]]:
+  """Batches of a split without padding, up to about so many pictures."""
+  rows, count = [], 0
+  for batch in batches:
+    keep = np.asarray(batch["_mask"]) > 0
+    rows.append({name: np.asarray(value)[keep] for name, value in batch.items() if name != "_mask"})
+    count += int(keep.sum())
+    if count >= most:
+      break
+  return rows
+
+
+# ---------------------------------------------------------------- predictors
+
+
+def beside(train: list[dict[str, np.ndarray]], side: int, key: str) -> dict[str, Volumes]:
+  """What stands beside the model, by name; the truth of the training pictures is theirs, not the model's."""
+  shapes = np.concatenate([batch["voxels"] for batch in train])
+  pictures = np.concatenate([batch[key].reshape(len(batch[key]), -1) for batch in train])
+  average = shapes.mean(axis=0, dtype=np.float32)
+  azimuths = np.arange(HULL_VIEWS, dtype=np.float32) * (2 * np.pi / HULL_VIEWS)
+  # Radii as densities: a threshold then chooses the radius.
+  balls = np.stack([voxels.sphere(side, float(radius)) for radius in RADII]).mean(axis=0, dtype=np.float32)
+
+  @jax.jit
+  def hull(truth: Array) -> Array:
+    around = jnp.broadcast_to(azimuths[None], (truth.shape[0], HULL_VIEWS))
+    seen = -jnp.expm1(-voxels.volume.ray_sums(DENSE * truth.astype(jnp.float32), around))
+    return voxels.visual_hull(seen, around)
+
+  def nearest(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    rows = batch[key].reshape(len(batch[key]), -1)
+    square = (rows**2).sum(1)[:, None] - 2 * rows @ pictures.T + (pictures**2).sum(1)[None]
+    return shapes[square.argmin(axis=1)].astype(np.float32)
+
+  def same(volume: np.ndarray) -> Volumes:
+    return lambda batch: np.broadcast_to(volume, batch["voxels"].shape)
+
+  return {
+    HULL: lambda batch: np.asarray(hull(batch["voxels"])),
+    MEAN: same(average),
+    SPHERE: same(balls),
+    NEAREST: nearest,
+  }
+
+
+# ---------------------------------------------------------------- scores
+
+
+def measure(
+  predict: Volumes, select: list[dict], test: list[dict], settings: ConfigDict, *, fixed: bool
+) -> Measured:
+  """Scores of a predictor on `test` at the best threshold of `select`; `fixed`: it is in the true frame."""
+  angles = 1 if fixed else settings.angles
+  every = jnp.asarray(voxels.THRESHOLDS, jnp.float32)
+  compare = jax.jit(voxels.aligned_iou, static_argnames="angles")
+  totals = sum(
+    np.asarray(compare(predict(batch), batch["voxels"], every, angles=angles)).max(axis=1).sum(axis=0)
+    for batch in select
+  )
+  threshold = float(every[int(np.argmax(totals))])
+  ious, views, occupied = [], [], []
+  for batch in test:
+    density = jnp.asarray(predict(batch))
+    scores = np.asarray(compare(density, batch["voxels"], jnp.asarray([threshold]), angles=angles))[..., 0]
+    ious.append(scores.max(axis=1))
+    occupied.append((np.asarray(density) > threshold).mean(axis=(1, 2, 3)))
+    azimuths = unseen(batch["azimuth"], settings.views)
+    views.append(np.asarray(_views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)))
+  mean = [float(np.concatenate(values).mean()) for values in (ious, views, occupied)]
+  return Measured(*mean, threshold)
+
+
+def unseen(azimuth: np.ndarray, count: int) -> np.ndarray:
+  """So many azimuths around every picture's, half a step beside it and on."""
+  steps = (np.arange(count, dtype=np.float32) + 0.5) * (2 * np.pi / count)
+  return azimuth[:, None] + steps[None]
+
+
+def _views(
+  density: Array, choice: np.ndarray, threshold: float, batch: Mapping[str, np.ndarray],
+  azimuths: np.ndarray, angles: int,
+) -> Array:
+  aligned = _align(density, choice, angles=angles)
+  dense = DENSE * (aligned > threshold).astype(jnp.float32)
+  return _compare_views(dense, DENSE * jnp.asarray(batch["voxels"], jnp.float32), azimuths)
+
+
+_align = jax.jit(voxels.align, static_argnames="angles")
+_compare_views = jax.jit(voxels.silhouette_iou)
+
+
+def _records(name: str, measured: Measured) -> list[Score]:
+  values = {
+    "iou": (measured.iou, "higher"),
+    "held_out_views/iou": (measured.views, "higher"),
+    "occupied": (measured.occupied, ""),
+    "threshold": (measured.threshold, ""),
+  }
+  return [
+    Score("voxels", "", name, metric, (value,), direction, TITLES.get(metric, "") if name == MODEL else "")
+    for metric, (value, direction) in values.items()
+  ]
+
+
+def of_pictures(test: list[dict], parts: list[dict], key: str) -> list[Score]:
+  """Squared error and SSIM of the projection and of the reconstruction, pictures in [0, 1]."""
+  scores = []
+  for name in ("projection", "reconstruction"):
+    if name not in parts[0]:
+      continue
+    pairs = [((part[name] + 1) / 2, (batch[key] + 1) / 2) for part, batch in zip(parts, test, strict=True)]
+    errors = np.concatenate([np.square(a - b).sum(axis=(1, 2, 3)) for a, b in pairs])
+    similar = np.concatenate([np.asarray(ssim(jnp.asarray(a), jnp.asarray(b))) for a, b in pairs])
+    scores.append(Score("voxels", "", MODEL, f"{name}/squared_error", (float(errors.mean()),), "lower"))
+    scores.append(Score("voxels", "", MODEL, f"{name}/ssim", (float(similar.mean()),), "higher"))
+  return scores
+
+
+def of_poses(test: list[dict], parts: list[dict]) -> list[Score]:
+  """The spread of the azimuths, over all pictures and of each, and how far they go with the true ones."""
+  azimuth = np.concatenate([part["azimuth"] for part in parts])
+  true = np.concatenate([batch["azimuth"] for batch in test])
+  scores = {"pose/to_uniform": (voxels.distance_to_uniform(azimuth), "lower")}
+  if "azimuth_draws" in parts[0]:
+    draws = np.concatenate([part["azimuth_draws"] for part in parts])
+    each = float(np.mean([voxels.distance_to_uniform(row) for row in draws]))
+    scores["pose/to_uniform_of_one_picture"] = (each, "")
+  scores["pose/agreement"] = (voxels.agreement(azimuth, true), "higher")
+  labels = [name for name in test[0] if name.startswith("label/")]
+  if labels:
+    kinds = np.concatenate([batch[labels[0]] for batch in test])
+    each = [voxels.agreement(azimuth[kinds == k], true[kinds == k]) for k in np.unique(kinds)]
+    scores["pose/agreement_within_a_class"] = (float(np.mean(each)), "higher")
+  return [
+    Score("voxels", "", MODEL, metric, (value,), direction, TITLES.get(metric, ""))
+    for metric, (value, direction) in scores.items()
+  ]
+
+
+def jobs(context: Context) -> Iterator[Job]:
+  """One, for a trained method with voxels on data that has exact ones."""
+  if context.representation.trained and "voxels" in pipeline.published(context.run):
+    yield "voxels", lambda: shapes(
+      context.run, context.representation, context.test_split, context.settings, context.say
+    )
+
+
+TASK = Task(jobs, defaults, order=75)

@@ -1,0 +1,75 @@
+"""The task of voxels with a model that extrudes its picture: scores, baselines, what is refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from pdr_jax import methods
+from pdr_jax.config import base
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.tasks import voxels as task
+from pdr_jax.methods.contract import Method
+
+SIDE = 28
+SETTINGS = ConfigDict(task.defaults() | dict(select=4, most=8, angles=4, views=2))
+
+
+def nothing(*_):
+  raise AssertionError("not called")
+
+
+def extrude(variables, images):
+  """The silhouette along the whole depth, seen from where it is."""
+  flat = (images[..., 0] + 1) / 2
+  count = images.shape[0]
+  return {
+    "voxels": jnp.repeat(flat[:, None], SIDE, axis=1),
+    "azimuth": jnp.zeros(count),
+    "azimuth_draws": jnp.zeros((count, 4)),
+    "projection": images,
+  }
+
+
+def representation(run, decompose):
+  method = Method(init=nothing, update=nothing, validate=nothing, encode=nothing, decompose=decompose)
+  reads = {"image": methods.describe("voxels").reads(run)["image"]}
+  return Representation("trained", nothing, reads, method, {})
+
+
+def config(**data):
+  run = base("voxels")
+  run.data.update(side=SIDE, train_examples=8, val_examples=8, **data)
+  run.train.batch_size = 4
+  return run
+
+
+def test_scores_of_an_extruded_picture():
+  run = config()
+  result = task.shapes(run, representation(run, extrude), "test", SETTINGS, say=lambda line: None)
+  scores = {(score.block, score.metric): score.values[0] for score in result.scores}
+  assert {block for block, _ in scores} == {task.MODEL, task.HULL, task.MEAN, task.SPHERE, task.NEAREST}
+  iou = {block: value for (block, metric), value in scores.items() if metric == "iou"}
+  assert iou[task.HULL] > max(value for block, value in iou.items() if block != task.HULL)
+  assert 0 < iou[task.MODEL] < iou[task.HULL] <= 1
+  assert scores[task.HULL, "held_out_views/iou"] > 0.85
+  assert scores[task.MODEL, "projection/squared_error"] == 0 and scores[task.MODEL, "projection/ssim"] > 0.999
+  assert scores[task.MODEL, "pose/to_uniform"] > 0.49  # always the same azimuth
+  assert scores[task.MODEL, "occupied"] > 0.05 and result.protocol["test"] == 8
+
+
+def test_what_has_no_voxels_is_refused():
+  run = config()
+  with pytest.raises(UserError, match="no picture apart into voxels"):
+    task.shapes(run, representation(run, lambda v, x: {"depth": x}), "test", SETTINGS)
+  run = config(name="digits")
+  with pytest.raises(UserError, match="no exact voxels"):
+    task.shapes(run, representation(run, extrude), "test", SETTINGS)
+
+
+def test_unseen_views_are_none_of_the_pictures():
+  azimuth = np.array([0.3, 1.0], np.float32)
+  views = task.unseen(azimuth, 4)
+  away = np.abs(np.angle(np.exp(1j * (views - azimuth[:, None]))))
+  assert views.shape == (2, 4) and away.min() > 0.7
