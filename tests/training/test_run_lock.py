@@ -15,14 +15,15 @@ from pdr_jax.errors import UserError
 from pdr_jax.training import run_lock
 
 HOLD = """
-import sys, time
+import sys
 from pdr_jax.training import run_lock
 with run_lock.hold(sys.argv[1]):
-  print("held", flush=True)
   if sys.argv[2:] == ["fork"]:
     import os
     if os.fork() == 0:
-      time.sleep(10)
+      sys.stdin.readline()  # until the test closes it, whatever becomes of the parent
+      os._exit(0)
+  print("held", flush=True)
   sys.stdin.readline()
 """
 
@@ -63,7 +64,41 @@ def test_the_lock_of_a_dead_process_is_taken_over_although_its_children_live(tmp
   lines = []
   with run_lock.hold(str(tmp_path), lines.append):
     assert len(lines) == 1 and f"from process {process.pid}" in lines[0] and "no longer runs" in lines[0]
+  process.stdin.close()
   process.stdout.close()
+
+
+def test_a_later_process_of_the_same_id_is_another_one(tmp_path, monkeypatch):
+  own = run_lock._about_this_process()
+  assert own["began"] is not None or not os.path.exists("/proc/self/stat")
+
+  def flock(*_):
+    raise OSError(95, "Operation not supported")
+
+  monkeypatch.setattr(run_lock.fcntl, "flock", flock)  # there the process id decides
+  lock = tmp_path / run_lock.LOCK
+  lock.write_text(json.dumps(own))
+  with pytest.raises(UserError, match="in use by process"), run_lock.hold(str(tmp_path)):
+    pass
+  lock.write_text(json.dumps(own | {"began": "1"}))
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    pass
+  assert "taking over" in lines[0] and "which no longer runs" in lines[0]
+
+
+def test_a_lock_that_is_removed_between_opening_and_locking_is_taken_anew(tmp_path, monkeypatch):
+  lock, real, calls = tmp_path / run_lock.LOCK, run_lock.fcntl.flock, []
+
+  def flock(*arguments):
+    if not calls:  # the start before ends now, and removes its lock
+      lock.unlink()
+    calls.append(arguments)
+    return real(*arguments)
+
+  monkeypatch.setattr(run_lock.fcntl, "flock", flock)
+  with run_lock.hold(str(tmp_path), lambda line: None):
+    assert len(calls) == 2 and json.loads(lock.read_text())["process"] == os.getpid()
 
 
 @pytest.mark.parametrize("in_bucket", [False, True])
@@ -149,6 +184,19 @@ def test_a_bucket_has_an_object_instead(tmp_path, monkeypatch):
   with run_lock.hold(str(tmp_path), lines.append):
     pass
   assert len(lines) == 1 and "taking over" in lines[0]
+
+
+def test_in_a_bucket_a_dead_process_of_this_machine_is_not_waited_for_and_anothers_object_stays(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(run_lock, "in_bucket", lambda path: True)
+  lock, lines = tmp_path / run_lock.LOCK, []
+  dead = run_lock._about_this_process() | {"began": "1", "alive": time.time()}
+  lock.write_text(json.dumps(dead))
+  with run_lock.hold(str(tmp_path), lines.append):
+    assert "taking over" in lines[0]
+    lock.write_text(json.dumps(ELSEWHERE))
+  assert json.loads(lock.read_text()) == ELSEWHERE
 
 
 def test_a_full_disk_is_one_line_and_leaves_nobodys_lock(tmp_path, monkeypatch):
