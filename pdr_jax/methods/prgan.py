@@ -148,12 +148,10 @@ def update(
   (loss_j, (right, judge_statistics)), grads_j = jax.value_and_grad(judge_loss, has_aux=True)(
     state.params["judge"]
   )
-  right = gradient_step.mean_over(right, axis_name)
+  right, grads_j = gradient_step.mean_over((right, grads_j), axis_name)
   learns = right <= config.prgan.ceiling
   opt_state, generator = dict(state.opt_state), state.params["generator"]
-  changes, judge_state = optimisers["judge"].update(
-    gradient_step.mean_over(grads_j, axis_name), opt_state["judge"]
-  )
+  changes, judge_state = optimisers["judge"].update(grads_j, opt_state["judge"])
   new_judge = optax.apply_updates(state.params["judge"], changes)
   judge, opt_state["judge"] = jax.tree.map(
     partial(jnp.where, learns), (new_judge, judge_state), (state.params["judge"], opt_state["judge"])

@@ -169,7 +169,9 @@ def azimuth_draws(variables: dict, code: Code, config: ConfigDict) -> Float[Arra
   return jax.vmap(lambda key: pose.draw(posterior, key, index), out_axes=1)(keys)
 
 
-def squared(projected: Float[ArrayLike, "*B S S"], target: Float[ArrayLike, "*B S S"]) -> Float[Array, "*B"]:
+def squared(
+  projected: Float[ArrayLike, "*#B S S"], target: Float[ArrayLike, "*#B S S"]
+) -> Float[Array, "..."]:
   """The sum of a picture's squared differences, in pixels of [0, 1]."""
   return jnp.square(projected - target).sum(axis=(-2, -1))
 
