@@ -73,7 +73,7 @@ def depth_of(
 def obtain(
     run: ConfigDict,
     representation: Representation,
-    settings: Mapping[str, Any],
+    settings: ConfigDict | Mapping[str, Any],
     folder: str,
     say: Callable[[str], None] = print,
 ) -> Bound:
@@ -103,7 +103,7 @@ def obtain(
 
 
 def train(
-    run: ConfigDict, representation: Representation, settings: Mapping[str, Any], say: Callable[[str], None]
+    run: ConfigDict, representation: Representation, settings: ConfigDict | Mapping[str, Any], say: Callable[[str], None]
 ) -> Bound:
   """Learns from the training split's true depth; keeps the parameters of the lowest SIDE on validation.
 
@@ -155,7 +155,7 @@ def _mean(pairs: Iterable[tuple[Array, Array]]) -> float:
 # ---------------------------------------------------------------- the file
 
 
-def fingerprint(run: ConfigDict, representation: Representation, settings: Mapping[str, Any]) -> str:
+def fingerprint(run: ConfigDict, representation: Representation, settings: ConfigDict | Mapping[str, Any]) -> str:
   """Of all that the bound depends on besides the prepared data and the number of steps."""
   spec = representation.reads[representation.input]
   widths = run.networks
