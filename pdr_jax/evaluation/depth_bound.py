@@ -28,6 +28,7 @@ from pdr_jax.methods.shared import optimizer
 from pdr_jax.metrics import geometry
 from pdr_jax.networks.autoencoder import MapAutoencoder
 
+Settings = ConfigDict | Mapping[str, Any]  # `bound_steps`, `bound_every` and `bound_patience`
 FORMAT = 1  # of the file; raise it when the network, its loss or its training change
 SEED = 0  # of every bound, whatever the run's: the seeds of a study share one
 OTHERS = ("view_rate", "schedule")  # keys of the optimiser that the bound does not use
@@ -73,7 +74,7 @@ def depth_of(
 def obtain(
     run: ConfigDict,
     representation: Representation,
-    settings: ConfigDict | Mapping[str, Any],
+    settings: Settings,
     folder: str,
     say: Callable[[str], None] = print,
 ) -> Bound:
@@ -103,7 +104,7 @@ def obtain(
 
 
 def train(
-    run: ConfigDict, representation: Representation, settings: ConfigDict | Mapping[str, Any], say: Callable[[str], None]
+    run: ConfigDict, representation: Representation, settings: Settings, say: Callable[[str], None]
 ) -> Bound:
   """Learns from the training split's true depth; keeps the parameters of the lowest SIDE on validation.
 
@@ -155,7 +156,7 @@ def _mean(pairs: Iterable[tuple[Array, Array]]) -> float:
 # ---------------------------------------------------------------- the file
 
 
-def fingerprint(run: ConfigDict, representation: Representation, settings: ConfigDict | Mapping[str, Any]) -> str:
+def fingerprint(run: ConfigDict, representation: Representation, settings: Settings) -> str:
   """Of all that the bound depends on besides the prepared data and the number of steps."""
   spec = representation.reads[representation.input]
   widths = run.networks
