@@ -16,6 +16,7 @@ from pdr_jax.errors import UserError
 def test_every_key_has_a_rule_and_the_defaults_pass(method):
   config = config_lib.base(method)
   assert set(rules(method)) == set(flatten(config)) and config.method == method
+  config.init_from = "runs/first" if methods.describe(method).stage else ""
   validate(config, 1)
 
 
@@ -115,7 +116,8 @@ def test_loocc_needs_company_and_unsup3d_and_a_vae_do_not():
 def test_a_method_has_its_own_sections_only_and_sets_common_defaults():
   pdr, simclr = config_lib.base(), config_lib.base("simclr")
   common = {"method", "seed", "init_from", "data", "optim", "train"}
-  assert set(pdr) == common | {"networks", "scene", "loss", "loocc"} and "view_rate" in pdr.optim
+  own = {"networks", "scene", "loss", "loocc", "view_consistency"}
+  assert set(pdr) == common | own and "view_rate" in pdr.optim
   assert set(simclr) == common | {"networks", "baseline", "simclr"} and "view_rate" not in simclr.optim
   assert (pdr.train.best_metric, simclr.train.best_metric) == ("val/reconstruction", "val/nt_xent")
   assert config_lib.base("pdr_jax.methods.vae").to_dict() == config_lib.base("vae").to_dict() | {

@@ -29,6 +29,7 @@ from pdr_jax.files import write_atomically
 from pdr_jax.methods.shared import optimizer
 from pdr_jax.metrics import geometry
 
+Settings = ConfigDict | Mapping[str, Any]  # `bound_steps`, `bound_every` and `bound_patience`
 FORMAT = 1  # of the file; raise it when the network, its loss or its training change
 SEED = 0  # of every bound, whatever the run's: the seeds of a study share one
 OTHERS = ("view_rate", "schedule")  # keys of the optimiser that the bound does not use
@@ -55,7 +56,7 @@ class Bound(NamedTuple):
 def obtain(
     run: ConfigDict,
     representation: Representation,
-    settings: Mapping[str, Any],
+    settings: Settings,
     folder: str,
     say: Callable[[str], None] = print,
 ) -> Bound:
@@ -85,7 +86,7 @@ def obtain(
 
 
 def train(
-    run: ConfigDict, representation: Representation, settings: Mapping[str, Any], say: Callable[[str], None]
+    run: ConfigDict, representation: Representation, settings: Settings, say: Callable[[str], None]
 ) -> Bound:
   """Learns from the training split's true depth; keeps the parameters of the lowest SIDE on validation.
 
@@ -137,7 +138,7 @@ def _mean(pairs: Iterable[tuple[Array, Array]]) -> float:
 # ---------------------------------------------------------------- the file
 
 
-def fingerprint(run: ConfigDict, representation: Representation, settings: Mapping[str, Any]) -> str:
+def fingerprint(run: ConfigDict, representation: Representation, settings: Settings) -> str:
   """Of all that the bound depends on besides the prepared data and the number of steps."""
   spec = representation.reads[representation.input]
   example = zeros(representation.reads, 1)[representation.input]

@@ -75,7 +75,7 @@ def measure(
   def of_batch(batch: dict) -> tuple[dict, dict]:
     parts = decompose(batch[key])
     depth, mask, ratios = parts["depth_at_view"], parts["mask"], {}
-    rows = geometry.log_moments(depth, batch["depth"], mask, batch["mask"])
+    rows = {"moments": geometry.log_moments(depth, batch["depth"], mask, batch["mask"])}
     if "view" in parts and "view" in batch:
       rows |= {"view": parts["view"], "true_view": batch["view"]}
     if "light" in parts and "light" in batch:
@@ -93,7 +93,7 @@ def measure(
     for collected, tree in zip((rows, ratios), values, strict=True):
       collected.append(jax.tree.map(lambda leaf, real=real: leaf[real], tree))
   rows, ratios = (jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees) for trees in (rows, ratios))
-  result = relief(rows)
+  result = relief(rows["moments"])
   if "view" in rows:
     for name, place in ANGLES.items():
       predicted, true = (np.degrees(rows[which][:, place]) for which in ("view", "true_view"))

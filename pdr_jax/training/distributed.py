@@ -158,7 +158,7 @@ def name_processes(run: str) -> None:
   setproctitle.setproctitle(f"pdr_jax.main {run}{which}")
 
 
-def sums(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def sums(values: Mapping[str, np.ndarray | np.generic]) -> dict[str, np.ndarray | np.generic]:
   """Arrays of the same names and shapes in each process, added up over them, exactly as NumPy adds.
 
   All processes call it together.

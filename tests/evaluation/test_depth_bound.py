@@ -1,25 +1,23 @@
 """The supervised bound ends when it stops improving, is kept once, and is not taken for another one."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from support import toy_encoder
 
 from pdr_jax.config import base, variant
-from pdr_jax.elements import Element
 from pdr_jax.evaluation import depth_bound
 from pdr_jax.evaluation.depth_bound import Bound
 from pdr_jax.evaluation.probes import descent
 from pdr_jax.methods.pdr import depth_network
 
 SETTINGS = {"bound_steps": 100, "bound_every": 10, "bound_patience": 2}
-READS = {"image": Element((32, 32, 3), "float32", "image", (-1.0, 1.0))}
 
 
 def reading(run):
-  method = SimpleNamespace(depth_network=depth_network.create(run))
-  return SimpleNamespace(reads=READS, input="image", method=method)
+  representation = toy_encoder.representation(None, {}, 32)
+  method = representation.method._replace(depth_network=depth_network.create(run))
+  return representation._replace(method=method)
 
 
 def bound(**changes):
@@ -58,10 +56,10 @@ def test_it_is_trained_once_unless_it_could_still_improve(tmp_path, monkeypatch)
   assert obtain(bound_steps=500).step == 40 and len(trained) == 2
   other_seed = ConfigDict(run.to_dict() | {"seed": 7})
   other_seed.optim.view_rate = 9.0
-  assert obtain(other_seed).step == 40 and len(trained) == 2
+  assert obtain(run=other_seed).step == 40 and len(trained) == 2
   wider = ConfigDict(run.to_dict())
   wider.networks.width_map += 8
-  assert obtain(wider).step == 1 and len(trained) == 3
+  assert obtain(run=wider).step == 1 and len(trained) == 3
   assert any("trained before" in line for line in said)
 
 

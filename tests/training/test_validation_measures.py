@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support import toy
 
 from pdr_jax.training import validation
 from pdr_jax.training.validation import Validator, complaints, with_deviations
@@ -23,7 +24,7 @@ def test_warnings_come_late_and_once(monkeypatch):
   assert complaints({"val/light_from_above": 0.1, "val/yaw_spread": 12.0}, 50, 100) == []
   assert complaints({"val/l1": 1.0}, 50, 100) == []
   monkeypatch.setattr(validation.steps, "validate_fn", lambda method: None)
-  validator = Validator(type("M", (), {"baselines": None}), [])
+  validator = Validator(toy.method(), [])
   lines = validator.warnings(bad, 50, 100)
   assert len(lines) == 2 and "from below" in lines[0] and "views collapse" in lines[1]
   assert validator.warnings(bad, 60, 100) == []
