@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pdr_jax import methods
 from pdr_jax.config import base
@@ -43,6 +44,7 @@ def vector(tree):
   return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
+@pytest.mark.slow
 def test_four_devices_take_the_step_of_one_and_inference_works():
   method, state = start()
   root = steps.stream(3, "update")
@@ -69,6 +71,7 @@ def test_four_devices_take_the_step_of_one_and_inference_works():
   assert float(scores["val/nearest"][1]) == B and float(scores["val/nearest"][0]) > 0
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_too_good_waits():
   _, state = start()
   method = methods.create(tiny(ceiling=0.0))

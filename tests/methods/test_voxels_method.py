@@ -58,6 +58,7 @@ def vector(tree):
   return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_four_devices_take_the_step_of_one(case):
   """Codes, poses, batch statistics, the judge and the pose's own step: all see the global batch."""
