@@ -7,13 +7,14 @@ import functools
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
+from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, drawing, extract, records, representations, tables, task
 from pdr_jax.evaluation.features import Features
@@ -70,7 +71,7 @@ def evaluate(
   run = data_of(run_dir.read_config(export or workdir), config)
   data = pipeline.describe(run)
   say(data.summary())
-  _check_labels(config, [key.removeprefix("label/") for key in data.elements if key.startswith("label/")])
+  _check_labels(config, data.elements)
   if export:
     representation = representations.of_export(run, export)
   else:
@@ -132,18 +133,25 @@ def _check(config: ConfigDict, method: str) -> None:
     )
 
 
-def _check_labels(config: ConfigDict, known: Sequence[str]) -> None:
+def _check_labels(config: ConfigDict, published: ElementSpec) -> None:
   """Raises `UserError` for a label that the configuration names and the data do not have.
 
-  The numbers of a factor, such as `light/0`, are known only once features are there.
+  The numbers of a factor, such as `light/0` or `position_0`, and the yaw of a view are known only once
+  features are there.
   """
   from pdr_jax.evaluation.config import get_config
 
+  known = [key.removeprefix("label/") for key in published if key.startswith("label/")]
+  later = {key.removeprefix("label/") for key in published}
+  known += ["yaw"] if "view" in published else []
   named = {"labels": config.labels, "light_angles": config.light_angles}
   if config.identity != get_config().identity:
     named["identity"] = (config.identity,)
   for key, names in named.items():
-    unknown = [name for name in names if name not in known and "/" not in name]
+    unknown = [
+      name for name in names
+      if name not in known and "/" not in name and name.rpartition("_")[0] not in later
+    ]
     if unknown:
       there = ", ".join(known) or "there are no labels"
       raise UserError(f"config.{key} names {unknown[0]!r}, which is no label of the data; there are: {there}")
