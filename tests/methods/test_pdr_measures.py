@@ -63,7 +63,8 @@ def test_ratios_are_those_of_the_whole_split_whatever_the_batches(split):
     assert whole[f"{name}_slope"] == pytest.approx((p * t).sum() / (p * p).sum(), rel=1e-5)
     assert whole[f"{name}_mean"] == pytest.approx(np.degrees(p).mean(), rel=1e-5, abs=1e-4)
     assert whole[f"{name}_squared"] == pytest.approx((np.degrees(p) ** 2).mean(), rel=1e-5)
-  x, y = (np.log(maps[:, 1:-1, 1:-1].astype(np.float64)).reshape(COUNT, -1) for maps in (depth, batch["depth"]))
+  inner = [maps[:, 1:-1, 1:-1].astype(np.float64) for maps in (depth, batch["depth"])]
+  x, y = (np.log(maps).reshape(COUNT, -1) for maps in inner)
   x, y = (rows - rows.mean(axis=1, keepdims=True) for rows in (x, y))
   # Logs of float32 depths have errors of 1e-7 beside deviations of 5e-2.
   assert whole["relief_scale"] == pytest.approx((x * y).sum() / (x * x).sum(), rel=1e-3, abs=1e-5)
