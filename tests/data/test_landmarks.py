@@ -66,5 +66,24 @@ def test_places_of_the_face(world):
       assert u[at(name)] < u[other]
 
 
+def test_canonical_landmarks_are_those_of_the_zero_view_and_are_kept_in_a_file(tmp_path):
+  model, path = heads.shape_model(), str(tmp_path / "landmarks.npz")
+  weights = np.random.default_rng(0).uniform(-1, 1, (3, len(model.names))).astype(np.float32)
+  expected = landmarks.locate(model, weights, np.zeros((3, 6), np.float32), SIDE)
+  expected = np.asarray(expected)[:, [NAMES.index(name) for name in landmarks.CANONICAL]]
+  made = landmarks.canonical(landmarks.stored_basis(path, lambda: model), weights, SIDE)
+  np.testing.assert_allclose(made, expected, atol=1e-3)  # pixels up to 32 in float32, a focal length of 177
+  assert made.dtype == np.float32 and (made[:, 0, 2] < made[:, 3:5, 2].min(axis=1)).all()
+
+  def forbidden():
+    raise AssertionError("nothing needs to be sculpted")
+
+  again = landmarks.canonical(landmarks.stored_basis(path, forbidden), weights, SIDE)
+  np.testing.assert_array_equal(again, made)
+  (tmp_path / "landmarks.npz").write_bytes(b"damaged")
+  mended = landmarks.stored_basis(path, lambda: model)
+  np.testing.assert_array_equal(mended.modes, landmarks.basis(model).modes)
+
+
 def test_only_the_sculpted_heads_have_landmarks():
   assert {name for name in sources.names() if registry.find(name).landmarks} == set(WORLDS)

@@ -12,7 +12,7 @@ from PIL import Image
 from support.configs import data_config
 
 from pdr_jax.data import dataset, pipeline, tfds_files
-from pdr_jax.data.scenes import builder
+from pdr_jax.data.scenes import builder, landmarks
 
 SIDE = 12
 TRUTH = {
@@ -146,6 +146,25 @@ def test_batches_hold_the_stored_examples(settings, world, memory):
   info = pipeline.describe(settings)
   assert (info.train_size, info.validation_size, info.in_memory) == (12, 5, memory)
   assert "true depth" in info.summary() and "12 training and 5 validation images" in info.summary()
+
+
+def test_a_world_of_heads_publishes_its_landmarks_without_storing_them(settings, world, memory, monkeypatch):
+  rng = np.random.default_rng(0)
+  vertices, modes = rng.normal(0, 0.05, (7, 3)) + [0, 0, 1], rng.normal(0, 0.01, (4, 7, 3))
+  monkeypatch.setattr(Noise, "LANDMARKS", True)
+  basis = landmarks.Basis(vertices.astype(np.float32), modes.astype(np.float32))
+  monkeypatch.setattr(landmarks, "stored_basis", lambda path, model: basis)
+  assert pipeline.published(settings)["canonical_landmarks"].shape == (7, 3)
+  batch = next(iter(pipeline.validation_batches(settings)))
+  assert batch.keys() == TRUTH | {"canonical_landmarks", "_mask"}
+  x, y, z = np.moveaxis(vertices, -1, 0)  # the weights of `Noise` are zero
+  focal = (SIDE - 1) / 2 / np.tan(np.deg2rad(5))
+  expected = np.stack([focal * x / z + (SIDE - 1) / 2, focal * y / z + (SIDE - 1) / 2, z], axis=-1)
+  # Pixels up to 20 in float32, times a focal length of 63.
+  np.testing.assert_allclose(batch["canonical_landmarks"], np.stack([expected] * 4), atol=1e-4)
+  settings.data.frames = 3
+  settings.train.batch_size = 1
+  assert pipeline.published(settings)["canonical_landmarks"].shape == (7, 3)  # one for the clip
 
 
 def test_grey_is_the_luminance_of_the_stored_colours(settings, world, memory):
