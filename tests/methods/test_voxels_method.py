@@ -106,7 +106,7 @@ def test_losses_fall_on_one_batch():
   for i in range(1, 30):
     state, metrics = update(state, {"image": images()}, jax.random.key(i))
     seen.append(float(metrics["reconstruction"][0] / metrics["reconstruction"][1]))
-  assert np.mean(seen[-5:]) < 0.6 * np.mean(seen[:3])
+  assert np.mean(seen[-5:]) < 0.75 * np.mean(seen[:3])
 
 
 def test_free_poses_have_a_step_of_their_own_and_do_not_see_the_picture():
