@@ -58,7 +58,6 @@ def vector(tree):
   return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_four_devices_take_the_step_of_one(case):
   """Codes, poses, batch statistics, the judge and the pose's own step: all see the global batch."""
@@ -107,7 +106,7 @@ def test_losses_fall_on_one_batch():
   for i in range(1, 30):
     state, metrics = update(state, {"image": images()}, jax.random.key(i))
     seen.append(float(metrics["reconstruction"][0] / metrics["reconstruction"][1]))
-  assert np.mean(seen[-5:]) < 0.8 * np.mean(seen[:3])  # .69 was seen
+  assert np.mean(seen[-5:]) < 0.75 * np.mean(seen[:3])
 
 
 def test_free_poses_have_a_step_of_their_own_and_do_not_see_the_picture():

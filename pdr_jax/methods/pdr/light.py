@@ -52,7 +52,7 @@ def shading(
   return lighting.sh_shading(light, normals)
 
 
-def as_sh(light: Float[ArrayLike, "B ..."]) -> Float[Array, "B 9 ..."]:
+def as_sh(light: Float[ArrayLike, "B ..."]) -> Float[ArrayLike, "B 9 ..."]:
   """The light as spherical-harmonic coefficients.
 
   A directional one is projected, exact up to the order-2 truncation.
