@@ -74,8 +74,7 @@ def resolve(
 
 
 def _choose_source(config: ConfigDict, given: set[str]) -> None:
-  """A path for a set that reads none, and no other name: then the path is of the user's pictures. It is said.
-  """
+  """A path without a name, for a set that reads none, is one of the user's pictures. A line says so."""
   if "data.path" not in given or "data.name" in given or not config.data.path or not config.data.name:
     return
   from pdr_jax.data import registry
