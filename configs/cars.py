@@ -16,5 +16,6 @@ def get_config(variants: str = "") -> ConfigDict:
   config.data.update(name="image_folder", train_examples=0, val_examples=0)
   config.train.batch_size = 256
   config = variant(config, variants)
-  config.loss.deviation = config.view_consistency.weight = 0.0  # tried on faces alone
+  # tried on faces alone
+  config.loss.deviation = config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
   return config

@@ -18,5 +18,6 @@ def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "cars")
   config.data.update(name="embedded_cars")
   config = variant(config, variants)
-  config.loss.deviation = config.view_consistency.weight = 0.0  # tried on faces alone
+  # tried on faces alone
+  config.loss.deviation = config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
   return config

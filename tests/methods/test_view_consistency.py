@@ -40,11 +40,13 @@ def test_draws_belong_to_the_image_and_have_the_spread_of_the_configuration():
   assert np.abs(np.corrcoef(drawn.T) - np.eye(3)).max() < 4 / np.sqrt(2000)
 
 
-def test_a_picture_at_the_scene_s_own_view_is_the_reconstruction_and_stands_on_the_image():
+def test_a_picture_at_the_scene_s_own_view_is_the_reconstruction_on_the_colour_of_the_rim():
   shown = jax.jit(lambda: view_consistency.picture(SCENE, SCENE.view[:, :3], IMAGES, CONFIG))()
   rendering = jax.jit(lambda: scenes.render(SCENE, CONFIG))()
   mask = np.asarray(rendering.mask)[..., None]
-  expected = np.clip(rendering.image, -1, 1) * mask + np.asarray(IMAGES) * (1 - mask)
+  images = np.asarray(IMAGES, np.float64)
+  rim = [np.concatenate([each[0], each[:, 0], each[:, -1]]).mean(axis=0) for each in images]
+  expected = np.clip(rendering.image, -1, 1) * mask + np.array(rim)[:, None, None] * (1 - mask)
   # products with zero and one: a dozen operations of sampling on numbers up to one, from two programs
   np.testing.assert_allclose(shown, expected, rtol=0, atol=rounding(16, 4.0))
   assert 0 < mask.mean() < 1
@@ -59,6 +61,28 @@ def test_the_loss_is_the_sum_of_the_angles_errors():
     # a sum and a difference of angles up to one; translations are not read back
     expected = 0.02 if entry < 3 else 0.0
     np.testing.assert_allclose(loss(0.02 * jnp.eye(6)[entry]), expected, rtol=0, atol=rounding(4))
+
+
+def test_the_light_is_that_of_the_next_picture_also_on_another_device():
+  values = jnp.arange(8.0)[:, None] * jnp.ones((1, 9))
+  spread = jax.vmap(lambda part: view_consistency.of_the_next(part, "devices"), axis_name="devices")
+  expected = np.roll(np.asarray(values), -1, axis=0)
+  np.testing.assert_array_equal(view_consistency.of_the_next(values, None), expected)
+  np.testing.assert_array_equal(spread(values.reshape(4, 2, 9)).reshape(8, 9), expected)
+
+
+def test_what_is_read_is_lit_as_the_next_picture_is():
+  seen = []
+
+  def view_of(pictures):
+    seen.append(pictures)
+    return jnp.zeros((B, 6))
+
+  view_consistency.loss(view_of, SCENE, SCENE.view[:, :3], IMAGES, CONFIG)
+  lit = SCENE._replace(light=jnp.roll(SCENE.light, -1, axis=0))
+  np.testing.assert_array_equal(
+    seen[0], view_consistency.picture(lit, SCENE.view[:, :3], IMAGES, CONFIG)
+  )
 
 
 def test_the_gradient_reaches_the_view_network_alone():

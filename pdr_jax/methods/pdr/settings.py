@@ -77,6 +77,8 @@ def defaults() -> dict[str, dict[str, Any]]:
       ),
       optim=dict(
           view_rate=1.0,          # the view network's learning rate, as a multiple of learning_rate
+          mean_shape_rate=0.0,    # that of a shape which all images share, to which the depth network adds;
+                                  # 0: there is none
       ),
   )
 
@@ -128,6 +130,7 @@ RULES = {
     "loocc.contrast": one_of("ntxent", "supcon"),
     "loocc.temperature": above(0),
     "optim.view_rate": above(0),
+    "optim.mean_shape_rate": at_least(0),
 }
 
 
@@ -136,7 +139,7 @@ def _small(config: ConfigDict) -> None:
   config.scene.level = True
   config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0)
   config.view_consistency.weight = 1.0
-  config.optim.view_rate = 3.0
+  config.optim.update(view_rate=2.0, mean_shape_rate=20.0)
 
 
 def _unsup3d(config: ConfigDict) -> None:
@@ -146,7 +149,7 @@ def _unsup3d(config: ConfigDict) -> None:
 def _parity(config: ConfigDict) -> None:
   config.scene.update(light="directional", convex_start=0.0, level=False)
   config.loss.deviation = config.view_consistency.weight = 0.0
-  config.optim.view_rate = 1.0
+  config.optim.update(view_rate=1.0, mean_shape_rate=0.0)
   config.loocc.update(
       choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01
   )

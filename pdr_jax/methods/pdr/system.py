@@ -36,6 +36,7 @@ from pdr_jax.networks.vector_encoder import VectorEncoder
 
 FACTORS = loocc.FACTORS
 MAPS = ("depth", "albedo")  # the factors with a map encoder
+MEAN_SHAPE = "mean_shape"  # parameters: what is added to the depth network's map, the same for all images
 
 
 def create(config: ConfigDict) -> Method:
@@ -43,7 +44,10 @@ def create(config: ConfigDict) -> Method:
   nets = gradient_step.recomputed(networks(config), config)
   phi = perceptual_features(config)
   phi = jax.checkpoint(phi) if phi and config.train.remat else phi
-  tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
+  multiples = {"view": config.optim.view_rate}
+  if config.optim.mean_shape_rate:
+    multiples[MEAN_SHAPE] = config.optim.mean_shape_rate
+  tx = optimizer.create(config, multiples=multiples)
   taken_apart, rendered = partial(decompose, nets=nets, config=config), partial(render, config=config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),
@@ -108,6 +112,8 @@ def init(
   params = {
     name: net.init(jax.random.fold_in(rng, i), images)["params"] for i, (name, net) in enumerate(nets.items())
   }
+  if config.optim.mean_shape_rate:
+    params[MEAN_SHAPE] = jnp.zeros(images.shape[1:3])
   return gradient_step.init(params, tx, config)
 
 
@@ -134,14 +140,17 @@ def explain(
 ) -> tuple[Scene, dict, Array]:
   """The canonical scene of each image, the feature blocks, and the depth before the border clamp.
 
-  The depth of the scene has its border clamped already.
+  The depth of the scene has its border clamped already. It is a mean shape, learned pixel by pixel, and what
+  the network adds to it for each image (Kanazawa et al. 2018, CMR, "learned mean shape"): what all pictures
+  say of the shape is found in fewer steps than a network needs to draw it.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)
 
   (raw, *_), (albedo, *_), (light, *_), (view, *_) = outputs = [apply(name) for name in FACTORS]
   blocks = {name: output[1] for name, output in zip(FACTORS, outputs, strict=True)}
-  depth = scenes.bound_depth(raw[..., 0], config)
+  raw = raw[..., 0] + params[MEAN_SHAPE][None] if MEAN_SHAPE in params else raw[..., 0]
+  depth = scenes.bound_depth(raw, config)
   scene = Scene(
     scenes.clamp_border(depth, config),
     albedo,
@@ -247,7 +256,7 @@ def loss_terms(
   if config.view_consistency.weight:
     angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
-    values = view_consistency.loss(view_of, scene, angles, images, config)
+    values = view_consistency.loss(view_of, scene, angles, images, config, axis_name)
     terms["view_consistency"] = masked_mean(values, None, axis_name)
   if config.loocc.weight:
     drawn = loocc.draw(rng, index, config)
