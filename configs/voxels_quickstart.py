@@ -1,4 +1,4 @@
-"""3D shapes from single silhouettes of embedded solids, in ten minutes on two CPU cores.
+"""3D shapes from single silhouettes of embedded solids, small enough for two CPU cores.
 
     python -m pdr_jax.main --config configs/voxels_quickstart.py --workdir runs/voxels
 

@@ -56,7 +56,7 @@ def conv_up_3d(
 
   Along each axis, output 2 m is `x[m] k[0] + x[m - 1] k[2]` and output 2 m + 1 is `x[m] k[1]`. One product
   gives all 27 taps of every voxel; they are then laid over each other axis by axis. Written out backwards: of
-  the sums above XLA:CPU makes one loop that takes ten times as long.
+  the sums above XLA:CPU makes one slow loop.
   """
   out = kernel.shape[-1]
   taps = (x.reshape(-1, x.shape[-1]) @ _as_matrix(kernel)).reshape(*x.shape[:4], 3, 3, 3, out)
