@@ -43,7 +43,7 @@ from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import loocc
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import system as pdr
-from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.methods.shared import gradient_step
 from pdr_jax.training import step as training
 
 RENDERER = ("renderer", "LOOCC render")
@@ -73,7 +73,7 @@ def parts(config: ConfigDict, batch: int, degrees: float) -> dict[str, Part]:
   pieces |= picture_parts(config, scene, images, pixel, feature)
   if config.loocc.weight:
     pieces |= loocc_parts(config, state.params, scene, images, blocks)
-  tx = optimizer.create(config, multiples={"view": config.optim.view_rate})
+  tx = pdr.descent(config)
 
   def descend(state, grads):
     return gradient_step.descend(state, grads, tx=tx, config=config), optax.tree.norm(grads)

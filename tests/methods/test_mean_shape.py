@@ -10,7 +10,6 @@ from pdr_jax import methods
 from pdr_jax.config import base
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import system
-from pdr_jax.methods.shared import optimizer
 
 S = 32
 
@@ -62,7 +61,7 @@ def test_it_moves_at_its_own_rate():
   """Adam's first step is the learning rate, whatever the gradient."""
   config = configured(5.0)
   config.optim.update(weight_decay=0.0, clip_norm=0.0)
-  tx = optimizer.create(config, multiples={system.MEAN_SHAPE: config.optim.mean_shape_rate})
+  tx = system.descent(config)
   params = {system.MEAN_SHAPE: jnp.zeros((2, 2)), "depth": jnp.zeros(3)}
   updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
   moved = optax.apply_updates(params, updates)

@@ -44,10 +44,7 @@ def create(config: ConfigDict) -> Method:
   nets = gradient_step.recomputed(networks(config), config)
   phi = perceptual_features(config)
   phi = jax.checkpoint(phi) if phi and config.train.remat else phi
-  multiples = {"view": config.optim.view_rate}
-  if config.optim.mean_shape_rate:
-    multiples[MEAN_SHAPE] = config.optim.mean_shape_rate
-  tx = optimizer.create(config, multiples=multiples)
+  tx = descent(config)
   taken_apart, rendered = partial(decompose, nets=nets, config=config), partial(render, config=config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),
@@ -86,6 +83,14 @@ def networks(config: ConfigDict) -> dict[str, object]:
       width=widths.width_map, zdim=widths.zdim_confidence, side=side, dtype=dtype
     )
   return nets
+
+
+def descent(config: ConfigDict) -> optax.GradientTransformation:
+  """The optimiser, with the rates of the view network and of the mean shape."""
+  multiples = {"view": config.optim.view_rate}
+  if config.optim.mean_shape_rate:
+    multiples[MEAN_SHAPE] = config.optim.mean_shape_rate
+  return optimizer.create(config, multiples=multiples)
 
 
 def perceptual_features(config: ConfigDict) -> Callable | None:
