@@ -69,7 +69,7 @@ def run(row: Row, out: str, quick: bool, seconds: float) -> str:
     command = [sys.executable, "-m", *(row.quick if quick else row.words)]
     try:
       code = subprocess.run(
-        command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, timeout=seconds, check=False
+        command, cwd=ROOT, env=environment, stdout=file, stderr=file, timeout=seconds, check=False
       ).returncode
     except subprocess.TimeoutExpired:
       return f"stopped after {seconds:.0f} s"
