@@ -112,6 +112,16 @@ def test_normalised_pictures_are_blocks_at_the_size_that_is_asked_for_and_whole(
   np.testing.assert_allclose(reduced @ reduced.T, centred @ centred.T, atol=1e-3)  # 192 terms of at most 1
 
 
+def test_the_steps_of_normalising_are_compared_at_equal_size(run):
+  words = [*WORDS, f"--workdir={run}", "--config.tasks=('normalization',)", "--config.seeds=1"]
+  assert program.main(words) == 0
+  actual = result(run, "normalization_colour")
+  assert actual.protocol["description"].endswith("6 components")
+  variants = ("pixels", "pose_left_in", "light_left_in", "mirror_where_unseen", "both_halves")
+  assert {entry.block for entry in actual.scores} == set(variants)
+  assert mean(actual, "pixels", "inside/accuracy") == mean(actual, "both_halves", "inside/accuracy") == 1.0
+
+
 @pytest.mark.parametrize("name", ["random", "pca"])
 def test_what_nothing_is_trained_for(run, name):
   words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
