@@ -358,18 +358,18 @@ def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch
 
 def test_a_photograph_keeps_its_own_resolution_up_to_a_limit(photos, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(pdr_jax, "load", lambda folder: Frontal())
-  for side in (12, 100):
+  for side in (12, 50):
     Image.new("RGB", (side + 8, side), (90, 120, 60)).save(tmp_path / f"{side}.png")
   monkeypatch.setattr(decode, "SMALLEST", 8)
-  pictures_of = [str(tmp_path / "12.png"), str(tmp_path / "100.png")]
+  pictures_of = [str(tmp_path / "12.png"), str(tmp_path / "50.png")]
   run("--export=x", f"--out={tmp_path}/out", *pictures_of)
   assert "has 12 pixels a side, fewer than the model's 16: it is enlarged" in capsys.readouterr().err
   assert read(f"{tmp_path}/out/12/albedo.png").shape == (16, 16, 3)
   for name in ("input", "albedo", "texture", "normals", "canonical"):
-    assert read(f"{tmp_path}/out/100/{name}.png").shape == (96, 96, 3)
-  np.testing.assert_allclose(read(f"{tmp_path}/out/100/albedo.png").astype(int) - [90, 120, 60], 0, atol=1)
-  run("--export=x", f"--out={tmp_path}/small", pictures_of[1], "--side=40")
-  assert read(f"{tmp_path}/small/100/albedo.png").shape == (32, 32, 3)
+    assert read(f"{tmp_path}/out/50/{name}.png").shape == (32, 32, 3)
+  np.testing.assert_allclose(read(f"{tmp_path}/out/50/albedo.png").astype(int) - [90, 120, 60], 0, atol=1)
+  sides = [pictures.own_side(pixels, 20, 512) for pixels in (10, 20, 50, 64, 511, 2000)]
+  assert sides == [20, 20, 32, 64, 480, 512]
 
 
 def test_a_view_that_shows_no_face_is_named(model, photos, tmp_path, capsys):
