@@ -67,6 +67,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10"],
         # --workdir gs://...: epath reads and writes through it, TensorBoard through its google-cloud-storage
         "gcs": ["gcsfs>=2025.3"],
+        "face": ["scikit-image>=0.25"],  # decompose --crop auto: its wheel carries OpenCV's LBP cascade
         "torch": ["torch>=2.6"],
         "tf": ["tensorflow>=2.19"],
         "tensorboard": ["tensorboard>=2.18"],  # shows WORKDIR/tensorboard; nothing here imports it

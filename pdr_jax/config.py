@@ -49,6 +49,8 @@ def data() -> dict[str, Any]:
       label_kinds="",         # image_folder: what columns hold where the guess is wrong, such as
                               # age:numbers,zip:classes (classes, numbers or identity; of clips also
                               # sequence, frame or person)
+      normalize_with="",      # an export of a method that normalises pictures (pdr): its normalised
+                              # pictures take the place of the data's, before flips and augmentations
       options="",             # what the source alone can be asked for: NAME=VALUE,NAME=VALUE
       workers=0,              # Grain worker processes; 0 reads in the training process (threads)
   )

@@ -34,6 +34,7 @@ RULES = {
     "data.flip": ANYTHING,
     "data.split_by": NAME,
     "data.label_kinds": ANYTHING,
+    "data.normalize_with": PATH,
     "data.options": ANYTHING,
     "data.workers": at_least(0),
     "optim.learning_rate": above(0),

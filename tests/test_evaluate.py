@@ -3,6 +3,7 @@
 Errors, and what is not done twice, are checked too.
 """
 
+import glob
 import os
 import shutil
 
@@ -14,7 +15,7 @@ from support.results import mean, metrics, score
 
 from pdr_jax.cli import evaluate as program
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import records, representations
+from pdr_jax.evaluation import extract, records, representations
 from pdr_jax.evaluation.run import evaluate
 from pdr_jax.training import run_dir
 from pdr_jax.training.checkpoints import check_variables
@@ -90,14 +91,44 @@ def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
   assert "## toy_task" in open(f"{run}/evaluation/table.md").read()
 
 
+def test_normalised_pictures_are_blocks_at_the_size_that_is_asked_for_and_whole(run):
+  """As many components as there are pictures keep every distance: a Gram matrix is the oracle."""
+  words = [*WORDS, f"--workdir={run}", "--config.tasks=('clustering',)", "--config.normalized_full=True"]
+  assert program.main(words) == 0
+  blocks = {entry.block for entry in result(run, "clustering_colour").scores}
+  assert blocks == {"depth", "light", "encoder", "normalized", "normalized_full", "all"}
+  assert mean(result(run, "clustering_colour"), "normalized_full", "ward/accuracy") == 1.0
+  features = [extract.read(path) for path in sorted(glob.glob(f"{run}/evaluation/features/*.npz"))]
+  assert {part.blocks["normalized"].shape for part in features} == {(40, 6), (20, 6)}  # as the features
+
+  assert program.main([*words, "--config.components=200"]) == 0
+  more = {path: extract.read(path) for path in glob.glob(f"{run}/evaluation/features/*.npz")}
+  train = next(part for part in more.values() if part.blocks["normalized"].shape == (40, 40))
+  whole = train.blocks["normalized_full"]
+  images = np.asarray(train.blocks["normalized_full"]).reshape(40, 8, 8, 3)
+  np.testing.assert_allclose(images, np.flip(images, 2), atol=1e-6)  # the toy's are symmetric
+  centred = np.float64(whole) - np.float64(whole).mean(0)
+  reduced = np.float64(train.blocks["normalized"])
+  np.testing.assert_allclose(reduced @ reduced.T, centred @ centred.T, atol=1e-3)  # 192 terms of at most 1
+
+
+def test_the_steps_of_normalising_are_compared_at_equal_size(run):
+  words = [*WORDS, f"--workdir={run}", "--config.tasks=('normalization',)", "--config.seeds=1"]
+  assert program.main(words) == 0
+  actual = result(run, "normalization_colour")
+  assert actual.protocol["description"].endswith("6 components")
+  variants = ("pixels", "pose_left_in", "light_left_in", "mirror_where_unseen", "both_halves")
+  assert {entry.block for entry in actual.scores} == set(variants)
+  assert mean(actual, "pixels", "inside/accuracy") == mean(actual, "both_halves", "inside/accuracy") == 1.0
+
+
 @pytest.mark.parametrize("name", ["random", "pca"])
 def test_what_nothing_is_trained_for(run, name):
   words = [*WORDS, f"--workdir={run}", f"--method={name}", "--config.tasks=('clustering',)"]
   assert program.main(words) == 0
   actual = result(run, "clustering_colour", name)
-  assert {"random": {"depth", "light", "all"}, "pca": {"pca"}}[name] == {
-    entry.block for entry in actual.scores
-  }
+  blocks = {"random": {"depth", "light", "encoder", "normalized", "all"}, "pca": {"pca"}}
+  assert blocks[name] == {entry.block for entry in actual.scores}
   assert name == "random" or mean(actual, "pca", "ward/accuracy") == 1.0
 
 

@@ -2,16 +2,20 @@
 
 import argparse
 import os
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 import pdr_jax
-from pdr_jax.cli import flags, pictures
+from pdr_jax.cli import crops, flags, pictures
 from pdr_jax.cli.compilation_cache import cache_compilations
-from pdr_jax.data import decode
 from pdr_jax.errors import UserError
 
 MESHES = ("glb", "ply", "obj")
+TABLE = "labels.csv"  # of --normalize_only
+LEAST_VISIBLE = 0.02  # share of the canonical pixels; a view that shows less shows no face
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -37,11 +41,24 @@ def declare(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     "--crop",
-    type=int,
-    nargs=4,
+    nargs="+",
     default=(),
-    metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"),
-    help="rectangle in pixels that is kept of every picture; without it, the centre square",
+    metavar="CROP",
+    help="what is kept of every picture: center (the centre square, default), LEFT TOP RIGHT BOTTOM in "
+    "pixels, or auto: the face, by a detector (pip install scikit-image) and the reconstruction error",
+  )
+  parser.add_argument(
+    "--side",
+    type=int,
+    default=512,
+    metavar="PIXELS",
+    help="the results have the photograph's own resolution, at most this many pixels a side (default 512)",
+  )
+  parser.add_argument(
+    "--normalize_only",
+    action="store_true",
+    help="write one picture each, in canonical pose and without its light, and a labels.csv with their "
+    "names, their labels, and the views that were undone",
   )
   parser.add_argument("--mesh", choices=MESHES, default="glb", help="format of the mesh (default glb)")
   parser.add_argument(
@@ -57,6 +74,8 @@ COMMAND = flags.Command(
   summary="Takes pictures apart: albedo, normals, depth, light, view, or voxels; relit, turned, as a mesh.",
   examples=(
     "python -m pdr_jax.decompose photo.jpg --out out",
+    "python -m pdr_jax.decompose photo.jpg --crop auto --out out",
+    "python -m pdr_jax.decompose photos/ --normalize_only --out frontal",
     "python -m pdr_jax.decompose photos/ --export exported/quickstart --out out --mesh obj",
   ),
   declare=declare,
@@ -66,44 +85,72 @@ COMMAND = flags.Command(
 def main(argv: list[str]) -> int:
   """Flags -> folders of results; returns the exit code."""
   values = flags.parse(COMMAND, argv)
-  crop = decode.check_crop(values.crop)
+  crop = crops.parse(values.crop)
+  if values.side < 1:
+    raise UserError(f"--side {values.side}: must be at least 1")
   out = os.path.abspath(os.path.expanduser(values.out))
   given = pictures.find(values.pictures, out)
-  for picture in given:
-    if os.path.isfile(picture.target):
-      raise UserError(
-        f"{picture.target} is a file, and the results of {picture.title} need a folder of that name: "
-        "choose another --out"
-      )
-    if os.path.exists(picture.target) and not values.force:
-      raise UserError(
-        f"{picture.target} exists already: choose another --out, or pass --force to write over it"
-      )
+  if values.normalize_only:
+    given = [picture._replace(target=f"{picture.target}.png") for picture in given]
+  _check_targets(given, out, values)
 
-  from pdr_jax.exports import decomposition, voxel_decomposition  # JAX and trimesh take seconds to import
+  from pdr_jax.cli import normalized_folder  # JAX and trimesh take seconds to import
 
   cache_compilations()
-  model = pdr_jax.load(values.export)
-  done = 0
-  for usable, images in pictures.batches(given, model.element, crop):
-    parts = {name: np.asarray(value) for name, value in model.decompose(images).items()}
-    writer = voxel_decomposition if "voxels" in parts else decomposition
-    writer.check_parts(parts, model)
+  labels = normalized_folder.labels_of(values.pictures) if values.normalize_only else {}
+  model, rows, done = pdr_jax.load(values.export), [], 0
+  choose = crops.automatic(model) if crop == crops.AUTO else crops.fixed(crop)
+  for batch in pictures.batches(given, model.element, choose, values.side):
+    parts = {name: np.asarray(value) for name, value in model.decompose(batch.images).items()}
+    writer = _writer(parts, model, values.normalize_only)
     if not done:
-      pictures.write_manifest(out, [picture.target for picture in given], writer.PICTURES)
-    for i, picture in enumerate(usable):
+      _write_manifest(out, given, None if values.normalize_only else writer.PICTURES)
+    for i, (picture, photograph) in enumerate(zip(batch.pictures, batch.photographs, strict=True)):
       of_one = {name: value[i : i + 1] for name, value in parts.items()}
-      writer.write(
-        picture.target,
-        picture.title,
-        images[i],
-        of_one,
-        model,
-        mesh_format=values.mesh,
-        lit_mesh=values.lit_mesh,
-      )
-      print(f"{picture.title} -> {picture.target}")
-    done += len(usable)
+      if values.normalize_only:
+        row, visible = normalized_folder.write(picture, photograph, of_one, model, out)
+        rows.append(row)
+      else:
+        formats = {"mesh_format": values.mesh, "lit_mesh": values.lit_mesh}
+        visible = writer.write(picture.target, picture.title, photograph, of_one, model, **formats)
+      done += 1
+      print(f"[{done} of {len(given)}] {picture.title} -> {picture.target}")
+      if visible < LEAST_VISIBLE:
+        pictures.say(picture, "is not seen from this view: colours are those of the model's albedo")
+    if values.normalize_only:
+      normalized_folder.write_table(os.path.join(out, TABLE), rows, labels)
   if not done:
     raise UserError(f"none of the {len(given)} pictures can be used; see the reasons above")
   return 0
+
+
+def _check_targets(given: Sequence[pictures.Picture], out: str, values: argparse.Namespace) -> None:
+  """Raises `UserError` where results would be written over something."""
+  targets = [(picture.target, picture.title) for picture in given]
+  if values.normalize_only:
+    targets.append((os.path.join(out, TABLE), "the labels"))
+  for target, title in targets:
+    if os.path.isfile(target) and not values.normalize_only:
+      raise UserError(
+        f"{target} is a file, and the results of {title} need a folder of that name: choose another --out"
+      )
+    if os.path.exists(target) and not values.force:
+      raise UserError(f"{target} exists already: choose another --out, or pass --force to write over it")
+
+
+def _writer(parts: dict[str, np.ndarray], model: Any, normalize_only: bool) -> ModuleType:
+  """The module that writes such a decomposition. Raises `UserError` where none does."""
+  from pdr_jax.exports import decomposition, voxel_decomposition
+
+  writer = voxel_decomposition if "voxels" in parts and not normalize_only else decomposition
+  writer.check_parts(parts, model)
+  return writer
+
+
+def _write_manifest(out: str, given: Sequence[pictures.Picture], files: Sequence[str] | None) -> None:
+  """Says what is written: these files in the folder of each picture; None: the picture itself."""
+  targets = [picture.target for picture in given]
+  if files is None:
+    files = sorted({os.path.basename(target) for target in targets})
+    targets = sorted({os.path.dirname(target) for target in targets})
+  pictures.write_manifest(out, targets, files)

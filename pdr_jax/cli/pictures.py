@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from pdr_jax import elements
+from pdr_jax.cli import crops
 from pdr_jax.data import decode, stores, transforms
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
@@ -21,6 +22,7 @@ from pdr_jax.files import write_json
 
 BATCH = 32
 RANGE = (-1.0, 1.0)  # of the pixels that a model gets
+MULTIPLE = 32  # of a photograph's side: each side is a program of its own to compile
 MANIFEST = "decomposed.json"  # in --out: which folders beside it, and which pictures in them, are results
 
 
@@ -30,6 +32,20 @@ class Picture(NamedTuple):
   title: str
   open: Callable[[], BinaryIO]
   target: str
+
+
+class Batch(NamedTuple):
+  """Pictures that can be used, in [-1, 1].
+
+  Attributes:
+    pictures: as they were given.
+    images: of the model's side. The last batch is filled up with copies, which belong to no picture.
+    photographs: of each picture, the same square at its own resolution.
+  """
+
+  pictures: list[Picture]
+  images: Float32[np.ndarray, "B S S C"]
+  photographs: list[Float32[np.ndarray, "N N C"]]
 
 
 def find(places: Sequence[str], out: str) -> list[Picture]:
@@ -82,7 +98,7 @@ def is_result() -> Callable[[str], bool]:
   def results_below(folder: str) -> frozenset[str]:
     manifest = read_manifest(folder)
     inside = itertools.product(manifest["folders"], manifest["files"])
-    return frozenset(os.path.join(folder, *names) for names in inside)
+    return frozenset(os.path.normpath(os.path.join(folder, *names)) for names in inside)
 
   @functools.cache
   def folders_above(folder: str) -> tuple[str, ...]:
@@ -119,31 +135,64 @@ def write_manifest(out: str, targets: Sequence[str], files: Sequence[str]) -> No
 
 
 def batches(
-  pictures: Sequence[Picture], element: Element, crop: tuple[int, ...]
-) -> Iterator[tuple[list[Picture], Float32[np.ndarray, "B S S C"]]]:
-  """Pictures that can be used, with their images in [-1, 1]; the others are named on stderr.
+  pictures: Sequence[Picture], element: Element, choose: crops.Chooser, largest: int
+) -> Iterator[Batch]:
+  """Pictures that can be used, with what is shown of each; the others are named on stderr.
 
-  `element` says side and channels. Raises `UserError` where it is no such picture.
+  `element` says side and channels, `choose` what part of a picture is taken, `largest` is the most pixels
+  that a side of a photograph has here. Raises `UserError` where it is no such picture.
 
-  Every batch has the same size, so that one program serves them all: the last is filled up with copies, which
-  belong to no picture.
+  Every batch has the same size, so that one program serves them all.
   """
   if len(element.shape) != 3 or element.range != RANGE:
     takes = elements.describe(element)
     raise UserError(f"the model takes {takes}, and decompose gives it single pictures in [-1, 1]")
-  side, _, channels = element.shape
   size = min(BATCH, len(pictures))
-  usable, images = [], []
+  usable, images, photographs = [], [], []
   for number, picture in enumerate(pictures, 1):
     try:
-      with picture.open() as file:
-        decode.check_header(file, crop)  # before the whole of a huge file is read
-      with picture.open() as file:
-        images.append(transforms.to_range(transforms.picture(file.read(), side, crop, channels), RANGE))
-      usable.append(picture)
+      image, own = read(picture, element, choose, largest)
     except Exception as error:  # BadImage; that of a damaged zip or of a file that cannot be opened
       reason = error if isinstance(error, decode.BadImage) else f"cannot be read ({error})"
-      print(f"{stores.printable(picture.title)} is left out: {reason}", file=sys.stderr)
+      say(picture, f"is left out: {reason}")
+    else:
+      usable, images, photographs = [*usable, picture], [*images, image], [*photographs, own]
     if usable and (len(usable) == size or number == len(pictures)):
-      yield usable, np.stack(images + images[:1] * (size - len(images)))
-      usable, images = [], []
+      yield Batch(usable, np.stack(images + images[:1] * (size - len(images))), photographs)
+      usable, images, photographs = [], [], []
+
+
+def read(
+  picture: Picture, element: Element, choose: crops.Chooser, largest: int
+) -> tuple[Float32[np.ndarray, "S S C"], Float32[np.ndarray, "N N C"]]:
+  """The chosen part of a picture at the model's side, and at its own. Raises `BadImage`."""
+  side, _, channels = element.shape
+  with picture.open() as file:
+    size = decode.check_header(file)  # before the whole of a huge file is read
+  with picture.open() as file:
+    data = file.read()
+  crop, how = choose(data, *size)
+  if how:
+    say(picture, f"is cut to {' '.join(map(str, crop))}: {how}")
+  left, top, right, bottom = crop
+  pixels = min(right - left, bottom - top)
+  if pixels < side:
+    say(picture, f"has {pixels} pixels a side, fewer than the model's {side}: it is enlarged")
+
+  def at(size: int) -> np.ndarray:
+    return transforms.to_range(transforms.picture(data, size, crop, channels), RANGE)
+
+  return at(side), at(own_side(pixels, side, largest))
+
+
+def own_side(pixels: int, smallest: int, largest: int) -> int:
+  """The side at which a square of so many pixels a side is worked on.
+
+  It is rounded down to a multiple of `MULTIPLE`, and at least `smallest`, the model's.
+  """
+  return max(min(pixels, largest) // MULTIPLE * MULTIPLE, smallest)
+
+
+def say(picture: Picture, what: str) -> None:
+  """A line on stderr about one picture."""
+  print(f"{stores.printable(picture.title)} {what}", file=sys.stderr)

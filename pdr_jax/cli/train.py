@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
   import jax
 
   from pdr_jax.config_checks import validate
-  from pdr_jax.exports import first_stage
+  from pdr_jax.exports import first_stage, normalized_data
   from pdr_jax.training import distributed
   from pdr_jax.training.loop import train
 
@@ -59,5 +59,6 @@ def main(argv: list[str]) -> int:
   cache_compilations()
   with distributed.failing_at_once():
     validate(config, jax.device_count())
+    normalized_data.prepare(config)
     override = values.override_config
     return train(config, values.workdir, override_config=override, read_first=first_stage.read).exit_code

@@ -188,13 +188,14 @@ def _decode_file(data: bytes, side: int, crop: tuple[int, ...]) -> np.ndarray:
   return _resized(_to_rgb(upright), _upright(stored, orientation), crop, side)
 
 
-def check_header(file: io.BufferedIOBase, crop: tuple[int, ...] = ()) -> None:
-  """Reads no more than the header.
+def check_header(file: io.BufferedIOBase, crop: tuple[int, ...] = ()) -> tuple[int, int]:
+  """Width and height, from no more than the header.
 
   Raises BadImage where the file is no image, too small, too large, or the crop lies outside.
   """
   try:
     _, size = _open(file)
     crop_box(*size, crop)
+    return size
   except Exception as error:
     raise _reason(error) from error

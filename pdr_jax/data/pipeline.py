@@ -18,7 +18,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from pdr_jax import elements as element_lib
-from pdr_jax.data import dataset, registry, transforms
+from pdr_jax.data import dataset, normalized, registry, transforms
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 
@@ -78,12 +78,32 @@ def _open(data: FrozenConfigDict) -> dataset.Dataset:
   return registry.check(data).open(ConfigDict({"data": data}))
 
 
+@functools.lru_cache(maxsize=2)
+def _open_normalized(data: FrozenConfigDict) -> dataset.Dataset:
+  return normalized.replaced(ConfigDict(data), open_plain(ConfigDict({"data": data})))
+
+
 def open_dataset(config: ConfigDict) -> dataset.Dataset:
   """The data set that `config.data` names, opened (and decoded into memory) once per process.
 
-  Raises UserError, see `registry.check` and the sources.
+  With `data.normalize_with` its pictures are normalised ones. Raises UserError, see `registry.check`, the
+  sources and `normalized.replaced`.
   """
-  return _open(FrozenConfigDict({key: value for key, value in config.data.items() if key not in _NOT_DATA}))
+  if not config.data.get("normalize_with", ""):
+    return open_plain(config)
+  return _open_normalized(_frozen(config))
+
+
+def open_plain(config: ConfigDict) -> dataset.Dataset:
+  """The same with its pictures as they are."""
+  return _open(_frozen(config, ("normalize_with",)))
+
+
+def _frozen(config: ConfigDict, but: Collection[str] = ()) -> FrozenConfigDict:
+  """What says which data it is."""
+  return FrozenConfigDict(
+    {key: value for key, value in config.data.items() if key not in (*_NOT_DATA, *but)}
+  )
 
 
 def describe(config: ConfigDict) -> DatasetInfo:

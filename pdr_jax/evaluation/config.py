@@ -20,6 +20,8 @@ def get_config() -> ConfigDict:
       identity="identity",  # label of the person, for identification
       light_angles=(),    # labels with the light's azimuth and elevation in degrees: exact light
       seeds=3,            # random choices that each probe repeats
+      components=0,       # principal components of normalised pictures and of `pca`; 0: as many as features
+      normalized_full=False,  # also whole normalised pictures as a block: what the method of pixels reads
       data=dict(          # as in a training config; empty values: as in the run
           name="",
           path="",

@@ -93,12 +93,17 @@ def cached(folder: str, key: str, compute: Callable[[], Features]) -> Features:
   """`compute()`, or what it gave the last time for this key; a file that cannot be read is computed anew."""
   path = os.path.join(folder, f"{key}.npz")
   try:
-    with epath.Path(path).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
-      return _unpack({name: file[name] for name in file.files})
+    return read(path)
   except (OSError, ValueError, KeyError, zipfile.BadZipFile):
     features = compute()
   write_atomically(path, lambda file: np.savez(file, **_pack(features)))
   return features
+
+
+def read(path: str) -> Features:
+  """The features in a file. Raises what NumPy raises for one that cannot be read."""
+  with epath.Path(path).open("rb") as stored, np.load(stored, allow_pickle=False) as file:
+    return _unpack({name: file[name] for name in file.files})
 
 
 def _pack(features: Features) -> dict[str, np.ndarray]:

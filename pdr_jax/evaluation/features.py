@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from pdr_jax.errors import UserError
 
 JOINED = ("depth", "albedo")  # the pair of blocks that the published smaller probe reads
+NORMALIZED, NORMALIZED_FULL = "normalized", "normalized_full"  # blocks of pictures (`evaluation.normalized`)
+ENCODER = "encoder"  # all blocks of the encoder, where there are others
 
 
 class Features(NamedTuple):
@@ -96,14 +98,23 @@ def select(features: Features, subset: Sequence[str]) -> Float[np.ndarray, "N D"
   return np.concatenate([np.asarray(features.blocks[name], np.float32) for name in subset], axis=1)
 
 
+def of_encoder(blocks: Collection[str]) -> tuple[str, ...]:
+  """The blocks that are not normalised pictures."""
+  return tuple(name for name in blocks if name not in (NORMALIZED, NORMALIZED_FULL))
+
+
 def subsets(blocks: Collection[str]) -> dict[str, tuple[str, ...]]:
   """The selections that are compared; none occurs twice.
 
-  They are each block, depth and albedo together where both exist, and all.
+  They are each block, depth and albedo together where both exist, all of the encoder's, and all. Whole
+  normalised pictures stand for themselves: their principal components are among all already.
   """
   blocks = tuple(blocks)
   chosen = {name: (name,) for name in blocks}
-  for name, subset in (("+".join(JOINED), JOINED), ("all", blocks)):
+  everything = tuple(name for name in blocks if name != NORMALIZED_FULL)
+  encoder = of_encoder(blocks)
+  joined = (("+".join(JOINED), JOINED), (ENCODER if encoder != everything else "all", encoder))
+  for name, subset in (*joined, ("all", everything)):
     new = set(subset) not in map(set, chosen.values())
     if len(subset) > 1 and set(subset) <= set(blocks) and new:
       chosen[name] = subset

@@ -72,11 +72,11 @@ class Untrained(NamedTuple):
   """A representation that nothing is trained for.
 
   Attributes:
-    create: `(the run's configuration, its folder) -> Representation`.
+    create: `(the run's configuration, its folder, number of principal components) -> Representation`.
     seeded: whether it depends on the run's seed; otherwise it is the same for every one.
   """
 
-  create: Callable[[ConfigDict, str], Representation]
+  create: Callable[[ConfigDict, str, int], Representation]
   seeded: bool
 
 
@@ -85,14 +85,17 @@ def names() -> tuple[str, ...]:
   return ("trained", *UNTRAINED)
 
 
-def create(run: ConfigDict, workdir: str, name: str, checkpoint: str) -> Representation:
+def create(
+    run: ConfigDict, workdir: str, name: str, checkpoint: str, components: int = 0
+) -> Representation:
   """The representation `name` for the run in `workdir`.
 
   `run` is its resolved configuration, which may name other data. `checkpoint` is best, latest or a step.
+  `components` are those of `pca`; 0: as many as the method's features have numbers.
   Raises `UserError`: no such checkpoint, or one that is not of the configuration's method.
   """
   if name in UNTRAINED:
-    return UNTRAINED[name].create(run, workdir)
+    return UNTRAINED[name].create(run, workdir, components)
   if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
     raise UserError(f"config.checkpoint = {checkpoint}: must be best, latest, or a step such as 1000")
   variables, step = checkpoints.load_variables(workdir, checkpoint)
@@ -151,7 +154,7 @@ def _first_in(variables: dict) -> dict | None:
 # ---------------------------------------------------------------- what nothing was trained for
 
 
-def _random(run: ConfigDict, folder: str) -> Representation:
+def _random(run: ConfigDict, folder: str, components: int = 0) -> Representation:
   """The method's networks as training starts with them."""
   built = model(run, folder, run_dir.read_reads(folder, run), _first_of(run, folder))
   variables = jax.device_get(run_once(built.fresh, jax.random.key(run.seed)))
@@ -169,21 +172,26 @@ def _first_of(run: ConfigDict, folder: str) -> dict | None:
   return variables
 
 
-def _pixels(run: ConfigDict, folder: str) -> Representation:
+def _pixels(run: ConfigDict, folder: str, components: int = 0) -> Representation:
   """The pixels themselves as one block."""
   key = methods.describe(run.method).input
   return Representation("pixels", pixels, {key: run_dir.read_reads(folder, run)[key]})
 
 
-def _pca(run: ConfigDict, folder: str) -> Representation:
-  """As many principal components of the training data as the method's features have numbers."""
+def _pca(run: ConfigDict, folder: str, components: int = 0) -> Representation:
+  """Principal components of the training data; 0: as many as the method's features have numbers."""
   built = model(run, folder, run_dir.read_reads(folder, run))
-  (key, element), = built.reads.items()
-  example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
-  blocks = jax.eval_shape(built.method.encode, built.expected, example)
-  count = sum(block.size for block in blocks.values())
+  (key,) = built.reads
+  count = components or feature_count(built.method, built.expected, built.reads)
   encode = principal_components(of_split(run, built.reads, "train", ()), count, key)
   return Representation("pca", encode, built.reads)
+
+
+def feature_count(method: Method, variables: dict, reads: ElementSpec) -> int:
+  """How many numbers the feature blocks have together; of `variables` the shapes are enough."""
+  (element,) = reads.values()
+  example = jax.ShapeDtypeStruct((1, *element.shape), np.dtype(element.dtype))
+  return sum(block.size for block in jax.eval_shape(method.encode, variables, example).values())
 
 
 def pixels(inputs: Float[Array | np.ndarray, "B ..."]) -> dict[str, Float[Array | np.ndarray, "B _"]]:

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import batches, drawing, extract, records, representations, tables, task
+from pdr_jax.evaluation import batches, drawing, extract, normalized, records, representations, tables, task
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result
-from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.representations import Encode, Representation
 from pdr_jax.evaluation.tasks import robustness
+from pdr_jax.exports import normalized_data
 from pdr_jax.files import write_atomically
 from pdr_jax.training import run_dir
 
@@ -69,13 +70,14 @@ def evaluate(
 
     reader.read_manifest(export)  # something else is not a run directory, but not an export either
   run = data_of(run_dir.read_config(export or workdir), config)
+  normalized_data.prepare(run, say)
   data = pipeline.describe(run)
   say(data.summary())
   _check_labels(config, data.elements)
   if export:
     representation = representations.of_export(run, export)
   else:
-    representation = representations.create(run, workdir, method, config.checkpoint)
+    representation = representations.create(run, workdir, method, config.checkpoint, config.components)
   folder = folder_of(workdir, representation.name)
   contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
   results = {}
@@ -171,8 +173,13 @@ def _contexts(
   """What each task reads, by task; the same but for its settings."""
   test_split = "test" if "test" in tests else "validation"
 
+  @functools.cache
+  def encoder() -> Encode:
+    added = {"components": config.components, "full": config.normalized_full, "say": say}
+    return normalized.blocks_of(representation, run, **added)
+
   def read(split: str) -> Features:
-    return _features(split, representation, run, config, folder, say)
+    return _features(split, representation, encoder, run, config, folder, say)
 
   outside = {split: functools.partial(read, split) for split in tests if split != "test"}
   train, test = read("train"), read(test_split)
@@ -187,12 +194,13 @@ def _contexts(
 def _features(
     split: str,
     representation: Representation,
+    encoder: Callable[[], Encode],
     run: ConfigDict,
     config: ConfigDict,
     folder: str,
     say: Callable[[str], None],
 ) -> Features:
-  """The features of a split, computed once for these parameters and this data."""
+  """The features of a split by `encoder()`, computed once for these parameters and this data."""
   info = pipeline.describe(run)
   # The description of the data too: a folder may have changed.
   data = run.data.to_dict() | {"split": split, "description": info._replace(skipped=())}
@@ -201,16 +209,24 @@ def _features(
       "data": json.dumps(data, sort_keys=True, default=str),
       "method": representation.name,
       "variables": representation.variables or {},
+      **_blocks_asked_for(representation, config),
   })
   checkpoint = f", step {representation.step}" if representation.step is not None else ""
   say(f"features of {split}: {representation.name} encoder{checkpoint}")
 
   def compute() -> Features:
     batch = batches.of_split(run, representation.reads, split)
-    return extract.extract(representation.encode, batch, info.classes, representation.input)
+    return extract.extract(encoder(), batch, info.classes, representation.input)
 
   features = extract.cached(os.path.join(folder, "features"), key, compute)
   return robustness.with_light(features, config.light_angles) if config.light_angles else features
+
+
+def _blocks_asked_for(representation: Representation, config: ConfigDict) -> dict[str, Any]:
+  """The settings that say which blocks there are, where they have a say."""
+  if normalized.has_pictures(representation):
+    return {"normalized": [config.components, config.normalized_full]}
+  return {"components": config.components} if representation.name == "pca" and config.components else {}
 
 
 # ---------------------------------------------------------------- jobs

@@ -1,9 +1,13 @@
-"""What a model says about one picture, as files: PNGs, two animations, a mesh, and `factors.json`."""
+"""What a model says about one picture, as files: PNGs, two animations, a mesh, and `factors.json`.
+
+Colours are the photograph's own, at its own resolution (`exports.photograph`); shapes are the model's,
+enlarged.
+"""
 
 import io
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,17 +16,23 @@ from PIL import Image
 
 from pdr_jax.errors import UserError
 from pdr_jax.exports import mesh
+from pdr_jax.exports import photograph as photographs
 from pdr_jax.files import write_atomically, write_json
 
 FRAMES = 24
 FRAME_MS = 70
-SHOWN_SIDE = 256  # animations are enlarged to about this many pixels; the PNGs keep the model's own
+SHOWN_SIDE = 256  # of animations, about; the PNGs have the photograph's own
+MESH_SIDE = 128  # of meshes with a texture
+COLOURED_SIDE = 256  # of meshes with colours at their vertices
 TURN = math.radians(30.0)  # of the turning animation, to both sides
 AMBIENT = 0.35  # of the light that goes around
 DIFFUSE = 0.75
 SLANT = 1.0  # tangent of the angle between that light and the line of sight
 VIEW = ("rx", "ry", "rz", "tx", "ty", "tz")
-PNGS = ("input", "albedo", "normals", "shading", "canonical", "reconstruction", "depth")
+PNGS = (
+  "input", "texture", "albedo", "normals", "shading", "canonical", "visibility", "depth", "model_albedo",
+  "reconstruction",
+)
 PICTURES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif")  # the files that look like pictures
 PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", "mask", "light", "view")
 
@@ -47,35 +57,39 @@ def check_named(parts: dict[str, Any], model: Any, names: Sequence[str]) -> None
 def write(
   folder: str,
   source: str,
-  image: Float[np.ndarray, "S S C"],
+  photograph: Float[np.ndarray, "N N C"],
   parts: dict[str, np.ndarray],
   model: Any,
   *,
   mesh_format: str,
   lit_mesh: bool,
-) -> None:
-  """Writes the results of one picture.
+) -> float:
+  """Writes the results of one picture; returns the share of the canonical pixels that it shows.
 
   Args:
     folder: made if need be. `factors.json` comes last: without it a folder is incomplete.
     source: name of the picture.
-    image: what the model was given, in [-1, 1].
-    parts: what `model.decompose` gave, for a batch of one.
+    photograph: the picture at its own resolution, at least the model's, in [-1, 1].
+    parts: what `model.decompose` gave for it at the model's side, for a batch of one.
     model: an `exports.reader.Model`.
     mesh_format: suffix of `exports.mesh`, without the dot.
     lit_mesh: colour the mesh by the lit canonical picture instead of the albedo.
   """
-  near, far = model.camera["near"], model.camera["far"]
-  white = max(1.0, float(parts["shading"].max()))
-  depth = parts["depth"][0]
+  maps, camera = photographs.unwrapped(photograph, parts, model.camera), model.camera
+  canonical = photographs.lit(maps)
+  white = {"albedo": photographs.white_of(maps), "shading": max(1.0, float(maps.shading.max()))}
+  depth = (maps.depth[0] - camera["near"]) / (camera["far"] - camera["near"])
   pngs = {
-    "input": _bytes(image),
-    "albedo": _bytes(parts["albedo"][0]),
-    "normals": _bytes(parts["normal"][0]),
-    "shading": _bytes(parts["shading"][0] / white * 2 - 1),
-    "canonical": _bytes(parts["canonical"][0]),
+    "input": _bytes(photograph),
+    "texture": _bytes(maps.texture[0]),
+    "albedo": _bytes(exposed(maps.albedo[0], white["albedo"])),
+    "normals": _bytes(maps.normal[0]),
+    "shading": _bytes(maps.shading[0] / white["shading"] * 2 - 1),
+    "canonical": _bytes(canonical[0]),
+    "visibility": _bytes(maps.visibility[0] * 2 - 1),
+    "depth": np.rint(np.clip(depth, 0, 1) * 65535).astype(np.uint16),
+    "model_albedo": _bytes(parts["albedo"][0]),
     "reconstruction": _bytes(_over_white(parts["reconstruction"], parts["mask"])[0]),
-    "depth": np.rint(np.clip((depth - near) / (far - near), 0, 1) * 65535).astype(np.uint16),
   }
 
   def path(name: str) -> str:
@@ -83,16 +97,49 @@ def write(
 
   for name, pixels in pngs.items():
     _save(path(f"{name}.png"), Image.fromarray(pixels), format="PNG")
-  _animate(path("relit.gif"), model.render(parts, light=circling_lights(parts["light"].shape[2:])))
-  _animate(path("turned.gif"), model.render(parts, view=turning_views()))
-  colours = parts["canonical" if lit_mesh else "albedo"][0]
-  colours = np.broadcast_to(colours, (*colours.shape[:2], 3))  # grey ones too
-  mesh.save(path(f"mesh.{mesh_format}"), depth, colours, model.camera["fov"], lit=lit_mesh)
-  write_json(path("factors.json"), _factors(source, parts, model, white))
+  _write_animations(path, maps, parts, camera)
+  colours = canonical if lit_mesh else exposed(maps.albedo, white["albedo"])
+  _write_mesh(path(f"mesh.{mesh_format}"), maps, colours, model, lit_mesh)
+  visible = float((maps.visibility > 0).mean())
+  write_json(path("factors.json"), _factors(source, parts, model, white) | {"visible": visible})
+  return visible
 
 
-def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float) -> dict[str, Any]:
-  """Light and view of one picture, and what the values of its PNGs mean; `white` is the shading of 255."""
+def exposed(albedo: Float[np.ndarray, "..."], white: float) -> Float[np.ndarray, "..."]:
+  """The albedo with the reflectance `white` at 1."""
+  return (albedo + 1) / white - 1
+
+
+def _write_animations(
+  path: Callable[[str], str], maps: photographs.Maps, parts: dict[str, np.ndarray], camera: dict[str, float]
+) -> None:
+  """A light that goes around at the photograph's view, and a turn in its own light."""
+  own, small = parts["depth"].shape[-1], photographs.reduced(maps, SHOWN_SIDE)
+  white = small._replace(albedo=exposed(small.albedo, photographs.white_of(small)))
+  relit = photographs.lit(white, circling_lights(parts["light"].shape[2:]))
+  for name, pictures, views in (
+    ("relit", relit, parts["view"]), ("turned", photographs.lit(small), turning_views())
+  ):
+    frames = photographs.seen(pictures, small.depth, views, camera, own)
+    save_gif(path(f"{name}.gif"), np.stack([_over_white(image, mask) for image, mask in frames]))
+
+
+def _write_mesh(
+  path: str, maps: photographs.Maps, colours: Float[np.ndarray, "1 N N C"], model: Any, lit: bool
+) -> None:
+  """With a texture where the format takes one, else with colours at the vertices of a finer mesh."""
+  textured = mesh.suffix_of(path) == ".glb"
+  small = photographs.reduced(maps._replace(albedo=colours), MESH_SIDE if textured else COLOURED_SIDE)
+  shown = colours if textured else small.albedo
+  shown = np.broadcast_to(shown, (*shown.shape[:3], 3))[0]  # grey ones too
+  side = model.element.shape[0]
+  mesh.save(path, small.depth[0], shown, model.camera["fov"], model_side=side, lit=lit)
+
+
+def _factors(
+  source: str, parts: dict[str, np.ndarray], model: Any, white: dict[str, float]
+) -> dict[str, Any]:
+  """Light and view of one picture, and what the values of its PNGs mean; `white` is what 255 stands for."""
   return {
     "picture": source,
     "method": model.manifest["method"],
@@ -106,7 +153,8 @@ def _factors(source: str, parts: dict[str, np.ndarray], model: Any, white: float
     },
     "png": {
       "depth": {"0": model.camera["near"], "65535": model.camera["far"]},
-      "shading": {"0": 0.0, "255": white},
+      "albedo": {"0": 0.0, "255": white["albedo"]},
+      "shading": {"0": 0.0, "255": white["shading"]},
       "normals": {"0": -1.0, "255": 1.0},
     },
   }
@@ -130,10 +178,6 @@ def turning_views() -> Float[np.ndarray, "N 6"]:
   view = np.zeros((FRAMES, 6), np.float32)
   view[:, 1] = TURN * np.sin(np.arange(FRAMES) * (2 * np.pi / FRAMES))
   return view
-
-
-def _animate(path: str, rendered: dict) -> None:
-  save_gif(path, _over_white(np.asarray(rendered["image"]), np.asarray(rendered["mask"])))
 
 
 def save_png(path: str, values: Float[np.ndarray, "S S C"]) -> None:

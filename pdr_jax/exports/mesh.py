@@ -17,11 +17,11 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically
-from pdr_jax.render import camera
+from pdr_jax.render import camera, unwrap
 from pdr_jax.render.depth_mesh import grid_faces
 
 GREY = (0.3, 0.3, 0.35)  # of the surfaces of volumes
@@ -36,9 +36,10 @@ FRAMES = {  # columns: camera x, y, z - 1
 def save(
   path: str,
   depth: Float[np.ndarray, "S S"],
-  colours: Float[np.ndarray, "S S 3"],
+  colours: Float[np.ndarray, "P P 3"],
   fov: float,
   *,
+  model_side: int = 0,
   lit: bool = False,
 ) -> None:
   """Writes the mesh of a depth map.
@@ -46,12 +47,14 @@ def save(
   Args:
     path: its suffix, .glb, .ply or .obj, says the format; `UserError` for another.
     depth: z of every pixel, model units.
-    colours: RGB display values in [-1, 1]; beyond, they are clipped.
+    colours: RGB display values in [-1, 1]; beyond, they are clipped. Of the same square as the depth map: at
+      its side they are colours of vertices. A .glb takes them at any side, as a texture.
     fov: degrees, of the depth map's camera.
+    model_side: side of the model's depth map, which this one is an enlargement of; 0: this is the model's.
     lit: the colours contain the light, so that a glTF viewer should show them as they are
       (KHR_materials_unlit).
   """
-  write(path, mesh(depth, colours, fov, suffix_of(path)), lit=lit)
+  write(path, mesh(depth, colours, fov, suffix_of(path), model_side), lit=lit)
 
 
 def save_volume(
@@ -116,26 +119,50 @@ def volume_mesh(
   return surface
 
 
-def mesh(depth: Float[np.ndarray, "S S"], colours: Float[np.ndarray, "S S 3"], fov: float, suffix: str):
+def mesh(
+  depth: Float[np.ndarray, "S S"],
+  colours: Float[np.ndarray, "P P 3"],
+  fov: float,
+  suffix: str,
+  model_side: int = 0,
+):
   """The `trimesh.Trimesh` that goes into a file of this suffix.
 
-  It has S (S - 2 RIM) vertices in reading order, with colours.
+  Its vertices are the pixels of the depth map without its rim, in reading order, with colours or, where the
+  picture is larger than the depth map, with a texture.
   """
   import trimesh
 
   side = depth.shape[-1]
-  inner = slice(RIM, side - RIM)
-  points = np.asarray(camera.back_project(jnp.asarray(depth, jnp.float32), camera.pinhole(side, fov)))[
-    :, inner
-  ]
+  own = model_side or side
+  rim = -(-RIM * side // own)
+  inner = slice(rim, side - rim)
+  lens = unwrap.resized_camera(camera.pinhole(own, fov), own, side)
+  points = np.asarray(camera.back_project(jnp.asarray(depth, jnp.float32), lens))[:, inner]
   points = (points.reshape(-1, 3) - (0.0, 0.0, camera.PIVOT_DEPTH)) @ np.array(FRAMES[suffix], np.float64).T
-  shown = np.clip(np.asarray(colours, np.float64)[:, inner].reshape(-1, 3) / 2 + 0.5, 0, 1)
+  # The grid's own winding is that of normals into the scene.
+  faces = grid_faces(side, side - 2 * rim)[:, ::-1]
+  shown = np.clip(np.asarray(colours, np.float64) / 2 + 0.5, 0, 1)
+  if colours.shape[0] != side:
+    surface = trimesh.Trimesh(points, faces, process=False)
+    surface.visual = _texture(np.rint(shown * 255).astype(np.uint8), side, inner)
+    return surface
+  shown = shown[:, inner].reshape(-1, 3)
   if suffix == ".glb":
     shown = srgb_to_linear(shown)
-  faces = grid_faces(side, side - 2 * RIM)[
-    :, ::-1
-  ]  # the grid's own winding is that of normals into the scene
   return trimesh.Trimesh(points, faces, vertex_colors=np.rint(shown * 255).astype(np.uint8), process=False)
+
+
+def _texture(pixels: UInt8[np.ndarray, "P P 3"], side: int, inner: slice):
+  """A picture on the vertices of a grid of `side`, whose columns `inner` are those of the mesh."""
+  from PIL import Image
+  from trimesh.visual import TextureVisuals
+  from trimesh.visual.material import PBRMaterial
+
+  across = (np.arange(side) + 0.5) / side
+  u, v = np.meshgrid(across[inner], 1 - across)  # trimesh counts v upwards
+  material = PBRMaterial(baseColorTexture=Image.fromarray(pixels))
+  return TextureVisuals(np.stack([u.ravel(), v.ravel()], axis=-1), material=material)
 
 
 def srgb_to_linear(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -146,6 +173,9 @@ def srgb_to_linear(values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
 def _add_material(tree: dict, lit: bool) -> None:
   """Without a material of its own, glTF's default one is a metal, which viewers show nearly black."""
   material = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}, "doubleSided": True}
+  textured = (tree.get("materials") or [{}])[0].get("pbrMetallicRoughness", {})
+  if "baseColorTexture" in textured:
+    material["pbrMetallicRoughness"]["baseColorTexture"] = textured["baseColorTexture"]
   if lit:
     material["extensions"] = {"KHR_materials_unlit": {}}
     tree["extensionsUsed"] = ["KHR_materials_unlit"]

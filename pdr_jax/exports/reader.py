@@ -4,6 +4,7 @@
     model.encode(images)                             # {block: [B,D]}
     parts = model.decompose(images)                  # {depth, albedo, light, view, ...}
     model.render(parts, light=..., view=...)         # {image, mask, depth_at_view}
+    model.normalize(images)                          # {texture, reflectance, completed, visibility}
 
 The folder (`exports.writer` writes it):
 
@@ -86,8 +87,12 @@ class Model:
     """
     return self._run("decompose", self._checked(inputs))
 
-  def normalize(self, inputs: Any) -> Any:
-    """The inputs in a canonical pose and light. Raises `UserError` where the method has none."""
+  def normalize(self, inputs: Any) -> dict[str, jax.Array]:
+    """The inputs in a canonical pose and light. Raises `UserError` where the method cannot do that.
+
+    For PDR `texture`, `reflectance`, `completed` `[B,S,S,3]` and `visibility` `[B,S,S]`, see
+    `render.unwrap.Normalized`.
+    """
     return self._run("normalize", self._checked(inputs))
 
   def generate(self, count: int, seed: int = 0) -> Any:

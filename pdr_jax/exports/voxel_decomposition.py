@@ -24,14 +24,14 @@ def check_parts(parts: dict[str, Any], model: Any) -> None:
 def write(
   folder: str,
   source: str,
-  image: Float[np.ndarray, "S S C"],
+  photograph: Float[np.ndarray, "N N C"],
   parts: dict[str, np.ndarray],
   model: Any,
   *,
   mesh_format: str,
   lit_mesh: bool,
-) -> None:
-  """Writes the results of one picture; arguments as `decomposition.write`.
+) -> float:
+  """Writes the results of one picture; arguments as `decomposition.write`. All of it counts as seen: 1.
 
   A surface is where the density is half of the largest one, at most `LEVEL`. `factors.json` comes last.
   """
@@ -40,7 +40,7 @@ def write(
   def path(name: str) -> str:
     return os.path.join(os.path.abspath(folder), name)
 
-  shown = {"input": image, "projection": parts["projection"][0], "reconstruction": parts["reconstruction"][0]}
+  shown = {"input": photograph} | {name: parts[name][0] for name in ("projection", "reconstruction")}
   for name, values in shown.items():
     decomposition.save_png(path(f"{name}.png"), values)
   density = np.asarray(parts["voxels"][0], np.float32)
@@ -67,3 +67,4 @@ def write(
       "mesh": "the cube of the voxels reaches from -1 to 1, see pdr_jax/exports/mesh.py",
     },
   })
+  return 1.0

@@ -86,7 +86,9 @@ class Method(NamedTuple):
     decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`.
     render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts (those of
       `Description.rendered`) under another light or view.
-    normalize: `(variables, inputs) -> pictures`, the inputs in a canonical pose and light.
+    normalize: `(variables, inputs) -> {completed, ...}`: the inputs in a canonical pose and light, the whole
+      pictures as `completed` `[B, ...]`, reflectance in [0, 1] and a little above; for pictures also
+      `texture`, `reflectance` and `visibility`, see `render.unwrap.Normalized`.
     generate: `(variables, rng, count) -> pictures [count, S, S, C]`.
     forecast: `(variables, clips [B, T, S, S, C], frames) -> clips [B, frames, S, S, C]`, what comes after.
     swap: `(variables, contents [B, T, S, S, C], poses [B, U, S, S, C]) -> clips [B, U, S, S, C]`, the content

@@ -127,8 +127,8 @@ def rotate_sh(
 
 
 def shade(
-  albedo: Float[ArrayLike, "... H W 3"], shading: Float[ArrayLike, "... H W"] | Float[ArrayLike, "... H W 3"]
-) -> Float[Array, "... H W 3"]:
+  albedo: Float[ArrayLike, "... H W C"], shading: Float[ArrayLike, "... H W"] | Float[ArrayLike, "... H W C"]
+) -> Float[Array, "... H W C"]:
   """The image `(albedo/2 + 1/2) * shading * 2 - 1`.
 
   Albedo is in [-1, 1] and shading >= 0. The image is at least -1; shading above 1 may take it beyond 1.

@@ -132,8 +132,7 @@ def texture(image: Float[Array, "B P P C"], where: Correspondence, side: int) ->
     raise UserError(f"a picture of side {pixels} is smaller than the model's {side}: enlarge it or crop less")
   if pixels == side:
     return _sample(image, where.u, where.v)
-  u, v = ((position + 0.5) * (pixels / side) - 0.5 for position in (where.u, where.v))
-  return _sample(image, u, v)
+  return _sample(image, _rescaled(where.u, side, pixels), _rescaled(where.v, side, pixels))
 
 
 def reflectance(
@@ -212,13 +211,20 @@ def normalize(
   """
   own, margin = depth.shape[-1], far - near
   side = side or own
-  seen_depth = reproject.depth_at_view(depth, view, camera, near=near - margin, far=far + margin)
-  where = correspondences(enlarge(depth, side), view, camera, own)
-  visible = visibility(where, seen_depth, far - near)
+  fine, lens = enlarge(depth, side), resized_camera(camera, own, side)
+  seen_depth = reproject.depth_at_view(fine, view, lens, near=near - margin, far=far + margin)
+  where = correspondences(fine, view, camera, own)
+  at_side = where._replace(u=_rescaled(where.u, own, side), v=_rescaled(where.v, own, side))
+  visible = visibility(at_side, seen_depth, far - near)
   sampled = texture(image, where, own)
   unlit = reflectance(sampled, enlarge(shading, side))
   filled = complete(unlit, visible, jnp.clip(enlarge(albedo, side), -1.0, 1.0), average=average)
   return Normalized(sampled, unlit, filled, visible)
+
+
+def _rescaled(position: Float[Array, "B N N"], side: int, new_side: int) -> Float[Array, "B N N"]:
+  """Columns or rows of a picture as those of the same picture at another number of pixels."""
+  return (position + 0.5) * (new_side / side) - 0.5
 
 
 def _sample(

@@ -16,6 +16,8 @@ from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.methods import Method, TrainState
 from pdr_jax.plots import sheets
+from pdr_jax.render import camera as cameras
+from pdr_jax.render import unwrap
 from pdr_jax.report.runs import Run
 
 FACES = 24  # on the stage, of all runs together
@@ -23,6 +25,7 @@ GALLERY, SWAPPED, FAILURES = 8, 6, 8  # the first and the last equal: one compil
 # What tells a failure: the error against truth where there is truth, else the loss.
 SIDE, LOSS = "val/side", "val/reconstruction"
 STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the stage shows
+SCENE = ("depth", "view", "shading", "albedo")  # what unwraps a picture
 SWAPS = ("light", "view")  # the parts that `render` takes in another's place
 FOV = 10.0  # degrees, where the method names no camera
 
@@ -82,6 +85,8 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
     parts = jax.device_get(jax.jit(method.decompose)(variables, inputs))
     if all(name in parts for name in STAGE):
       shown = {name: parts[name][:faces] for name in STAGE} | {"image": inputs[:faces]}
+      if description.camera is not None and "shading" in parts:
+        shown["albedo"] = sharp_albedo(inputs, parts, description.camera(run.config))[:faces]
     if method.render is not None and all(name in parts for name in (*description.rendered, *SWAPS)):
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()}, description.rendered)
   camera = description.camera
@@ -96,6 +101,19 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
       faces=shown,
       fov=float(camera(run.config).fov) if camera else FOV,
   )
+
+
+def sharp_albedo(
+  inputs: Float[np.ndarray, "B S S C"], parts: Mapping[str, np.ndarray], camera: methods.Camera
+) -> Float[np.ndarray, "B S S C"]:
+  """The pictures themselves in canonical pose and without light, completed by the albedo of the model."""
+  lens = cameras.pinhole(inputs.shape[1], camera.fov)
+
+  def normalize(*scene: Array) -> Array:
+    maps = unwrap.normalize(*scene, lens, near=camera.near, far=camera.far, average=False)
+    return maps.completed * 2 - 1
+
+  return np.asarray(jax.jit(normalize)(inputs, *(parts[name] for name in SCENE)))
 
 
 def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:

@@ -22,7 +22,7 @@ from pdr_jax.evaluation.records import Result, file_name
 from pdr_jax.evaluation.representations import UNTRAINED
 from pdr_jax.evaluation.run import evaluate
 from pdr_jax.evaluation.study_file import Study
-from pdr_jax.exports import first_stage
+from pdr_jax.exports import first_stage, normalized_data
 from pdr_jax.files import write_atomically
 from pdr_jax.plots import style
 from pdr_jax.study import table
@@ -124,6 +124,7 @@ def _train(entry: Entry, say: Callable[[str], None]) -> int:
     run_dir.check_run(entry.folder, entry.run, say=say)  # of another configuration?
     say(f"{entry.folder} is trained")
     return 0
+  normalized_data.prepare(entry.run, say)
   return train(entry.run, entry.folder, read_first=first_stage.read).exit_code
 
 

@@ -54,6 +54,21 @@ def test_sentinels(kind, own, other, tmp_path):
   assert score(result, "view", "r2", "light").headline == "light, R2"
 
 
+def test_normalised_pictures_are_no_code(tmp_path):
+  """They have a row of their own, and neither leak nor count as numbers of the encoder."""
+  splits = [split("perfect", seed) for seed in (0, 1)]
+  with_pictures = [
+    part._replace(blocks=part.blocks | {"normalized": np.concatenate(list(part.blocks.values()), 1)})
+    for part in splits
+  ]
+  plain, more = (factors.factors(*parts) for parts in (splits, with_pictures))
+  assert mean(more, "normalized", "r2", "light") > 0.99
+  for name, block in (("leakage/r2", ""), ("mig", "all"), ("disentanglement", "all")):
+    label = "" if block else "light"
+    theirs = score(more, "encoder" if block else "", name, label).values
+    assert theirs == score(plain, block, name, label).values
+
+
 def test_examples_without_a_factor_do_not_count():
   train, test = split("perfect", 0), split("perfect", 1)
   rows = np.arange(400) < 50

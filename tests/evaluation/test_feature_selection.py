@@ -45,6 +45,11 @@ def test_select_is_concatenation_in_the_order_of_the_names():
     (["albedo", "depth"], {"depth": 1, "albedo": 1, "depth+albedo": 2}),
     (["depth", "light"], {"depth": 1, "light": 1, "all": 2}),
     (["latent"], {"latent": 1}),
+    (["latent", "normalized"], {"latent": 1, "normalized": 1, "all": 2}),
+    (
+      ["depth", "light", "normalized", "normalized_full"],
+      {"depth": 1, "light": 1, "normalized": 1, "normalized_full": 1, "encoder": 2, "all": 3},
+    ),
   ],
 )
 def test_subsets(blocks, expected):

@@ -14,7 +14,7 @@ from PIL import Image
 
 import pdr_jax
 from pdr_jax.cli import decompose, pictures
-from pdr_jax.data import decode
+from pdr_jax.data import decode, label_files, stores
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.exports import decomposition, reader
@@ -30,7 +30,7 @@ class StandIn:
   manifest = {"method": "pdr", "step": 5}  # noqa: RUF012
 
   def __init__(self):
-    self.seen, self.lights, self.views = [], [], []
+    self.seen, self.view = [], np.arange(6.0) / 10
     self.element = Element((SIDE, SIDE, 3), "float32", "image", (-1.0, 1.0))
 
   def decompose(self, images):
@@ -44,7 +44,7 @@ class StandIn:
     mask = full()
     mask[:, :, -4:] = 0
     normal = full(3) * np.float32([0, 0.6, 0.8])
-    light, view = np.arange(9.0)[None].repeat(count, 0), np.arange(6.0)[None].repeat(count, 0) / 10
+    light, view = np.arange(9.0)[None].repeat(count, 0), self.view[None].repeat(count, 0)
     return {
       "depth": depth,
       "albedo": images / 2,
@@ -56,13 +56,6 @@ class StandIn:
       "light": light,
       "view": view,
     }
-
-  def render(self, parts, light=None, view=None):
-    self.lights.append(light)
-    self.views.append(view)
-    count = decomposition.FRAMES
-    grey = np.linspace(-1, 1, count).reshape(-1, 1, 1, 1)
-    return {"image": np.broadcast_to(grey, (count, SIDE, SIDE, 3)), "mask": np.ones((count, SIDE, SIDE))}
 
 
 @pytest.fixture
@@ -119,11 +112,14 @@ def test_every_kind_of_picture_is_read_and_the_results_are_the_models(model, pho
     "factors.json",
     "input.png",
     "mesh.glb",
+    "model_albedo.png",
     "normals.png",
     "reconstruction.png",
     "relit.gif",
     "shading.png",
+    "texture.png",
     "turned.gif",
+    "visibility.png",
   ]
   assert all(
     sorted(os.listdir(f"{out}/{name}")) == names
@@ -151,7 +147,7 @@ def test_the_files_of_a_picture_say_what_the_model_says(model, photos, tmp_path)
   assert run("--export=x", f"--out={out}", f"{folder}/plain.png") == 0
   (done,) = (os.path.join(out, name) for name in os.listdir(out) if name != "decomposed.json")
   albedo = (picture / 127.5 - 1) / 2
-  np.testing.assert_allclose(read(f"{done}/albedo.png"), (albedo / 2 + 0.5) * 255, atol=0.51)
+  np.testing.assert_allclose(read(f"{done}/model_albedo.png"), (albedo / 2 + 0.5) * 255, atol=0.51)
   depth = read(f"{done}/depth.png")
   assert depth.dtype == np.uint16
   np.testing.assert_allclose(depth[3] / 65535 * 0.2 + 0.9, np.linspace(0.95, 1.1, SIDE), atol=1e-5)
@@ -168,6 +164,7 @@ def test_the_files_of_a_picture_say_what_the_model_says(model, photos, tmp_path)
 
 
 def test_animations_go_around_and_to_both_sides(model, photos, tmp_path):
+  model.view *= 0
   run("--export=x", f"--out={tmp_path}/out", f"{photos[0]}/plain.png")
   relit, turned = (Image.open(f"{tmp_path}/out/plain/{name}.gif") for name in ("relit", "turned"))
   assert (
@@ -175,12 +172,7 @@ def test_animations_go_around_and_to_both_sides(model, photos, tmp_path):
     and relit.size == (2 * SIDE, 2 * SIDE)
     and relit.info["loop"] == 0
   )
-  levels = []
-  for frame in range(relit.n_frames):
-    relit.seek(frame)
-    levels.append(int(np.asarray(relit.convert("RGB")).mean()))
-  np.testing.assert_allclose(levels, np.linspace(0, 255, decomposition.FRAMES), atol=3)
-  light, view = model.lights[0], model.views[1]
+  light, view = decomposition.circling_lights(()), decomposition.turning_views()
   assert light.shape == (decomposition.FRAMES, 9) and view.shape == (decomposition.FRAMES, 6)
   # Band 1 is y, z, x of where light travels: from the left (x > 0), then from above (y > 0), from the right,
   # from below.
@@ -219,7 +211,7 @@ def test_pictures_that_cannot_be_used_are_named_and_left_out(model, photos, tmp_
   assert any("20000x20 pixels are too many" in line for line in lines) and any(
     "not a readable image" in line for line in lines
   )
-  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 11 + 1  # and the manifest
+  assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == 4 * 14 + 1  # and the manifest
 
   with pytest.raises(UserError, match="none of the 1 pictures can be used; see the reasons above"):
     run("--export=x", f"--out={tmp_path}/none", f"{folder}/text.jpg")
@@ -319,6 +311,73 @@ def test_zips_and_other_formats_are_read(model, photos, tmp_path, capsys):
     np.abs(shown - picture).mean() < 12 < np.abs(shown - picture[::-1]).mean()
   )  # a palette of 256 colours
   assert "left out 1 pictures of a format that is not read (.heic 1)" in capsys.readouterr().err
+
+
+class Frontal(StandIn):
+  """Every picture is a flat face that looks straight ahead in white light of strength 1."""
+
+  def decompose(self, images):
+    parts = super().decompose(images)
+    parts["depth"], parts["shading"] = np.ones_like(parts["depth"]), np.ones_like(parts["shading"])
+    parts["normal"] = np.zeros_like(parts["normal"]) + np.float32([0, 0, 1])
+    parts["view"] = np.zeros_like(parts["view"])
+    return parts
+
+
+def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch, capsys):
+  """What is seen from the front in flat light stays as it is, at its own side of 32 pixels."""
+  monkeypatch.setattr(pdr_jax, "load", lambda folder: Frontal())
+  folder, picture = photos
+  large = picture.repeat(2, 0).repeat(2, 1)
+  Image.fromarray(large).save(f"{folder}/plain.png")
+  with open(f"{folder}/labels.csv", "w") as file:
+    file.write("file,age,mood\nplain.png,31.5,glad\nturned.png,7,sad\nplain.webp,,glad\nmore/grey.png,3,sad\n")
+  out = str(tmp_path / "out")
+  words = ["--export=x", f"--out={out}", folder, "--normalize_only"]
+  assert run(*words) == 0
+  assert "[4 of 4]" in capsys.readouterr().out
+  np.testing.assert_allclose(read(f"{out}/plain.png.png").astype(int), large, atol=1)  # names stay apart
+  np.testing.assert_allclose(read(f"{out}/turned.png").astype(int), picture, atol=1)
+  store = stores.Folder(out)
+  assert store.names == ["more/grey.png", "plain.png.png", "plain.webp.png", "turned.png"]
+  columns = label_files.read(store, {}).columns
+  assert [columns["mood"].classes[k] for k in columns["mood"].values] == ["sad", "glad", "glad", "sad"]
+  np.testing.assert_array_equal(columns["age"].values[[0, 1, 3]], [3, 31.5, 7])
+  assert list(columns["age"].missing) == [False, False, True, False]
+  np.testing.assert_array_equal(columns["yaw"].values, 0)
+  with pytest.raises(UserError, match="exists already: choose another --out, or pass --force"):
+    run(*words)
+  run(*words, "--force")
+  inside = [*words[:1], f"--out={folder}/frontal", folder, "--normalize_only"]
+  run(*inside)
+  run(*inside, "--force")
+  assert capsys.readouterr().out.count("[4 of 4]") == 3  # results are no pictures
+  with pytest.raises(UserError, match="no picture in"):
+    run("--export=x", f"--out={tmp_path}/again", f"{out}/more")
+
+
+def test_a_photograph_keeps_its_own_resolution_up_to_a_limit(photos, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(pdr_jax, "load", lambda folder: Frontal())
+  for side in (12, 50):
+    Image.new("RGB", (side + 8, side), (90, 120, 60)).save(tmp_path / f"{side}.png")
+  monkeypatch.setattr(decode, "SMALLEST", 8)
+  pictures_of = [str(tmp_path / "12.png"), str(tmp_path / "50.png")]
+  run("--export=x", f"--out={tmp_path}/out", *pictures_of)
+  assert "has 12 pixels a side, fewer than the model's 16: it is enlarged" in capsys.readouterr().err
+  assert read(f"{tmp_path}/out/12/albedo.png").shape == (16, 16, 3)
+  for name in ("input", "albedo", "texture", "normals", "canonical"):
+    assert read(f"{tmp_path}/out/50/{name}.png").shape == (32, 32, 3)
+  np.testing.assert_allclose(read(f"{tmp_path}/out/50/albedo.png").astype(int) - [90, 120, 60], 0, atol=1)
+  sides = [pictures.own_side(pixels, 20, 512) for pixels in (10, 20, 50, 64, 511, 2000)]
+  assert sides == [20, 20, 32, 64, 480, 512]
+
+
+def test_a_view_that_shows_no_face_is_named(model, photos, tmp_path, capsys):
+  """The first stand-in moves everything out of the picture: the albedo is the model's own."""
+  run("--export=x", f"--out={tmp_path}/out", f"{photos[0]}/plain.png")
+  assert "is not seen from this view: colours are those of the model's albedo" in capsys.readouterr().err
+  done = f"{tmp_path}/out/plain"
+  np.testing.assert_array_equal(read(f"{done}/albedo.png"), read(f"{done}/model_albedo.png"))
 
 
 @pytest.mark.parametrize(

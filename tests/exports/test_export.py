@@ -59,7 +59,8 @@ turned = model.render(one, light=given["lights"], view=given["views"])
 outputs |= {{"turned/" + name: value for name, value in turned.items()}}
 video, stage = pdr_jax.load({video!r}), pdr_jax.load({stage!r})
 outputs["video/encode"] = video.encode(given["clips"])["content"]
-outputs["video/normalize"] = video.normalize(given["clips"])
+outputs["video/normalize"] = video.normalize(given["clips"])["completed"]
+outputs |= {{"normalize/" + name: value for name, value in model.normalize(given["images"]).items()}}
 outputs["video/forecast"] = video.forecast(given["clips"])
 outputs["video/generate"] = video.generate(3, seed=5)
 outputs["stage/encode"] = stage.encode(given["clips"])["scaled"]
@@ -147,24 +148,26 @@ def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(
   def here(variables, images, lights, views):
     parts = method.decompose(variables, images)
     one = {name: jnp.broadcast_to(value[:1], value.shape) for name, value in parts.items()}
-    return method.encode(variables, images), parts, method.render(one, light=lights, view=views)
+    turned = method.render(one, light=lights, view=views)
+    return method.encode(variables, images), parts, turned, method.normalize(variables, images)
 
-  blocks, parts, turned = compiled(here)(variables, images(3), lights, views)
+  blocks, parts, turned, normalized = compiled(here)(variables, images(3), lights, views)
   expected = {f"encode/{name}": value for name, value in blocks.items()}
   expected |= {f"decompose/{name}": value for name, value in parts.items()}
   expected |= {"as_is/image": parts["reconstruction"]}
   expected |= {f"as_is/{name}": parts[name] for name in ("mask", "depth_at_view")}
   expected |= {f"turned/{name}": value for name, value in turned.items()}
+  expected |= {f"normalize/{name}": value for name, value in normalized.items()}
   expected |= expected_of_clips(video[1], stage[1])
   assert elsewhere.keys() == expected.keys()
   for name, value in expected.items():
     assert elsewhere[name].shape == value.shape and elsewhere[name].dtype == np.float32
     if not name.endswith("mask"):  # all ones where nothing is turned
       assert np.std(value) > 1e-4, f"{name}: a constant would agree with anything"
-    # Where a pixel's centre lies on the outline of a turned surface, two compilations may round it to either
-    # side.
+    # Where a pixel's centre lies on the outline of a turned surface, or a surface on the edge of what counts
+    # as seen, two compilations may round it to either side.
     off = np.abs(elsewhere[name] - value) > CLOSE * max(1, np.abs(value).max())
-    assert off.mean() <= (0.005 if name.startswith("turned/") else 0), (
+    assert off.mean() <= (0.005 if name.startswith(("turned/", "normalize/")) else 0), (
       f"{name}: {off.sum()} of {off.size} differ"
     )
   assert (
@@ -191,7 +194,7 @@ def expected_of_clips(variables, stage_variables):
 
 def test_an_export_has_the_programs_of_the_capabilities_and_says_what_its_input_is(exported, video, stage):
   pdr, clip, second = (reader.read_manifest(folder) for folder in (exported, video[0], stage[0]))
-  assert pdr["programs"] == ["encode", "decompose", "render_view", "render_light"]
+  assert pdr["programs"] == ["encode", "decompose", "normalize", "render_view", "render_light"]
   assert clip["programs"] == ["encode", "normalize", "generate", "forecast"] and second["programs"] == [
     "encode"
   ]
@@ -200,10 +203,7 @@ def test_an_export_has_the_programs_of_the_capabilities_and_says_what_its_input_
     0.0,
     1.0,
   ]
-  assert (pdr["version"], clip["version"]) == (
-    1,
-    2,
-  )  # readers of version 1 read pictures [S, S, 3] in [-1, 1]
+  assert pdr["version"] == clip["version"] == 2  # readers of version 1 know no `normalize`
   card = open(f"{video[0]}/README.md").read()
   assert (
     "blocks = model.encode(clips)  # clips [B, 3, 12, 12, 1], grey in [0, 1]" in card

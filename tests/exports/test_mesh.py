@@ -2,6 +2,7 @@
 read back from the bytes.
 """
 
+import io
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pdr_jax.errors import UserError
 from pdr_jax.exports import mesh
@@ -42,23 +44,33 @@ def expected(to_file):
   return np.array(vertices), np.array(shown)
 
 
-def read_glb(path):
+def read_parts(path):
+  """The tree of a .glb, a reader of its accessors, and one of its buffer views."""
   data = open(path, "rb").read()
   magic, version, length = struct.unpack("<4sII", data[:12])
   assert (magic, version, length) == (b"glTF", 2, len(data))
   (size,) = struct.unpack("<I", data[12:16])
   tree, binary = json.loads(data[20 : 20 + size]), data[28 + size :]
 
+  def bufferview(index):
+    view = tree["bufferViews"][index]
+    start = view.get("byteOffset", 0)
+    return binary[start : start + view["byteLength"]]
+
   def accessor(index):
     entry = tree["accessors"][index]
-    view = tree["bufferViews"][entry["bufferView"]]
     dtype = {5121: np.uint8, 5125: np.uint32, 5126: np.float32}[entry["componentType"]]
-    width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[entry["type"]]
+    width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[entry["type"]]
     values = np.frombuffer(
-      binary, dtype, entry["count"] * width, view.get("byteOffset", 0) + entry.get("byteOffset", 0)
+      bufferview(entry["bufferView"]), dtype, entry["count"] * width, entry.get("byteOffset", 0)
     )
     return values.reshape(-1, width)
 
+  return tree, accessor, bufferview
+
+
+def read_glb(path):
+  tree, accessor, _ = read_parts(path)
   for node in tree["nodes"]:  # nothing between the vertices and the world
     np.testing.assert_array_equal(np.reshape(node.get("matrix", np.eye(4)), (4, 4)), np.eye(4))
   (primitive,) = tree["meshes"][0]["primitives"]
@@ -144,6 +156,32 @@ def test_lit_glb_is_shown_as_it_is(tmp_path):
   assert tree["extensionsUsed"] == ["KHR_materials_unlit"] and tree["materials"][0]["extensions"] == {
     "KHR_materials_unlit": {}
   }
+
+
+@pytest.mark.parametrize("finer", [1, 3])
+def test_a_larger_picture_is_the_texture_of_a_glb(tmp_path, finer):
+  """Each vertex' place in the picture, projected by hand from where the vertex is; the mesh may be finer."""
+  depth, _ = relief()
+  depth = np.kron(depth, np.ones((finer, finer), np.float32))  # of the same square
+  picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+  path = str(tmp_path / "a.glb")
+  mesh.save(path, depth, picture / np.float32(127.5) - 1, FOV, model_side=SIDE)
+  tree, accessor, bufferview = read_parts(path)
+  (primitive,) = tree["meshes"][0]["primitives"]
+  assert "COLOR_0" not in primitive["attributes"]
+  material = tree["materials"][primitive["material"]]["pbrMetallicRoughness"]
+  assert material["metallicFactor"] == 0 and "baseColorFactor" not in material
+  image = tree["images"][tree["textures"][material["baseColorTexture"]["index"]]["source"]]
+  with Image.open(io.BytesIO(bufferview(image["bufferView"]))) as stored:
+    np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), picture)
+  x, y, near = accessor(primitive["attributes"]["POSITION"]).T.astype(np.float64)
+  focal = (SIDE - 1) / 2 / math.tan(math.radians(FOV) / 2)
+  across, down = x / (1 - near) * focal, -y / (1 - near) * focal  # pixels of the model from the middle
+  expected = np.stack([across, down], axis=-1) / SIDE + 0.5
+  uv = accessor(primitive["attributes"]["TEXCOORD_0"])
+  np.testing.assert_allclose(uv, expected, atol=2e-5)  # positions of 1e-7 times a focal length of 90 pixels
+  rim = RIM / SIDE  # the columns that are no surface
+  np.testing.assert_allclose([uv[:, 0].min(), uv[:, 0].max()], [rim, 1 - rim], atol=0.5 / SIDE / finer + 1e-5)
 
 
 def test_ply_is_z_up_with_its_front_along_minus_y(tmp_path):

@@ -13,7 +13,7 @@ from support.tolerances import mean_tolerance, rounding, sum_tolerance
 
 from pdr_jax import methods
 from pdr_jax.config import base
-from pdr_jax.methods.pdr import loocc, pictures
+from pdr_jax.methods.pdr import loocc, normalized, pictures
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import system as pdr
 from pdr_jax.metrics import geometry
@@ -336,6 +336,24 @@ def test_render_gives_back_the_reconstruction(parts):
   # normals are off by a few roundings over a pixel's width, of 1/180 units; positions by those of 32 pixels
   same_but_for_outlines(again["image"], parts["reconstruction"], rounding(8, 180))
   same_but_for_outlines(again["mask"], parts["mask"], 0)
+
+
+def test_a_rendered_scene_is_normalised_to_its_own_albedo():
+  """The pictures of known scenes, without noise in the albedo: it comes back where they show it."""
+  config, scene = tiny(), random_scene(tiny())
+  v, u = np.mgrid[-1:1:S * 1j, -1:1:S * 1j]
+  paint = 0.5 * np.stack([np.sin(2 * u + v), np.cos(3 * v), np.sin(2 * v - u)], -1)
+  scene = scene._replace(albedo=jnp.asarray(np.broadcast_to(paint, (B, S, S, 3)), jnp.float32))
+  rendering = renderer("sh")(scene)
+  parts = scene._asdict() | {"shading": rendering.shading}
+  unwrapped = compiled(lambda images, parts: normalized.normalize(
+    {}, images, decompose=lambda variables, images: parts, config=config
+  ))(rendering.image, parts)
+  shown = np.asarray((unwrapped["visibility"] > 0.3) & (rendering.shading > 0.15))
+  assert shown.mean() > 0.5
+  error = np.abs(unwrapped["reflectance"] - (scene.albedo / 2 + 0.5))[shown]
+  # Two bilinear samplings, each off by the curvature 9 / 4 of the paint times (2 / 31)^2 / 8, and outlines.
+  assert np.median(error) < 5e-3 and np.quantile(error, 0.9) < 0.03
 
 
 def spied_pictures():

@@ -31,6 +31,9 @@ def create(config):
     shift = jnp.arange(1.0, frames + 1)[None, :, None, None, None] * variables["model_state"]["mean"][0]
     return clips[:, -1:] + shift
 
+  def normalize(variables, clips):
+    return {"completed": clips - clips.mean(axis=(1, 2, 3, 4), keepdims=True)}
+
   return Method(
     init=init,
     update=None,
@@ -38,7 +41,7 @@ def create(config):
     encode=encode,
     generate=generate,
     forecast=forecast,
-    normalize=lambda variables, clips: clips - clips.mean(axis=(1, 2, 3, 4), keepdims=True),
+    normalize=normalize,
   )
 
 

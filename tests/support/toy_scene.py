@@ -44,6 +44,7 @@ def create(config: ConfigDict) -> Method:
     encode=partial(_encode, config=config),
     decompose=decompose,
     render=_render,
+    normalize=_normalize,
     pictures=lambda variables, images: {
       name: value
       for name, value in decompose(variables, images).items()
@@ -107,6 +108,16 @@ def _render(
 ) -> dict[str, jax.Array]:
   image = parts["canonical"] * (1.0 if light is None else 0.5)
   return {"image": image, "mask": jnp.ones(image.shape[:3]), "depth_at_view": parts["depth"]}
+
+
+def _normalize(variables: dict, images: jax.Array) -> dict[str, jax.Array]:
+  """The mean of a picture and its mirror image, as reflectance."""
+  texture = (images + jnp.flip(images, 2)) / 2
+  reflectance = texture / 2 + 0.5
+  visibility = jnp.ones(images.shape[:3])
+  return {
+    "texture": texture, "reflectance": reflectance, "completed": reflectance, "visibility": visibility
+  }
 
 
 METHOD = Description(

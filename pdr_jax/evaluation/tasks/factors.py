@@ -1,15 +1,17 @@
 """Which block of the features tells which true factor: held-out R2 of a linear readout, blocks by factors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation.features import (
+    ENCODER,
     Features,
     absent,
     check,
     is_class,
+    of_encoder,
     select,
     size,
     subsets,
@@ -47,8 +49,8 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
       the mean tells nothing). Numbers that do not vary in train are left out.
     leakage/r2: how much of a factor is readable from the blocks that it does not belong to: the mean of their
       R2, where a block has the factor's name.
-    disentanglement, completeness, informativeness, mig, sap: of all blocks' single numbers, for factors of at
-      most 16 numbers and representations of at most 1,024.
+    disentanglement, completeness, informativeness, mig, sap: of the single numbers of all blocks of the
+      encoder, for factors of at most 16 numbers and representations of at most 1,024.
 
   Raises `UserError` without a numbered factor.
   """
@@ -74,7 +76,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
       for block, row in matrix.items()
       for factor, value in row.items()
   ]
-  scores += _leakage(matrix, list(train.blocks)) + _of_numbers(train, test, targets, known, seed)
+  scores += _leakage(matrix, of_encoder(train.blocks)) + _of_numbers(train, test, targets, known, seed)
   protocol = {
       "description": "factors, held-out R2",
       "factors": known,
@@ -114,7 +116,7 @@ def _with_all(features: Features, labels: list[str]) -> Features:
   return features
 
 
-def _leakage(matrix: dict[str, dict[str, float]], blocks: list[str]) -> list[Score]:
+def _leakage(matrix: dict[str, dict[str, float]], blocks: Sequence[str]) -> list[Score]:
   scores = []
   for factor in next(iter(matrix.values())):
     others = [matrix[block][factor] for block in blocks if block != factor]
@@ -126,8 +128,9 @@ def _leakage(matrix: dict[str, dict[str, float]], blocks: list[str]) -> list[Sco
 def _of_numbers(
     train: Features, test: Features, targets: list[np.ndarray], known: dict[str, list[str]], seed: int
 ) -> list[Score]:
-  """DCI, MIG and SAP of all blocks together."""
-  whole = select(train, tuple(train.blocks)), select(test, tuple(test.blocks))
+  """DCI, MIG and SAP of all blocks of the encoder together."""
+  encoder = of_encoder(train.blocks)
+  whole = select(train, encoder), select(test, encoder)
   columns = [name for name, parts in known.items() for _ in parts]
   few = [i for i, name in enumerate(columns) if len(known[name]) <= MANY and whole[0].shape[1] <= WIDEST]
   if not few:
@@ -136,7 +139,8 @@ def _of_numbers(
   measures = disentanglement.dci(whole[0], single[0], whole[1], single[1], seed=seed)
   measures["mig"] = disentanglement.mig(whole[1], single[1])
   measures["sap"] = disentanglement.sap(whole[1], single[1])
-  block = widest(list(subsets(train.blocks)))
+  chosen = subsets(train.blocks)
+  block = ENCODER if ENCODER in chosen else widest(list(chosen))
   return [Score("factors", "", block, name, (value,), "higher") for name, value in measures.items()]
 
 

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
-from pdr_jax.evaluation.features import absent, class_count, classified, select, size
+from pdr_jax.evaluation.features import absent, class_count, classified, of_encoder, select, size
 from pdr_jax.evaluation.probes.descent import minimise, partitioned, trained
 from pdr_jax.evaluation.probes.linear_maps import softmax
 from pdr_jax.evaluation.records import Result
@@ -68,7 +68,7 @@ def finetune(context: Context, labels: Sequence[str]) -> Result:
     label = labels[int(np.argmax(counts))]
     raise UserError(f"label {label!r} has more than two classes: name it alone, as a multi-class label")
   exclusive = counts[0] > 2
-  inputs = select(known, tuple(known.blocks)).shape[1]
+  inputs = select(known, of_encoder(known.blocks)).shape[1]
   layer = Layer(tuple(labels), inputs, counts[0] if exclusive else len(labels), exclusive)
   truth = np.stack([test.labels[name] for name in labels], axis=1)
   usable = ~np.stack([absent(test, name) for name in labels], axis=1).any(axis=1)

@@ -24,6 +24,7 @@ from pdr_jax.methods.pdr import depth_network, loocc, measures, view_consistency
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr.baselines import baselines
+from pdr_jax.methods.pdr.normalized import normalize
 from pdr_jax.methods.pdr.pictures import pictures
 from pdr_jax.methods.pdr.scene import Scene
 from pdr_jax.methods.shared import feature_maps as shared_maps
@@ -54,6 +55,7 @@ def create(config: ConfigDict) -> Method:
       encode=partial(encode, nets=nets),
       decompose=taken_apart,
       render=rendered,
+      normalize=partial(normalize, decompose=taken_apart, config=config),
       feature_maps=partial(feature_maps, config=config),
       pictures=partial(pictures, decompose=taken_apart, render=rendered),
       baselines=partial(baselines, config=config),

@@ -1,0 +1,60 @@
+"""Computes what `data.normalized` reads: the pictures of a data set, normalised by an export."""
+
+import os
+import time
+from collections.abc import Callable
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pdr_jax.data import normalized, pipeline, transforms
+from pdr_jax.data.dataset import Split
+from pdr_jax.errors import UserError
+from pdr_jax.exports import reader
+from pdr_jax.files import write_atomically
+
+BATCH = 64
+EVERY = 10.0  # seconds between two lines of progress
+
+
+def prepare(config: ConfigDict, say: Callable[[str], None] = print) -> None:
+  """Computes the normalised pictures that `data.normalize_with` asks for, where they are not kept already.
+
+  Raises `UserError`: no export there, one that normalises nothing, or one for other pictures.
+  """
+  data = config.data
+  if not data.normalize_with:
+    return
+  plain = pipeline.open_plain(config)
+  folder, wanted = normalized.folder_of(data, plain), normalized.splits(plain)
+  missing = [name for name in wanted if not os.path.exists(normalized.path_of(folder, name))]
+  if not missing:
+    return
+  model = reader.load(data.normalize_with)
+  shape = (data.side, data.side, data.channels)
+  if "normalize" not in model.manifest["programs"] or model.element.shape != shape or data.frames:
+    raise UserError(
+      f"data.normalize_with={data.normalize_with}: the export must normalise pictures {list(shape)}; it is "
+      f"of {model.manifest['method']}, takes {list(model.element.shape)} and has "
+      f"{', '.join(model.manifest['programs'])} (export its run again, if that is pdr)"
+    )
+  for name in missing:
+    path, pictures = normalized.path_of(folder, name), _normalized(model, wanted[name], name, say)
+    write_atomically(path, lambda file, pictures=pictures: np.save(file, pictures))
+
+
+def _normalized(model: reader.Model, split: Split, name: str, say: Callable[[str], None]) -> np.ndarray:
+  """All pictures of a split; reflectance 1 is 255, and so is what is brighter."""
+  pictures = np.empty((split.size, *model.element.shape), np.uint8)
+  start = told = time.monotonic()
+  for first in range(0, split.size, BATCH):
+    rows = np.minimum(np.arange(first, first + BATCH), split.size - 1)  # all batches of one size
+    images = transforms.to_range(split.load(rows, ("image",))["image"], model.element.range)
+    completed = np.asarray(model.normalize(images)["completed"])
+    count = min(BATCH, split.size - first)
+    pictures[first : first + count] = np.rint(np.clip(completed[:count], 0, 1) * 255)
+    now, done = time.monotonic(), first + count
+    if now - told > EVERY or done == split.size:
+      say(f"normalising {name}: {done:,} of {split.size:,}, {done / (now - start):.0f} images/s")
+      told = now
+  return pictures
