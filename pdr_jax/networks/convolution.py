@@ -19,45 +19,15 @@ from pdr_jax.networks import winograd
 CHUNK_BYTES = 32 * 2**20
 
 
-# With T = sum(convolve(x, kernel) * gradient), which is linear in each of the three, the functions below are T's
-# derivatives by the gradient, by x and by the kernel. So the derivatives of each are the other two, and all are
-# differentiable any number of times.
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
   x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "k k I O"], padding: int
 ) -> Float[Array, "B H+2*{padding}-k+1 W+2*{padding}-k+1 O"]:
   """Cross-correlation of stride 1 with `padding` zeros on every side (0 <= padding < k).
 
-  Differentiable in reverse mode, any number of times.
+  Differentiable once, in reverse mode.
   """
   return _correlate(x, kernel, padding)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _of_input(gradient, kernel, padding):
-  """The input's gradient: again a convolution, by the kernel turned by half a circle."""
-  size = kernel.shape[0]
-  turned = kernel[::-1, ::-1].swapaxes(2, 3)
-  if winograd.suits(gradient, turned, size, padding):
-    return _correlate(gradient, turned, padding)
-  height, width = (length + size - 1 - 2 * padding for length in gradient.shape[1:3])
-  x = jax.ShapeDtypeStruct((gradient.shape[0], height, width, kernel.shape[2]), gradient.dtype)
-  return jax.linear_transpose(lambda x: _plain(x, kernel, padding), x)(gradient)[0]
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _of_kernel(x, gradient, size, padding):
-  """The kernel's gradient."""
-  kernel = jax.ShapeDtypeStruct((size, size, x.shape[-1], gradient.shape[-1]), x.dtype)
-  return lax.platform_dependent(
-      x, gradient,
-      cpu=functools.partial(kernel_gradient, size=size, padding=padding),
-      default=lambda x, gradient: jax.linear_transpose(
-        lambda kernel: _plain(x, kernel, padding), kernel
-      )(gradient)[0],
-  )
 
 
 def _correlate(x, kernel, padding):
@@ -67,30 +37,35 @@ def _correlate(x, kernel, padding):
   return lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=plain)
 
 
+def _of_input(gradient, x, kernel, padding):
+  """The input's gradient: again a convolution, by the kernel turned by half a circle."""
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  if winograd.suits(gradient, turned, kernel.shape[0], padding):
+    return _correlate(gradient, turned, padding)
+  return jax.vjp(lambda x: _plain(x, kernel, padding), x)[1](gradient)[0]
+
+
 def _plain(x, kernel, padding):
   return lax.conv_general_dilated(
     x, kernel, (1, 1), ((padding, padding),) * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
   )
 
 
+def _forward(x, kernel, padding):
+  return _correlate(x, kernel, padding), (x, kernel)
+
+
 def _backward(padding, residuals, gradient):
   x, kernel = residuals
-  return _of_input(gradient, kernel, padding), _of_kernel(x, gradient, kernel.shape[0], padding)
+  of_kernel = lax.platform_dependent(
+      x, gradient,
+      cpu=functools.partial(kernel_gradient, size=kernel.shape[0], padding=padding),
+      default=lambda x, gradient: jax.vjp(lambda kernel: _plain(x, kernel, padding), kernel)[1](gradient)[0],
+  )
+  return _of_input(gradient, x, kernel, padding), of_kernel
 
 
-def _of_input_backward(padding, residuals, cotangent):
-  gradient, kernel = residuals
-  return convolve(cotangent, kernel, padding), _of_kernel(cotangent, gradient, kernel.shape[0], padding)
-
-
-def _of_kernel_backward(size, padding, residuals, cotangent):
-  x, gradient = residuals
-  return _of_input(gradient, cotangent, padding), convolve(x, cotangent, padding)
-
-
-convolve.defvjp(lambda *inputs: (convolve(*inputs), inputs[:2]), _backward)
-_of_input.defvjp(lambda *inputs: (_of_input(*inputs), inputs[:2]), _of_input_backward)
-_of_kernel.defvjp(lambda *inputs: (_of_kernel(*inputs), inputs[:2]), _of_kernel_backward)
+convolve.defvjp(_forward, _backward)
 
 
 def kernel_gradient(

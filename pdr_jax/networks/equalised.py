@@ -2,7 +2,8 @@
 
 Weights are stored as draws of N(0, 1) and multiplied by `sqrt(2 / fan_in)` when they are used (Karras et al.
 2018, "Progressive growing of GANs", section 4.1): Adam's steps are then as large, relative to the weights,
-in every layer. Everything here can be differentiated again.
+in every layer. Everything here can be differentiated again: convolutions in the plane are XLA's own, which are
+as fast as `convolution.convolve` with the maps of a critic, and faster in the gradient of a gradient.
 """
 
 import math
@@ -22,6 +23,15 @@ SLOPE = 0.2  # of the leaky rectifiers
 def activate(x: Float[ArrayLike, "..."]) -> Float[Array, "..."]:
   """Leaky rectifier."""
   return nn.leaky_relu(x, SLOPE)
+
+
+def conv_plane(
+  x: Float[ArrayLike, "B H W I"], kernel: Float[ArrayLike, "3 3 I O"]
+) -> Float[Array, "B H W O"]:
+  """Stride-1 convolution with one zero on every side."""
+  return lax.conv_general_dilated(
+    x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
 
 
 def conv_same_3d(
@@ -52,11 +62,11 @@ class Equalised(nn.Module):
     kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
     bias = self.param("bias", self._bias, (self.features,))
     kernel = kernel * math.sqrt(2 / math.prod(shape[:-1]))
-    y = (jnp.matmul, None, conv_same, conv_same_3d)[self.axes](x, kernel)
+    y = (jnp.matmul, None, conv_plane, conv_same_3d)[self.axes](x, kernel)
     return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
   def _bias(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " O"]:
-    return jnp.where(jnp.arange(shape[0]) < shape[0] // 2, self.start, 0.0)
+    return jnp.where(jnp.arange(shape[0]) < shape[0] // 2, self.start, 0.0).astype(jnp.float32)
 
 
 def instance_norm(x: Float[ArrayLike, "B *S C"]) -> Float[Array, "B *S C"]:

@@ -62,28 +62,6 @@ def test_gradients_are_those_of_pytorch(size, padding, inputs, outputs):
     np.testing.assert_allclose(array, reference, rtol=0, atol=sum_tolerance(count, 4))
 
 
-@needs_torch
-@pytest.mark.parametrize(("size", "padding", "inputs"), [(3, 1, 4), (2, 0, 3), (5, 2, 32)])
-def test_a_gradients_gradients_are_those_of_pytorch(size, padding, inputs):
-  """Of the squared length of the input's gradient; 32 channels and 5 x 5 taps take Winograd's scheme."""
-  x, kernel, _ = operands(2, 8, size, padding, inputs, inputs)
-
-  def length(x, kernel):
-    return jnp.square(jax.grad(lambda x: jnp.sin(convolution.convolve(x, kernel, padding)).sum())(x)).sum()
-
-  grads = compiled(jax.grad(length, argnums=(0, 1)))(x, kernel)
-  t_x, t_kernel = (
-    torch.tensor(array.transpose(axes).copy(), dtype=torch.float64, requires_grad=True)
-    for array, axes in ((x, (0, 3, 1, 2)), (kernel, (3, 2, 0, 1)))
-  )
-  out = torch.sin(torch.nn.functional.conv2d(t_x, t_kernel, padding=padding)).sum()
-  (torch.autograd.grad(out, t_x, create_graph=True)[0] ** 2).sum().backward()
-  for mine, theirs, axes in ((grads[0], t_x.grad, (0, 2, 3, 1)), (grads[1], t_kernel.grad, (2, 3, 1, 0))):
-    theirs = theirs.permute(axes).numpy()
-    # three convolutions in a row; the sine takes what is as large as the root of the number of terms
-    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
-
-
 @pytest.mark.parametrize("batch", [4, 6])
 def test_chunks_add_up(monkeypatch, batch):
   x, _, cotangent = operands(batch, 6, 3, 1, 4, 4)
