@@ -13,7 +13,9 @@ from jaxtyping import Array, ArrayLike, Float
 SMALLEST_SQUARE = 1e-12  # of a gradient's length: keeps its root differentiable
 
 
-def critic_loss(real: Float[ArrayLike, " B"], fake: Float[ArrayLike, " B"], drift: float) -> Float[Array, " B"]:
+def critic_loss(
+  real: Float[ArrayLike, " B"], fake: Float[ArrayLike, " B"], drift: float
+) -> Float[Array, " B"]:
   """`-real + fake + drift real^2`, unreduced: real pictures are pushed up, others down, and none far."""
   return fake - real + drift * jnp.square(real)
 

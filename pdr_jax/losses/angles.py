@@ -1,8 +1,8 @@
 """Angles as two soft decisions: how large sine and cosine are, and which signs they have.
 
-Magnitudes are logits of the squared cosine and sine, quadrants logits of the signs, in the order (+, +), (+, -),
-(-, +), (-, -) of (cosine, sine). So are the viewpoints of SSV (arXiv 2004.01793, after Liao et al. 2019,
-"Spherical regression"). Angles are in radians, from -pi to pi.
+Magnitudes are logits of the squared cosine and sine, quadrants logits of the signs, in the order (+, +),
+(+, -), (-, +), (-, -) of (cosine, sine). So are the viewpoints of SSV (arXiv 2004.01793, after
+Liao et al. 2019, "Spherical regression"). Angles are in radians, from -pi to pi.
 """
 
 import math

@@ -7,7 +7,9 @@ from jaxtyping import Array, ArrayLike, Float
 SMALLEST_SQUARE = 1e-12  # of a length: keeps its root differentiable
 
 
-def cosine_distance(first: Float[ArrayLike, "B ..."], second: Float[ArrayLike, "B ..."]) -> Float[Array, " B"]:
+def cosine_distance(
+  first: Float[ArrayLike, "B ..."], second: Float[ArrayLike, "B ..."]
+) -> Float[Array, " B"]:
   """`1 - cosine` of two feature maps as one vector each, in [0, 2]; 1 where either is zero."""
   first, second = (jnp.asarray(x).reshape(x.shape[0], -1) for x in (first, second))
   squares = [jnp.square(x).sum(axis=1) + SMALLEST_SQUARE for x in (first, second)]

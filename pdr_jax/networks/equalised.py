@@ -2,8 +2,8 @@
 
 Weights are stored as draws of N(0, 1) and multiplied by `sqrt(2 / fan_in)` when they are used (Karras et al.
 2018, "Progressive growing of GANs", section 4.1): Adam's steps are then as large, relative to the weights,
-in every layer. Everything here can be differentiated again: convolutions in the plane are XLA's own, which are
-as fast as `convolution.convolve` with the maps of a critic, and faster in the gradient of a gradient.
+in every layer. Everything here can be differentiated again: convolutions in the plane are XLA's own, which
+are as fast as `convolution.convolve` with the maps of a critic, and faster in the gradient of a gradient.
 """
 
 import math
@@ -42,7 +42,7 @@ def conv_same_3d(
   Each plane has its own channels and those of its two neighbours. XLA:CPU's gradients of convolutions in
   space are slow, and those of `convolve` are not.
   """
-  batch, depth, height, width, channels = x.shape
+  _, depth, height, width, channels = x.shape
   padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
   planes = jnp.concatenate([padded[:, k : k + depth] for k in range(3)], axis=-1)
   taps = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, 3 * channels, -1)

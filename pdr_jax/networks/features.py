@@ -80,7 +80,9 @@ def read_layers(
   """
   path = Path(path).expanduser()
   if not str(path).strip() or not path.is_file():
-    raise UserError(f"{key}: no file at {path}; name torchvision's {network} .pth or a converted .safetensors")
+    raise UserError(
+      f"{key}: no file at {path}; name torchvision's {network} .pth or a converted .safetensors"
+    )
   readers = {".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors}
   if path.suffix not in readers:
     raise UserError(f"{key}: {path} must end in .pth, .pt or .safetensors")

@@ -124,7 +124,7 @@ def test_the_critic_sees_how_alike_a_batch_is_over_all_devices():
   whole = equalised.batch_deviation(x)
   expected = np.sqrt(np.var(np.asarray(x, np.float64), axis=0) + 1e-8).mean()
   np.testing.assert_allclose(whole, expected, rtol=1e-5)  # 48 means of 8 numbers of about one
-  spread = jax.pmap(partial(equalised.batch_deviation, axis_name="b"), axis_name="b")(x.reshape(4, 2, 4, 4, 3))
+  spread = jax.pmap(partial(equalised.batch_deviation, axis_name="b"), "b")(x.reshape(4, 2, 4, 4, 3))
   np.testing.assert_allclose(spread, np.full(4, whole), rtol=1e-5)
   assert float(equalised.batch_deviation(jnp.repeat(x[:1], 8, axis=0))) < 2e-4  # the root of the epsilon
 

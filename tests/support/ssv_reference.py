@@ -94,7 +94,8 @@ def synthesis(params, codes, angles, mode="bilinear"):
 
 def viewpoint(params, images):
   """Realism, codes, magnitudes `[B,3,2]` and quadrants `[B,3,4]`, without dropout."""
-  x = F.interpolate(equalised(params["pixels"], images), scale_factor=0.5, mode="bilinear", align_corners=False)
+  x = equalised(params["pixels"], images)
+  x = F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False)
   i = 0
   while f"down{i}_conv0" in params:
     for j in range(2):

@@ -39,18 +39,23 @@ def encode(
   return {"style": seen.codes, "view": directions, "features": seen.features}
 
 
-def view(
+def decompose(
   variables: dict, images: Float[ArrayLike, "B S S C"], *, config: ConfigDict
-) -> Float[Array, "B 3"]:
-  """Azimuth, elevation and tilt in radians, with a zero, a unit and directions of the method's own."""
-  return view_of(see(variables, images, config))
+) -> dict[str, Array]:
+  """`style`, both codes; `angles` `[B,3]`, azimuth, elevation and tilt in radians, with a zero, a unit and
+  directions of the method's own; `reconstruction`, the picture that is made of both, in [-1, 1].
+  """
+  seen = see(variables, images, config)
+  rebuilt = synthesize(variables["synthesis"], seen.codes, view_of(seen), config)
+  return {"style": seen.codes, "angles": view_of(seen), "reconstruction": jnp.clip(rebuilt, -1, 1)}
 
 
 def turn(
-  variables: dict, images: Float[ArrayLike, "B S S C"], view: Float[ArrayLike, "B 3"], *, config: ConfigDict
+  variables: dict, images: Float[ArrayLike, "B S S C"], turned: Float[ArrayLike, "B 3"], *, config: ConfigDict
 ) -> Float[Array, "B S S C"]:
-  """The styles of pictures from these viewpoints, in [-1, 1]."""
-  return jnp.clip(synthesize(variables["synthesis"], see(variables, images, config).codes, view, config), -1, 1)
+  """Pictures of the same styles from other viewpoints (the `angles` of `decompose`), in [-1, 1]."""
+  codes = see(variables, images, config).codes
+  return jnp.clip(synthesize(variables["synthesis"], codes, turned, config), -1, 1)
 
 
 def generate(variables: dict, rng: Array, count: int, *, config: ConfigDict) -> Float[Array, "B S S C"]:

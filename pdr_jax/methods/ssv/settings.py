@@ -25,7 +25,7 @@ def defaults() -> dict[str, dict[str, Any]]:
           width_viewpoint=512,    # channels of the viewpoint network's maps
           volume_side=16,         # voxels a side of the volume that is turned: 8 or 16
           code=64,                # numbers in each of the two style codes
-          azimuth=80.2,           # degrees to both sides from which viewpoints are drawn; 180: the full circle
+          azimuth=80.2,           # degrees to both sides that viewpoints are drawn from; 180: the full circle
           elevation=68.8,
           tilt=43.0,
           nearest=False,          # the volume is turned by its nearest voxels, as released: the image term
@@ -112,8 +112,8 @@ def check(config: ConfigDict, devices: int) -> None:
     )
   if ssv.features != "own" and config.data.channels != 3:
     raise UserError(
-      f"config.ssv.features = {ssv.features}: takes colour, and config.data.channels = {config.data.channels};"
-      " choose own"
+      f"config.ssv.features = {ssv.features}: takes colour, and config.data.channels ="
+      f" {config.data.channels}; choose own"
     )
   if ssv.features in FROM_FILE and not ssv.feature_weights:
     raise UserError(f"config.ssv.features = {ssv.features}: needs a file, config.ssv.feature_weights=PATH")

@@ -6,7 +6,6 @@ network, the other fixed, and then one of the synthesis network. Equations: spec
 """
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.losses import adversarial, angles
 from pdr_jax.losses.feature_similarity import cosine_distance, smooth_l1
-from pdr_jax.methods.contract import MODEL_STATE, Method, TrainState
+from pdr_jax.methods.contract import Method, TrainState
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.methods.ssv import inference, model
 from pdr_jax.methods.ssv.model import Drawn, Features, draw, see, synthesize, view_of
@@ -39,6 +38,8 @@ def create(config: ConfigDict) -> Method:
       ),
       validate=partial(inference.validate, config=config),
       encode=partial(inference.encode, config=config),
+      decompose=partial(inference.decompose, config=config),
+      turn=partial(inference.turn, config=config),
       generate=partial(inference.generate, config=config),
       pictures=partial(inference.pictures, config=config),
   )
