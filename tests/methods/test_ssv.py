@@ -128,10 +128,8 @@ def test_sweeps_stay_in_their_range_and_do_not_repeat_on_the_circle():
   assert inference.sweep(tiny(azimuth=40.0), "azimuth") == [-40, -20, 0, 20, 40]
   assert inference.sweep(tiny(azimuth=180.0), "azimuth") == [-144, -72, 0, 72, 144]
   assert inference.sweep(tiny(tilt=0.0), "tilt") == []
-  np.testing.assert_allclose(
-    inference.degrees_between(jnp.deg2rad(jnp.array([[170.0, 0, 0]])), jnp.deg2rad(jnp.array([[-170.0, 0, 3]]))),
-    [23 / 3], rtol=1e-4,
-  )
+  views = (jnp.deg2rad(jnp.array([view])) for view in ([170.0, 0, 0], [-170.0, 0, 3]))
+  np.testing.assert_allclose(inference.degrees_between(*views), [23 / 3], rtol=1e-4)
 
 
 def test_validation_ignores_padding(start):
@@ -172,7 +170,11 @@ def test_what_cannot_be_is_one_line(change, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  "ssv", [dict(image_weight=0.0, flip_weight=0.0, mirror_weight=0.0, dropout=0.0), dict(nearest=True, features="random")]
+  "ssv",
+  [
+    dict(image_weight=0.0, flip_weight=0.0, mirror_weight=0.0, dropout=0.0),
+    dict(nearest=True, features="random"),
+  ],
 )
 def test_variants_train(ssv):
   config = tiny(**ssv)
@@ -196,7 +198,8 @@ def test_four_devices_equal_one(start, update):
   for name in model.NETWORKS:  # Adam's second moments are the squared gradients
     mine, theirs = (vector(tree.opt_state[name]) for tree in (one, jax.device_get(many)))
     assert np.linalg.norm(mine - theirs) < 0.01 * np.linalg.norm(mine), name
-  np.testing.assert_allclose(jax.device_get(many).model_state["deviation"], one.model_state["deviation"], rtol=1e-4)
+  deviations = (tree.model_state["deviation"] for tree in (jax.device_get(many), one))
+  np.testing.assert_allclose(*deviations, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -206,7 +209,8 @@ def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
   for name, stops in (("whole", (4,)), ("halves", (2, 4))):
     for stop in stops:
       config.train.steps = stop
-      assert loop.train(config, str(tmp_path / name), method=method, data=toy_data.data(config)).exit_code == 0
+      data = toy_data.data(config)
+      assert loop.train(config, str(tmp_path / name), method=method, data=data).exit_code == 0
   whole, halves = (runs.arrays(tmp_path / name, 4) for name in ("whole", "halves"))
   assert whole.keys() == halves.keys() and "model_state/deviation" in whole
   for name, value in whole.items():

@@ -1,7 +1,6 @@
 """What SSV's networks say and make when they are trained."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -146,16 +145,19 @@ def pictures(
   and new pictures.
   """
   seen = see(variables, images, config)
-  make = partial(synthesize, variables["synthesis"], config=config)
   codes, found = seen.codes, view_of(seen)
-  columns = {"reconstruction": make(codes, found)}
+  drawn = draw(jax.random.key(0), jnp.arange(images.shape[0]), config)
+  shown = {"reconstruction": (codes, found)}
   for i, name in enumerate(ANGLES):
     for degrees in sweep(config, name):
-      columns[f"{name} {degrees:+.0f}"] = make(codes, found.at[:, i].set(math.radians(degrees)))
-  columns["style of the first"] = make(jnp.repeat(codes[:1], len(codes), axis=0), found)
-  columns["view of the first"] = make(codes, jnp.repeat(found[:1], len(codes), axis=0))
-  columns["sample"] = generate(variables, jax.random.key(0), images.shape[0], config=config)
-  return {name: jnp.clip(values, -1, 1) for name, values in columns.items()}
+      shown[f"{name} {degrees:+.0f}"] = codes, found.at[:, i].set(math.radians(degrees))
+  shown["style of the first"] = jnp.repeat(codes[:1], len(codes), axis=0), found
+  shown["view of the first"] = codes, jnp.repeat(found[:1], len(codes), axis=0)
+  shown["sample"] = tuple(drawn)
+  # One after the other, so that one program makes them all.
+  inputs = [jnp.stack(part) for part in zip(*shown.values(), strict=True)]
+  made = jax.lax.map(lambda given: synthesize(variables["synthesis"], *given, config), inputs)
+  return {name: jnp.clip(values, -1, 1) for name, values in zip(shown, made, strict=True)}
 
 
 def sweep(config: ConfigDict, name: str) -> list[float]:
