@@ -127,8 +127,8 @@ def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[t
       text = f"warning: views collapse ({name} {spread:.1f} degrees, below {COLLAPSED:g}): turns go into shape"
       lines.append(("views", text))
   if diversity is not None and diversity < ALIKE:
-    text = f"warning: generated pictures are alike (diversity {diversity:.2f} of the data's, below {ALIKE:g})"
-    lines.append(("alike", f"{text}: the generator collapsed; try a larger batch or a lower learning rate"))
+    text = f"warning: generated pictures are alike (diversity {diversity:.2f}, below {ALIKE:g})"
+    lines.append(("alike", f"{text}: the generator collapsed; larger batches may help"))
   gap = scores.get("val/critic_gap", 0.0)
   if gap < 0:
     text = f"warning: the critic prefers generated pictures (critic_gap {gap:.2f})"
