@@ -124,7 +124,7 @@ def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[t
   for name in ("yaw_spread", "azimuth_spread"):
     spread = scores.get(f"val/{name}")
     if spread is not None and spread < COLLAPSED:
-      text = f"warning: views collapse ({name} {spread:.1f} degrees, below {COLLAPSED:g}): turns go into shape"
+      text = f"warning: views collapse ({name} {spread:.1f} degrees): turns go into shape"
       lines.append(("views", text))
   if diversity is not None and diversity < ALIKE:
     text = f"warning: generated pictures are alike (diversity {diversity:.2f}, below {ALIKE:g})"
