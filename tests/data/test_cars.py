@@ -107,6 +107,8 @@ def test_cars_around_fill_the_circle_and_say_their_azimuth():
   for scene, labels in drawn[:10]:
     again = cars.turned(scene["view"], float(np.deg2rad(labels["azimuth"])))
     np.testing.assert_allclose(again, scene["view"], atol=1e-5)  # float32 angles, there and back
+    low, high = cars.ELEVATIONS
+    assert low - 1e-3 <= labels["elevation"] <= high + 1e-3  # float32 angles
     assert set(labels) == {*cars_around.CarsAround.LABELS, *cars_around.CarsAround.FACTORS}
 
 

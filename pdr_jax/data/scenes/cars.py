@@ -64,17 +64,15 @@ def _about_x(angle: float) -> np.ndarray:
 
 def turned(view: np.ndarray, azimuth: float) -> np.ndarray:
   """[6] float32: the view of `view_of` of another yaw, from the same elevation."""
+  return view_of(azimuth, yaw_and_elevation(view)[1], view[3:5])
+
+
+def yaw_and_elevation(view: np.ndarray) -> tuple[float, float]:
+  """Those of `view_of`, radians; the yaw from -pi to pi."""
   rotation = Rotation.from_euler("xyz", view[:3].astype(np.float64)).as_matrix()
   upright = rotation @ _about_x(np.deg2rad(car_mesh.ELEVATION))  # Rx(elevation) Ry(yaw)
-  elevation = np.arctan2(upright[2, 1], upright[1, 1])
-  return view_of(azimuth, elevation, view[3:5])
-
-
-def azimuth_of(view: np.ndarray) -> float:
-  """The yaw of `view_of`, radians from -pi to pi."""
-  rotation = Rotation.from_euler("xyz", view[:3].astype(np.float64)).as_matrix()
-  upright = rotation @ _about_x(np.deg2rad(car_mesh.ELEVATION))
-  return float(np.arctan2(upright[0, 2], upright[0, 0]))
+  yaw, elevation = np.arctan2(upright[0, 2], upright[0, 0]), np.arctan2(upright[2, 1], upright[1, 1])
+  return float(yaw), float(elevation)
 
 
 def draw_conditions(rng, outside: dict, yaw_limit: float = YAW_LIMIT) -> dict:

@@ -1,7 +1,7 @@
 """The embedded world `embedded_cars_around`: the cars of `embedded_cars`, seen from all sides.
 
-The label `azimuth` is the exact turn about the car's vertical axis, in degrees. `train`, `validation` and
-`test` share no car.
+The labels `azimuth` and `elevation` are the exact turn about the car's vertical axis, and how far the camera
+is above the ground's plane, in degrees. `train`, `validation` and `test` share no car.
 """
 
 import functools
@@ -18,8 +18,9 @@ YAW_LIMIT = 180.0  # degrees
 def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   """(scene, labels) of one image."""
   scene, labels = cars.draw(seed, split, index, YAW_LIMIT)
-  azimuth = np.float32(np.rad2deg(cars.azimuth_of(scene["view"])))
-  return scene, {name: labels[name] for name in cars.EmbeddedCars.LABELS} | {"azimuth": azimuth}
+  angles = np.rad2deg(cars.yaw_and_elevation(scene["view"])).astype(np.float32)
+  factors = dict(zip(CarsAround.FACTORS, angles, strict=True))
+  return scene, {name: labels[name] for name in cars.EmbeddedCars.LABELS} | factors
 
 
 class CarsAround(cars.EmbeddedCars):
@@ -27,7 +28,7 @@ class CarsAround(cars.EmbeddedCars):
 
   VERSION = tfds.core.Version(VERSION)
   SPLITS = ("train", "validation", "test")
-  FACTORS = ("azimuth",)
+  FACTORS = ("azimuth", "elevation")
   YAW_LIMIT = YAW_LIMIT
 
   def world(self):

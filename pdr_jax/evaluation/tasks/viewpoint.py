@@ -23,12 +23,15 @@ from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import viewpoint as metrics
 
 ANGLES = ("azimuth", "elevation", "tilt")
-# Names of labels that say each angle, the first that there is; `view/N` are exact.
-LABELS = {
-  "azimuth": ("azimuth_deg", "azimuth", "view/1", "yaw_deg", "yaw", "pan"),
-  "elevation": ("elevation_deg", "elevation", "view/0", "pitch_deg", "pitch"),
-  "tilt": ("view/2", "roll_deg", "roll"),
-}
+# Labels that say the angles; the first of these whose azimuth there is. `view/N` are exact.
+LABELS = (
+  ("azimuth", "elevation", "tilt"),
+  ("azimuth_deg", "elevation_deg", "tilt_deg"),
+  ("view/1", "view/0", "view/2"),
+  ("yaw_deg", "pitch_deg", "roll_deg"),
+  ("yaw", "pitch", "roll"),
+  ("pan", "tilt", ""),
+)
 RADIANS = "view/"  # how labels in radians begin; others are in degrees
 LINE, AFFINE, GUESS = "own angles, a line each", "own angles, one affine map", "mean of the labelled"
 TITLED = 100  # labelled pictures of the scores that a study shows
@@ -38,7 +41,7 @@ LOWER = ("mean_absolute_error", "median_error", "axis_error", "reversed", "geode
 def defaults() -> dict[str, Any]:
   return dict(
       sizes=(10, 100, 1_000),   # labelled pictures that are fitted to
-      azimuth="",               # the label of each angle; empty: a usual name, exact truth included
+      azimuth="",               # the label of each angle; all empty: usual names, exact truth included
       elevation="",
       tilt="",
   )
@@ -55,17 +58,18 @@ class Split(NamedTuple):
 
 def labels_of(features: Features, settings: ConfigDict) -> dict[str, str]:
   """`{angle: label}` of the angles that a split says and that vary; numbers alone. Raises `UserError`."""
-  chosen = {}
-  for angle in ANGLES:
-    if settings[angle] and settings[angle] not in features.labels:
+  def varies(name: str) -> bool:
+    values = features.labels.get(name)
+    return values is not None and values.dtype.kind == "f" and np.nanstd(values) > 1e-6
+
+  asked = {angle: settings[angle] for angle in ANGLES if settings[angle]}
+  for angle, name in asked.items():
+    if name not in features.labels:
       known = ", ".join(sorted(features.labels)) or "none"
-      raise UserError(f"config.viewpoint.{angle} = {settings[angle]!r}: the data has the labels {known}")
-    for name in [settings[angle]] if settings[angle] else LABELS[angle]:
-      values = features.labels.get(name)
-      if values is not None and values.dtype.kind == "f" and np.nanstd(values) > 1e-6:
-        chosen[angle] = name
-        break
-  return chosen
+      raise UserError(f"config.viewpoint.{angle} = {name!r}: the data has the labels {known}")
+  usual = next((names for names in LABELS if varies(names[0])), ("", "", ""))
+  chosen = asked or dict(zip(ANGLES, usual, strict=True))
+  return {angle: name for angle, name in chosen.items() if varies(name)}
 
 
 def own_angles(context: Context) -> Callable[[np.ndarray], np.ndarray] | None:
