@@ -7,9 +7,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from support import runs, toy_data
 from support.programs import compiled
+from support.references import needs_torch, torch
 
 from pdr_jax import config as config_lib
 from pdr_jax import methods
@@ -77,6 +79,48 @@ def test_a_step_changes_both_networks_the_average_and_the_deviation(start, updat
   # Adam's first step is the rate in every number: the mapping's is a hundredth of it.
   moved = np.abs(vector(new.params["synthesis"]["mapping"]) - vector(state.params["synthesis"]["mapping"]))
   np.testing.assert_allclose(moved.max(), 0.01 * CONFIG.optim.learning_rate, rtol=2e-2)
+
+
+@needs_torch
+def test_the_step_is_pytorchs(start, update):
+  """Every term, and every gradient as Adam's second moments after one step, from the same draws."""
+  from support import ssv_reference as reference
+
+  _, state, batch = start
+  rng, index = jax.random.key(5), jnp.arange(BATCH)
+  new, metrics = update(state, batch, rng)
+
+  def tensor(array):
+    return torch.tensor(np.asarray(array))
+
+  def draws(key):
+    return tuple(tensor(part) for part in model.draw(jax.random.fold_in(rng, key), index, CONFIG))
+
+  dropout = [tensor(system._dropout(rng, i, index, CONFIG)) for i in range(6)]
+  mix = tensor(model.draw_mix(jax.random.fold_in(rng, system._MIX), index))
+  images = tensor(np.moveaxis(batch["image"], -1, 1).copy())
+  v, s = (reference.tensors(jax.device_get(state.params[name])) for name in model.NETWORKS)
+  after = reference.tensors(jax.device_get(new.params["viewpoint"]))
+  terms = {
+    "viewpoint": reference.viewpoint_terms(
+      v, s, images, *draws(system._FAKE), mix, dropout[:3], CONFIG.ssv.drift
+    ),
+    "synthesis": reference.synthesis_terms(
+      after, s, draws(system._FIRST), draws(system._SECOND), torch.cat(dropout[3:])
+    ),
+  }
+  weights = {"viewpoint": system.viewpoint_weights(CONFIG), "synthesis": system.synthesis_weights(CONFIG)}
+  for name, network in (("viewpoint", v), ("synthesis", s)):
+    for term, value in terms[name].items():
+      total, count = metrics[term]
+      # two networks in a row, some forty layers of sums of numbers of about one
+      np.testing.assert_allclose(total / count, value.item(), rtol=0, atol=2e-4, err_msg=term)
+    leaves = jax.tree.leaves(network)
+    loss = sum(weights[name][term] * value for term, value in terms[name].items())
+    gradient = vector([g.numpy() for g in torch.autograd.grad(loss, leaves)])
+    moments = vector(optax.tree.get(new.opt_state[name], "nu"))
+    ours = np.sqrt(moments / (1 - CONFIG.optim.b2))
+    assert np.linalg.norm(ours - np.abs(gradient)) < 2e-3 * np.linalg.norm(gradient), name
 
 
 def test_the_pieces_of_a_step(start):
