@@ -1,8 +1,8 @@
 """SSV's two gradients next to the same networks and losses in PyTorch eager: `python -m benchmarks.ssv`.
 
-Of the step's two halves (all terms of the viewpoint network, the gradient penalty included; all terms of the
-synthesis network) the gradient by the network's parameters, from the same weights, pictures and draws, without
-dropout. Repetitions alternate. The first losses of both are printed: they are the same.
+Of both halves of the step (all terms of the viewpoint network, its gradient penalty included; all terms of
+the synthesis network) the gradient by the network's parameters, from the same weights, pictures and draws,
+without dropout. Repetitions alternate. The first losses of both are printed: they are the same.
 """
 
 import argparse

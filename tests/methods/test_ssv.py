@@ -198,6 +198,7 @@ def test_validation_ignores_padding(start):
     ({"ssv.volume_side": 16}, "config.ssv.volume_side = 16: must be below config.data.side = 16"),
     ({"train.batch_size": 1}, "needs at least 2"),
     ({"ssv.features": "vgg16"}, "needs a file, config.ssv.feature_weights=PATH"),
+    ({"ssv.features": "alexnet", "ssv.feature_weights": "/gone.pth"}, "no such file"),
     ({"ssv.features": "random", "data.channels": 1}, "takes colour"),
     ({"ssv.azimuth": 200.0}, "config.ssv.azimuth = 200.0: must be from 0 to 180"),
     ({"ssv.dropout": 1.0}, "config.ssv.dropout = 1.0"),

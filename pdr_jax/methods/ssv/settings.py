@@ -1,5 +1,6 @@
 """The configuration of SSV: defaults, rules, variants, checks, and what a step reads."""
 
+import os
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -117,6 +118,8 @@ def check(config: ConfigDict, devices: int) -> None:
     )
   if ssv.features in FROM_FILE and not ssv.feature_weights:
     raise UserError(f"config.ssv.features = {ssv.features}: needs a file, config.ssv.feature_weights=PATH")
+  if ssv.features in FROM_FILE and not os.path.isfile(os.path.expanduser(ssv.feature_weights)):
+    raise UserError(f"config.ssv.feature_weights = {ssv.feature_weights!r}: no such file")
 
 
 def reads(config: ConfigDict) -> ElementSpec:
