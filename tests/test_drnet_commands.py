@@ -13,6 +13,8 @@ from pdr_jax.errors import UserError
 from pdr_jax.evaluation import forecasts, representations
 from pdr_jax.training import checkpoints, run_dir
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
   "--config.data.side=16", "--config.data.train_examples=32", "--config.data.val_examples=16",
   "--config.train.batch_size=8", "--config.train.steps=4", "--config.train.validate_every=4",
@@ -74,7 +76,6 @@ def test_the_first_stage_is_evaluated(trained):
   assert page.read_text().count("data:image/gif;base64,") == 1
 
 
-@pytest.mark.slow
 def test_the_second_stage_is_evaluated(trained):
   run(
     evaluate, "evaluate", f"--workdir={trained / 'second'}", "--config.tasks=forecast",
@@ -112,7 +113,6 @@ def test_forecasts_feed_their_own_poses_back(trained):
   assert made[1].truth.shape[1] == 7 and made[0].given.shape[1] == 3
 
 
-@pytest.mark.slow
 def test_the_second_stage_starts_from_an_export_too_and_is_exported(trained):
   run(export, "export", f"--workdir={trained / 'first'}", f"--out={trained / 'exported'}")
   model = pdr_jax.load(str(trained / "exported"))

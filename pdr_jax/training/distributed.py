@@ -168,7 +168,7 @@ def sums(values: Mapping[str, np.ndarray | np.generic]) -> dict[str, np.ndarray 
   meet()
   totals = {}
   for name in sorted(values):
-    value = np.ascontiguousarray(values[name])
+    value = np.asarray(values[name])  # a scalar stays one
     # As bytes: JAX would make float32 of float64.
     parts = np.asarray(multihost_utils.process_allgather(np.frombuffer(value.tobytes(), np.uint8)))
     totals[name] = sum(np.frombuffer(part.tobytes(), value.dtype).reshape(value.shape) for part in parts)

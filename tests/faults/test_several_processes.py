@@ -59,7 +59,7 @@ def stopped(tmp_path_factory):
 
 def test_a_signal_to_one_process_stops_both_at_the_same_step_and_saves(stopped):
   _, codes, lines, saved, _, _ = stopped
-  assert codes == [preemption.AGAIN] * 2, lines
+  assert codes == [preemption.AGAIN] * 2, "".join(lines[0] + lines[1])
   assert 4 <= saved < 12 and f"stopped by a signal to another process; saved step {saved}" in "".join(
     lines[0]
   )
@@ -80,7 +80,7 @@ def test_only_the_first_process_writes_and_each_reads_its_share(stopped):
 
 def test_sums_over_processes_are_those_of_float64(stopped):
   for lines in stopped[2]:
-    assert f"sum {[1e-12 + (1 + 1e-12), 0.5]}\n" in lines, lines
+    assert f"sum {[1e-12 + (1 + 1e-12), 0.5]}, count 3\n" in lines, lines
 
 
 def test_validation_over_two_processes_counts_every_image_once(stopped):

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from support.baseline_checks import B, D, compiled, four_devices_equal_one, images, tiny
 from support.tolerances import sum_tolerance
 
@@ -29,6 +30,7 @@ def test_posteriors_are_clipped_and_read_back():
     np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_term_is_the_batchs_on_four_devices():
   config = tiny("mu_vae", baseline__zdim=D)
   method = methods.create(config)

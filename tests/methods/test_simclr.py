@@ -289,5 +289,6 @@ def test_one_image_has_nothing_to_be_contrasted_with():
     validate(config, 1)
 
 
+@pytest.mark.slow
 def test_trains_and_resumes(method, tmp_path):
   trains_and_resumes(tiny("simclr"), method, tmp_path)

@@ -218,7 +218,8 @@ def test_loss_falls(method):
   assert np.mean(seen["kl"][-10:]) > np.log(B)  # nats that it takes to tell the images apart
 
 
-@pytest.mark.parametrize("name", [pytest.param("vae", marks=pytest.mark.slow), "beta_vae"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vae", "beta_vae"])
 def test_trains_and_resumes(name, annealed, tmp_path):
   config = tiny("vae")
   config, method = (config, methods.create(config)) if name == "vae" else annealed

@@ -58,7 +58,9 @@ def vector(tree):
   return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+  "case", ["free", *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "free")]
+)
 def test_four_devices_take_the_step_of_one(case):
   """Codes, poses, batch statistics, the judge and the pose's own step: all see the global batch."""
   method, state, one, metrics, _ = built(case)
@@ -184,7 +186,8 @@ class Stream:
     pass
 
 
-@pytest.mark.parametrize("case", ["circular", pytest.param("adversarial", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["circular", "adversarial"])
 def test_a_run_in_halves_is_the_whole_run_bit_for_bit(case, tmp_path):
   """Optimisers of the pose and of the judge, batch statistics and averages are all in the checkpoint."""
   config, method = tiny(case), built(case)[0]

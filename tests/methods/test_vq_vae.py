@@ -244,5 +244,6 @@ def test_code_size_divides_the_representation():
     validate(config, 1)
 
 
+@pytest.mark.slow
 def test_trains_and_resumes(method, tmp_path):
   trains_and_resumes(tiny("vq_vae"), method, tmp_path)

@@ -111,9 +111,10 @@ def main(argv: list[str]) -> int:
       f"toy data, {len(part(whole.validation[0])['image'])} each",
     )
     if jax.process_count() > 1:  # float64, which JAX itself would not keep
-      print(
-        f"sum {distributed.sums({'index': np.array([jax.process_index() + 1e-12, 0.25])})['index'].tolist()}"
-      )
+      me = jax.process_index()
+      mine = {"index": np.array([me + 1e-12, 0.25]), "count": np.int64(me + 1)}
+      total = distributed.sums(mine)
+      print(f"sum {total['index'].tolist()}, count {int(total['count'])}")
     workdir = os.path.abspath(a.workdir.format(process=jax.process_index()))
     return loop.train(config, workdir, method=method(), data=data).exit_code
 
