@@ -32,6 +32,9 @@ SMALL = {
   "simclr.projection": 4,
   "optim.ema": 0.9,
   "drnet.width": 4,
+  "ssv.width_synthesis": 8,
+  "ssv.width_viewpoint": 8,
+  "ssv.code": 4,
   "drnet_forecast.hidden": 8,
 }
 FIRST = {"drnet_forecast": "drnet"}  # what a second stage starts from

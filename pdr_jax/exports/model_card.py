@@ -105,6 +105,8 @@ def _usage(manifest: Mapping[str, Any]) -> list[str]:
     lines.append(f"parts = model.decompose({name})")
   if "render_view" in manifest["programs"]:
     lines.append("turned = model.render(parts, view=view)  # radians and model units, [B, 6]")
+  if "turn" in manifest["programs"]:
+    lines.append(f'turned = model.turn({name}, parts["angles"])  # azimuth, elevation, tilt: radians, [B, 3]')
   if "normalize" in manifest["programs"]:
     lines.append(f"normalized = model.normalize({name})")
   if "generate" in manifest["programs"]:

@@ -15,8 +15,8 @@ class Program(NamedTuple):
   Attributes:
     capability: the function of `methods.Method` that it runs; a method without it has no such program.
     arguments: what it is called with, in order. `variables` are the method's inference variables, `inputs`
-      what the method takes, `parts` those that it renders, `light` and `view` as a decomposition has them,
-      `others` more inputs, `keys` `[B, 2]` uint32, the data of random keys.
+      what the method takes, `parts` those that it renders, `light`, `view` and `angles` as a decomposition
+      has them, `others` more inputs, `keys` `[B, 2]` uint32, the data of random keys.
     function: `(method) -> function of these arguments`. All but `variables` have a batch axis, and so has the
       result.
   """
@@ -47,6 +47,7 @@ PROGRAMS = {
   "encode": Program("encode", ("variables", "inputs"), lambda method: method.encode),
   "decompose": Program("decompose", ("variables", "inputs"), lambda method: method.decompose),
   "normalize": Program("normalize", ("variables", "inputs"), lambda method: method.normalize),
+  "turn": Program("turn", ("variables", "inputs", "angles"), lambda method: method.turn),
   "generate": Program("generate", ("variables", "keys"), _generate),
   "forecast": Program("forecast", ("variables", "inputs"), _forecast),
   "swap": Program("swap", ("variables", "inputs", "others"), lambda method: method.swap),

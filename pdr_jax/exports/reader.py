@@ -87,6 +87,16 @@ class Model:
     """
     return self._run("decompose", self._checked(inputs))
 
+  def turn(self, inputs: Any, angles: Any) -> Any:
+    """The inputs from other viewpoints `[B,3]`, as `decompose` has them under `angles` (radians).
+
+    Raises `UserError` where the method turns nothing, and for another shape.
+    """
+    inputs, angles = self._checked(inputs), jnp.asarray(angles, jnp.float32)
+    if angles.shape != (len(inputs), 3):
+      raise UserError(f"turn: angles must be [{len(inputs)}, 3], not {list(angles.shape)}")
+    return self._run("turn", inputs, angles)
+
   def normalize(self, inputs: Any) -> dict[str, jax.Array]:
     """The inputs in a canonical pose and light. Raises `UserError` where the method cannot do that.
 

@@ -147,7 +147,7 @@ def programs(
   }
   if method.decompose is not None:
     parts = jax.eval_shape(method.decompose, arguments["variables"], arguments["inputs"])
-    arguments |= {name: _spec(parts[name]) for name in ("light", "view") if name in parts}
+    arguments |= {name: _spec(parts[name]) for name in ("light", "view", "angles") if name in parts}
     if rendered:
       arguments["parts"] = {name: _spec(parts[name]) for name in rendered}
   return {

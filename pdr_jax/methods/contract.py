@@ -83,9 +83,12 @@ class Method(NamedTuple):
   The others are None where they have no meaning:
     gradient_norms: `(state, batch, rng, axis_name) -> metrics`, the gradient's norm of each weighted loss
       term.
-    decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`.
+    decompose: `(variables, inputs) -> {depth, albedo, light, view, ...}`; viewpoints are `view` (the frames
+      of CONVENTIONS.md) or `angles` `[B, 3]` (azimuth, elevation and tilt, as the method has them), radians.
     render: `(parts, light=None, view=None) -> {image, mask, depth_at_view}`, decomposed parts (those of
       `Description.rendered`) under another light or view.
+    turn: `(variables, inputs, angles) -> pictures`, the inputs from other viewpoints, the `angles` of
+      `decompose`.
     normalize: `(variables, inputs) -> {completed, ...}`: the inputs in a canonical pose and light, the whole
       pictures as `completed` `[B, ...]`, reflectance in [0, 1] and a little above; for pictures also
       `texture`, `reflectance` and `visibility`, see `render.unwrap.Normalized`.
@@ -109,6 +112,7 @@ class Method(NamedTuple):
   gradient_norms: Callable | None = None
   decompose: Callable | None = None
   render: Callable | None = None
+  turn: Callable | None = None
   normalize: Callable | None = None
   generate: Callable | None = None
   forecast: Callable | None = None

@@ -12,6 +12,7 @@ convert:
 
 import math
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,46 +67,60 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     raise UserError(f"{path} is not a readable safetensors file ({error})") from None
 
 
-def read_vgg16(path: str | Path) -> dict[str, np.ndarray]:
-  """torchvision-named float32 arrays of the layers up to relu3_3 from `.pth`/`.pt` or `.safetensors`.
+def read_layers(
+  path: str | Path, shapes: Mapping[int, tuple[int, ...]], network: str, key: str
+) -> dict[str, np.ndarray]:
+  """torchvision-named float32 arrays of convolutions from `.pth`/`.pt` or `.safetensors`.
+
+  Args:
+    shapes: of the weights, by the convolution's index in torchvision's `features`.
+    network, key: its name, and the configuration's key that names the file, for messages.
 
   UserError if the file is missing, unreadable, of another kind, or lacks a layer.
   """
   path = Path(path).expanduser()
   if not str(path).strip() or not path.is_file():
     raise UserError(
-      f"loss.perceptual_weights: no file at {path}; name torchvision's VGG16 .pth or a converted .safetensors"
+      f"{key}: no file at {path}; name torchvision's {network} .pth or a converted .safetensors"
     )
   readers = {".pth": _read_torch, ".pt": _read_torch, ".safetensors": _read_safetensors}
   if path.suffix not in readers:
-    raise UserError(f"loss.perceptual_weights: {path} must end in .pth, .pt or .safetensors")
+    raise UserError(f"{key}: {path} must end in .pth, .pt or .safetensors")
   state = readers[path.suffix](path)
   arrays = {}
-  for index, inputs, outputs in VGG_LAYERS:
-    for name, shape in (
-      (f"features.{index}.weight", (outputs, inputs, 3, 3)),
-      (f"features.{index}.bias", (outputs,)),
-    ):
+  for index, weight in shapes.items():
+    for name, shape in ((f"features.{index}.weight", weight), (f"features.{index}.bias", weight[:1])):
       if name not in state or state[name].shape != shape:
         there = list(state[name].shape) if name in state else "nothing"
-        raise UserError(f"{path} is not VGG16: {name} should have shape {list(shape)}, found {there}")
+        raise UserError(f"{path} is not {network}: {name} should have shape {list(shape)}, found {there}")
       arrays[name] = np.asarray(state[name], np.float32)
   return arrays
 
 
-def load_vgg16(path: str | Path) -> list[dict[str, Float[np.ndarray, "..."]]]:
-  """Parameters of `vgg16_relu3_3`: per layer `kernel [3,3,in,out]` and `bias [out]`, float32.
-
-  Errors as `read_vgg16`.
-  """
-  arrays = read_vgg16(path)
+def as_parameters(
+  arrays: Mapping[str, np.ndarray], indices: Iterable[int]
+) -> list[dict[str, Float[np.ndarray, "..."]]]:
+  """Of each layer `kernel [k,k,in,out]` and `bias [out]`."""
   return [
     dict(
       kernel=np.ascontiguousarray(arrays[f"features.{i}.weight"].transpose(2, 3, 1, 0)),
       bias=arrays[f"features.{i}.bias"],
     )
-    for i, _, _ in VGG_LAYERS
+    for i in indices
   ]
+
+
+def read_vgg16(path: str | Path, key: str = "loss.perceptual_weights") -> dict[str, np.ndarray]:
+  """The layers up to relu3_3, see `read_layers`."""
+  shapes = {index: (outputs, inputs, 3, 3) for index, inputs, outputs in VGG_LAYERS}
+  return read_layers(path, shapes, "VGG16", key)
+
+
+def load_vgg16(
+  path: str | Path, key: str = "loss.perceptual_weights"
+) -> list[dict[str, Float[np.ndarray, "..."]]]:
+  """Parameters of `vgg16_relu3_3`, float32. Errors as `read_layers`."""
+  return as_parameters(read_vgg16(path, key), (index for index, _, _ in VGG_LAYERS))
 
 
 def convert_vgg16(source: str | Path, destination: str | Path) -> None:

@@ -146,6 +146,10 @@ def _run_sections(name: str, pictures: Pictures | str) -> dict[str, str]:
         for factor, swapped in pictures.swaps.items()
     )
     sections[f"{name}: swapped factors"] = f'<div class="side">{"".join(grids)}</div>'
+  if pictures.turned:
+    strips = "".join(_strips(angle, turned) for angle, turned in pictures.turned.items())
+    help_text = "<p>Scroll a picture sideways, or use the arrow keys, to turn it.</p>"
+    sections[f"{name}: other viewpoints"] = help_text + strips
   if pictures.score:
     name_of_score = pictures.score.removeprefix("val/")
     scaled, title = (100, "SIDE x 100") if pictures.score == SIDE else (1, name_of_score)
@@ -153,6 +157,16 @@ def _run_sections(name: str, pictures: Pictures | str) -> dict[str, str]:
     notes = {title: [_number(scaled * value) for value in pictures.scores]}
     sections[f"{name}: failures"] = f"<p>{_text(text)}</p>" + _sheet(pictures.failures, notes)
   return sections
+
+
+def _strips(angle: str, turned: np.ndarray) -> str:
+  """Pictures of which each shows one of many viewpoints, and the others when it is scrolled."""
+  strips = "".join(
+      f'<div class="strip" tabindex="0" role="group" aria-label="{_text(angle)} of picture {i + 1}">'
+      f'{"".join(_images(frames, angle))}</div>'
+      for i, frames in enumerate(turned)
+  )
+  return f'<figure><div class="side">{strips}</div><figcaption>{_text(angle)}</figcaption></figure>'
 
 
 def _stage(faces: Sequence[dict]) -> str:

@@ -27,6 +27,7 @@ SIDE, LOSS = "val/side", "val/reconstruction"
 STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the stage shows
 SCENE = ("depth", "view", "shading", "albedo")  # what unwraps a picture
 SWAPS = ("light", "view")  # the parts that `render` takes in another's place
+ANGLES, TURNS = ("azimuth", "elevation", "tilt"), 24  # of viewpoints that a method turns; pictures in a strip
 FOV = 10.0  # degrees, where the method names no camera
 
 
@@ -38,6 +39,8 @@ class Pictures(NamedTuple):
     gallery: `{column: [N,S,S,...]}` of the first validation pictures.
     swaps: `{"light" | "view": [A,B,S,S,C]}`, that factor of picture B on picture A; empty where the method
       has no renderer.
+    turned: `{angle: [A,TURNS,S,S,C]}`, the first pictures turned over the range that the model sees in
+      validation pictures, the other angles as they are; empty where the method turns nothing.
     failures: columns of the worst validation pictures, worst first; empty where no score tells pictures
       apart.
     score: the name of that score.
@@ -51,6 +54,7 @@ class Pictures(NamedTuple):
   step: int | None
   gallery: dict[str, np.ndarray]
   swaps: dict[str, np.ndarray]
+  turned: dict[str, np.ndarray]
   failures: dict[str, np.ndarray]
   score: str
   scores: list[float]
@@ -80,7 +84,7 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
   show = jax.jit(lambda variables, inputs: columns(method, variables, inputs))
   worst = find_worst(method, variables, batches, model.input)
   failures = sheets.in_order(jax.device_get(show(variables, worst.inputs))) if worst.score else {}
-  shown, swaps = {}, {}
+  shown, swaps, turned = {}, {}, {}
   if method.decompose is not None:
     parts = jax.device_get(jax.jit(method.decompose)(variables, inputs))
     if all(name in parts for name in STAGE):
@@ -89,11 +93,14 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
         shown["albedo"] = sharp_albedo(inputs, parts, description.camera(run.config))[:faces]
     if method.render is not None and all(name in parts for name in (*description.rendered, *SWAPS)):
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()}, description.rendered)
+    if method.turn is not None:
+      turned = turns(method, variables, inputs[:SWAPPED], parts["angles"])
   camera = description.camera
   return Pictures(
       step=model.step,
       gallery=sheets.in_order(jax.device_get(show(variables, inputs[:GALLERY]))),
       swaps=swaps,
+      turned=turned,
       failures=failures,
       score=worst.score,
       scores=worst.values[: len(worst.inputs)],
@@ -139,6 +146,25 @@ def swap(
     pixels = np.where(seen["mask"][..., None] > 0, seen["image"], 1.0)
     swapped[name] = pixels.reshape(count, count, *pixels.shape[1:])
   return swapped
+
+
+def turns(
+  method: Method, variables: dict, inputs: np.ndarray, seen: Float[np.ndarray, "N 3"]
+) -> dict[str, np.ndarray]:
+  """`{angle: [A,TURNS,S,S,C]}`: inputs with that angle from its smallest to its largest among those seen.
+
+  `seen` are the angles of many pictures, of which the inputs are the first.
+  """
+  turn, turned = jax.jit(method.turn), {}
+  for i, name in enumerate(ANGLES):
+    if np.ptp(seen[:, i]) > 0:
+      frames = []
+      for angle in np.linspace(seen[:, i].min(), seen[:, i].max(), TURNS):
+        angles = np.array(seen[: len(inputs)])
+        angles[:, i] = angle
+        frames.append(np.asarray(turn(variables, inputs, angles)))
+      turned[name] = np.stack(frames, axis=1)
+  return turned
 
 
 def _first(batches: Iterable[dict], count: int, key: str) -> np.ndarray:

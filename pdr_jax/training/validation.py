@@ -17,6 +17,7 @@ from pdr_jax.training.metric_log import Meter
 PICTURES = 8  # fixed validation pictures in the figures
 EARLY = 0.25  # of the training: before it views and light are still to be found
 COLLAPSED = 2.0  # degrees
+ALIKE = 0.2  # of the data's diversity: a generator below makes hardly more than one picture
 
 
 class Validator:
@@ -109,17 +110,27 @@ def with_deviations(means: dict[str, float]) -> dict[str, float]:
 def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[tuple[str, str]]:
   """(kind, line) of what looks wrong without any truth, after the first part of the training.
 
-  Light that comes from below on average, which mostly means reversed relief, and yaws that hardly differ.
+  Light that comes from below on average, which mostly means reversed relief; yaws or generated pictures that
+  hardly differ; a critic that is wrong.
   Where truth says how the light should be, its own scores tell more, and nothing is said of it here.
   """
   if step < EARLY * steps_in_all:
     return []
   lines = []
-  light, yaw = scores.get("val/light_from_above", 0.0), scores.get("val/yaw_spread")
+  light, diversity = scores.get("val/light_from_above", 0.0), scores.get("val/diversity")
   if light < 0 and "val/light_error" not in scores:
     text = f"warning: light comes from below on average (light_from_above {light:.2f}): reversed relief?"
     lines.append(("light", text))
-  if yaw is not None and yaw < COLLAPSED:
-    text = f"warning: views collapse (yaw_spread {yaw:.1f} degrees, below {COLLAPSED:g}): turns go into shape"
-    lines.append(("views", text))
+  for name in ("yaw_spread", "azimuth_spread"):
+    spread = scores.get(f"val/{name}")
+    if spread is not None and spread < COLLAPSED:
+      text = f"warning: views collapse ({name} {spread:.1f} degrees): turns go into shape"
+      lines.append(("views", text))
+  if diversity is not None and diversity < ALIKE:
+    text = f"warning: generated pictures are alike (diversity {diversity:.2f}, below {ALIKE:g})"
+    lines.append(("alike", f"{text}: the generator collapsed; larger batches may help"))
+  gap = scores.get("val/critic_gap", 0.0)
+  if gap < 0:
+    text = f"warning: the critic prefers generated pictures (critic_gap {gap:.2f})"
+    lines.append(("critic", f"{text}: it teaches nothing now"))
   return lines

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from support.configs import data_config
 
-from pdr_jax.data.scenes import builder, car_mesh, car_meshes, cars
+from pdr_jax.data.scenes import builder, car_mesh, car_meshes, cars, cars_around
 from pdr_jax.data.scenes.car_paint import PARTS
 from pdr_jax.errors import UserError
 
@@ -98,6 +98,18 @@ def test_a_view_from_above_turns_the_car_about_its_own_axis():
     up[0, 1] < up[1, 1] and up[0, 2] < up[1, 2]
   )  # the roof is higher in the picture, and nearer, than the ground
   assert up[2, 1] > up[1, 1] and up[2, 2] < up[1, 2]  # the front is lower, and nearer, than the middle
+
+
+def test_cars_around_fill_the_circle_and_say_their_azimuth():
+  drawn = [cars_around.draw(0, split, index) for split in ("train", "test") for index in range(100)]
+  azimuth = np.array([labels["azimuth"] for _, labels in drawn])
+  assert np.diff(np.sort(azimuth)).max() < 15 and azimuth.min() < -165 and azimuth.max() > 165
+  for scene, labels in drawn[:10]:
+    again = cars.turned(scene["view"], float(np.deg2rad(labels["azimuth"])))
+    np.testing.assert_allclose(again, scene["view"], atol=1e-5)  # float32 angles, there and back
+    low, high = cars.ELEVATIONS
+    assert low - 1e-3 <= labels["elevation"] <= high + 1e-3  # float32 angles
+    assert set(labels) == {*cars_around.CarsAround.LABELS, *cars_around.CarsAround.FACTORS}
 
 
 def test_types_differ_as_they_should_and_are_symmetric():

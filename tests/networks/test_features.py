@@ -12,7 +12,7 @@ from support.references import needs_torch, torch
 from support.tolerances import eps, mean_tolerance, rounding, sum_tolerance
 
 from pdr_jax.errors import UserError
-from pdr_jax.networks import features
+from pdr_jax.networks import alexnet, features
 
 
 def torch_vgg():
@@ -58,6 +58,23 @@ def test_vgg_equals_pytorchs(vgg_file):
   # seven layers of sums of up to 2,304 products
   off = 7 * mean_tolerance(2304, expected.max())
   np.testing.assert_allclose(got, expected, rtol=0, atol=off)
+
+
+@needs_torch
+def test_alexnets_second_convolution_equals_pytorchs(tmp_path):
+  first, second = torch.nn.Conv2d(3, 64, 11, 4, 2), torch.nn.Conv2d(64, 192, 5, padding=2)
+  state = {f"features.{i}.{k}": v for i, m in ((0, first), (3, second)) for k, v in m.state_dict().items()}
+  torch.save(state, tmp_path / "alexnet.pth")
+  images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+  x = torch.nn.functional.interpolate(torch.from_numpy(images).permute(0, 3, 1, 2), size=224, mode="bilinear")
+  x = torch.nn.functional.max_pool2d(torch.relu(first(x)), 3, 2)
+  expected = second(x).detach().permute(0, 2, 3, 1).numpy()
+  params = alexnet.load(tmp_path / "alexnet.pth", "ssv.feature_weights")
+  got = jax.jit(alexnet.second_convolution)(params, images)
+  assert got.shape == (2, 27, 27, 192)
+  np.testing.assert_allclose(got, expected, rtol=0, atol=2 * mean_tolerance(1600, 10 * expected.max()))
+  with pytest.raises(UserError, match=r"ssv.feature_weights: no file at .*name torchvision's AlexNet"):
+    alexnet.load(tmp_path / "gone.pth", "ssv.feature_weights")
 
 
 def test_converted_file_gives_the_same_parameters(vgg_file, tmp_path):

@@ -291,3 +291,4 @@ def test_the_suite_files_are_configurations():
     read = configurations.resolve(f"configs/eval/suite.py{name}", overrides)
     assert read.run.data.name == data and read.run.train.steps == 5 and read.evaluation.seeds == 2
   assert configurations.resolve("configs/eval/yale_b.py", []).identity == "subject"
+  assert configurations.resolve("configs/eval/ssv.py:cars", []).run.ssv.azimuth == 180

@@ -23,6 +23,9 @@ def test_warnings_come_late_and_once(monkeypatch):
   assert [kind for kind, _ in complaints(bad | {"val/light_error": 20.0}, 50, 100)] == ["views"]
   assert complaints({"val/light_from_above": 0.1, "val/yaw_spread": 12.0}, 50, 100) == []
   assert complaints({"val/l1": 1.0}, 50, 100) == []
+  lost = {"val/diversity": 0.05, "val/critic_gap": -1.0, "val/azimuth_spread": 30.0}
+  assert [kind for kind, _ in complaints(lost, 50, 100)] == ["alike", "critic"]
+  assert complaints({"val/diversity": 0.9, "val/critic_gap": 2.0, "val/azimuth_spread": 30.0}, 50, 100) == []
   monkeypatch.setattr(validation.steps, "validate_fn", lambda method: None)
   validator = Validator(toy.method(), [])
   lines = validator.warnings(bad, 50, 100)

@@ -64,16 +64,21 @@ def _about_x(angle: float) -> np.ndarray:
 
 def turned(view: np.ndarray, azimuth: float) -> np.ndarray:
   """[6] float32: the view of `view_of` of another yaw, from the same elevation."""
+  return view_of(azimuth, yaw_and_elevation(view)[1], view[3:5])
+
+
+def yaw_and_elevation(view: np.ndarray) -> tuple[float, float]:
+  """Those of `view_of`, radians; the yaw from -pi to pi."""
   rotation = Rotation.from_euler("xyz", view[:3].astype(np.float64)).as_matrix()
   upright = rotation @ _about_x(np.deg2rad(car_mesh.ELEVATION))  # Rx(elevation) Ry(yaw)
-  elevation = np.arctan2(upright[2, 1], upright[1, 1])
-  return view_of(azimuth, elevation, view[3:5])
+  yaw, elevation = np.arctan2(upright[0, 2], upright[0, 0]), np.arctan2(upright[2, 1], upright[1, 1])
+  return float(yaw), float(elevation)
 
 
-def draw_conditions(rng, outside: dict) -> dict:
-  """Light, view and background of one image."""
+def draw_conditions(rng, outside: dict, yaw_limit: float = YAW_LIMIT) -> dict:
+  """Light, view and background of one image; the car is turned by up to `yaw_limit` degrees."""
   down = np.array([0.0, np.cos(np.deg2rad(car_mesh.ELEVATION)), np.sin(np.deg2rad(car_mesh.ELEVATION))])
-  yaw = conditions.draw_yaw(rng, YAW_LIMIT, float(outside["view_outside"]))
+  yaw = conditions.draw_yaw(rng, yaw_limit, float(outside["view_outside"]))
   elevation = np.deg2rad(rng.uniform(*ELEVATIONS))
   view = view_of(yaw, elevation, np.clip(rng.normal(0, 0.003, 2), -0.006, 0.006))
   return {**conditions.draw_light(rng, down, ZENITH_LIMIT, float(outside["light_outside"])), "view": view,
@@ -122,8 +127,8 @@ def _car(seed: int, car: int) -> tuple[dict, dict, dict]:
   return weights, {key: np.asarray(value, np.float32) for key, value in look.items()}, labels
 
 
-def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
-  """(scene, labels) of one image.
+def draw(seed: int, split: str, index: int, yaw_limit: float = YAW_LIMIT) -> tuple[dict, dict]:
+  """(scene, labels) of one image, of a car that is turned by up to `yaw_limit` degrees.
 
   The scene's arrays are for `render_scene.render`; the labels are those of `EmbeddedCars.LABELS` and FACTORS.
   """
@@ -133,7 +138,7 @@ def draw(seed: int, split: str, index: int) -> tuple[dict, dict]:
   scene = {
     "weights": np.array([weights[name] for name in shape_model().names], np.float32),
     "look": look,
-    **draw_conditions(rng, outside),
+    **draw_conditions(rng, outside, yaw_limit),
   }
   return scene, labels | outside
 

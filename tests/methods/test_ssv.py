@@ -1,0 +1,288 @@
+"""SSV: its step and what it changes, draws, devices, padding, what it makes, limits, stops."""
+
+import json
+import signal
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from support import runs, toy_data
+from support.programs import compiled
+from support.references import needs_torch, torch
+
+from pdr_jax import config as config_lib
+from pdr_jax import methods
+from pdr_jax.config_checks import validate
+from pdr_jax.errors import UserError
+from pdr_jax.losses import angles
+from pdr_jax.methods import inference_variables
+from pdr_jax.methods.ssv import inference, model, system
+from pdr_jax.training import loop
+from pdr_jax.training import step as steps
+
+BATCH, SIDE = 8, 16
+TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4)
+
+
+def tiny(**ssv):
+  config = config_lib.base("ssv")
+  config.data.side = SIDE
+  config.ssv.update(TINY | ssv)
+  config.optim.ema = 0.9
+  config.train.update(batch_size=BATCH, steps=4)
+  validate(config, 4)
+  return config
+
+
+CONFIG = tiny()
+SPEC = methods.describe("ssv").reads(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def start():
+  method, batch = methods.create(CONFIG), toy_data.batch(SPEC, BATCH, 0)
+  return method, compiled(method.init)(jax.random.key(0), batch), batch
+
+
+@pytest.fixture(scope="module")
+def update(start):
+  return compiled(partial(start[0].update, axis_name=None))
+
+
+def vector(tree):
+  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
+
+
+def test_a_step_changes_both_networks_the_average_and_the_deviation(start, update):
+  _, state, batch = start
+  new, metrics = update(state, batch, jax.random.key(1))
+  values = {name: float(total / count) for name, (total, count) in metrics.items()}
+  assert all(np.isfinite(value) for value in values.values())
+  weights = system.viewpoint_weights(CONFIG)
+  np.testing.assert_allclose(
+    values["loss_viewpoint"], sum(weight * values[name] for name, weight in weights.items()), rtol=1e-5
+  )
+  weights = system.synthesis_weights(CONFIG)
+  np.testing.assert_allclose(
+    values["loss_synthesis"], sum(weight * values[name] for name, weight in weights.items()), rtol=1e-5
+  )
+  for name in model.NETWORKS:
+    assert np.abs(vector(new.params[name]) - vector(state.params[name])).max() > 1e-5
+  average = 0.9 * vector(state.params["synthesis"]) + 0.1 * vector(new.params["synthesis"])
+  np.testing.assert_allclose(vector(new.ema["synthesis"]), average, rtol=1e-5, atol=1e-6)
+  assert set(new.ema) == {"synthesis"}
+  deviation = 0.9 * 1.0 + 0.1 * values["deviation"]
+  np.testing.assert_allclose(new.model_state["deviation"], deviation, rtol=1e-5)
+  # Adam's first step is the rate in every number: the mapping's is a hundredth of it.
+  moved = np.abs(vector(new.params["synthesis"]["mapping"]) - vector(state.params["synthesis"]["mapping"]))
+  np.testing.assert_allclose(moved.max(), 0.01 * CONFIG.optim.learning_rate, rtol=2e-2)
+
+
+@needs_torch
+def test_the_step_is_pytorchs(start, update):
+  """Every term, and every gradient as Adam's second moments after one step, from the same draws."""
+  from support import ssv_reference as reference
+
+  _, state, batch = start
+  rng, index = jax.random.key(5), jnp.arange(BATCH)
+  new, metrics = update(state, batch, rng)
+
+  def tensor(array):
+    return torch.tensor(np.asarray(array))
+
+  def draws(key):
+    return tuple(tensor(part) for part in model.draw(jax.random.fold_in(rng, key), index, CONFIG))
+
+  dropout = [tensor(system._dropout(rng, i, index, CONFIG)) for i in range(6)]
+  mix = tensor(model.draw_mix(jax.random.fold_in(rng, system._MIX), index))
+  images = tensor(np.moveaxis(batch["image"], -1, 1).copy())
+  v, s = (reference.tensors(jax.device_get(state.params[name])) for name in model.NETWORKS)
+  after = reference.tensors(jax.device_get(new.params["viewpoint"]))
+  terms = {
+    "viewpoint": reference.viewpoint_terms(
+      v, s, images, *draws(system._FAKE), mix, dropout[:3], CONFIG.ssv.drift
+    ),
+    "synthesis": reference.synthesis_terms(
+      after, s, draws(system._FIRST), draws(system._SECOND), torch.cat(dropout[3:])
+    ),
+  }
+  weights = {"viewpoint": system.viewpoint_weights(CONFIG), "synthesis": system.synthesis_weights(CONFIG)}
+  for name, network in (("viewpoint", v), ("synthesis", s)):
+    for term, value in terms[name].items():
+      total, count = metrics[term]
+      # two networks in a row, some forty layers of sums of numbers of about one
+      np.testing.assert_allclose(total / count, value.item(), rtol=0, atol=2e-4, err_msg=term)
+    leaves = jax.tree.leaves(network)
+    loss = sum(weights[name][term] * value for term, value in terms[name].items())
+    gradient = vector([g.numpy() for g in torch.autograd.grad(loss, leaves)])
+    moments = vector(optax.tree.get(new.opt_state[name], "nu"))
+    ours = np.sqrt(moments / (1 - CONFIG.optim.b2))
+    assert np.linalg.norm(ours - np.abs(gradient)) < 2e-3 * np.linalg.norm(gradient), name
+
+
+def test_the_pieces_of_a_step(start):
+  """What is drawn for a place of the batch depends on the place alone; ranges; dropout's mean."""
+  rng = jax.random.key(3)
+  drawn = model.draw(rng, jnp.arange(500), CONFIG)
+  later = model.draw(rng, jnp.arange(250, 500), CONFIG)
+  np.testing.assert_array_equal(drawn.codes[250:], later.codes)
+  np.testing.assert_array_equal(drawn.angles[250:], later.angles)
+  limits = np.deg2rad([CONFIG.ssv.azimuth, CONFIG.ssv.elevation, CONFIG.ssv.tilt])
+  assert (np.abs(drawn.angles) <= limits).all() and (np.abs(drawn.angles).max(axis=0) > 0.95 * limits).all()
+  assert np.abs(drawn.codes).max() <= 1 and abs(float(drawn.codes.mean())) < 0.05
+  dropout = model.draw_dropout(rng, jnp.arange(500), CONFIG)
+  assert set(np.unique(dropout)) == {0.0, 2.0} and abs(float(dropout.mean()) - 1) < 0.05
+  assert system._dropout(rng, 0, jnp.arange(3), tiny(dropout=0.0)) is None
+
+
+def test_diversity_is_that_of_the_data_and_ignores_padding():
+  real = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4, 4, 3)), jnp.float32)
+  np.testing.assert_allclose(inference.diversity(real / 2, real), 0.5, rtol=1e-5)
+  assert float(inference.diversity(jnp.repeat(real[:1], 6, axis=0), real)) < 1e-3
+  mask = jnp.array([1.0, 1, 1, 0, 0, 0])
+  padded = real.at[3:].set(100.0)
+  np.testing.assert_allclose(
+    inference.diversity(padded / 4, padded, mask), 0.25 * inference.diversity(real, real), rtol=1e-5
+  )
+  assert float(inference.diversity(real[:1], real[:1])) == 0  # one picture alone
+
+
+def test_what_it_says_and_makes(start):
+  method, state, batch = start
+  variables, images = inference_variables(state), batch["image"]
+  blocks = compiled(method.encode)(variables, images)
+  assert {name: block.shape[1] for name, block in blocks.items()} == {"style": 8, "view": 6, "features": 8}
+  parts = compiled(method.decompose)(variables, images)
+  assert parts["angles"].shape == (BATCH, 3) and np.abs(parts["angles"]).max() <= np.pi + 1e-6
+  turned = compiled(method.turn)(variables, images, parts["angles"])
+  np.testing.assert_allclose(turned, parts["reconstruction"], atol=1e-4)  # the same, compiled twice
+  shown = compiled(method.pictures)(variables, images)
+  assert all(values.shape == images.shape and np.abs(values).max() <= 1 for values in shown.values())
+  assert len([name for name in shown if name.startswith("azimuth")]) == 5
+  made = method.generate(variables, jax.random.key(0), 2)
+  np.testing.assert_allclose(made, shown["sample"][:2], atol=1e-4)
+  alone = compiled(method.encode)(variables, images[:1])  # the running deviation stands for the batch's
+  np.testing.assert_allclose(alone["features"], blocks["features"][:1], rtol=1e-3, atol=1e-4)
+
+
+def test_sweeps_stay_in_their_range_and_do_not_repeat_on_the_circle():
+  assert inference.sweep(tiny(azimuth=40.0), "azimuth") == [-40, -20, 0, 20, 40]
+  assert inference.sweep(tiny(azimuth=180.0), "azimuth") == [-144, -72, 0, 72, 144]
+  assert inference.sweep(tiny(tilt=0.0), "tilt") == []
+  views = (jnp.deg2rad(jnp.array([view])) for view in ([170.0, 0, 0], [-170.0, 0, 3]))
+  np.testing.assert_allclose(inference.degrees_between(*views), [23 / 3], rtol=1e-4)
+
+
+def test_validation_ignores_padding(start):
+  method, state, batch = start
+  mask = (np.arange(BATCH) < 5).astype(np.float32)
+  run = compiled(partial(method.validate, axis_name=None))
+  scores = run(state, batch | {"_mask": mask})
+  other = batch["image"].copy()
+  other[5:] = 0.25
+  again = run(state, {"image": other, "_mask": mask})
+  assert scores.keys() == again.keys() and "val/reconstruction" in scores
+  for name, (total, count) in scores.items():
+    assert count == 5
+    np.testing.assert_allclose(total, again[name][0], rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize(
+  "change, words",
+  [
+    ({"data.side": 48}, "config.data.side = 48: must be one of 16, 32"),
+    ({"data.frames": 2}, "takes single pictures"),
+    ({"ssv.volume_side": 16}, "config.ssv.volume_side = 16: must be below config.data.side = 16"),
+    ({"train.batch_size": 1}, "needs at least 2"),
+    ({"ssv.features": "vgg16"}, "needs a file, config.ssv.feature_weights=PATH"),
+    ({"ssv.features": "alexnet", "ssv.feature_weights": "/gone.pth"}, "no such file"),
+    ({"ssv.features": "random", "data.channels": 1}, "takes colour"),
+    ({"ssv.azimuth": 200.0}, "config.ssv.azimuth = 200.0: must be from 0 to 180"),
+    ({"ssv.dropout": 1.0}, "config.ssv.dropout = 1.0"),
+  ],
+)
+def test_what_cannot_be_is_one_line(change, words):
+  config = tiny()
+  for key, value in change.items():
+    section, name = key.split(".")
+    config[section][name] = value
+  with pytest.raises(UserError, match=words):
+    validate(config, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "ssv",
+  [
+    dict(image_weight=0.0, flip_weight=0.0, mirror_weight=0.0, dropout=0.0),
+    dict(nearest=True, features="random"),
+  ],
+)
+def test_variants_train(ssv):
+  config = tiny(**ssv)
+  config.optim.ema, config.train.remat = 0.0, bool(ssv.get("nearest"))
+  method, batch = methods.create(config), toy_data.batch(SPEC, BATCH, 0)
+  state = compiled(method.init)(jax.random.key(0), batch)
+  new, metrics = compiled(partial(method.update, axis_name=None))(state, batch, jax.random.key(0))
+  assert all(np.isfinite(pair[0]) for pair in metrics.values()) and new.ema is None
+
+
+@pytest.mark.slow
+def test_four_devices_equal_one(start, update):
+  """The critic sees the deviation of the whole batch, in its penalty's gradient too."""
+  method, state, batch = start
+  root = steps.stream(3, "update")
+  one, metrics = update(state, batch, jax.random.fold_in(root, 0))
+  many, many_metrics = steps.update_fn(method)(steps.replicate(state), steps.place(batch), root)
+  fetched = many_metrics.fetch()
+  for name, (total, count) in metrics.items():
+    np.testing.assert_allclose(fetched[name], [total, count], rtol=2e-3, atol=1e-3, err_msg=name)
+  for name in model.NETWORKS:  # Adam's second moments are the squared gradients
+    mine, theirs = (vector(tree.opt_state[name]) for tree in (one, jax.device_get(many)))
+    assert np.linalg.norm(mine - theirs) < 0.01 * np.linalg.norm(mine), name
+  deviations = (tree.model_state["deviation"] for tree in (jax.device_get(many), one))
+  np.testing.assert_allclose(*deviations, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
+  config, method = tiny(), start[0]
+  config.train.update(validate_every=2, figure_every=0, checkpoint_every=2, log_every=1)
+  for name, stops in (("whole", (4,)), ("halves", (2, 4))):
+    for stop in stops:
+      config.train.steps = stop
+      data = toy_data.data(config)
+      assert loop.train(config, str(tmp_path / name), method=method, data=data).exit_code == 0
+  whole, halves = (runs.arrays(tmp_path / name, 4) for name in ("whole", "halves"))
+  assert whole.keys() == halves.keys() and "model_state/deviation" in whole
+  for name, value in whole.items():
+    np.testing.assert_array_equal(halves[name], value, err_msg=name)
+
+
+@pytest.mark.slow
+def test_killed_and_continued_equals_uninterrupted_bit_for_bit(tmp_path):
+  command = [*runs.MODULE, "support.train_toy", "ssv", f"--changes={json.dumps(TINY | dict(side=SIDE))}"]
+  environment = dict(JAX_NUM_CPU_DEVICES="4", JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir)
+  whole = runs.start([*command, str(tmp_path / "whole")], **environment)
+  output, _ = whole.communicate(timeout=1800)
+  assert whole.returncode == 0, output
+  child = runs.start([*command, str(tmp_path / "killed"), "--delay=0.3"], **environment)
+  runs.until(lambda: runs.newest(tmp_path / "killed") >= 4, child)
+  child.kill()
+  assert child.wait() == -signal.SIGKILL and runs.newest(tmp_path / "killed") < 12
+  again = runs.start([*command, str(tmp_path / "killed")], **environment)
+  output, _ = again.communicate(timeout=1800)
+  assert again.returncode == 0 and "continuing from the checkpoint of step" in output, output
+  got, wanted = (runs.arrays(tmp_path / name, 12) for name in ("killed", "whole"))
+  assert got.keys() == wanted.keys()
+  for name, value in wanted.items():
+    np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_a_mirror_of_a_viewpoint_is_found_again():
+  """The flip map of the angles is its own inverse."""
+  view = jnp.array([[0.4, 0.1, -0.3]])
+  np.testing.assert_array_equal(angles.mirrored(angles.mirrored(view)), view)

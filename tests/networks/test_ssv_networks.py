@@ -1,0 +1,137 @@
+"""SSV's networks: against PyTorch with gradients, published sizes, second derivatives, batch statistics."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support.programs import compiled
+from support.references import needs_torch, torch
+
+from pdr_jax.networks import equalised, ssv
+
+SIDE, CODE, WIDTH = 16, 6, 16
+SYNTHESIS = ssv.Synthesis(WIDTH, SIDE, 3, volume_side=8)
+VIEWPOINT = ssv.Viewpoint(8, CODE)
+
+
+def random(shape, seed):
+  return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def parameters(net, *inputs):
+  """Draws for every parameter, so that biases and slopes matter too."""
+  shapes = jax.eval_shape(lambda key: net.init(key, *inputs), jax.random.key(0))["params"]
+  leaves, tree = jax.tree.flatten(shapes)
+  return jax.tree.unflatten(tree, [random(leaf.shape, i) for i, leaf in enumerate(leaves)])
+
+
+def close(ours, theirs, share=2e-5):
+  """Within a share of the largest number: some twenty layers of sums, each rounded at its own size."""
+  theirs = theirs.detach().numpy()
+  np.testing.assert_allclose(ours, theirs, rtol=0, atol=share * np.abs(theirs).max())
+
+
+@needs_torch
+@pytest.mark.parametrize("nearest", [False, True])
+def test_synthesis_and_its_gradients_are_pytorchs(nearest):
+  from support import ssv_reference
+
+  codes, cotangent = random((2, CODE), 0), random((2, SIDE, SIDE, 3), 1)
+  angles = np.array([[0.5, -0.3, 0.2], [-1.2, 0.4, 0.1]], np.float32)
+  net = SYNTHESIS.clone(nearest=nearest)
+  params = parameters(net, codes, angles)
+
+  @compiled
+  def run(params, codes):
+    out, pull = jax.vjp(lambda params, codes: net.apply({"params": params}, codes, angles), params, codes)
+    return out, *pull(cotangent)
+
+  ours, of_params, of_codes = run(params, codes)
+  t_params, t_codes = ssv_reference.tensors(params), torch.tensor(codes, requires_grad=True)
+  mode = "nearest" if nearest else "bilinear"
+  theirs = ssv_reference.synthesis(t_params, t_codes, torch.tensor(angles), mode)
+  theirs.backward(torch.tensor(np.moveaxis(cotangent, -1, 1)))
+  close(ours, theirs.permute(0, 2, 3, 1))
+  close(of_codes, t_codes.grad, 1e-4)
+  for name in ("constant", "projection_slope"):
+    close(of_params[name], t_params[name].grad, 1e-4)
+  for name in ("start_conv", "volume0_conv1", "turned0", "turned3", "projection", "flat0_conv0", "pixels"):
+    close(of_params[name]["kernel"], t_params[name]["kernel"].grad, 1e-4)
+  for name, layer in (("mapping", "layer3"), ("volume0_norm0", "style"), ("flat0_norm1", "style")):
+    close(of_params[name][layer]["kernel"], t_params[name][layer]["kernel"].grad, 1e-4)
+
+
+@needs_torch
+def test_viewpoint_network_and_the_gradient_of_a_gradient_are_pytorchs():
+  """The squared length of the critic's gradient, and its gradient by the parameters."""
+  from support import ssv_reference
+
+  images = random((3, SIDE, SIDE, 3), 0)
+  params = parameters(VIEWPOINT, images)
+
+  def length(params):
+    def realism(images):
+      return VIEWPOINT.apply({"params": params}, images).realism.sum()
+
+    return jnp.square(jax.grad(realism)(images)).sum()
+
+  @compiled
+  def run(params):
+    return VIEWPOINT.apply({"params": params}, images), *jax.value_and_grad(length)(params)
+
+  seen, value, grads = run(params)
+  t_params = ssv_reference.tensors(params)
+  t_images = torch.tensor(np.moveaxis(images, -1, 1), requires_grad=True)
+  realism, codes, magnitudes, quadrants = ssv_reference.viewpoint(t_params, t_images)
+  for mine, theirs in zip(seen[:4], (realism, codes, magnitudes, quadrants), strict=True):
+    close(mine, theirs)
+  gradient, = torch.autograd.grad(realism.sum(), t_images, create_graph=True)
+  t_value = (gradient**2).sum()
+  t_value.backward()
+  close(value, t_value, 1e-4)
+  for name in ("pixels", "down0_conv0", "down0_conv1", "last_conv", "features", "realism"):
+    close(grads[name]["kernel"], t_params[name]["kernel"].grad, 1e-3)  # one more pass through all layers
+
+
+def count(net, *inputs):
+  variables = jax.eval_shape(lambda key: net.init(key, *inputs), jax.random.key(0))
+  return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def test_parameters_are_those_of_the_released_checkpoint():
+  codes, angles, images = jnp.zeros((1, 128)), jnp.zeros((1, 3)), jnp.zeros((1, 128, 128, 3))
+  assert count(ssv.Synthesis(512, 128, 3), codes, angles) == 17_165_987
+  assert count(ssv.Viewpoint(512, 128), images) == 24_723_859  # without the block that is never used
+
+
+@pytest.mark.parametrize("side, volume_side", [(16, 8), (32, 8), (32, 16), (64, 16), (256, 16)])
+def test_pictures_of_every_side(side, volume_side):
+  net = ssv.Synthesis(16, side, 1, volume_side)
+  inputs = jnp.zeros((2, CODE)), jnp.zeros((2, 3))
+  variables = jax.eval_shape(lambda key: net.init(key, *inputs), jax.random.key(0))
+  assert jax.eval_shape(net.apply, variables, *inputs).shape == (2, side, side, 1)
+  critic = ssv.Viewpoint(8, CODE)
+  images = jnp.zeros((2, side, side, 1))
+  variables = jax.eval_shape(lambda key: critic.init(key, images), jax.random.key(0))
+  seen = jax.eval_shape(critic.apply, variables, images)
+  assert seen.maps[-1].shape == (2, 4, 4, 8) and seen.codes.shape == (2, CODE)
+
+
+def test_the_critic_sees_how_alike_a_batch_is_over_all_devices():
+  x = jnp.asarray(random((8, 4, 4, 3), 0))
+  whole = equalised.batch_deviation(x)
+  expected = np.sqrt(np.var(np.asarray(x, np.float64), axis=0) + 1e-8).mean()
+  np.testing.assert_allclose(whole, expected, rtol=1e-5)  # 48 means of 8 numbers of about one
+  spread = jax.pmap(partial(equalised.batch_deviation, axis_name="b"), "b")(x.reshape(4, 2, 4, 4, 3))
+  np.testing.assert_allclose(spread, np.full(4, whole), rtol=1e-5)
+  assert float(equalised.batch_deviation(jnp.repeat(x[:1], 8, axis=0))) < 2e-4  # the root of the epsilon
+
+
+def test_a_picture_is_seen_by_itself_with_a_known_deviation():
+  images = random((3, SIDE, SIDE, 3), 0)
+  params = {"params": parameters(VIEWPOINT, images)}
+  apply = compiled(VIEWPOINT.apply)
+  together, alone = apply(params, images, 0.5), apply(params, images[:1], 0.5)
+  np.testing.assert_allclose(alone.realism, together.realism[:1], rtol=1e-3, atol=1e-3)
