@@ -14,8 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float
 
-from pdr_jax.networks.layers import conv_same
-
 NORM_EPSILON, PIXEL_EPSILON = 1e-5, 1e-8
 SLOPE = 0.2  # of the leaky rectifiers
 
@@ -34,19 +32,19 @@ def conv_plane(
   )
 
 
-def conv_same_3d(
+def conv_space(
   x: Float[ArrayLike, "B D H W I"], kernel: Float[ArrayLike, "3 3 3 I O"]
 ) -> Float[Array, "B D H W O"]:
   """Stride-1 convolution with one zero on every side, as one in the plane.
 
-  Each plane has its own channels and those of its two neighbours. XLA:CPU's gradients of convolutions in
-  space are slow, and those of `convolve` are not.
+  Each plane has its own channels and those of its two neighbours: on XLA:CPU forward pass and gradients take
+  half and two thirds of the time of its own convolution in space.
   """
   _, depth, height, width, channels = x.shape
   padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
   planes = jnp.concatenate([padded[:, k : k + depth] for k in range(3)], axis=-1)
   taps = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, 3 * channels, -1)
-  return conv_same(planes.reshape(-1, height, width, 3 * channels), taps).reshape(*x.shape[:-1], -1)
+  return conv_plane(planes.reshape(-1, height, width, 3 * channels), taps).reshape(*x.shape[:-1], -1)
 
 
 class Equalised(nn.Module):
@@ -62,7 +60,7 @@ class Equalised(nn.Module):
     kernel = self.param("kernel", nn.initializers.normal(1.0), shape)
     bias = self.param("bias", self._bias, (self.features,))
     kernel = kernel * math.sqrt(2 / math.prod(shape[:-1]))
-    y = (jnp.matmul, None, conv_plane, conv_same_3d)[self.axes](x, kernel)
+    y = (jnp.matmul, None, conv_plane, conv_space)[self.axes](x, kernel)
     return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
   def _bias(self, key: Array, shape: tuple[int, ...]) -> Float[Array, " O"]:
