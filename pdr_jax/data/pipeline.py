@@ -27,13 +27,8 @@ Batch = dict[str, np.ndarray]
 _ORDER, _FLIP, _MIX = 0, 1, 2  # names of the random streams
 _ENDLESS = 2**48  # batches
 _NOT_DATA = ("flip", "workers")  # keys of `data` that say how batches are made, not what the data is
-_UNMIRRORED = (
-  "image",
-  "clip",
-  "segmentation",
-  "label",
-  "missing",
-)  # sets of nothing else than these meanings may be flipped
+# Sets of nothing else than these meanings may be flipped.
+_UNMIRRORED = ("image", "clip", "segmentation", "label", "missing")
 
 
 class DatasetInfo(NamedTuple):
@@ -75,35 +70,18 @@ class DatasetInfo(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def _open(data: FrozenConfigDict) -> dataset.Dataset:
+  if data.get("normalize_with"):
+    plain = FrozenConfigDict({**data, "normalize_with": ""})
+    return normalized.replaced(ConfigDict(data), _open(plain))
   return registry.check(data).open(ConfigDict({"data": data}))
-
-
-@functools.lru_cache(maxsize=2)
-def _open_normalized(data: FrozenConfigDict) -> dataset.Dataset:
-  return normalized.replaced(ConfigDict(data), open_plain(ConfigDict({"data": data})))
 
 
 def open_dataset(config: ConfigDict) -> dataset.Dataset:
   """The data set that `config.data` names, opened (and decoded into memory) once per process.
 
-  With `data.normalize_with` its pictures are normalised ones. Raises UserError, see `registry.check`, the
-  sources and `normalized.replaced`.
+  Raises UserError, see `registry.check`, the sources and `normalized.replaced`.
   """
-  if not config.data.get("normalize_with", ""):
-    return open_plain(config)
-  return _open_normalized(_frozen(config))
-
-
-def open_plain(config: ConfigDict) -> dataset.Dataset:
-  """The same with its pictures as they are."""
-  return _open(_frozen(config, ("normalize_with",)))
-
-
-def _frozen(config: ConfigDict, but: Collection[str] = ()) -> FrozenConfigDict:
-  """What says which data it is."""
-  return FrozenConfigDict(
-    {key: value for key, value in config.data.items() if key not in (*_NOT_DATA, *but)}
-  )
+  return _open(FrozenConfigDict({key: value for key, value in config.data.items() if key not in _NOT_DATA}))
 
 
 def describe(config: ConfigDict) -> DatasetInfo:

@@ -25,7 +25,7 @@ def prepare(config: ConfigDict, say: Callable[[str], None] = print) -> None:
   data = config.data
   if not data.normalize_with:
     return
-  plain = pipeline.open_plain(config)
+  plain = pipeline.open_dataset(as_it_is(config))
   folder, wanted = normalized.folder_of(data, plain), normalized.splits(plain)
   missing = [name for name in wanted if not os.path.exists(normalized.path_of(folder, name))]
   if not missing:
@@ -41,6 +41,13 @@ def prepare(config: ConfigDict, say: Callable[[str], None] = print) -> None:
   for name in missing:
     path, pictures = normalized.path_of(folder, name), _normalized(model, wanted[name], name, say)
     write_atomically(path, lambda file, pictures=pictures: np.save(file, pictures))
+
+
+def as_it_is(config: ConfigDict) -> ConfigDict:
+  """The configuration of the same data with its pictures as they are."""
+  plain = config.copy_and_resolve_references()
+  plain.data.normalize_with = ""
+  return plain
 
 
 def _normalized(model: reader.Model, split: Split, name: str, say: Callable[[str], None]) -> np.ndarray:

@@ -49,8 +49,7 @@ def test_pictures_are_normalised_once_and_keep_their_order_and_labels(config):
   normalized_data.prepare(config, lines.append)
   assert len(lines) == 2  # nothing was computed again
 
-  plain = config.copy_and_resolve_references()
-  plain.data.normalize_with = ""
+  plain = normalized_data.as_it_is(config)
   for split in ("train", "validation"):
     ours, theirs = (next(iter(pipeline.validation_batches(c, split=split))) for c in (config, plain))
     assert ours.keys() == theirs.keys()
@@ -64,7 +63,7 @@ def test_pictures_are_normalised_once_and_keep_their_order_and_labels(config):
 
 
 def test_another_export_or_other_data_are_other_pictures(config, export, tmp_path):
-  plain = pipeline.open_plain(config)
+  plain = pipeline.open_dataset(normalized_data.as_it_is(config))
   folder = normalized.folder_of(config.data, plain)
   assert folder.startswith(str(tmp_path / "cache"))
   other = config.copy_and_resolve_references()

@@ -35,10 +35,10 @@ def at_views(maps, views):
   views = np.float32(views)
   rim = inner(np.ones(maps.depth.shape[1:], bool))[None, ..., None].astype(np.float32)
   lit, inside = (
-    [image for image, _ in photograph.seen(shown, maps.depth, views, CAMERA, SIDE)]
-    for shown in (photograph.lit(maps), rim)
+    list(photograph.seen(shown, maps.depth, views, CAMERA, SIDE)) for shown in (photograph.lit(maps), rim)
   )
-  return [(image, inner(share[..., 0] > 0.999)) for image, share in zip(lit, inside, strict=True)]
+  pairs = zip(lit, inside, strict=True)
+  return [(image, inner(mask & (share[..., 0] > 0.999))) for (image, mask), (share, _) in pairs]
 
 
 def test_the_albedo_is_the_photograph_s_without_light(unwrapped):

@@ -36,10 +36,12 @@ def pixels(image: Array, parts: Parts, camera: Camera) -> Array:
 
 def pose_left_in(image: Array, parts: Parts, camera: Camera) -> Array:
   """The picture where it is, divided by its shading where a surface is seen."""
-  shading = parts["shading"] if parts["shading"].ndim == 4 else parts["shading"][..., None]
+  grey = parts["shading"].ndim == 3
+  shading = parts["shading"][..., None] if grey else parts["shading"]
   lens = cameras.pinhole(image.shape[1], camera.fov)
   at_view = reproject.warp_to_view(shading, parts["depth_at_view"], parts["view"], lens)
-  return unwrap.reflectance(image, jnp.where(parts["mask"][..., None] > 0, at_view, 1.0))
+  at_view = jnp.where(parts["mask"][..., None] > 0, at_view, 1.0)
+  return unwrap.reflectance(image, at_view[..., 0] if grey else at_view)
 
 
 def light_left_in(image: Array, parts: Parts, camera: Camera) -> Array:
