@@ -34,7 +34,7 @@ def close(ours, theirs, share=2e-5):
 
 
 @needs_torch
-@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("nearest", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_synthesis_and_its_gradients_are_pytorchs(nearest):
   from support import ssv_reference
 

@@ -60,7 +60,7 @@ def labels_of(features: Features, settings: ConfigDict) -> dict[str, str]:
   """`{angle: label}` of the angles that a split says and that vary; numbers alone. Raises `UserError`."""
   def varies(name: str) -> bool:
     values = features.labels.get(name)
-    return values is not None and values.dtype.kind == "f" and np.nanstd(values) > 1e-6
+    return values is not None and values.dtype.kind == "f" and bool(np.nanstd(values) > 1e-6)
 
   asked = {angle: settings[angle] for angle in ANGLES if settings[angle]}
   for angle, name in asked.items():
