@@ -188,7 +188,7 @@ def test_the_method_comes_before_the_other_keys(monkeypatch):
     "--config=quickstart", "--workdir=w", "--config.beta_vae.gamma=5", "--config.method=beta_vae"
   )
   assert config.method == "beta_vae" and config.beta_vae.gamma == 5.0
-  assert config.data.side == 32 and config.train.steps == 2_000  # what the file says of common keys stays
+  assert config.data.side == 32 and config.train.steps == 1_000  # what the file says of common keys stays
 
 
 @pytest.mark.parametrize("command", commands.COMMANDS, ids=lambda command: command.module)

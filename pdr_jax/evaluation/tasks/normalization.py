@@ -138,4 +138,4 @@ def jobs(context: Context) -> Iterator[Job]:
     yield f"normalization/{ATTRIBUTES}", partial(ablation, context, attributes(context), ATTRIBUTES)
 
 
-TASK = Task(jobs, order=15, by_default=False)
+TASK = Task(jobs, order=65, by_default=False)
