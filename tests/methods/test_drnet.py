@@ -1,7 +1,5 @@
 """DrNET's step: against PyTorch's, its three stop-gradients, its draws, devices, padding and limits."""
 
-import json
-import signal
 from functools import partial
 
 import jax
@@ -270,24 +268,3 @@ def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
   assert optimisers | {"model_state/statistics/pose"} <= groups
   for name, value in whole.items():
     np.testing.assert_array_equal(halves[name], value, err_msg=name)
-
-
-@pytest.mark.slow
-def test_killed_and_continued_equals_uninterrupted_bit_for_bit(tmp_path):
-  changes = json.dumps(dict(CONFIG.drnet.to_dict(), side=16, frames=FRAMES))
-  command = [*runs.MODULE, "support.train_toy", "drnet", f"--changes={changes}"]
-  environment = dict(JAX_NUM_CPU_DEVICES="4", JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir)
-  whole = runs.start([*command, str(tmp_path / "whole")], **environment)
-  output, _ = whole.communicate(timeout=1800)
-  assert whole.returncode == 0, output
-  child = runs.start([*command, str(tmp_path / "killed"), "--delay=0.3"], **environment)
-  runs.until(lambda: runs.newest(tmp_path / "killed") >= 4, child)
-  child.kill()
-  assert child.wait() == -signal.SIGKILL and runs.newest(tmp_path / "killed") < 12
-  again = runs.start([*command, str(tmp_path / "killed")], **environment)
-  output, _ = again.communicate(timeout=1800)
-  assert again.returncode == 0 and "continuing from the checkpoint of step" in output, output
-  got, wanted = (runs.arrays(tmp_path / name, 12) for name in ("killed", "whole"))
-  assert got.keys() == wanted.keys()
-  for name, value in wanted.items():
-    np.testing.assert_array_equal(got[name], value, err_msg=name)

@@ -1,7 +1,5 @@
 """SSV: its step and what it changes, draws, devices, padding, what it makes, limits, stops."""
 
-import json
-import signal
 from functools import partial
 
 import jax
@@ -260,26 +258,6 @@ def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
   assert whole.keys() == halves.keys() and "model_state/deviation" in whole
   for name, value in whole.items():
     np.testing.assert_array_equal(halves[name], value, err_msg=name)
-
-
-@pytest.mark.slow
-def test_killed_and_continued_equals_uninterrupted_bit_for_bit(tmp_path):
-  command = [*runs.MODULE, "support.train_toy", "ssv", f"--changes={json.dumps(TINY | dict(side=SIDE))}"]
-  environment = dict(JAX_NUM_CPU_DEVICES="4", JAX_COMPILATION_CACHE_DIR=jax.config.jax_compilation_cache_dir)
-  whole = runs.start([*command, str(tmp_path / "whole")], **environment)
-  output, _ = whole.communicate(timeout=1800)
-  assert whole.returncode == 0, output
-  child = runs.start([*command, str(tmp_path / "killed"), "--delay=0.3"], **environment)
-  runs.until(lambda: runs.newest(tmp_path / "killed") >= 4, child)
-  child.kill()
-  assert child.wait() == -signal.SIGKILL and runs.newest(tmp_path / "killed") < 12
-  again = runs.start([*command, str(tmp_path / "killed")], **environment)
-  output, _ = again.communicate(timeout=1800)
-  assert again.returncode == 0 and "continuing from the checkpoint of step" in output, output
-  got, wanted = (runs.arrays(tmp_path / name, 12) for name in ("killed", "whole"))
-  assert got.keys() == wanted.keys()
-  for name, value in wanted.items():
-    np.testing.assert_array_equal(got[name], value, err_msg=name)
 
 
 def test_a_mirror_of_a_viewpoint_is_found_again():
