@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import measure
 from pdr_jax import methods
 from pdr_jax.config import base
-from pdr_jax.methods.voxels import projection, system
+from pdr_jax.methods.voxels import model, projection
 
 SIDE = 28
 
@@ -79,7 +79,7 @@ def our_steps(config, images: np.ndarray) -> dict:
   method = methods.create(config)
   state = jax.jit(method.init)(jax.random.key(0), {"image": images})
   update = jax.jit(partial(method.update, axis_name=None))
-  decoder = system.networks(config)["decoder"]
+  decoder = model.networks(config)["decoder"]
   statistics = state.model_state["statistics"]["decoder"]
   rng = np.random.default_rng(0)
   codes = jnp.asarray(rng.normal(size=(len(images), config.voxels.code)), jnp.float32)

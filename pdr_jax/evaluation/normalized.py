@@ -39,7 +39,7 @@ def blocks_of(
   say("normalised pictures: principal components of the training split")
   of_encoder = feature_count(representation.method, representation.variables, representation.reads)
   pictures = partial(_pictures, representation)
-  reduce = principal_components(_normalized(representation, run), components or of_encoder, "picture")
+  reduce = principal_components(of_train(pictures, representation, run), components or of_encoder, "picture")
 
   def encode(inputs: Array) -> dict[str, Array]:
     flat = pictures(inputs)
@@ -59,8 +59,10 @@ def _pictures(representation: Representation, inputs: Array) -> Float[Array, "B 
   return maps["completed"].reshape(inputs.shape[0], -1)
 
 
-def _normalized(representation: Representation, run: ConfigDict) -> Iterator[Mapping[str, np.ndarray]]:
-  """The training split, normalised, as `principal_components` reads it."""
-  normalize = steps.mapped(partial(_pictures, representation))
+def of_train(
+  flat: Callable[[Array], Float[Array, "B _"]], representation: Representation, run: ConfigDict
+) -> Iterator[Mapping[str, np.ndarray]]:
+  """What `flat` makes of the training split's inputs, as `principal_components` reads it: `picture`."""
+  compute = steps.mapped(flat)
   for batch in of_split(run, representation.reads, "train", ()):
-    yield {"picture": np.asarray(normalize(np.asarray(batch[representation.input]))), "_mask": batch["_mask"]}
+    yield {"picture": np.asarray(compute(np.asarray(batch[representation.input]))), "_mask": batch["_mask"]}

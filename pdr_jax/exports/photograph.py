@@ -18,6 +18,7 @@ from pdr_jax.render import lighting, reproject, safe_ops, unwrap
 
 BELOW_WHITE = 0.98  # of the pixels that are seen
 CAMERA = ("fov", "near", "far")  # degrees, model units
+SCENE = ("depth", "view", "shading", "albedo", "normal")  # parts of a decomposition that are read
 
 
 class Maps(NamedTuple):
@@ -51,25 +52,25 @@ def unwrapped(
     parts: `depth`, `view`, `shading`, `albedo` and `normal` of a model, for a batch of one.
     camera: `fov` in degrees, `near` and `far` in model units.
   """
-  scene = [jnp.asarray(parts[name]) for name in ("depth", "view", "shading", "albedo", "normal")]
-  maps = _unwrapped(jnp.asarray(photograph)[None], *scene, **{key: float(camera[key]) for key in CAMERA})
+  scene = {name: jnp.asarray(parts[name]) for name in SCENE}
+  maps = _unwrapped(jnp.asarray(photograph)[None], scene, **{key: float(camera[key]) for key in CAMERA})
   return Maps(*map(np.asarray, maps))
 
 
 @functools.partial(jax.jit, static_argnames=CAMERA)
 def _unwrapped(
-  photograph: Array, depth: Array, view: Array, shading: Array, albedo: Array, normal: Array, *,
-  fov: float, near: float, far: float,
+  photograph: Array, parts: Mapping[str, Array], *, fov: float, near: float, far: float
 ) -> Maps:
-  side, lens = photograph.shape[1], cameras.pinhole(depth.shape[-1], fov)
-  scene = (depth, view, shading, albedo, lens)
-  picture = unwrap.normalize(photograph, *scene, near=near, far=far, side=side, average=False)
+  side = photograph.shape[1]
+  picture = unwrap.normalize_decomposed(
+    photograph, parts, fov=fov, near=near, far=far, side=side, average=False
+  )
   return Maps(
     picture.texture,
     picture.completed * 2 - 1,
-    unwrap.enlarge(depth, side),
-    safe_ops.normalize(unwrap.enlarge(normal, side)),
-    jnp.maximum(unwrap.enlarge(shading, side), 0.0),
+    unwrap.enlarge(parts["depth"], side),
+    safe_ops.normalize(unwrap.enlarge(parts["normal"], side)),
+    jnp.maximum(unwrap.enlarge(parts["shading"], side), 0.0),
     picture.visibility,
   )
 

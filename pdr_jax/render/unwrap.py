@@ -7,6 +7,7 @@ pixels relate to those of its reduction to the model's side. Everything is pure,
 works under `jit`, `vmap` and reverse-mode `grad`; only the visibility carries no gradient.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -220,6 +221,16 @@ def normalize(
   unlit = reflectance(sampled, enlarge(shading, side))
   filled = complete(unlit, visible, jnp.clip(enlarge(albedo, side), -1.0, 1.0), average=average)
   return Normalized(sampled, unlit, filled, visible)
+
+
+def normalize_decomposed(
+    image: Float[Array, "B P P C"], parts: Mapping[str, Array], *, fov: float, near: float, far: float,
+    side: int = 0, average: bool = True,
+) -> Normalized:
+  """`normalize` by a decomposition: its `depth`, `view`, `shading` and `albedo`; `fov` in degrees."""
+  scene = (parts[name] for name in ("depth", "view", "shading", "albedo"))
+  lens = cameras.pinhole(parts["depth"].shape[-1], fov)
+  return normalize(image, *scene, lens, near=near, far=far, side=side, average=average)
 
 
 def _rescaled(position: Float[Array, "B N N"], side: int, new_side: int) -> Float[Array, "B N N"]:

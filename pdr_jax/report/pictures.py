@@ -16,7 +16,6 @@ from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.methods import Method, TrainState
 from pdr_jax.plots import sheets
-from pdr_jax.render import camera as cameras
 from pdr_jax.render import unwrap
 from pdr_jax.report.runs import Run
 
@@ -25,7 +24,6 @@ GALLERY, SWAPPED, FAILURES = 8, 6, 8  # the first and the last equal: one compil
 # What tells a failure: the error against truth where there is truth, else the loss.
 SIDE, LOSS = "val/side", "val/reconstruction"
 STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the stage shows
-SCENE = ("depth", "view", "shading", "albedo")  # what unwraps a picture
 SWAPS = ("light", "view")  # the parts that `render` takes in another's place
 ANGLES, TURNS = ("azimuth", "elevation", "tilt"), 24  # of viewpoints that a method turns; pictures in a strip
 FOV = 10.0  # degrees, where the method names no camera
@@ -114,13 +112,11 @@ def sharp_albedo(
   inputs: Float[np.ndarray, "B S S C"], parts: Mapping[str, np.ndarray], camera: methods.Camera
 ) -> Float[np.ndarray, "B S S C"]:
   """The pictures themselves in canonical pose and without light, completed by the albedo of the model."""
-  lens = cameras.pinhole(inputs.shape[1], camera.fov)
-
-  def normalize(*scene: Array) -> Array:
-    maps = unwrap.normalize(*scene, lens, near=camera.near, far=camera.far, average=False)
+  def normalize(inputs: Array, parts: Mapping[str, Array]) -> Array:
+    maps = unwrap.normalize_decomposed(inputs, parts, **camera._asdict(), average=False)
     return maps.completed * 2 - 1
 
-  return np.asarray(jax.jit(normalize)(inputs, *(parts[name] for name in SCENE)))
+  return np.asarray(jax.jit(normalize)(inputs, parts))
 
 
 def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:

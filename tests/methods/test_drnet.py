@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import runs, toy_data
+from support import toy_data
+from support.method_checks import changed, two_and_two_are_four
 from support.programs import compiled
 
 from pdr_jax import config as config_lib
@@ -16,7 +17,6 @@ from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.drnet import networks, sampling, system
 from pdr_jax.networks.batch_norm import Norm
-from pdr_jax.training import loop
 from pdr_jax.training import step as steps
 
 BATCH, FRAMES = 8, 4
@@ -243,28 +243,15 @@ def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
   ],
 )
 def test_what_cannot_be_is_one_line(change, words):
-  config = tiny()
-  for key, value in change.items():
-    section, name = key.split(".")
-    config[section][name] = value
   with pytest.raises(UserError, match=words):
-    validate(config, 1)
+    validate(changed(tiny(), change), 1)
 
 
 def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
   """Four optimisers and running statistics."""
-  config, method = tiny(), start[0]
-  config.train.update(validate_every=2, figure_every=0, checkpoint_every=2, log_every=1)
+  config = tiny()
   config.train.gradient_norms_every = 0
-  for name, stops in (("whole", (4,)), ("halves", (2, 4))):
-    for stop in stops:
-      config.train.steps = stop
-      data = toy_data.data(config)
-      assert loop.train(config, str(tmp_path / name), method=method, data=data).exit_code == 0
-  whole, halves = (runs.arrays(tmp_path / name, 4) for name in ("whole", "halves"))
-  assert whole.keys() == halves.keys()
+  whole = two_and_two_are_four(config, start[0], tmp_path)
   groups = {"/".join(name.split("/")[:3]) for name in whole}
   optimisers = {f"rest/opt_state/{name}" for name in ("content", "pose", "decoder", "discriminator")}
   assert optimisers | {"model_state/statistics/pose"} <= groups
-  for name, value in whole.items():
-    np.testing.assert_array_equal(halves[name], value, err_msg=name)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.method_checks import vector
 
 from pdr_jax import methods
 from pdr_jax.config import base
@@ -38,10 +39,6 @@ def images(seed=0):
 def start():
   method = methods.create(tiny())
   return method, jax.jit(method.init)(steps.stream(0, "init"), {"image": images()})
-
-
-def vector(tree):
-  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from support import runs, toy_data
+from support import toy_data
+from support.method_checks import changed, two_and_two_are_four, vector
 from support.programs import compiled
 from support.references import needs_torch, torch
 
@@ -18,7 +19,6 @@ from pdr_jax.errors import UserError
 from pdr_jax.losses import angles
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.ssv import inference, model, system
-from pdr_jax.training import loop
 from pdr_jax.training import step as steps
 
 BATCH, SIDE = 8, 16
@@ -48,10 +48,6 @@ def start():
 @pytest.fixture(scope="module")
 def update(start):
   return compiled(partial(start[0].update, axis_name=None))
-
-
-def vector(tree):
-  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
 def test_a_step_changes_both_networks_the_average_and_the_deviation(start, update):
@@ -203,12 +199,8 @@ def test_validation_ignores_padding(start):
   ],
 )
 def test_what_cannot_be_is_one_line(change, words):
-  config = tiny()
-  for key, value in change.items():
-    section, name = key.split(".")
-    config[section][name] = value
   with pytest.raises(UserError, match=words):
-    validate(config, 1)
+    validate(changed(tiny(), change), 1)
 
 
 @pytest.mark.slow
@@ -247,17 +239,7 @@ def test_four_devices_equal_one(start, update):
 
 @pytest.mark.slow
 def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
-  config, method = tiny(), start[0]
-  config.train.update(validate_every=2, figure_every=0, checkpoint_every=2, log_every=1)
-  for name, stops in (("whole", (4,)), ("halves", (2, 4))):
-    for stop in stops:
-      config.train.steps = stop
-      data = toy_data.data(config)
-      assert loop.train(config, str(tmp_path / name), method=method, data=data).exit_code == 0
-  whole, halves = (runs.arrays(tmp_path / name, 4) for name in ("whole", "halves"))
-  assert whole.keys() == halves.keys() and "model_state/deviation" in whole
-  for name, value in whole.items():
-    np.testing.assert_array_equal(halves[name], value, err_msg=name)
+  assert "model_state/deviation" in two_and_two_are_four(tiny(), start[0], tmp_path)
 
 
 def test_a_mirror_of_a_viewpoint_is_found_again():

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support.method_checks import vector
 
 from pdr_jax import methods
 from pdr_jax.config import base, variant
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
-from pdr_jax.methods.voxels import pose, projection, system
+from pdr_jax.methods.voxels import inference, model, pose, projection, system
 from pdr_jax.render import volume
 from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
@@ -54,10 +55,6 @@ def built(case):
   return method, state, after, metrics, update
 
 
-def vector(tree):
-  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
-
-
 @pytest.mark.parametrize(
   "case", ["free", *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "free")]
 )
@@ -80,7 +77,7 @@ def test_inference_and_padding(case):
   method, _, state, _, _ = built(case)
   variables = inference_variables(state)
   parts = jax.jit(method.decompose)(variables, images())
-  assert parts["voxels"].shape == (B, S, S, S) and parts["azimuth_draws"].shape == (B, system.DRAWS)
+  assert parts["voxels"].shape == (B, S, S, S) and parts["azimuth_draws"].shape == (B, inference.DRAWS)
   density = np.asarray(parts["voxels"])
   assert 0 <= density.min() and density.max() < 1
   assert (density[:, np.asarray(volume.cylinder_mask(S, S, S)) == 0] == 0).all()
@@ -137,7 +134,7 @@ def test_coarse_errors_rank_azimuths_as_exact_ones_do():
   density = jnp.zeros((1, S, S, S)).at[0, 5:23, 10:20, 12:16].set(0.9)
   azimuths = jnp.arange(6, dtype=jnp.float32)[None] * (np.pi / 6)
   target = projection.project(density, azimuths[:, 2])
-  exact = system.squared(projection.project_many(density, azimuths), target[:, None])
+  exact = model.squared(projection.project_many(density, azimuths), target[:, None])
   coarse = system.coarse_errors(density, azimuths, target, 0.0)
   # a box looks the same from 60 and from 120 degrees
   assert set(np.argsort(coarse[0])[:2].tolist()) == {2, 4}

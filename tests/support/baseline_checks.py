@@ -12,6 +12,7 @@ from pdr_jax.config import base
 from pdr_jax.config_checks import validate
 from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
+from support.method_checks import vector
 from support.programs import compiled
 from support.tolerances import rounding, sum_tolerance
 
@@ -54,10 +55,6 @@ def fresh(method):
   return compiled(method.init)(steps.stream(0, "init"), {"image": images()}), compiled(
     partial(method.update, axis_name=None)
   )
-
-
-def vector(tree):
-  return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in jax.tree.leaves(tree)])
 
 
 def relative(value, expected):

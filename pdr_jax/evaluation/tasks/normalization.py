@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from pdr_jax import methods
 from pdr_jax.data import pipeline
-from pdr_jax.evaluation import batches, extract
+from pdr_jax.evaluation import batches, extract, normalized
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result, Score
 from pdr_jax.evaluation.representations import feature_count, principal_components
@@ -22,7 +21,6 @@ from pdr_jax.evaluation.tasks import linear
 from pdr_jax.methods import Camera
 from pdr_jax.render import camera as cameras
 from pdr_jax.render import reproject, unwrap
-from pdr_jax.training import step as steps
 
 INSIDE = "inside"  # the test split, within the training range of light and view
 SOLVER = "logistic"
@@ -64,9 +62,7 @@ VARIANTS = (pixels, pose_left_in, light_left_in, mirror_where_unseen, both_halve
 
 
 def _unwrapped(image: Array, parts: Parts, camera: Camera, average: bool) -> unwrap.Normalized:
-  scene = (parts[name] for name in ("depth", "view", "shading", "albedo"))
-  lens = cameras.pinhole(image.shape[1], camera.fov)
-  return unwrap.normalize(image, *scene, lens, near=camera.near, far=camera.far, average=average)
+  return unwrap.normalize_decomposed(image, parts, **camera._asdict(), average=average)
 
 
 def ablation(context: Context, labels: list[str], title: str) -> Result:
@@ -106,15 +102,10 @@ def _features(context: Context, variant: Callable) -> tuple[Features, dict[str, 
     parts = representation.method.decompose(representation.variables, inputs)
     return variant(inputs, parts, camera).reshape(inputs.shape[0], -1)
 
-  def pictures() -> Iterator[Mapping[str, np.ndarray]]:
-    compute = steps.mapped(flat)
-    for batch in batches.of_split(run, representation.reads, "train", ()):
-      yield {"picture": np.asarray(compute(batch[representation.input])), "_mask": batch["_mask"]}
-
   count = context.config.components or feature_count(
     representation.method, representation.variables, representation.reads
   )
-  reduce = principal_components(pictures(), count, "picture")
+  reduce = principal_components(normalized.of_train(flat, representation, run), count, "picture")
 
   def encode(inputs: Array) -> dict[str, Array]:
     return {variant.__name__: reduce(flat(inputs))["pca"]}

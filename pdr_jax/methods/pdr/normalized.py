@@ -5,9 +5,7 @@ from collections.abc import Callable
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.render import camera, unwrap
-
-SCENE = ("depth", "view", "shading", "albedo")  # parts of a decomposition that unwrap a picture
+from pdr_jax.render import unwrap
 
 
 def normalize(
@@ -18,7 +16,7 @@ def normalize(
   Both halves are averaged where both are seen: the completed picture is symmetric.
   """
   parts, scene = decompose(variables, images), config.scene
-  lens = camera.pinhole(images.shape[1], scene.fov)
-  near, far = scene.min_depth, scene.max_depth
-  maps = unwrap.normalize(images, *(parts[name] for name in SCENE), lens, near=near, far=far)
+  maps = unwrap.normalize_decomposed(
+    images, parts, fov=scene.fov, near=scene.min_depth, far=scene.max_depth
+  )
   return maps._asdict()

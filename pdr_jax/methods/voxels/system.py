@@ -10,17 +10,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.losses import circular, latent
-from pdr_jax.methods.contract import MODEL_STATE, Method, TrainState, inference_variables
+from pdr_jax.methods.contract import Method, TrainState
 from pdr_jax.methods.shared import gradient_step, optimizer
-from pdr_jax.methods.voxels import pictures, pose, projection
-from pdr_jax.networks.voxels import STATISTICS, CodeJudge, PictureEncoder, Texture, VolumeDecoder
+from pdr_jax.methods.voxels import inference, pictures, pose, projection
+from pdr_jax.methods.voxels.model import JUDGE, POSE, Code, apply, encoded, networks, normals, squared, unit
+from pdr_jax.networks.voxels import STATISTICS, CodeJudge
 
-JUDGE, POSE = "judge", "pose"  # networks and optimisers of that name
-DRAWS = 64  # of an azimuth in a decomposition
 COARSE = 2  # components of a circular posterior are compared at half the side
 _CODE, _PRIOR, _TURN, _CHOICE, _POSE_STEP, _GAME = range(6)  # names of the random streams of a step
 
@@ -44,29 +43,17 @@ def create(config: ConfigDict) -> Method:
     judge=optax.adam(own.judge_rate, b1=own.judge_b1) if game else None,
   )
   words = dict(config=config)
-  decomposed = partial(decompose, **words)
+  decomposed = partial(inference.decompose, **words)
   return Method(
     init=partial(init, optimisers=optimisers, **words),
     update=partial(update, optimisers=optimisers, **words),
-    validate=partial(validate, **words),
+    validate=partial(inference.validate, **words),
     gradient_norms=partial(gradient_norms, **words),
-    encode=partial(encode, **words),
+    encode=partial(inference.encode, **words),
     decompose=decomposed,
-    generate=partial(generate, **words),
+    generate=partial(inference.generate, **words),
     pictures=partial(pictures.pictures, decompose=decomposed),
   )
-
-
-def networks(config: ConfigDict, axis_name: str | None = None) -> dict[str, Any]:
-  """`encoder`, `decoder`, and where asked for `texture` and `judge`."""
-  own, side = config.voxels, config.data.side
-  said = pose.outputs(own.pose, own.pose_components)
-  nets = {
-    "encoder": PictureEncoder(own.width_encoder, own.code, said, axis_name),
-    "decoder": VolumeDecoder(own.width_decoder, side, own.density_start, axis_name),
-  }
-  nets |= {"texture": Texture(own.width_texture)} if own.texture else {}
-  return nets | ({JUDGE: CodeJudge(own.judge_width)} if own.pose == "adversarial" else {})
 
 
 def init(rng: Array, batch: dict, *, optimisers: Optimisers, config: ConfigDict) -> TrainState:
@@ -100,85 +87,6 @@ def init(rng: Array, batch: dict, *, optimisers: Optimisers, config: ConfigDict)
 def trained(params: dict) -> dict:
   """The parameters of the main optimiser: all but the judge's."""
   return {name: tree for name, tree in params.items() if name != JUDGE}
-
-
-# ---------------------------------------------------------------- the model
-
-
-class Code(NamedTuple):
-  """What the encoder says of pictures: the shape's code and, raw, the pose."""
-
-  mean: Float[Array, "B D"]
-  log_variance: Float[Array, "B D"]
-  pose: Float[Array, "B P"]
-
-
-def apply(
-  nets: dict, params: dict, statistics: dict, name: str, inputs: ArrayLike, train: bool
-) -> tuple[Any, dict]:
-  """What a network with batch normalisation gives, and its statistics afterwards."""
-  variables = {"params": params[name], STATISTICS: statistics[name]}
-  if not train:
-    return nets[name].apply(variables, inputs, False), statistics[name]
-  outputs, changed = nets[name].apply(variables, inputs, True, mutable=[STATISTICS])
-  return outputs, changed[STATISTICS]
-
-
-def encoded(
-  nets: dict, params: dict, statistics: dict, images: Float[ArrayLike, "B S S 1"], train: bool,
-  config: ConfigDict,
-) -> tuple[Code, dict]:
-  """The code of pictures in [-1, 1], with the clipping of the latent space; statistics afterwards."""
-  outputs, after = apply(nets, params, statistics, "encoder", unit(images), train)
-  mean, log_variance, raw = outputs
-  own, root = config.voxels, (config.voxels.code + 1) ** 0.5
-  if own.clip_mean:
-    mean = latent.clip_rows(mean, own.clip_mean * root)
-  if own.clip_log_variance:
-    log_variance = latent.clip_rows(log_variance, own.clip_log_variance * root)
-  return Code(mean, log_variance, raw), after
-
-
-def unit(images: Float[ArrayLike, "*B S S 1"]) -> Float[Array, "*B S S 1"]:
-  """[-1, 1] to [0, 1]."""
-  return (images + 1) / 2
-
-
-def azimuth_of(
-  params: dict, code: Code, index: Int[ArrayLike, " B"], config: ConfigDict
-) -> Float[Array, " B"]:
-  """The azimuth of pictures, as inference takes it: the likeliest. A free one is drawn, always the same."""
-  kind = config.voxels.pose
-  if kind == "free":
-    return pose.draw_free(params[POSE], jax.random.key(0), index)
-  if kind == "adversarial":
-    return pose.angle_of(pose.direction(code.pose))
-  return pose.most_probable(pose.posterior_of(code.pose, config.voxels.pose_components))
-
-
-def azimuth_draws(variables: dict, code: Code, config: ConfigDict) -> Float[Array, "B N"]:
-  """Draws of every picture's azimuth, always the same ones: how sure the method is of it."""
-  own, index = config.voxels, jnp.arange(code.mean.shape[0])
-  keys = jax.random.split(jax.random.key(1), DRAWS)
-  if own.pose == "free":
-    return jax.vmap(lambda key: pose.draw_free(variables[POSE], key, index), out_axes=1)(keys)
-  if own.pose == "adversarial":
-    noise = jax.vmap(lambda key: normals(key, index, ()), out_axes=1)(keys)
-    return azimuth_of(variables, code, index, config)[:, None] + own.pose_noise * noise
-  posterior = pose.posterior_of(code.pose, own.pose_components)
-  return jax.vmap(lambda key: pose.draw(posterior, key, index), out_axes=1)(keys)
-
-
-def squared(
-  projected: Float[ArrayLike, "*#B S S"], target: Float[ArrayLike, "*#B S S"]
-) -> Float[Array, "..."]:
-  """The sum of a picture's squared differences, in pixels of [0, 1]."""
-  return jnp.square(projected - target).sum(axis=(-2, -1))
-
-
-def normals(rng: Array, index: Int[ArrayLike, " B"], shape: tuple[int, ...]) -> Float[Array, "B ..."]:
-  """Unit Gaussian noise; each picture of the global batch has its own stream."""
-  return jax.vmap(lambda i: jax.random.normal(jax.random.fold_in(rng, i), shape))(index)
 
 
 # ---------------------------------------------------------------- training
@@ -369,90 +277,3 @@ def gradient_norms(
   return gradient_step.gradient_norms(trained(state.params), terms_of, term_weights(config), axis_name)
 
 
-# ---------------------------------------------------------------- inference
-
-
-def encode(
-  variables: dict, images: Float[ArrayLike, "B S S 1"], *, config: ConfigDict
-) -> dict[str, Float[Array, "B D"]]:
-  """`shape`, the code's mean, and, where the encoder says a pose, `pose`: cosine and sine of the azimuth."""
-  code, _ = encoded(networks(config), variables, variables[MODEL_STATE]["statistics"], images, False, config)
-  if config.voxels.pose == "free":
-    return {"shape": code.mean}
-  angle = azimuth_of(variables, code, jnp.arange(images.shape[0]), config)
-  return {"shape": code.mean, "pose": jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)}
-
-
-def volumes(
-  variables: dict, codes: Float[ArrayLike, "B D"], config: ConfigDict
-) -> Float[Array, "B S S S"]:
-  """The densities of codes, in the canonical frame."""
-  logits, _ = apply(
-    networks(config), variables, variables[MODEL_STATE]["statistics"], "decoder", codes, False
-  )
-  return projection.density(logits)
-
-
-def shown_picture(
-  variables: dict, density: ArrayLike, azimuth: ArrayLike, config: ConfigDict
-) -> Float[Array, "B S S 1"]:
-  """The projection in [-1, 1], through the texture network where there is one."""
-  projected = projection.project(density, azimuth, config.voxels.elevation)
-  if config.voxels.texture:
-    projected = networks(config)["texture"].apply({"params": variables["texture"]}, projected)
-  return 2 * projected[..., None] - 1
-
-
-def decompose(
-  variables: dict, images: Float[ArrayLike, "B S S 1"], *, config: ConfigDict
-) -> dict[str, Array]:
-  """`voxels`, densities in (0, 1) in the canonical frame, axes z (forward), y (down), x (right); `azimuth`,
-  radians, and `azimuth_draws`, 64 draws of what the method takes it for; `shape`, the code; `projection` and
-  `reconstruction`, pictures in [-1, 1], the latter through the texture network where there is one.
-  """
-  code, _ = encoded(networks(config), variables, variables[MODEL_STATE]["statistics"], images, False, config)
-  azimuth = azimuth_of(variables, code, jnp.arange(images.shape[0]), config)
-  density = volumes(variables, code.mean, config)
-  projected = projection.project(density, azimuth, config.voxels.elevation)
-  return {
-    "voxels": density,
-    "azimuth": azimuth,
-    "azimuth_draws": azimuth_draws(variables, code, config),
-    "shape": code.mean,
-    "projection": 2 * projected[..., None] - 1,
-    "reconstruction": shown_picture(variables, density, azimuth, config),
-  }
-
-
-def generate(variables: dict, rng: Array, count: int, *, config: ConfigDict) -> Float[Array, "B S S 1"]:
-  """Pictures of codes N(0, `sample_std`^2) from even azimuths."""
-  index = jnp.arange(count)
-  codes = normals(jax.random.fold_in(rng, 0), index, (config.voxels.code,)) * config.voxels.sample_std
-  angle = jax.vmap(
-    lambda i: jax.random.uniform(jax.random.fold_in(rng, i + 1), (), maxval=circular.TURN)
-  )(index)
-  return shown_picture(variables, volumes(variables, codes, config), angle, config)
-
-
-def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: ConfigDict) -> dict:
-  """Scores without any draw: of the code's mean and the likeliest azimuth.
-
-  `val/reconstruction` is the sum of squared differences of the projection, in pixels of [0, 1]; `val/texture`
-  that of the texture; `val/kl` the code's distance from the prior, nats; `val/occupied` the share of voxels.
-  """
-  variables, images = inference_variables(state), batch["image"]
-  statistics = variables[MODEL_STATE]["statistics"]
-  code, _ = encoded(networks(config), variables, statistics, images, False, config)
-  index = gradient_step.global_index(images.shape[0], axis_name)
-  azimuth = azimuth_of(variables, code, index, config)
-  density, target = volumes(variables, code.mean, config), unit(images)[..., 0]
-  projected = projection.project(density, azimuth, config.voxels.elevation)
-  scores = {
-    "val/reconstruction": squared(projected, target),
-    "val/kl": latent.kl_to_normal(code.mean, code.log_variance),
-    "val/occupied": (density > 0.5).astype(jnp.float32).mean(axis=(1, 2, 3)),
-  }
-  if config.voxels.texture:
-    textured = unit(shown_picture(variables, density, azimuth, config))[..., 0]
-    scores["val/texture"] = squared(textured, target)
-  return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
