@@ -27,12 +27,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config):
-  """The fast set runs its programs once: most of their compilation would take more time than it saves.
+  """Tests run their programs once: most of their compilation would take more time than it saves.
 
   They go without LLVM's optimisation and, where JAX has the choice, without XLA's newer emitters of fusions,
-  which take four times as long as the older ones. All passes on programs as a whole stay.
-  The slow set runs what users run. An optimisation level in XLA_FLAGS goes before all this.
+  which take four times as long as the older ones. All passes on programs as a whole stay. So do those of the
+  slow set. The set `users_programs` runs what users run. An optimisation level in XLA_FLAGS goes before all
+  this.
   """
-  if config.option.markexpr != "slow" and not programs.level_is_given():
+  if config.option.markexpr != "users_programs" and not programs.level_is_given():
     quick = [f"--{name}={str(value).lower()}" for name, value in programs.QUICK.items()]
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *quick]).strip()

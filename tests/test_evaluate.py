@@ -112,6 +112,7 @@ def test_normalised_pictures_are_blocks_at_the_size_that_is_asked_for_and_whole(
   np.testing.assert_allclose(reduced @ reduced.T, centred @ centred.T, atol=1e-3)  # 192 terms of at most 1
 
 
+@pytest.mark.slow
 def test_the_steps_of_normalising_are_compared_at_equal_size(run):
   words = [*WORDS, f"--workdir={run}", "--config.tasks=('normalization',)", "--config.seeds=1"]
   assert program.main(words) == 0

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 NOTEBOOK = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "docs", "tour.ipynb")
 CHECKS = """
 import math
@@ -18,6 +20,7 @@ scores.values())
 """
 
 
+@pytest.mark.slow
 def test_tour_runs_from_top_to_bottom(tmp_path):
   with open(NOTEBOOK, encoding="utf-8") as file:
     notebook = json.load(file)

@@ -8,7 +8,7 @@ from benchmarks import convolutions, measure
 torch = pytest.importorskip("torch", reason="the step is compared with PyTorch's")
 
 
-@pytest.mark.slow
+@pytest.mark.users_programs
 def test_both_sides_take_the_same_steps():
   """The same losses over four steps of Adam, from the same weights.
 

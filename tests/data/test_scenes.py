@@ -226,7 +226,7 @@ def test_draws_stay_within_the_ranges_of_the_model():
   assert np.array_equal(labels["identity"], np.arange(150)) and len(set(labels["expression"])) > 4
 
 
-@pytest.mark.slow
+@pytest.mark.users_programs
 def test_prepares_and_reads_without_tensorflow(tmp_path):
   program = textwrap.dedent(f"""
       import sys

@@ -34,6 +34,7 @@ def test_halves_are_of_whole_clips_of_every_class():
     leakage.halves(frames_of([3, 5], 1), "who")
 
 
+@pytest.mark.slow
 def test_a_class_is_told_by_the_block_that_has_it_and_held_out_classes_too():
   train = frames_of(range(4), 5)
   for test in (frames_of(range(4), 5, seed=1), frames_of(range(10, 14), 6, seed=2)):

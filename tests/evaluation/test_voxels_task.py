@@ -45,6 +45,7 @@ def config(**data):
   return run
 
 
+@pytest.mark.slow
 def test_scores_of_an_extruded_picture():
   run = config()
   result = task.shapes(run, representation(run, extrude), "test", SETTINGS, say=lambda line: None)

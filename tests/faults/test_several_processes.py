@@ -17,7 +17,7 @@ from support.runs import local_processes
 
 from pdr_jax.training import distributed, loop, preemption
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.users_programs
 
 
 @pytest.fixture(scope="module")

@@ -247,6 +247,7 @@ def test_what_cannot_be_is_one_line(change, words):
     validate(changed(tiny(), change), 1)
 
 
+@pytest.mark.slow
 def test_two_and_two_steps_are_four_bit_for_bit(start, tmp_path):
   """Four optimisers and running statistics."""
   config = tiny()

@@ -254,6 +254,7 @@ def all_terms(images):
   return compiled(lambda images: {key: terms_of(config, images) for key, config in configs.items()})(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_switch_does_something(switch, all_terms):
   terms, default_terms = all_terms[switch], all_terms[""]

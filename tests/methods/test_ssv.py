@@ -50,6 +50,7 @@ def update(start):
   return compiled(partial(start[0].update, axis_name=None))
 
 
+@pytest.mark.slow
 def test_a_step_changes_both_networks_the_average_and_the_deviation(start, update):
   _, state, batch = start
   new, metrics = update(state, batch, jax.random.key(1))
@@ -144,6 +145,7 @@ def test_diversity_is_that_of_the_data_and_ignores_padding():
   assert float(inference.diversity(real[:1], real[:1])) == 0  # one picture alone
 
 
+@pytest.mark.slow
 def test_what_it_says_and_makes(start):
   method, state, batch = start
   variables, images = inference_variables(state), batch["image"]

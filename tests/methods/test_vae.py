@@ -191,6 +191,7 @@ def test_encode_is_as_large_as_pdrs_blocks_and_is_the_mean(method, state_of):
   np.testing.assert_array_equal(features["mean"], mean)
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one_where_the_capacity_parts_them(annealed):
   """C lies between the devices' own KLs: the absolute value must be that of the whole batch's."""
   four_devices_equal_one(annealed[1], at_step=1)
@@ -211,6 +212,7 @@ def test_validation_ignores_padding_and_is_the_mean_over_images(method):
   np.testing.assert_allclose(scores["val/l1"][0] / 3, np.abs(error).mean(), rtol=0, atol=off)
 
 
+@pytest.mark.slow
 def test_loss_falls(method):
   """Also beyond the plateau of the first 60 steps, where every image's posterior is the prior."""
   seen = losses_of_overfit(method, 200, ("reconstruction", "kl"))
@@ -226,6 +228,7 @@ def test_trains_and_resumes(name, annealed, tmp_path):
   trains_and_resumes(config, method, tmp_path)
 
 
+@pytest.mark.slow
 def test_grey_pictures_are_learned_as_coloured_ones_are():
   config = tiny("vae", data__channels=1)
   method, batch = methods.create(config), {"image": images().mean(axis=-1, keepdims=True)}

@@ -55,9 +55,8 @@ def built(case):
   return method, state, after, metrics, update
 
 
-@pytest.mark.parametrize(
-  "case", ["free", *(pytest.param(case, marks=pytest.mark.slow) for case in CASES if case != "free")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_four_devices_take_the_step_of_one(case):
   """Codes, poses, batch statistics, the judge and the pose's own step: all see the global batch."""
   method, state, one, metrics, _ = built(case)
@@ -72,6 +71,7 @@ def test_four_devices_take_the_step_of_one(case):
   assert set(one.opt_state) == {"main"} | {"free": {"pose"}, "adversarial": {"judge"}}.get(case, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_inference_and_padding(case):
   method, _, state, _, _ = built(case)

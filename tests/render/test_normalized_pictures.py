@@ -99,7 +99,7 @@ def test_the_hidden_half_is_filled_from_its_mirror():
     np.testing.assert_allclose(np.asarray(actual.completed)[~shown], 0.95, atol=1e-6)  # the model's albedo
 
 
-@pytest.mark.slow
+@pytest.mark.users_programs
 def test_an_embedded_world_gives_back_its_albedo_where_visible():
   """Drawn heads, rendered from the front for the exact truth, and at their views for the picture."""
   from pdr_jax.data.scenes import builder, heads, render_scene

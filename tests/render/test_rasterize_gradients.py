@@ -154,6 +154,7 @@ def test_first_and_second_derivatives_against_differences(count, blur, order):
     )
 
 
+@pytest.mark.slow
 def test_transforms_in_any_nesting():
   vertices, faces = oracle.random_mesh(7, vertices=8, faces=6, side=5.0)
   weights = random_weights((5, 6, 2))

@@ -63,7 +63,7 @@ def test_trains_validates_and_draws(folders, method):
   assert run_dir.read_elements(str(workdir)) == spec
 
 
-@pytest.mark.slow
+@pytest.mark.users_programs
 @pytest.mark.parametrize("method", TOYS)
 def test_killed_and_continued_equals_uninterrupted_bit_for_bit(folders, tmp_path, method):
   command = [*runs.MODULE, "support.train_toy", method, str(tmp_path)]
