@@ -27,11 +27,11 @@ def serve(config_name: str, side: int, width: int, batch: int) -> None:
   import jax
 
   from benchmarks import measure
-  from pdr_jax.cli.compilation_cache import cache_compilations
+  from pdr_jax.cli import runtime
   from pdr_jax.methods import create
   from pdr_jax.training import step as training
 
-  cache_compilations()
+  runtime.prepare()
   method = create(measure.load_config(config_name, width=width, side=side))
   images = {"image": measure.images(batch, side)}
   state, placed = training.initial_state(method, 0, images), training.place(images)

@@ -58,9 +58,9 @@ def step(config, seconds: float) -> float:
   """The quickstart's training step on a batch that is on the device already."""
 
   from pdr_jax import methods
-  from pdr_jax.cli.compilation_cache import cache_compilations
+  from pdr_jax.cli import runtime
   from pdr_jax.training import step as steps
-  cache_compilations()
+  runtime.prepare()
   reads = methods.describe(config.method).reads(config)
   method, batch = methods.create(config), next(pipeline.train_iterator(config, reads))
   state, placed = steps.initial_state(method, 0, batch), steps.place(batch)

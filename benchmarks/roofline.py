@@ -32,7 +32,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import arithmetic, measure
 from benchmarks.rasterizer import relief
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import runtime
 from pdr_jax.losses import contrastive
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
@@ -341,7 +341,7 @@ def rows(pieces: dict[str, Part], programs: dict, seconds: dict, rate: float, ba
 def main() -> None:
   """Measures and prints."""
   flags = arguments()
-  cache_compilations()
+  runtime.prepare()
   config = measure.load_config(flags.config, width=flags.width, side=flags.side, dtype=flags.dtype)
   print(measure.machine())
   print(

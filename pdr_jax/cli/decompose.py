@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 import pdr_jax
-from pdr_jax.cli import crops, flags, pictures
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import crops, flags, pictures, runtime
 from pdr_jax.errors import UserError
 
 MESHES = ("glb", "ply", "obj")
@@ -96,7 +95,7 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.cli import normalized_folder  # JAX and trimesh take seconds to import
 
-  cache_compilations()
+  runtime.prepare()
   labels = normalized_folder.labels_of(values.pictures) if values.normalize_only else {}
   model, rows, done = pdr_jax.load(values.export), [], 0
   choose = crops.automatic(model) if crop == crops.AUTO else crops.fixed(crop)

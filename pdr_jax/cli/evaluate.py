@@ -4,8 +4,7 @@ import argparse
 
 from ml_collections import ConfigDict
 
-from pdr_jax.cli import configurations, flags
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import configurations, flags, runtime
 from pdr_jax.errors import UserError
 from pdr_jax.files import in_bucket
 
@@ -72,7 +71,7 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.evaluation.run import evaluate  # JAX and everything else that takes seconds to import
 
-  cache_compilations()
+  runtime.prepare()
   return evaluate(config, values.workdir, values.method or "trained", export=values.export).exit_code
 
 
@@ -84,5 +83,5 @@ def _suite(values: argparse.Namespace) -> int:
 
   from pdr_jax.study.run import run_suite
 
-  cache_compilations()
+  runtime.prepare()
   return run_suite(config, values.workdir)

@@ -3,8 +3,7 @@
 import argparse
 import os
 
-from pdr_jax.cli import flags
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import flags, runtime
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically
 
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> int:
   from pdr_jax.metrics import video
   from pdr_jax.training import run_dir
 
-  cache_compilations()
+  runtime.prepare()
   run = run_dir.read_config(values.workdir)
   representation = representations.create(run, values.workdir, "trained", values.checkpoint)
   split = values.split or ("test" if dict(pipeline.describe(run).tests).get("test") else "validation")

@@ -4,8 +4,7 @@ import argparse
 import os
 import sys
 
-from pdr_jax.cli import flags
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import flags, runtime
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically
 
@@ -46,7 +45,7 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.report import page, pictures, plots, runs
 
-  cache_compilations()
+  runtime.prepare()
   read = runs.read(values.workdir)
   shown = {}
   trained = [run for run in read if run.config is not None]

@@ -3,8 +3,7 @@
 import argparse
 import gc
 
-from pdr_jax.cli import flags
-from pdr_jax.cli.compilation_cache import cache_compilations
+from pdr_jax.cli import flags, runtime
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +55,7 @@ def main(argv: list[str]) -> int:
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
   distributed.start()
-  cache_compilations()
+  runtime.prepare()
   with distributed.failing_at_once():
     validate(config, jax.device_count())
     normalized_data.prepare(config)
