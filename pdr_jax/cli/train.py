@@ -54,6 +54,7 @@ def main(argv: list[str]) -> int:
 
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
+  runtime.use_cores(config.train.batch_size)
   distributed.start()
   runtime.prepare()
   with distributed.failing_at_once():

@@ -11,7 +11,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.render.fragments import Fragments, make_fragments
 from pdr_jax.render.select_faces import select_faces
@@ -71,6 +71,18 @@ def rasterize(
   flat = vertices.astype(jnp.float32).reshape(math.prod(leading), *vertices.shape[-2:])
   if 0 in (flat.shape[1], faces.shape[0]):  # no face at all: gathers need something to read
     flat, faces = jnp.zeros((flat.shape[0], 1, 3), jnp.float32), jnp.zeros((1, 3), jnp.int32)
-  face = select_faces(lax.stop_gradient(flat)[:, faces], height, width, faces_per_pixel, float(blur_radius))
+  corners = _corners(lax.stop_gradient(flat), faces)
+  face = select_faces(corners, height, width, faces_per_pixel, float(blur_radius))
   fragments = make_fragments(flat, faces, face, float(blur_radius))
   return Fragments(*(jnp.reshape(x, leading + x.shape[1:]) for x in fragments))
+
+
+def _corners(vertices: Float[ArrayLike, "B V 3"], faces: Int[ArrayLike, "F 3"]) -> Float[Array, "B F 3 3"]:
+  """The vertices of each face.
+
+  They are gathered from one list of all images' vertices. `vertices[:, faces]` would be gathered with the
+  images innermost and turned around afterwards, on the CPU for a third of the selection's time.
+  """
+  batch, count = vertices.shape[:2]
+  first = count * jnp.arange(batch, dtype=jnp.int32)[:, None, None]
+  return vertices.reshape(-1, 3).at[first + faces[None]].get(mode="promise_in_bounds")
