@@ -1,12 +1,13 @@
-"""The training step of several commits or settings, alternating in one run.
+"""The training step of several commits or settings, in turns in one run.
 
-  python -m benchmarks.commits before=05b8a57 now=. "kept pages=.;MALLOC_ARENA_MAX=1;MALLOC_MMAP_MAX_=0"
-      [--side 32] [--width 16] [--batch 16]
+    python -m benchmarks.commits before=3894c84 now=. "one device=.;JAX_NUM_CPU_DEVICES=1"
+        [--config configs/heads.py] [--side 32] [--width 16] [--batch 16]
 
 Each argument is `name=TREE[;VARIABLE=VALUE ...]`: a commit (checked out in a temporary `git worktree`) or a
-folder, and environment variables. Each has its own process, which waits while the others are measured. For
-each: milliseconds a step, CPU seconds of user and of system (these hold beside other work as well), the
-largest resident memory, and the first one's time over its own, repetition by repetition.
+folder, and environment variables. Each has a process of its own, set up as the tree's `pdr_jax.main` does,
+which waits while the others are measured. For each: milliseconds a step, processor time of user and of
+system (these hold beside other work as well), the largest resident memory, and the first one's time over its
+own, repetition by repetition. `--side 0` and `--width 0` leave those of the configuration.
 """
 
 import argparse
@@ -22,16 +23,27 @@ import numpy as np
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
+def prepare(batch: int) -> None:
+  """What the tree's `pdr_jax.main` sets before it computes."""
+  try:
+    from pdr_jax.cli import runtime
+  except ImportError:  # before devices and memory were set
+    from pdr_jax.cli.compilation_cache import cache_compilations
+
+    return cache_compilations()
+  runtime.use_cores(batch)
+  runtime.prepare()
+
+
 def serve(config_name: str, side: int, width: int, batch: int) -> None:
   """Compiles the step, then takes as many steps as each line of standard input says."""
+  prepare(batch)
   import jax
 
   from benchmarks import measure
-  from pdr_jax.cli import runtime
   from pdr_jax.methods import create
   from pdr_jax.training import step as training
 
-  runtime.prepare()
   method = create(measure.load_config(config_name, width=width, side=side))
   images = {"image": measure.images(batch, side)}
   state, placed = training.initial_state(method, 0, images), training.place(images)

@@ -16,7 +16,7 @@ from jaxtyping import Array, ArrayLike, Float
 from pdr_jax.networks import winograd
 
 # of shifted copies that exist at a time: large enough for a fast product, small enough to stay near the cache
-CHUNK_BYTES = 32 * 2**20
+CHUNK_BYTES = 8 * 2**20
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
