@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.losses.deviation import deviation
+from pdr_jax.losses.deviation import deviation, slope_deviation
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
@@ -188,6 +188,7 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
       "perceptual_flip": loss.perceptual * loss.flip,
       "smoothness": loss.smoothness,
       "deviation": loss.deviation,
+      "albedo_slope": loss.albedo_slope,
       "view_consistency": config.view_consistency.weight,
       "loocc": config.loocc.weight,
   }
@@ -260,6 +261,8 @@ def loss_terms(
   if config.loss.deviation:
     span = config.scene.max_depth - config.scene.min_depth
     terms["deviation"] = masked_mean(deviation(depth, span, axis_name), None, axis_name)
+  if config.loss.albedo_slope:
+    terms["albedo_slope"] = masked_mean(slope_deviation(scene.albedo, axis_name), None, axis_name)
   if config.view_consistency.weight:
     angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
