@@ -222,6 +222,20 @@ def test_a_label_that_is_named_and_not_there_is_an_error(run, words):
   assert not os.path.exists(f"{run}/evaluation")
 
 
+def test_a_label_that_no_task_uses_is_told_and_an_error_where_it_is_named(run, tmp_path, capsys):
+  def columns(i):
+    return {"colour": ("red", "green", "blue")[i % 3], "size": i % 7 + 0.5, "rare": "yes" if i == 7 else "no"}
+
+  labelled_folder.write(tmp_path / "some", columns=columns)
+  data = f"--config.data.path={tmp_path / 'some'}"
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", data, "--config.tasks=clustering"]
+  assert program.main(words) == 0
+  told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("labels without a result")]
+  assert [line.partition("): ")[2] for line in told] == ["size, rare"]
+  with pytest.raises(UserError, match=r"config\.labels names 'size', which none of the tasks clustering can"):
+    program.main([*words, "--config.labels=colour,size"])
+
+
 def test_an_evaluation_whose_tasks_are_all_left_out_is_an_error(run, tmp_path):
   labelled_folder.write(tmp_path / "some", columns=lambda i: {"rare": "yes" if i == 7 else "no"})
   words = [*WORDS, f"--workdir={run}", "--method=pixels", f"--config.data.path={tmp_path / 'some'}"]

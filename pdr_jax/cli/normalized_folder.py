@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from pdr_jax.cli import pictures
 from pdr_jax.cli.pictures import Picture
 from pdr_jax.data import label_files, stores
 from pdr_jax.data.labels import Column
@@ -50,7 +49,8 @@ def labels_of(places: Sequence[str]) -> dict[str, Row]:
   for place in map(os.path.expanduser, places):
     if os.path.isfile(place) and not place.lower().endswith(".zip"):
       continue
-    store = stores.Zip(place) if os.path.isfile(place) else stores.Folder(place, pictures.is_result())
+    kind = stores.Zip if os.path.isfile(place) else stores.Folder
+    store = kind(place, normalized=False)
     columns = label_files.read(store, {}).columns
     for i, name in enumerate(store.names):
       found[os.path.join(place, name)] = {title: _text(column, i) for title, column in columns.items()}

@@ -96,15 +96,17 @@ def assemble(
       classes=_classes(labelled, maps),
       skipped=skipped,
       note="" if in_memory else dataset.LAZY_NOTE,
-      report=_report(store, labelled, chosen),
+      report=_report(store, labelled, chosen, data),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
   )
 
 
-def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen) -> tuple[str, ...]:
+def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen, data) -> tuple[str, ...]:
   """What was read and what was not, line by line."""
   left_out = stores.describe_left_out(getattr(store, "left_out", {}))
   lines = [f"{len(store.names):,} images in {store.where}" + (f"; left out: {left_out}" if left_out else "")]
+  if data.crop:
+    lines.append(f"each is cut to data.crop={tuple(data.crop)}; '()' is the centre square")
   lines += [*labelled.notes, chosen.note] if labelled.columns else [*labelled.notes, chosen.note, "no labels"]
   return tuple(filter(None, lines))
 

@@ -6,6 +6,7 @@ The features are those of a run, of an export, or of what nothing is trained for
 import functools
 import json
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from pdr_jax.files import write_atomically
 from pdr_jax.training import run_dir
 
 FOLDER = "evaluation"
+_SHOWN = 8  # labels in a line
 
 
 class Outcome(NamedTuple):
@@ -90,6 +92,7 @@ def evaluate(
   document = tables.markdown(title, results)
   write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
+  _tell_unused(config, data.elements, results, say)
   if all(result.skipped for result in results.values()):
     name, result = next(iter(results.items()))
     raise UserError(f"nothing was evaluated; the first task, {name}: {result.skipped}")
@@ -157,6 +160,27 @@ def _check_labels(config: ConfigDict, published: ElementSpec) -> None:
     if unknown:
       there = ", ".join(known) or "there are no labels"
       raise UserError(f"config.{key} names {unknown[0]!r}, which is no label of the data; there are: {there}")
+
+
+def _tell_unused(
+    config: ConfigDict, published: ElementSpec, results: Mapping[str, Result], say: Callable[[str], None]
+) -> None:
+  """A line about the labels that no result is about. Raises `UserError` where the user has named one."""
+  about = [*config.light_angles, config.identity]
+  for name, result in results.items():
+    about += [*result.protocol.get("labels", ()), *(score.label for score in result.scores)]
+    about += name.split("/") + re.findall(r"'([^']+)'", f"{result.skipped} {result.failed}")
+  labels = [key.removeprefix("label/") for key in published if key.startswith("label/")]
+  # Of a factor, such as position, results may be about its numbers: position_0, position/0.
+  parts = {name: re.compile(rf"{re.escape(name)}([_/]\d+)?") for name in labels}
+  unused = [name for name in labels if not any(map(parts[name].fullmatch, about))]
+  named = [name for name in unused if name in config.labels]
+  tasks = ", ".join(config.tasks)
+  if named:
+    raise UserError(f"config.labels names {named[0]!r}, which none of the tasks {tasks} can learn from")
+  if unused:
+    shown = ", ".join(unused[:_SHOWN]) + (", ..." if len(unused) > _SHOWN else "")
+    say(f"labels without a result (of another kind than these tasks need, constant, or nearly so): {shown}")
 
 
 # ---------------------------------------------------------------- features

@@ -364,3 +364,4 @@ def test_images_that_a_crop_does_not_fit_are_skipped(tmp_path):
   }
   data = image_folder.open_image_folder(config(write(str(tmp_path), files), crop=(0, 0, 32, 32)))
   assert [name for name, _ in data.skipped] == ["small.png"] and "crop" in data.skipped[0][1]
+  assert "each is cut to data.crop=(0, 0, 32, 32); '()' is the centre square" in data.report

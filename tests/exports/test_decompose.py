@@ -355,6 +355,21 @@ def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch
   assert capsys.readouterr().out.count("[4 of 4]") == 3  # results are no pictures
   with pytest.raises(UserError, match="no picture in"):
     run("--export=x", f"--out={tmp_path}/again", f"{out}/more")
+  assert "frontal" not in "".join(stores.Folder(folder).names)  # beside the originals they are no data
+  assert stores.Folder(f"{folder}/frontal").names == store.names
+
+
+def test_force_never_writes_over_a_file_of_the_users(model, photos, monkeypatch):
+  folder, picture = photos
+  words = ["--export=x", f"--out={folder}/more", f"{folder}/more", "--force"]
+  with pytest.raises(UserError, match=r"more/grey\.png is a file of yours: no earlier start has written it"):
+    run(*words, "--normalize_only")
+  os.makedirs(f"{folder}/more/grey")
+  Image.fromarray(picture).save(f"{folder}/more/grey/depth.png")
+  with pytest.raises(UserError, match=r"grey/depth\.png is a file of yours"):
+    run(*words)
+  np.testing.assert_array_equal(read(f"{folder}/more/grey/depth.png"), picture)
+  assert not os.path.exists(f"{folder}/more/decomposed.json")
 
 
 def test_a_photograph_keeps_its_own_resolution_up_to_a_limit(photos, tmp_path, monkeypatch, capsys):
