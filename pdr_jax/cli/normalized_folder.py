@@ -33,8 +33,15 @@ def write(
 
 
 def write_table(path: str, rows: Sequence[Row], labels: Mapping[str, Row]) -> None:
-  """Writes the rows, with what their pictures are labelled with."""
-  joined = [row | labels.get(row["picture"], {}) for row in rows]
+  """Writes the rows, with what their pictures are labelled with.
+
+  Where a label is called as a column of ours, ours is called `normalized_NAME`.
+  """
+  taken = {name for of_one in labels.values() for name in of_one}
+  joined = []
+  for row in rows:
+    ours = {f"normalized_{name}" if name in taken else name: value for name, value in row.items()}
+    joined.append(ours | labels.get(row["picture"], {}))
   columns = list(dict.fromkeys(name for row in joined for name in row))
   text = io.StringIO()
   table = csv.DictWriter(text, columns, restval="")

@@ -87,6 +87,7 @@ class Source(NamedTuple):
     path: what `data.path` names, such as "a folder or zip of images"; "" where no path is read.
     crops: `data.crop` is read.
     split_by_label: `data.split_by` may name a label.
+    label_kinds: `data.label_kinds` is read.
     clips: `data.frames` may be above 0.
     any_length: clips of any length cost nothing to open, and longer ones are the shorter ones with what comes
       after.
@@ -101,6 +102,7 @@ class Source(NamedTuple):
   path: str = ""
   crops: bool = False
   split_by_label: bool = False
+  label_kinds: bool = False
   clips: bool = False
   any_length: bool = False
   licence: str = ""

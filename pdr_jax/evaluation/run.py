@@ -18,7 +18,7 @@ from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, drawing, extract, normalized, records, representations, tables, task
-from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.features import Features, labelled, size
 from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.representations import Encode, Representation
 from pdr_jax.evaluation.tasks import robustness
@@ -112,7 +112,7 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   """
   run = ConfigDict(run.to_dict())
   if config.data.name:
-    run.data.options = ""  # of another source
+    run.data.options = run.data.label_kinds = ""  # of another source
   for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
@@ -305,11 +305,26 @@ def _result(name: str, job: Callable[[], Result], context: task.Context, folder:
         "key": key,
     })
     records.write(path, result)
+  for line in _left_out(result, context):
+    context.say(f"{name}: {line}")
   if result.skipped:
     context.say(f"{name}: not run, {result.skipped}")
   if result.failed:
     context.say(f"{name}: failed, {result.failed}")
   return result
+
+
+def _left_out(result: Result, context: task.Context) -> Iterator[str]:
+  """Lines about examples that lack a label of a result, and about classes that nothing was learned of."""
+  labels = [name for name in result.protocol.get("labels", ()) if name in context.train.labels]
+  for title, part in (("training", context.train), ("test", context.test)):
+    count = size(part) - size(labelled(part, labels))
+    if count:
+      yield f"{count:,} of {size(part):,} {title} examples lack one of its labels, and are left out"
+  only = result.protocol.get("only_in_test", ())
+  if only:
+    shown = ", ".join(only[:_SHOWN]) + (", ..." if len(only) > _SHOWN else "")
+    yield f"{len(only):,} classes are in the test split alone, and are never recognised: {shown}"
 
 
 def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
