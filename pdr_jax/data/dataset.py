@@ -56,6 +56,8 @@ class Dataset(NamedTuple):
     report: what was read and what was not, line by line.
     folder: of a prepared copy that is the same for everybody; what is costly to derive from it may be kept
       there. "" where there is none.
+    fingerprint: changes with the files and labels of a set of the user's, so that nothing is kept of what was
+      there before; "" for sets that do not change.
   """
 
   name: str
@@ -68,6 +70,7 @@ class Dataset(NamedTuple):
   tests: Mapping[str, Split] = types.MappingProxyType({})
   report: tuple[str, ...] = ()
   folder: str = ""
+  fingerprint: str = ""
 
 
 class Option(NamedTuple):

@@ -2,6 +2,7 @@
 """
 
 import functools
+import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -98,7 +99,19 @@ def assemble(
       note="" if in_memory else dataset.LAZY_NOTE,
       report=_report(store, labelled, chosen, data),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
+      fingerprint=_fingerprint(store, order, labelled, chosen),
   )
+
+
+def _fingerprint(store: Any, order: Sequence[int], labelled: label_lib.Labels, chosen: splits.Chosen) -> str:
+  """Changes with the files (their sizes and times, or checksums), their labels and the split."""
+  stamp = getattr(store, "stamp", lambda name: "")
+  said = hashlib.blake2b(repr([len(part) for part in chosen[:3]]).encode(), digest_size=16)
+  for name in (store.names[i] for i in order):
+    said.update(f"{name}\0{stamp(name)}\0".encode("utf-8", "surrogateescape"))
+  for key, values in label_lib.arrays(labelled, order).items():
+    said.update(key.encode() + values.tobytes())
+  return said.hexdigest()
 
 
 def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen, data) -> tuple[str, ...]:

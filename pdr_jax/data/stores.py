@@ -42,6 +42,14 @@ class Folder:
     """The file of this name, for reading."""
     return open(os.path.join(self._root, name), "rb")
 
+  def stamp(self, name: str) -> str:
+    """What changes with the content of a file: its size and time."""
+    try:
+      about = os.stat(os.path.join(self._root, name))
+    except OSError:  # it is gone, which reading it will tell
+      return ""
+    return f"{about.st_size} {about.st_mtime_ns}"
+
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds this one."""
     return _tables_beside(self._root)
@@ -59,6 +67,7 @@ class Zip:
         files = {entry.filename for entry in file.infolist() if not entry.is_dir()}
         kind = own_files.kinds(file.read, files.__contains__)
         written = {name: kind(name) for name in sorted(files)}
+        self._stamps = {entry.filename: f"{entry.file_size} {entry.CRC}" for entry in file.infolist()}
     except (zipfile.BadZipFile, OSError) as error:
       advice = "copy it again, or name a folder of images"
       raise UserError(f"{path} is not a readable zip ({error}): {advice}") from error
@@ -81,6 +90,10 @@ class Zip:
     if self._zip.getinfo(name).file_size > LARGEST_FILE:
       raise decode.BadImage(f"larger than {LARGEST_FILE // 2**20} MiB")
     return self._zip.open(name)
+
+  def stamp(self, name: str) -> str:
+    """What changes with the content of an entry: its size and checksum."""
+    return self._stamps[name]
 
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds the zip."""
