@@ -43,12 +43,8 @@ class Folder:
     return open(os.path.join(self._root, name), "rb")
 
   def stamp(self, name: str) -> str:
-    """What changes with the content of a file: its size and time."""
-    try:
-      about = os.stat(os.path.join(self._root, name))
-    except OSError:  # it is gone, which reading it will tell
-      return ""
-    return f"{about.st_size} {about.st_mtime_ns}"
+    """See `stamp_of`."""
+    return stamp_of(os.path.join(self._root, name))
 
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds this one."""
@@ -156,6 +152,15 @@ def read(store: Store, name: str) -> bytes:
     raise
   except Exception as error:  # permissions, a damaged or encrypted zip entry, a file that is gone ...
     raise decode.BadImage(f"cannot be read ({error})") from error
+
+
+def stamp_of(path: str) -> str:
+  """What changes with the content of a file: its size and time."""
+  try:
+    about = os.stat(path)
+  except OSError:  # it is gone, which reading it will tell
+    return ""
+  return f"{about.st_size} {about.st_mtime_ns}"
 
 
 def printable(name: str) -> str:
