@@ -70,8 +70,9 @@ def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] 
 def start(main: Callable[[list[str]], int]) -> None:
   """Runs a command and ends the process: a `UserError` is one line on stderr and exit code 2."""
   for stream in (sys.stdout, sys.stderr):
-    if hasattr(stream, "reconfigure"):  # a name in another alphabet must not end a run on an ASCII terminal
-      stream.reconfigure(errors="backslashreplace")
+    if hasattr(stream, "reconfigure"):
+      # A name in another alphabet must not end a run on an ASCII terminal; a log shows each line at once.
+      stream.reconfigure(errors="backslashreplace", line_buffering=True)
   try:
     code = main(sys.argv)
   except UserError as error:

@@ -5,6 +5,7 @@ numbers or of names. Nothing else is special: -1 is a class or a number like any
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -351,6 +352,6 @@ def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
     if guessed:
       change = ",".join(f"{name}:{other}" for name in guessed[:_ALIKE])
       shown = ", ".join(guessed[:_SHOWN]) + (", ..." if len(guessed) > _SHOWN else "")
-      key = f"--config.data.label_kinds={change}"
+      key = shlex.quote(f"--config.data.label_kinds={change}")
       lines.append(f"whole numbers, taken for {kind}: {shown}; {key} changes that")
   return tuple(lines)

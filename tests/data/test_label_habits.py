@@ -132,6 +132,16 @@ def split(found, names, **data):
   return splits.choose(config.data, names, found)
 
 
+def test_words_to_paste_are_quoted_where_a_column_has_spaces():
+  names = [f"{i:02}.png" for i in range(30)]
+  rows = [f"{name},{i % 3},{i + 20}" for i, name in enumerate(names)]
+  found = read("\n".join(["file,my split,my age", *rows]), names)
+  assert "'--config.data.label_kinds=my age:classes' changes that" in told(found)
+  assert "'--config.data.split_by=my split' splits by it" in split(found, names, split_by="seed").note
+  with pytest.raises(UserError, match=r"write '--config\.data\.split_by=my split:0=train,1=valid"):
+    split(found, names, split_by="my split")
+
+
 def test_a_column_of_parts_that_is_not_used_is_pointed_to():
   names = [f"{i}.png" for i in range(9)]
 
