@@ -15,7 +15,9 @@ from pdr_jax.errors import UserError
 
 RESULT, NORMALIZED = "result", "normalized"
 MANIFEST = "decomposed.json"
-RUN_FILES = ("config.json", "versions.json")  # of a run directory
+RUN_FILES = ("config.json", "versions.json")  # by which a run directory is known
+RUN_RECORDS = (*RUN_FILES, "elements.json", "first_stage.json", "metrics.jsonl", "summary.json")
+ALWAYS = (MANIFEST, "run.lock")  # a run directory has its lock before anything else
 RUN_FOLDERS = ("checkpoints", "evaluation", "figures", "forecast", "nonfinite", "profile", "tensorboard")
 
 
@@ -84,8 +86,8 @@ def kinds(
     return (here, *further) if here else further
 
   def kind(path: str) -> str:
-    folder = os.path.dirname(path)
-    if in_run(folder):
+    folder, name = os.path.split(path)
+    if name in ALWAYS or in_run(folder) or (name in RUN_RECORDS and is_run(folder)):
       return RESULT
     return next((names[path] for names in manifests_above(folder) if path in names), "")
 

@@ -22,10 +22,10 @@ def test_results_and_runs_among_pictures_are_left_out_and_counted(tmp_path):
   (tmp_path / own_files.MANIFEST).write_text(json.dumps({"folders": ["a"], "files": ["depth.png"]}))
   store = stores.Folder(str(tmp_path))
   assert store.names == ["a.png", "a/mine.png", "figures/b.png", "run/c.png"]
-  assert stores.describe_left_out(store.left_out) == "2 results of earlier commands"
+  assert stores.describe_left_out(store.left_out) == "5 results of earlier commands"  # and three records
   assert stores.Folder(str(tmp_path / "run" / "figures")).names == []
   zipped = stores.Zip(shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path))
-  assert zipped.names == store.names and zipped.left_out[stores.OWN] == 2
+  assert zipped.names == store.names and zipped.left_out[stores.OWN] == 5
 
 
 def test_normalised_pictures_are_data_where_they_are_alone(tmp_path):
@@ -40,4 +40,4 @@ def test_normalised_pictures_are_data_where_they_are_alone(tmp_path):
   picture(tmp_path / "a.png")
   store = stores.Folder(str(tmp_path))
   assert store.names == ["a.png"] and "out/labels.csv" not in store.tables
-  assert stores.describe_left_out(store.left_out) == "3 results of earlier commands"
+  assert stores.describe_left_out(store.left_out) == "4 results of earlier commands"
