@@ -30,6 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--export",
     metavar="DIR",
+    type=flags.text,
     help="folder of an export (python -m pdr_jax.export makes one); without it, the model shipped with the "
     "package",
   )

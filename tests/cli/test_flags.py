@@ -241,6 +241,14 @@ def test_names_in_another_alphabet_end_nothing_on_an_ascii_terminal(monkeypatch,
   assert written[1] == (b"error: data.path=/\\xe4 does not exist\n" if fails else b"")
 
 
+def test_a_folder_whose_name_is_no_text_to_the_process_is_refused_before_any_work():
+  """As `LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0` hands over a name with an umlaut."""
+  name = "zwölf".encode().decode("ascii", "surrogateescape")
+  with pytest.raises(UserError, match=r"is no text in this terminal's encoding, .*: set PYTHONUTF8=1"):
+    train.main(["main", "--config=quickstart", f"--workdir={name}"])
+  assert flags.workdir("/zwölf") == "/zwölf"
+
+
 def test_an_ascii_terminal_gets_the_line_of_a_mistake(tmp_path):
   command = [sys.executable, "-m", "pdr_jax.main", "--config", "größe", "--workdir", str(tmp_path / "ä")]
   environment = os.environ | {"PYTHONIOENCODING": "ascii"}
