@@ -196,7 +196,7 @@ def _check_classes(
   few = [index for index in np.flatnonzero(counts) if counts[index] < examples]
   if few:
     others = f" and {len(few) - 1} more classes have" if len(few) > 1 else " has"
-    few_ones = f"class {class_name(features, name, few[0])!r}{others} fewer than {examples} examples"
+    few_ones = f"class {class_name(features, name, int(few[0]))!r}{others} fewer than {examples} examples"
     raise UserError(
         f"label {name!r}: {few_ones} in the {split} split: add examples or remove the class"
     )

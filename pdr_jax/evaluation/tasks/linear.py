@@ -72,7 +72,8 @@ def multi_class(
   scores, fits, _ = _scores(problem, seeds, solvers, task=task, label=label, headlines=shown)
   protocol = _protocol(train, test, [label], targets.shape[1], seeds, solvers)
   protocol["description"] = "linear classification, multi-class"
-  protocol["only_in_test"] = [class_name(test, label, i) for i in np.setdiff1d(truth, train.labels[label])]
+  unseen = np.setdiff1d(truth, train.labels[label]).tolist()
+  protocol["only_in_test"] = [class_name(test, label, i) for i in unseen]
   scores += records.of_runs(task, label, MAJORITY, [{"accuracy": majority}], direction="")
   return Result(f"{task}/{label}", protocol, tuple(scores), {"fit": fits})
 
