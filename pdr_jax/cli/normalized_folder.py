@@ -12,7 +12,7 @@ from pdr_jax.cli.pictures import Picture
 from pdr_jax.data import label_files, stores
 from pdr_jax.data.labels import Column
 from pdr_jax.exports import decomposition, photograph
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 
 ANGLES = ("pitch", "yaw", "roll")  # of the view that was undone, degrees
 Row = dict[str, str]
@@ -47,7 +47,7 @@ def write_table(path: str, rows: Sequence[Row], labels: Mapping[str, Row]) -> No
   table = csv.DictWriter(text, columns, restval="")
   table.writeheader()
   table.writerows(joined)
-  write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+  write_text(path, text.getvalue())
 
 
 def labels_of(places: Sequence[str]) -> dict[str, Row]:

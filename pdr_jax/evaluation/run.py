@@ -23,7 +23,7 @@ from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.representations import Encode, Representation
 from pdr_jax.evaluation.tasks import robustness
 from pdr_jax.exports import normalized_data
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 from pdr_jax.training import run_dir
 
 FOLDER = "evaluation"
@@ -90,7 +90,7 @@ def evaluate(
     raise UserError(_nothing(config, next(iter(contexts.values()))))
   title = f"Evaluation of {export or workdir}: {representation.name} features"
   document = tables.markdown(title, results)
-  write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
+  write_text(os.path.join(folder, "table.md"), document)
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
   _tell_unused(config, data.elements, results, say)
   if all(result.skipped for result in results.values()):
@@ -335,8 +335,7 @@ def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
     return Result(name, {}, skipped=str(error) or "no reason given")
   except Exception as error:  # whatever a task raises: the others shall go on
     trace = os.path.join(folder, f"{records.file_name(name)}.trace.txt")
-    text = traceback.format_exc()
-    write_atomically(trace, lambda file: file.write(text.encode()))
+    write_text(trace, traceback.format_exc())
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return Result(name, {}, failed=f"{line} (its trace is in {trace})")
 

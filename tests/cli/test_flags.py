@@ -9,6 +9,7 @@ import pytest
 
 from pdr_jax.cli import commands, configurations, flags, train
 from pdr_jax.errors import UserError
+from pdr_jax.files import write_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BASE = """
@@ -247,6 +248,11 @@ def test_a_folder_whose_name_is_no_text_to_the_process_is_refused_before_any_wor
   with pytest.raises(UserError, match=r"is no text in this terminal's encoding, .*: set PYTHONUTF8=1"):
     train.main(["main", "--config=quickstart", f"--workdir={name}"])
   assert flags.workdir("/zwölf") == "/zwölf"
+
+
+def test_a_document_may_name_files_whose_names_are_no_text(tmp_path):
+  write_text(str(tmp_path / "table.md"), "zw\udcc3\udcb6lf: ü")
+  assert (tmp_path / "table.md").read_text(encoding="utf-8") == "zw\\udcc3\\udcb6lf: ü"
 
 
 def test_an_ascii_terminal_gets_the_line_of_a_mistake(tmp_path):
