@@ -30,6 +30,11 @@ def write_json(path: str, value: Any) -> None:
   write_atomically(path, lambda file: file.write((json.dumps(value, indent=1) + "\n").encode()))
 
 
+def write_text(path: str, text: str) -> None:
+  """Writes UTF-8 atomically. Names of files may hold bytes that are no text: these are written as \\udcXX."""
+  write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
+
+
 def write_atomically(path: str, write: Callable[[Any], Any]) -> None:
   """Calls `write(binary file)` on a temporary file beside `path`, then renames it; for a bucket on memory,
   which is then sent whole.

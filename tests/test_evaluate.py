@@ -14,6 +14,7 @@ from support import labelled_folder, toy_scene
 from support.results import mean, metrics, score
 
 from pdr_jax.cli import evaluate as program
+from pdr_jax.data import splits
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import extract, records, representations
 from pdr_jax.evaluation.run import evaluate
@@ -220,6 +221,39 @@ def test_a_label_that_is_named_and_not_there_is_an_error(run, words):
   with pytest.raises(UserError, match=message):
     program.main([*WORDS, f"--workdir={run}", "--method=pixels", *words])
   assert not os.path.exists(f"{run}/evaluation")
+
+
+def test_a_label_that_no_task_uses_is_told_and_an_error_where_it_is_named(run, tmp_path, capsys):
+  def columns(i):
+    return {"colour": ("red", "green", "blue")[i % 3], "size": i % 7 + 0.5, "rare": "yes" if i == 7 else "no"}
+
+  labelled_folder.write(tmp_path / "some", columns=columns)
+  data = f"--config.data.path={tmp_path / 'some'}"
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", data, "--config.tasks=clustering"]
+  assert program.main(words) == 0
+  told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("labels without a result")]
+  assert [line.partition("): ")[2] for line in told] == ["size, rare"]
+  with pytest.raises(UserError, match=r"config\.labels names 'size', which none of the tasks clustering can"):
+    program.main([*words, "--config.labels=colour,size"])
+
+
+def test_examples_that_lack_a_label_and_classes_of_the_test_split_alone_are_told(run, tmp_path, capsys):
+  def columns(i):  # the first three pictures of the validation split are of a colour of their own
+    own = i in validation[:3]
+    return {"colour": "" if i % 10 == 5 else "own" if own else ("red", "green", "blue")[i % 3]}
+
+  labelled_folder.write(tmp_path / "some")
+  names = [f"{i:02d}.png" for i in range(60)]
+  validation = [i for i in splits.by_seed(names, 0, 0, 20)[1] if i % 10 != 5]
+  labelled_folder.write(tmp_path / "some", columns=columns)
+  data = f"--config.data.path={tmp_path / 'some'}"
+  words = [*WORDS, f"--workdir={run}", "--method=pixels", data, "--config.tasks=linear", "--config.seeds=1"]
+  assert program.main(words) == 0
+  said = capsys.readouterr().out
+  train, _ = splits.by_seed(names, 0, 0, 20)
+  count = len([i for i in train if i % 10 == 5])
+  assert f"linear/colour: {count} of 40 training examples lack one of its labels, and are left" in said
+  assert "linear/colour: 1 classes are in the test split alone, and are never recognised: own" in said
 
 
 def test_an_evaluation_whose_tasks_are_all_left_out_is_an_error(run, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 
 import pdr_jax
 from pdr_jax.cli import crops, flags, pictures, runtime
+from pdr_jax.data import own_files
 from pdr_jax.errors import UserError
 
 MESHES = ("glb", "ply", "obj")
@@ -28,6 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--export",
     metavar="DIR",
+    type=flags.text,
     help="folder of an export (python -m pdr_jax.export makes one); without it, the model shipped with the "
     "package",
   )
@@ -103,7 +105,7 @@ def main(argv: list[str]) -> int:
     parts = {name: np.asarray(value) for name, value in model.decompose(batch.images).items()}
     writer = _writer(parts, model, values.normalize_only)
     if not done:
-      _write_manifest(out, given, None if values.normalize_only else writer.PICTURES)
+      _claim(out, given, None if values.normalize_only else writer.FILES)
     for i, (picture, photograph) in enumerate(zip(batch.pictures, batch.photographs, strict=True)):
       of_one = {name: value[i : i + 1] for name, value in parts.items()}
       if values.normalize_only:
@@ -146,10 +148,17 @@ def _writer(parts: dict[str, np.ndarray], model: Any, normalize_only: bool) -> M
   return writer
 
 
-def _write_manifest(out: str, given: Sequence[pictures.Picture], files: Sequence[str] | None) -> None:
-  """Says what is written: these files in the folder of each picture; None: the picture itself."""
+def _claim(out: str, given: Sequence[pictures.Picture], files: Sequence[str] | None) -> None:
+  """Says in the manifest what is going to be written: these files for each picture; None: the picture itself.
+
+  Raises `UserError` where a file is there already that no earlier start has written.
+  """
   targets = [picture.target for picture in given]
-  if files is None:
-    files = sorted({os.path.basename(target) for target in targets})
-    targets = sorted({os.path.dirname(target) for target in targets})
-  pictures.write_manifest(out, targets, files)
+  folders, normalized = (targets, []) if files else ([], [*targets, os.path.join(out, TABLE)])
+  paths = [os.path.join(folder, name) for folder in folders for name in files or ()]
+  written_here = own_files.kinds()
+  for path in (*paths, *normalized):
+    if os.path.exists(path) and not written_here(path):
+      reason = "no earlier start has written it, and --force does not write over it"
+      raise UserError(f"{path} is a file of yours: {reason}; choose another --out")
+  pictures.write_manifest(out, folders, files or (), normalized)

@@ -26,6 +26,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--export",
     metavar="DIR",
+    type=flags.text,
     help="the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint",
   )
   parser.add_argument(

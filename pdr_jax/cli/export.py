@@ -12,7 +12,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     "--workdir", metavar="RUN", required=True, type=flags.workdir, help="folder of a trained run"
   )
   parser.add_argument(
-    "--out", metavar="DIR", required=True, help="folder of the export; python: pdr_jax.load(DIR)"
+    "--out",
+    metavar="DIR",
+    required=True,
+    type=flags.text,
+    help="folder of the export; python: pdr_jax.load(DIR)",
   )
   parser.add_argument(
     "--checkpoint",

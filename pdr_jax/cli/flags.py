@@ -70,8 +70,9 @@ def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] 
 def start(main: Callable[[list[str]], int]) -> None:
   """Runs a command and ends the process: a `UserError` is one line on stderr and exit code 2."""
   for stream in (sys.stdout, sys.stderr):
-    if hasattr(stream, "reconfigure"):  # a name in another alphabet must not end a run on an ASCII terminal
-      stream.reconfigure(errors="backslashreplace")
+    if hasattr(stream, "reconfigure"):
+      # A name in another alphabet must not end a run on an ASCII terminal; a log shows each line at once.
+      stream.reconfigure(errors="backslashreplace", line_buffering=True)
   try:
     code = main(sys.argv)
   except UserError as error:
@@ -90,13 +91,26 @@ def shown(module: str, *words: str) -> str:
 def workdir(path: str) -> str:
   """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`.
 
-  Raises `UserError` for other buckets.
+  Raises `UserError` for other buckets, and as `text`.
   """
   if "://" in path and not in_bucket(path):
     raise UserError(
       f"--workdir {path}: must be a folder, or gs://BUCKET/FOLDER; other buckets have to be mounted"
     )
-  return absolute(path)
+  return text(absolute(path))
+
+
+def text(path: str) -> str:
+  """The path as it is. Raises `UserError` for one that is no text to this process.
+
+  On a terminal of ASCII or Latin-1 a name in another alphabet is none; libraries in C++ then fail late.
+  """
+  try:
+    path.encode()
+  except UnicodeEncodeError:
+    reason = f"is no text in this terminal's encoding, {sys.getfilesystemencoding()}"
+    raise UserError(f"{path} {reason}: set PYTHONUTF8=1, or choose a folder of another name") from None
+  return path
 
 
 class _Parser(argparse.ArgumentParser):

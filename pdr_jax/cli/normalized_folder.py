@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from pdr_jax.cli import pictures
 from pdr_jax.cli.pictures import Picture
 from pdr_jax.data import label_files, stores
 from pdr_jax.data.labels import Column
 from pdr_jax.exports import decomposition, photograph
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 
 ANGLES = ("pitch", "yaw", "roll")  # of the view that was undone, degrees
 Row = dict[str, str]
@@ -34,14 +33,21 @@ def write(
 
 
 def write_table(path: str, rows: Sequence[Row], labels: Mapping[str, Row]) -> None:
-  """Writes the rows, with what their pictures are labelled with."""
-  joined = [row | labels.get(row["picture"], {}) for row in rows]
+  """Writes the rows, with what their pictures are labelled with.
+
+  Where a label is called as a column of ours, ours is called `normalized_NAME`.
+  """
+  taken = {name for of_one in labels.values() for name in of_one}
+  joined = []
+  for row in rows:
+    ours = {f"normalized_{name}" if name in taken else name: value for name, value in row.items()}
+    joined.append(ours | labels.get(row["picture"], {}))
   columns = list(dict.fromkeys(name for row in joined for name in row))
   text = io.StringIO()
   table = csv.DictWriter(text, columns, restval="")
   table.writeheader()
   table.writerows(joined)
-  write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+  write_text(path, text.getvalue())
 
 
 def labels_of(places: Sequence[str]) -> dict[str, Row]:
@@ -50,7 +56,8 @@ def labels_of(places: Sequence[str]) -> dict[str, Row]:
   for place in map(os.path.expanduser, places):
     if os.path.isfile(place) and not place.lower().endswith(".zip"):
       continue
-    store = stores.Zip(place) if os.path.isfile(place) else stores.Folder(place, pictures.is_result())
+    kind = stores.Zip if os.path.isfile(place) else stores.Folder
+    store = kind(place, normalized=False)
     columns = label_files.read(store, {}).columns
     for i, name in enumerate(store.names):
       found[os.path.join(place, name)] = {title: _text(column, i) for title, column in columns.items()}

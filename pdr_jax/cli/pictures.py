@@ -3,8 +3,6 @@
 
 import collections
 import functools
-import itertools
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +13,7 @@ from jaxtyping import Float32
 
 from pdr_jax import elements
 from pdr_jax.cli import crops
-from pdr_jax.data import decode, stores, transforms
+from pdr_jax.data import decode, own_files, stores, transforms
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
@@ -23,7 +21,6 @@ from pdr_jax.files import write_json
 BATCH = 32
 RANGE = (-1.0, 1.0)  # of the pixels that a model gets
 MULTIPLE = 32  # of a photograph's side: each side is a program of its own to compile
-MANIFEST = "decomposed.json"  # in --out: which folders beside it, and which pictures in them, are results
 
 
 class Picture(NamedTuple):
@@ -63,7 +60,8 @@ def find(places: Sequence[str], out: str) -> list[Picture]:
       continue
     if not os.path.exists(place):
       raise UserError(f"{place} does not exist: name pictures, or folders or zips of pictures")
-    store = stores.Zip(place) if os.path.isfile(place) else stores.Folder(place, is_result())
+    kind = stores.Zip if os.path.isfile(place) else stores.Folder
+    store = kind(place, normalized=False)
     left_out = stores.describe_left_out(store.left_out)
     if left_out:
       print(f"{place}: left out {left_out}", file=sys.stderr)
@@ -91,47 +89,16 @@ def _inside(name: str) -> str:
   return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
 
 
-def is_result() -> Callable[[str], bool]:
-  """A test of paths: was this file written by an earlier start, as the manifest of a folder above it says?"""
-
-  @functools.cache
-  def results_below(folder: str) -> frozenset[str]:
-    manifest = read_manifest(folder)
-    inside = itertools.product(manifest["folders"], manifest["files"])
-    return frozenset(os.path.normpath(os.path.join(folder, *names)) for names in inside)
-
-  @functools.cache
-  def folders_above(folder: str) -> tuple[str, ...]:
-    above = os.path.dirname(folder)
-    return (folder,) if above == folder else (folder, *folders_above(above))
-
-  def test(path: str) -> bool:
-    path = os.path.abspath(path)
-    return any(path in results_below(folder) for folder in folders_above(os.path.dirname(path)))
-
-  return test
+def write_manifest(out: str, folders: Sequence[str], files: Sequence[str], normalized: Sequence[str]) -> None:
+  """Adds to the manifest of `out` what is going to be written: `own_files.Manifest`, but with whole paths."""
+  earlier = own_files.read_manifest(out)
+  new = own_files.Manifest(_relative(folders, out), tuple(files), _relative(normalized, out))
+  written = {key: sorted({*getattr(earlier, key), *getattr(new, key)}) for key in new._fields}
+  write_json(os.path.join(out, own_files.MANIFEST), written)
 
 
-def read_manifest(out: str) -> dict[str, list[str]]:
-  """`folders` with results in `out` and the names of the `files` in each; both empty where there is none."""
-  path = os.path.join(out, MANIFEST)
-  try:
-    with open(path, encoding="utf-8") as file:
-      manifest = json.load(file)
-    return {key: [str(name) for name in manifest[key]] for key in ("folders", "files")}
-  except OSError:
-    return {"folders": [], "files": []}
-  except (ValueError, KeyError, TypeError) as error:
-    reason = f"{path} is damaged ({type(error).__name__})"
-    raise UserError(f"{reason}: remove it, and the results beside it") from error
-
-
-def write_manifest(out: str, targets: Sequence[str], files: Sequence[str]) -> None:
-  """Adds folders in `out`, and the names of the files in each, to its manifest, before they are written."""
-  earlier = read_manifest(out)
-  new = (os.path.relpath(target, out).replace(os.sep, "/") for target in targets)
-  written = {"folders": sorted({*earlier["folders"], *new}), "files": sorted({*earlier["files"], *files})}
-  write_json(os.path.join(out, MANIFEST), written)
+def _relative(paths: Sequence[str], out: str) -> tuple[str, ...]:
+  return tuple(os.path.relpath(path, out).replace(os.sep, "/") for path in paths)
 
 
 def batches(

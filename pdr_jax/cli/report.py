@@ -6,7 +6,7 @@ import sys
 
 from pdr_jax.cli import flags, runtime
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
   drawn = plots.of_runs(read)
   document = page.document(read, drawn, shown)
   try:
-    write_atomically(out, lambda file: file.write(document.encode()))
+    write_text(out, document)
     print(f"report of {', '.join(run.name for run in read)}: {out} ({os.path.getsize(out) / 1e6:.1f} MB)")
     if folder:
       plots.save(drawn, shown, folder)

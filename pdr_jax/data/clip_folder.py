@@ -1,5 +1,7 @@
 """Folders and zips of frames as data sets of clips: a folder is a sequence, or columns of a table say so."""
 
+import posixpath
+
 from pdr_jax.data import image_folder, label_files, sequences, splits, stores
 from pdr_jax.data import labels as label_lib
 from pdr_jax.data.dataset import Dataset
@@ -31,11 +33,25 @@ def open_clip_folder(config) -> Dataset:
   frames = image_folder.assemble(config, store, labelled, files)
   of_frames = sequences.varying(cells, clips) & labelled.columns.keys()
   varying = [f"{kind}/{name}" for name in of_frames for kind in ("label", "missing")]
-  told = f"{len(clips.frames):,} clips of {data.frames} frames"
+  report = (*frames.report, *_told(clips, data.frames))
+  return sequences.of_frames(frames, data.frames, varying)._replace(report=report)
+
+
+def _told(clips: sequences.Clips, frames: int) -> list[str]:
+  """What was made of the sequences, line by line."""
+  told = [f"{len(clips.frames):,} clips of {frames} frames"]
   if clips.left_out:
     sequence, reason = clips.left_out[0]
-    told += f"; {len(clips.left_out):,} sequences left out, the first: {sequence}, {reason}"
-  return sequences.of_frames(frames, data.frames, varying)._replace(report=(*frames.report, told))
+    told[0] += f"; {len(clips.left_out):,} sequences left out, the first: {sequence}, {reason}"
+  if clips.rest:
+    told[0] += f"; {clips.rest:,} frames at the ends of sequences are in no clip"
+  if clips.gaps:
+    sequence, before, after = clips.gaps[0]
+    told.append(
+      f"{len(clips.gaps):,} sequences have gaps in the numbers of their files: in {sequence}, "
+      f"{posixpath.basename(after)} is taken for what comes after {posixpath.basename(before)}"
+    )
+  return told
 
 
 def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:

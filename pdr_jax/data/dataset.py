@@ -56,6 +56,8 @@ class Dataset(NamedTuple):
     report: what was read and what was not, line by line.
     folder: of a prepared copy that is the same for everybody; what is costly to derive from it may be kept
       there. "" where there is none.
+    fingerprint: changes with the files and labels of a set of the user's, so that nothing is kept of what was
+      there before; "" for sets that do not change.
   """
 
   name: str
@@ -68,6 +70,7 @@ class Dataset(NamedTuple):
   tests: Mapping[str, Split] = types.MappingProxyType({})
   report: tuple[str, ...] = ()
   folder: str = ""
+  fingerprint: str = ""
 
 
 class Option(NamedTuple):
@@ -87,6 +90,7 @@ class Source(NamedTuple):
     path: what `data.path` names, such as "a folder or zip of images"; "" where no path is read.
     crops: `data.crop` is read.
     split_by_label: `data.split_by` may name a label.
+    label_kinds: `data.label_kinds` is read.
     clips: `data.frames` may be above 0.
     any_length: clips of any length cost nothing to open, and longer ones are the shorter ones with what comes
       after.
@@ -101,6 +105,7 @@ class Source(NamedTuple):
   path: str = ""
   crops: bool = False
   split_by_label: bool = False
+  label_kinds: bool = False
   clips: bool = False
   any_length: bool = False
   licence: str = ""

@@ -42,6 +42,7 @@ class Some:
   def __init__(self, store, keep: Callable[[str], bool], others: str = "images that are not of the set"):
     self.where, self.open, self.names = store.where, store.open, [name for name in store.names if keep(name)]
     self.left_out = dict(getattr(store, "left_out", {}))
+    self.stamp = getattr(store, "stamp", lambda name: "")
     if len(self.names) < len(store.names):
       self.left_out[others] = len(store.names) - len(self.names)
 

@@ -2,6 +2,7 @@
 """
 
 import functools
+import hashlib
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,15 +97,29 @@ def assemble(
       classes=_classes(labelled, maps),
       skipped=skipped,
       note="" if in_memory else dataset.LAZY_NOTE,
-      report=_report(store, labelled, chosen),
+      report=_report(store, labelled, chosen, data),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
+      fingerprint=_fingerprint(store, order, labelled, chosen),
   )
 
 
-def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen) -> tuple[str, ...]:
+def _fingerprint(store: Any, order: Sequence[int], labelled: label_lib.Labels, chosen: splits.Chosen) -> str:
+  """Changes with the files (their sizes and times, or checksums), their labels and the split."""
+  stamp = getattr(store, "stamp", lambda name: "")
+  said = hashlib.blake2b(repr([len(part) for part in chosen[:3]]).encode(), digest_size=16)
+  for name in (store.names[i] for i in order):
+    said.update(f"{name}\0{stamp(name)}\0".encode("utf-8", "surrogateescape"))
+  for key, values in label_lib.arrays(labelled, order).items():
+    said.update(key.encode() + values.tobytes())
+  return said.hexdigest()
+
+
+def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen, data) -> tuple[str, ...]:
   """What was read and what was not, line by line."""
   left_out = stores.describe_left_out(getattr(store, "left_out", {}))
   lines = [f"{len(store.names):,} images in {store.where}" + (f"; left out: {left_out}" if left_out else "")]
+  if data.crop:
+    lines.append(f"each is cut to data.crop={tuple(data.crop)}; '()' is the centre square")
   lines += [*labelled.notes, chosen.note] if labelled.columns else [*labelled.notes, chosen.note, "no labels"]
   return tuple(filter(None, lines))
 

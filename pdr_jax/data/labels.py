@@ -5,6 +5,7 @@ numbers or of names. Nothing else is special: -1 is a class or a number like any
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -30,6 +31,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,300}(\.0*)?", re.ASCII)  # Python reads no numbe
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?", re.ASCII)
 _PADDED = re.compile(r"[+-]?0\d+", re.ASCII)
+_DRESSED = re.compile(r"[^\w\s]?\s?\d[\d.,' ]*\s?(%|[^\W\d_]+\.?|°)?")  # 20 years, 10%, 1.000,5
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _FEW = 20  # different whole numbers that are taken for classes, unless the column's name says what they are
 _LONG = 10  # digits; whole numbers as long as that are names of something
@@ -119,6 +121,8 @@ def column(
     if not np.isfinite(values[~missing]).all():
       raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: mend it")
     return Column(values, missing, (), kind, "decimal comma" if comma else "", guessed, marks)
+  if {cell.lower() for cell in given} <= {"true", "false"}:  # true, True and TRUE are one, as pandas has it
+    given = [cell.capitalize() for cell in given] if len(set(given)) > 2 else given
   whole = all(_WHOLE.fullmatch(cell) for cell in given) and not any(_PADDED.match(cell) for cell in given)
   written = [str(int(cell.split(".")[0])) for cell in given] if whole else given
   names = sorted(set(written))
@@ -129,7 +133,30 @@ def column(
   index = {text: i for i, text in enumerate(names)}
   values = np.full(len(cells), -1, np.int32)
   values[~missing] = [index[text] for text in written]
-  return Column(values, missing, tuple(names), kind, "" if numeric else _stray_words(given), guessed, marks)
+  return Column(values, missing, tuple(names), kind, "" if numeric else _remarks(given), guessed, marks)
+
+
+def _remarks(given: Sequence[str]) -> str:
+  """Remarks on classes that may not be meant as such."""
+  return "; ".join(filter(None, (_stray_words(given), _dressed_numbers(given), _cases(given))))
+
+
+def _dressed_numbers(given: Sequence[str]) -> str:
+  """A remark on numbers that are written with a unit, a sign or marks that plain numbers do not have."""
+  matches = [_DRESSED.fullmatch(cell) for cell in given]
+  if not all(matches) or len({match[1] for match in matches}) > 1 or len(set(given)) < 2:
+    return ""
+  return f"classes because of how they are written ({given[0][:30]}): write plain numbers if they measure"
+
+
+def _cases(given: Sequence[str]) -> str:
+  """A remark on classes whose names differ in case alone."""
+  spellings: dict[str, str] = {}
+  for cell in given:
+    first = spellings.setdefault(cell.casefold(), cell)
+    if first != cell:
+      return f"{first[:30]} and {cell[:30]} differ in case alone: they are two classes"
+  return ""
 
 
 def _stray_words(given: Sequence[str]) -> str:
@@ -325,6 +352,6 @@ def describe_all(columns: Mapping[str, Column]) -> tuple[str, ...]:
     if guessed:
       change = ",".join(f"{name}:{other}" for name in guessed[:_ALIKE])
       shown = ", ".join(guessed[:_SHOWN]) + (", ..." if len(guessed) > _SHOWN else "")
-      key = f"--config.data.label_kinds={change}"
+      key = shlex.quote(f"--config.data.label_kinds={change}")
       lines.append(f"whole numbers, taken for {kind}: {shown}; {key} changes that")
   return tuple(lines)

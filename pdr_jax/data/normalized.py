@@ -39,7 +39,7 @@ def folder_of(config: Any, data: Dataset) -> str:
     raise UserError(f"data.normalize_with={config.normalize_with}: must be an export: {reason}") from error
   asked = {key: value for key, value in config.items() if key not in OTHERS}
   sizes = {name: split.size for name, split in splits(data).items()}
-  said = json.dumps([FORMAT, asked, sizes, data.skipped], sort_keys=True, default=str)
+  said = json.dumps([FORMAT, asked, sizes, data.skipped, data.fingerprint], sort_keys=True, default=str)
   key = hashlib.sha256(said.encode() + manifest).hexdigest()[:16]
   home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   root = os.path.expanduser(config.cache_dir or os.path.join(home, "pdr_jax"))

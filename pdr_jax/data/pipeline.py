@@ -47,6 +47,7 @@ class DatasetInfo(NamedTuple):
   note: str
   tests: tuple[tuple[str, int], ...] = ()  # (split, size) of those that training never reads
   report: tuple[str, ...] = ()  # what was read and what was not, line by line
+  fingerprint: str = ""  # see `Dataset`
 
   def summary(self) -> str:
     """One line, and below it what was read, what was not, and which files cannot be used."""
@@ -98,6 +99,7 @@ def describe(config: ConfigDict) -> DatasetInfo:
     note=data.note,
     report=data.report,
     tests=tuple((name, split.size) for name, split in data.tests.items()),
+    fingerprint=data.fingerprint,
   )
 
 

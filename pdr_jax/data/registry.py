@@ -58,5 +58,10 @@ def check(data: Any) -> Source:
     raise UserError(
       f"data.split_by={data.split_by}: only folders of pictures can be split by a label; {name} needs seed"
     )
+  if data.label_kinds and not source.label_kinds:
+    raise UserError(
+      f"data.label_kinds={data.label_kinds}: {name} reads no table of yours, its labels have their kinds; "
+      "only image_folder takes it"
+    )
   dataset.options_of(data, source.options)
   return source

@@ -28,11 +28,15 @@ class Clips(NamedTuple):
     frames: indices of the files, in their order in time.
     people: of each clip, whose it is: clips of one person belong to one split.
     left_out: sequences that are too short, as (sequence, reason).
+    rest: how many files at the ends of longer sequences are in no clip.
+    gaps: sequences whose files are numbered with a gap, with the two files that are taken for neighbours.
   """
 
   frames: Int[np.ndarray, "N T"]
   people: tuple[str, ...]
   left_out: tuple[tuple[str, str], ...]
+  rest: int = 0
+  gaps: tuple[tuple[str, str, str], ...] = ()
 
   def files(self, chosen: Sequence[int]) -> list[int]:
     """The files of the chosen clips, clip after clip."""
@@ -78,18 +82,20 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
   members: dict[str, list[int]] = {}
   for i, sequence in enumerate(ids):
     members.setdefault(sequence, []).append(i)
-  rows, owners, left_out = [], [], []
+  rows, owners, left_out, gaps, rest = [], [], [], [], 0
   for sequence in sorted(members, key=natural):
     files = members[sequence]
     _check_one_person(sequence, [people[i] for i in files], where)
     if numbers is None:
       files.sort(key=lambda i: natural(names[i]))
+      gaps += [(sequence, *pair) for pair in _gaps([names[i] for i in files])[:1]]
     else:
       files.sort(key=lambda i: numbers[i])
       _check_numbers(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
     count = len(files) // frames
     rows += [files[k * frames : (k + 1) * frames] for k in range(count)]
     owners += [people[files[0]]] * count
+    rest += len(files) % frames if count else 0
     if not count:
       left_out.append((sequence, f"{len(files)} frames, fewer than data.frames={frames}"))
   if not rows:
@@ -98,7 +104,7 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
       f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, "
       f"{longest}, has {len(members[longest])} frames"
     )
-  return Clips(np.array(rows), tuple(owners), tuple(left_out))
+  return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps))
 
 
 def keep_apart(
@@ -185,6 +191,15 @@ def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], 
       f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames "
       "without a gap, or give what comes after the gap another sequence"
     )
+
+
+def _gaps(names: Sequence[str]) -> list[tuple[str, str]]:
+  """Pairs of neighbours between which numbers are missing, where the names of files end in numbers."""
+  ends = [re.search(r"([0-9]+)[^0-9]*$", posixpath.splitext(posixpath.basename(name))[0]) for name in names]
+  if len(names) < 3 or not all(ends):
+    return []
+  steps = np.diff([float(end[1]) for end in ends])
+  return [(names[k], names[k + 1]) for k in np.flatnonzero(steps != min(steps))]
 
 
 # ------------------------------------------------------------------------------- frames of a data set

@@ -5,6 +5,7 @@ Names and a seed fix it, so that a file more moves no other.
 
 import hashlib
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -93,7 +94,8 @@ def unused_parts(labels: Labels) -> str:
     numbered = 1 < len(words) <= 3 and set(words) <= {"0", "1", "2"} and _speaks_of_parts(name)
     if told or numbered:
       shown = ", ".join(words[:5])
-      return f"the split is random; column {name} has {shown}: --config.data.split_by={name} splits by it"
+      key = shlex.quote(f"--config.data.split_by={name}")
+      return f"the split is random; column {name} has {shown}: {key} splits by it"
   return ""
 
 
@@ -119,7 +121,8 @@ def _meanings(column: str, mapping: str, words: set[str]) -> Mapping[str, str]:
     if not meaning and 1 < len(words) <= 3 and words <= {"0", "1", "2"} and _speaks_of_parts(column):
       example = ",".join(f"{word}={part}" for word, part in zip(sorted(words), PARTS, strict=False))
       reason = f"its values are {', '.join(sorted(words))}, and nothing says which is which"
-      raise UserError(f"data.split_by={column}: {reason}: write --config.data.split_by={column}:{example}")
+      key = shlex.quote(f"--config.data.split_by={column}:{example}")
+      raise UserError(f"data.split_by={column}: {reason}: write {key}")
     if len(set(meaning.values())) < 2:
       return {}
   if "train" not in meaning.values():

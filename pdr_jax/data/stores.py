@@ -9,33 +9,42 @@ import io
 import os
 import threading
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
-from pdr_jax.data import decode
+from pdr_jax.data import decode, own_files
 from pdr_jax.errors import UserError
 
 LARGEST_FILE = 512 * 2**20  # bytes of one file, unpacked
 TABLES = (".csv", ".tsv", ".txt")
 OTHER_TABLES = (".xlsx", ".xls", ".ods", ".json", ".jsonl", ".parquet", ".csv.gz")  # which are not read
+OWN = "results of earlier commands"  # the key of what this program has written
 _LISTED_SUFFIXES = 6  # of those left out, in one line
 
 
 class Folder:
   """Pictures of a directory tree, by their path inside it. Nothing outside of the tree is named."""
 
-  def __init__(self, root: str, ours: Callable[[str], bool] = lambda path: False):
-    """`ours(path)` is true for a file that this program wrote, which is no picture of the user's."""
+  def __init__(self, root: str, normalized: bool = True):
+    """`normalized`: see `_without_results`."""
     self.where, self._root = root, root
     files, unreadable = _walk(root)
-    files = [name for name in files if not ours(os.path.join(root, name))]
+    kind, top = own_files.kinds(), os.path.abspath(root)
+    written = {name: kind(os.path.join(top, *name.split("/"))) for name in files}
+    files, count = _without_results(written, normalized)
     self.names, self.tables, self.left_out, self.zips = _sorted_out(files)
+    if count:
+      self.left_out[OWN] = count
     if unreadable:
       self.left_out["folders that cannot be read"] = unreadable
 
   def open(self, name: str) -> io.BufferedIOBase:
     """The file of this name, for reading."""
     return open(os.path.join(self._root, name), "rb")
+
+  def stamp(self, name: str) -> str:
+    """See `stamp_of`."""
+    return stamp_of(os.path.join(self._root, name))
 
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds this one."""
@@ -45,16 +54,23 @@ class Folder:
 class Zip:
   """Pictures of a zip, read in place: nothing is unpacked, so an entry's name can lead nowhere."""
 
-  def __init__(self, path: str):
+  def __init__(self, path: str, normalized: bool = True):
+    """`normalized`: see `_without_results`."""
     self.where = self._path = path
     self._zip, self._lock = None, threading.Lock()
     try:
       with zipfile.ZipFile(path) as file:
         files = {entry.filename for entry in file.infolist() if not entry.is_dir()}
+        kind = own_files.kinds(file.read, files.__contains__)
+        written = {name: kind(name) for name in sorted(files)}
+        self._stamps = {entry.filename: f"{entry.file_size} {entry.CRC}" for entry in file.infolist()}
     except (zipfile.BadZipFile, OSError) as error:
       advice = "copy it again, or name a folder of images"
       raise UserError(f"{path} is not a readable zip ({error}): {advice}") from error
-    self.names, self.tables, self.left_out, self.zips = _sorted_out(sorted(files))
+    names, count = _without_results(written, normalized)
+    self.names, self.tables, self.left_out, self.zips = _sorted_out(names)
+    if count:
+      self.left_out[OWN] = count
 
   def __getstate__(self):  # for Grain's worker processes: each opens the file for itself
     return {**self.__dict__, "_zip": None, "_lock": None}
@@ -70,6 +86,10 @@ class Zip:
     if self._zip.getinfo(name).file_size > LARGEST_FILE:
       raise decode.BadImage(f"larger than {LARGEST_FILE // 2**20} MiB")
     return self._zip.open(name)
+
+  def stamp(self, name: str) -> str:
+    """What changes with the content of an entry: its size and checksum."""
+    return self._stamps[name]
 
   def beside(self) -> list[str]:
     """Paths of the tables in the folder that holds the zip."""
@@ -134,6 +154,15 @@ def read(store: Store, name: str) -> bytes:
     raise decode.BadImage(f"cannot be read ({error})") from error
 
 
+def stamp_of(path: str) -> str:
+  """What changes with the content of a file: its size and time."""
+  try:
+    about = os.stat(path)
+  except OSError:  # it is gone, which reading it will tell
+    return ""
+  return f"{about.st_size} {about.st_mtime_ns}"
+
+
 def printable(name: str) -> str:
   """File names may hold bytes that are no text."""
   return name.encode("utf-8", "backslashreplace").decode()
@@ -142,8 +171,8 @@ def printable(name: str) -> str:
 def describe_left_out(left_out: dict[str, int]) -> str:
   """`2 pictures of a format that is not read (.heic 2); 3 other files (.md 1, .xml 2)`; empty for nothing."""
   unread = {suffix: count for suffix, count in left_out.items() if suffix in decode.UNREAD}
-  others = {suffix: count for suffix, count in left_out.items() if suffix not in decode.UNREAD}
-  parts = []
+  others = {key: count for key, count in left_out.items() if key not in decode.UNREAD and key != OWN}
+  parts = [f"{left_out[OWN]:,} {OWN}"] if OWN in left_out else []
   for title, counts in (("pictures of a format that is not read", unread), ("other files", others)):
     if counts:
       parts.append(f"{sum(counts.values()):,} {title}{_in_brackets(counts)}")
@@ -184,10 +213,10 @@ def _sorted_out(files: Iterable[str]) -> tuple[list[str], list[str], dict[str, i
   """Pictures, tables, counts of the rest by suffix, and zips. What systems add is not counted."""
   pictures, tables, zips, rest = [], [], [], collections.Counter()
   for name in files:
+    lower = name.lower()
     if _is_hidden(name):
       continue
-    lower = name.lower()
-    if lower.endswith(decode.SUFFIXES):
+    if _is_picture(name):
       pictures.append(name)
     elif lower.endswith((*TABLES, *OTHER_TABLES)):
       tables.append(name)
@@ -197,6 +226,21 @@ def _sorted_out(files: Iterable[str]) -> tuple[list[str], list[str], dict[str, i
       if suffix == ".zip":
         zips.append(name)
   return pictures, tables, dict(rest), zips
+
+
+def _without_results(written: Mapping[str, str], normalized: bool) -> tuple[list[str], int]:
+  """The files to look at, of those with what this program has written there, and how many are left out.
+
+  The pictures of `decompose --normalize_only` are data where `normalized` allows it and no others are there.
+  """
+  others = any(_is_picture(name) for name, kind in written.items() if not kind)
+  taken = ("", own_files.NORMALIZED) if normalized and not others else ("",)
+  files = [name for name, kind in written.items() if kind in taken]
+  return files, len(written) - len(files)
+
+
+def _is_picture(name: str) -> bool:
+  return name.lower().endswith(decode.SUFFIXES) and not _is_hidden(name)
 
 
 def _is_hidden(name: str) -> bool:

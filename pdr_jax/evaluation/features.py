@@ -93,6 +93,12 @@ def class_count(name: str, *splits: Features) -> int:
   )
 
 
+def class_name(features: Features, label: str, index: int) -> str:
+  """What a class of a label is called; its number where it has no name."""
+  names = features.classes.get(label, ())
+  return names[index] if index < len(names) else str(index)
+
+
 def select(features: Features, subset: Sequence[str]) -> Float[np.ndarray, "N D"]:
   """The named blocks side by side, in the order of the names."""
   return np.concatenate([np.asarray(features.blocks[name], np.float32) for name in subset], axis=1)
@@ -189,9 +195,8 @@ def _check_classes(
   counts = np.bincount(known)
   few = [index for index in np.flatnonzero(counts) if counts[index] < examples]
   if few:
-    title = features.classes[name][few[0]] if name in features.classes else str(few[0])
-    others = f" and {len(few) - 1} more classes" if len(few) > 1 else ""
+    others = f" and {len(few) - 1} more classes have" if len(few) > 1 else " has"
+    few_ones = f"class {class_name(features, name, int(few[0]))!r}{others} fewer than {examples} examples"
     raise UserError(
-        f"label {name!r}: class {title!r}{others} has fewer than {examples} examples in the {split} split: "
-        "add examples or remove the class"
+        f"label {name!r}: {few_ones} in the {split} split: add examples or remove the class"
     )

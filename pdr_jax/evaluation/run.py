@@ -6,6 +6,7 @@ The features are those of a run, of an export, or of what nothing is trained for
 import functools
 import json
 import os
+import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -17,15 +18,16 @@ from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, drawing, extract, normalized, records, representations, tables, task
-from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.features import Features, labelled, size
 from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.representations import Encode, Representation
 from pdr_jax.evaluation.tasks import robustness
 from pdr_jax.exports import normalized_data
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 from pdr_jax.training import run_dir
 
 FOLDER = "evaluation"
+_SHOWN = 8  # labels in a line
 
 
 class Outcome(NamedTuple):
@@ -88,8 +90,9 @@ def evaluate(
     raise UserError(_nothing(config, next(iter(contexts.values()))))
   title = f"Evaluation of {export or workdir}: {representation.name} features"
   document = tables.markdown(title, results)
-  write_atomically(os.path.join(folder, "table.md"), lambda file: file.write(document.encode()))
+  write_text(os.path.join(folder, "table.md"), document)
   say(f"results in {folder}: table.md, and one JSON file for each task with its protocol")
+  _tell_unused(config, data.elements, results, say)
   if all(result.skipped for result in results.values()):
     name, result = next(iter(results.items()))
     raise UserError(f"nothing was evaluated; the first task, {name}: {result.skipped}")
@@ -109,7 +112,7 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   """
   run = ConfigDict(run.to_dict())
   if config.data.name:
-    run.data.options = ""  # of another source
+    run.data.options = run.data.label_kinds = ""  # of another source
   for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
@@ -157,6 +160,27 @@ def _check_labels(config: ConfigDict, published: ElementSpec) -> None:
     if unknown:
       there = ", ".join(known) or "there are no labels"
       raise UserError(f"config.{key} names {unknown[0]!r}, which is no label of the data; there are: {there}")
+
+
+def _tell_unused(
+    config: ConfigDict, published: ElementSpec, results: Mapping[str, Result], say: Callable[[str], None]
+) -> None:
+  """A line about the labels that no result is about. Raises `UserError` where the user has named one."""
+  about = [*config.light_angles, config.identity]
+  for name, result in results.items():
+    about += [*result.protocol.get("labels", ()), *(score.label for score in result.scores)]
+    about += name.split("/") + re.findall(r"'([^']+)'", f"{result.skipped} {result.failed}")
+  labels = [key.removeprefix("label/") for key in published if key.startswith("label/")]
+  # Of a factor, such as position, results may be about its numbers: position_0, position/0.
+  parts = {name: re.compile(rf"{re.escape(name)}([_/]\d+)?") for name in labels}
+  unused = [name for name in labels if not any(map(parts[name].fullmatch, about))]
+  named = [name for name in unused if name in config.labels]
+  tasks = ", ".join(config.tasks)
+  if named:
+    raise UserError(f"config.labels names {named[0]!r}, which none of the tasks {tasks} can learn from")
+  if unused:
+    shown = ", ".join(unused[:_SHOWN]) + (", ..." if len(unused) > _SHOWN else "")
+    say(f"labels without a result (of another kind than these tasks need, constant, or nearly so): {shown}")
 
 
 # ---------------------------------------------------------------- features
@@ -281,11 +305,26 @@ def _result(name: str, job: Callable[[], Result], context: task.Context, folder:
         "key": key,
     })
     records.write(path, result)
+  for line in _left_out(result, context):
+    context.say(f"{name}: {line}")
   if result.skipped:
     context.say(f"{name}: not run, {result.skipped}")
   if result.failed:
     context.say(f"{name}: failed, {result.failed}")
   return result
+
+
+def _left_out(result: Result, context: task.Context) -> Iterator[str]:
+  """Lines about examples that lack a label of a result, and about classes that nothing was learned of."""
+  labels = [name for name in result.protocol.get("labels", ()) if name in context.train.labels]
+  for title, part in (("training", context.train), ("test", context.test)):
+    count = size(part) - size(labelled(part, labels))
+    if count:
+      yield f"{count:,} of {size(part):,} {title} examples lack one of its labels, and are left out"
+  only = result.protocol.get("only_in_test", ())
+  if only:
+    shown = ", ".join(only[:_SHOWN]) + (", ..." if len(only) > _SHOWN else "")
+    yield f"{len(only):,} classes are in the test split alone, and are never recognised: {shown}"
 
 
 def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
@@ -296,8 +335,7 @@ def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
     return Result(name, {}, skipped=str(error) or "no reason given")
   except Exception as error:  # whatever a task raises: the others shall go on
     trace = os.path.join(folder, f"{records.file_name(name)}.trace.txt")
-    text = traceback.format_exc()
-    write_atomically(trace, lambda file: file.write(text.encode()))
+    write_text(trace, traceback.format_exc())
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return Result(name, {}, failed=f"{line} (its trace is in {trace})")
 

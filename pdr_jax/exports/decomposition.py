@@ -33,7 +33,10 @@ PNGS = (
   "input", "texture", "albedo", "normals", "shading", "canonical", "visibility", "depth", "model_albedo",
   "reconstruction",
 )
-PICTURES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif")  # the files that look like pictures
+MESHES = tuple(f"mesh{suffix}" for suffix in mesh.FRAMES)
+# What may be in the folder of a picture, with one of the meshes.
+# What may be in the folder of a picture, with one of the meshes.
+FILES = (*(f"{name}.png" for name in PNGS), "relit.gif", "turned.gif", *MESHES, "factors.json")
 PARTS = ("depth", "albedo", "normal", "shading", "canonical", "reconstruction", "mask", "light", "view")
 
 

@@ -32,6 +32,7 @@ import hashlib
 import json
 import operator
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -333,13 +334,19 @@ def _folder(folder: str | None) -> str:
 
 
 def _check_range(array: np.ndarray, low: float, high: float, takes: str, advice: str) -> None:
-  """Raises `UserError` for values that are not finite, or far outside of the range."""
+  """Raises `UserError` for values that are not finite, or far outside of the range.
+
+  Pictures in [0, 1] lie inside of [-1, 1] and are hardly meant: a warning says so.
+  """
   smallest, largest = float(array.min()), float(array.max())
   if not (np.isfinite(smallest) and np.isfinite(largest)):
     raise UserError(f"{takes} but got values that are not finite (NaN or infinite)")
   margin = FAR * (high - low)
   if smallest < low - margin or largest > high + margin:
     raise UserError(f"{takes} but got values from {smallest:g} to {largest:g}: {advice}")
+  if low < 0 <= smallest < largest <= 1:
+    told = f"{takes} but got values from {smallest:g} to {largest:g}: are they meant to be in [0, 1]?"
+    warnings.warn(f"{told} Then use 2 * images - 1", stacklevel=4)
 
 
 def _check_file(folder: str, name: str, manifest: dict) -> None:

@@ -13,7 +13,7 @@ FRAMES = 24  # of a full turn
 LEVEL = 0.5  # of the densities, where the surface is
 PARTS = ("voxels", "azimuth", "projection", "reconstruction")
 PNGS = ("input", "projection", "reconstruction")
-PICTURES = (*(f"{name}.png" for name in PNGS), "turned.gif")
+FILES = (*(f"{name}.png" for name in PNGS), "turned.gif", *decomposition.MESHES, "voxels.npz", "factors.json")
 
 
 def check_parts(parts: dict[str, Any], model: Any) -> None:

@@ -93,7 +93,7 @@ def write(
     "files": {name: reader.digest(data) for name, data in contents.items()},
   }
   manifest = {"version": reader.oldest_version(manifest), **manifest}
-  contents[reader.CARD] = model_card.markdown(manifest, config, variables).encode()
+  contents[reader.CARD] = model_card.markdown(manifest, config, variables).encode(errors="backslashreplace")
   try:
     _write_files(os.path.abspath(os.path.expanduser(folder)), contents, manifest)
   except OSError as error:

@@ -23,7 +23,7 @@ from pdr_jax.evaluation.representations import UNTRAINED
 from pdr_jax.evaluation.run import evaluate
 from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
-from pdr_jax.files import write_atomically
+from pdr_jax.files import write_text
 from pdr_jax.plots import style
 from pdr_jax.study import table
 from pdr_jax.training import run_dir, stages
@@ -145,7 +145,7 @@ def write(config: ConfigDict, workdir: str, study: Study, results: joined.Result
   rows = joined.rows(results)
   study_file.write(workdir, study, rows, config.copy_and_resolve_references().to_dict())
   document = table.markdown(rows, list(results), study.failed, _sizes(config))
-  write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(document.encode()))
+  write_text(os.path.join(workdir, study_file.TABLE), document)
 
 
 def draw(workdir: str, results: dict[str, list[dict[str, Result]]]) -> None:

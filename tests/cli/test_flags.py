@@ -9,6 +9,7 @@ import pytest
 
 from pdr_jax.cli import commands, configurations, flags, train
 from pdr_jax.errors import UserError
+from pdr_jax.files import write_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BASE = """
@@ -236,9 +237,22 @@ def test_names_in_another_alphabet_end_nothing_on_an_ascii_terminal(monkeypatch,
 
   with pytest.raises(SystemExit) as done:
     flags.start(main)
-  written = [(stream.flush(), stream.buffer.getvalue())[1] for stream in streams]
+  written = [stream.buffer.getvalue() for stream in streams]  # nobody has flushed them
   assert done.value.code == code and written[0] == b"m\\xfcde: \\u65e5\\u672c\n"
   assert written[1] == (b"error: data.path=/\\xe4 does not exist\n" if fails else b"")
+
+
+def test_a_folder_whose_name_is_no_text_to_the_process_is_refused_before_any_work():
+  """As `LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0` hands over a name with an umlaut."""
+  name = "zwölf".encode().decode("ascii", "surrogateescape")
+  with pytest.raises(UserError, match=r"is no text in this terminal's encoding, .*: set PYTHONUTF8=1"):
+    train.main(["main", "--config=quickstart", f"--workdir={name}"])
+  assert flags.workdir("/zwölf") == "/zwölf"
+
+
+def test_a_document_may_name_files_whose_names_are_no_text(tmp_path):
+  write_text(str(tmp_path / "table.md"), "zw\udcc3\udcb6lf: ü")
+  assert (tmp_path / "table.md").read_text(encoding="utf-8") == "zw\\udcc3\\udcb6lf: ü"
 
 
 def test_an_ascii_terminal_gets_the_line_of_a_mistake(tmp_path):

@@ -124,6 +124,18 @@ def test_a_clip_with_a_file_that_cannot_be_read_is_left_out(tmp_path):
   assert data.train.size + data.validation.size == 11 and [name for name, _ in data.skipped] == ["3/1.png"]
 
 
+def test_frames_in_no_clip_and_gaps_in_their_numbers_are_told(tmp_path):
+  numbers = {"a": (8, 9, 10, 12, 13), "b": (2, 4, 6, 8, 10), "c": (1, 2)}
+  write(tmp_path, {f"{who}/f{k}.png": png(k) for who, present in numbers.items() for k in present})
+  _, data = opened(tmp_path, frames=3)
+  assert data.report[-2:] == (
+    "2 clips of 3 frames; 1 sequences left out, the first: c, 2 frames, fewer than data.frames=3; "
+    "4 frames at the ends of sequences are in no clip",
+    "1 sequences have gaps in the numbers of their files: in a, f12.png is taken for what comes after "
+    "f10.png",
+  )
+
+
 @pytest.mark.parametrize("changes, words", [
   ({"8_3.png": {"frame": ""}}, ("8_3.png", "frame number", "missing")),
   ({"8_3.png": {"frame": 7}}, ("the sequence s3 has no frame 1",)),

@@ -297,6 +297,31 @@ def test_the_block_says_what_was_read_and_what_was_not(tmp_path):
   assert text.count("cut.png: corrupt") == 1
 
 
+def test_the_fingerprint_changes_with_pictures_and_labels_and_with_nothing_else(tmp_path):
+  files = {f"{i:02d}.png": encoded(picture(i, 20, 20)) for i in range(8)}
+  rows = [f"{i:02d}.png,{('sad', 'happy')[i % 2]}" for i in range(8)]
+
+  def fingerprints(files, rows):
+    """Of the folder and of a zip, written anew where something differs."""
+    for name, data in (files | {"labels.csv": "\n".join(["file,mood", *rows]).encode()}).items():
+      path = tmp_path / "folder" / name
+      path.parent.mkdir(exist_ok=True)
+      if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as file:
+      for name in sorted(os.listdir(tmp_path / "folder")):
+        file.write(tmp_path / "folder" / name, name)
+    places = tmp_path / "folder", tmp_path / "all.zip"
+    return [image_folder.open_image_folder(config(str(place))).fingerprint for place in places]
+
+  first = fingerprints(files, rows)
+  assert fingerprints(files, rows) == first
+  swapped = fingerprints(files, ["00.png,happy", "01.png,sad", *rows[2:]])  # all counts are as before
+  other = fingerprints(files | {"03.png": encoded(picture(9, 20, 20))}, rows)
+  for k in range(2):
+    assert len({first[k], swapped[k], other[k]}) == 3
+
+
 def test_a_table_that_lies_beside_the_zip_or_inside_what_it_wraps(tmp_path):
   files = {f"wrapped/in/{i}.png": encoded(picture(i)) for i in range(6)}
   table = b"file,n\n" + b"".join(b"%d.png,%d\n" % (i, i) for i in range(6))
@@ -364,3 +389,4 @@ def test_images_that_a_crop_does_not_fit_are_skipped(tmp_path):
   }
   data = image_folder.open_image_folder(config(write(str(tmp_path), files), crop=(0, 0, 32, 32)))
   assert [name for name, _ in data.skipped] == ["small.png"] and "crop" in data.skipped[0][1]
+  assert "each is cut to data.crop=(0, 0, 32, 32); '()' is the centre square" in data.report

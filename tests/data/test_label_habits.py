@@ -77,6 +77,27 @@ def test_few_words_in_a_column_of_numbers_are_remarked_on():
     assert "the rest are numbers" not in told(plain)
 
 
+@pytest.mark.parametrize("cells", [["20 years", "7 years"], ["10%", "5 %"], ["1.000,5", "3"], ["−1.5", "2"]])
+def test_numbers_that_are_not_written_plainly_are_remarked_on(cells):
+  found = read(f"file;age\na.png;{cells[0]}\nb.png;{cells[1]}\n", ["a.png", "b.png"])
+  assert values(found, "age") == cells
+  assert f"classes because of how they are written ({cells[0]}): write plain numbers" in told(found)
+
+
+@pytest.mark.parametrize("cells", [["3 cars", "4 men"], ["2024-01-01", "2024-01-02"], ["0x1", "0x2"]])
+def test_names_with_digits_are_classes_without_a_remark(cells):
+  assert "how they are written" not in told(read(f"file,x\na.png,{cells[0]}\nb.png,{cells[1]}\n"))
+
+
+def test_truth_values_are_two_classes_and_other_names_that_differ_in_case_are_remarked_on():
+  names = ["a.png", "b.png", "c.png", "d.png"]
+  rows = zip(names, ("TRUE", "true", "False", ""), ("Sad", "sad", "glad", "sad"), strict=True)
+  found = read("file,ok,mood\n" + "".join(f"{','.join(row)}\n" for row in rows), names)
+  assert values(found, "ok") == ["True", "True", "False", None]
+  assert values(found, "mood") == ["Sad", "sad", "glad", "sad"]
+  assert "Sad and sad differ in case alone: they are two classes" in told(found)
+
+
 def test_columns_that_nobody_has_titled_give_no_hint_of_their_kind():
   names = [f"{i:02}.png" for i in range(30)]
   found = read("".join(f"{name},{i + 20}\n" for i, name in enumerate(names)), names)
@@ -109,6 +130,16 @@ def split(found, names, **data):
   config = base()
   config.data.update(train_examples=0, val_examples=0, **data)
   return splits.choose(config.data, names, found)
+
+
+def test_words_to_paste_are_quoted_where_a_column_has_spaces():
+  names = [f"{i:02}.png" for i in range(30)]
+  rows = [f"{name},{i % 3},{i + 20}" for i, name in enumerate(names)]
+  found = read("\n".join(["file,my split,my age", *rows]), names)
+  assert "'--config.data.label_kinds=my age:classes' changes that" in told(found)
+  assert "'--config.data.split_by=my split' splits by it" in split(found, names, split_by="seed").note
+  with pytest.raises(UserError, match=r"write '--config\.data\.split_by=my split:0=train,1=valid"):
+    split(found, names, split_by="my split")
 
 
 def test_a_column_of_parts_that_is_not_used_is_pointed_to():

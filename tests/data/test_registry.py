@@ -68,6 +68,7 @@ def test_a_wrong_name_is_one_line_with_what_is_near(tmp_path, name, words):
     ("image_folder", {}, ("data.path is empty", "a folder or .zip")),
     ("utkface", {}, ("data.path is empty", "AGE_GENDER_RACE")),
     ("embedded_cars", {"split_by": "body"}, ("data.split_by=body", "needs seed")),
+    ("utkface", {"path": "x", "label_kinds": "a:classes"}, ("data.label_kinds=a:classes", "image_folder")),
     ("car_meshes", {"path": "x", "frames": 4}, ("data.frames=4", "single images only")),
     (TOY, {"frames": -1}, ("data.frames=-1",)),
     (TOY, {"channels": 2}, ("data.channels=2", "1 (grey) or 3")),

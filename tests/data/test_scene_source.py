@@ -4,6 +4,7 @@ It is a picture or a clip, in colour or grey, kept or read.
 """
 
 import io
+import tempfile
 
 import numpy as np
 import pytest
@@ -73,6 +74,13 @@ def world(tmp_path_factory):
   )
   made.download_and_prepare()
   return made
+
+
+def test_a_world_leaves_nothing_among_the_temporary_files(tmp_path, monkeypatch):
+  (tmp_path / "temporary").mkdir()
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+  Noise(config=builder.WorldConfig(name="noise", side=SIDE), data_dir=tmp_path / "worlds")
+  assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.fixture(params=[True, False], ids=["in memory", "read"])

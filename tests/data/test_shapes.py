@@ -134,6 +134,14 @@ def test_a_folder_of_shapes_skips_what_it_cannot_use(tmp_path):
   assert data.skipped == [("rod/train/d.binvox", "is of binvox version 3: version 1 is read")]
   images = data.train.load(np.arange(12), ["image"])["image"]
   assert (images > 127).any(axis=(1, 2, 3)).all() and (images[0] != images[2]).any()
+  assert data.report == (f"3 shapes of 2 kinds in {tmp_path}",)
+  (tmp_path / "rod/test").rename(tmp_path / "rod/Validation")  # other words for the parts, and other files
+  (tmp_path / "rod/e.stl").write_text("solid")
+  pipeline._open.cache_clear()
+  changed = pipeline.open_dataset(config_of("shape_folder", tmp_path))
+  assert changed.train.size == 24 and changed.validation.size == 12 and not changed.tests
+  assert changed.report[0].endswith("; left out: 1 other files (.stl 1)")
+  assert changed.fingerprint != data.fingerprint
   (tmp_path / "empty").mkdir()
   with pytest.raises(UserError, match="holds no shape; shape_folder: name a folder KIND/train"):
     pipeline.open_dataset(config_of("shape_folder", tmp_path / "empty"))

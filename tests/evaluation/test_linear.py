@@ -10,6 +10,7 @@ from support.results import mean, metrics, score, through_json
 from support.toy_features import KINDS, clumps, one_block
 
 from pdr_jax.errors import UserError
+from pdr_jax.evaluation import features
 from pdr_jax.evaluation.probes import linear_maps, ridge
 from pdr_jax.evaluation.tasks import linear
 from pdr_jax.metrics.samples import split_off, standardize
@@ -52,6 +53,17 @@ def test_multi_label_sentinels(kind, tmp_path):
       each = np.mean([labels[name][metric] for name in labels], axis=0)
       # Means of two numbers of at most 1 in float64.
       np.testing.assert_allclose(score(result, "depth", f"{solver}/{metric}").values, each, rtol=1e-12)
+
+
+def test_a_class_that_only_the_test_split_has_is_named():
+  train, test = one_block(attributes("perfect", 0)), one_block(attributes("perfect", 1))
+  seen = np.flatnonzero(train.labels["who"] != 2)
+  train = features.take(train, seen)._replace(classes={"who": ("a", "b", "c", "d")})
+  test = test._replace(classes=train.classes)
+  result = linear.multi_class(train, test, "who", seeds=(0,), solvers=["ridge"])
+  assert result.protocol["only_in_test"] == ["c"]
+  share = np.mean(test.labels["who"] != 2)
+  assert mean(result, "depth", "ridge/accuracy") == pytest.approx(share, abs=0.02)
 
 
 def test_each_subset_is_read_alone():

@@ -331,8 +331,8 @@ def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch
   large = picture.repeat(2, 0).repeat(2, 1)
   Image.fromarray(large).save(f"{folder}/plain.png")
   with open(f"{folder}/labels.csv", "w") as file:
-    file.write("file,age,mood\nplain.png,31.5,glad\nturned.png,7,sad\n")
-    file.write("plain.webp,,glad\nmore/grey.png,3,sad\n")
+    file.write("file,age,mood,roll\nplain.png,31.5,glad,0.5\nturned.png,7,sad,1.5\n")
+    file.write("plain.webp,,glad,2.5\nmore/grey.png,3,sad,3.5\n")
   out = str(tmp_path / "out")
   words = ["--export=x", f"--out={out}", folder, "--normalize_only"]
   assert run(*words) == 0
@@ -346,6 +346,8 @@ def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch
   np.testing.assert_array_equal(columns["age"].values[[0, 1, 3]], [3, 31.5, 7])
   assert list(columns["age"].missing) == [False, False, True, False]
   np.testing.assert_array_equal(columns["yaw"].values, 0)
+  np.testing.assert_array_equal(columns["roll"].values, [3.5, 0.5, 2.5, 1.5])  # the user's
+  np.testing.assert_array_equal(columns["normalized_roll"].values, 0)
   with pytest.raises(UserError, match="exists already: choose another --out, or pass --force"):
     run(*words)
   run(*words, "--force")
@@ -355,6 +357,21 @@ def test_normalised_pictures_keep_names_and_labels(photos, tmp_path, monkeypatch
   assert capsys.readouterr().out.count("[4 of 4]") == 3  # results are no pictures
   with pytest.raises(UserError, match="no picture in"):
     run("--export=x", f"--out={tmp_path}/again", f"{out}/more")
+  assert "frontal" not in "".join(stores.Folder(folder).names)  # beside the originals they are no data
+  assert stores.Folder(f"{folder}/frontal").names == store.names
+
+
+def test_force_never_writes_over_a_file_of_the_users(model, photos, monkeypatch):
+  folder, picture = photos
+  words = ["--export=x", f"--out={folder}/more", f"{folder}/more", "--force"]
+  with pytest.raises(UserError, match=r"more/grey\.png is a file of yours: no earlier start has written it"):
+    run(*words, "--normalize_only")
+  os.makedirs(f"{folder}/more/grey")
+  Image.fromarray(picture).save(f"{folder}/more/grey/depth.png")
+  with pytest.raises(UserError, match=r"grey/depth\.png is a file of yours"):
+    run(*words)
+  np.testing.assert_array_equal(read(f"{folder}/more/grey/depth.png"), picture)
+  assert not os.path.exists(f"{folder}/more/decomposed.json")
 
 
 def test_a_photograph_keeps_its_own_resolution_up_to_a_limit(photos, tmp_path, monkeypatch, capsys):

@@ -330,6 +330,16 @@ def test_images_that_the_model_does_not_take(exported, given, words):
     pdr_jax.load(exported).encode(given)
 
 
+def test_pictures_from_0_to_1_are_warned_about(exported, recwarn):
+  model, pictures = pdr_jax.load(exported), np.linspace(0, 1, 32 * 32 * 3).reshape(1, 32, 32, 3)
+  with pytest.warns(UserWarning, match=r"in \[-1, 1\] but got values from 0 to 1: .* Then use 2 \*"):
+    model.encode(pictures)
+  recwarn.clear()
+  model.encode(2 * pictures - 1)
+  model.encode(0 * pictures)
+  assert not recwarn.list
+
+
 def test_tensors_of_pytorch_are_arrays_or_one_clear_error(exported):
   torch = pytest.importorskip("torch")
   model = pdr_jax.load(exported)

@@ -100,11 +100,14 @@ class SceneBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       maps["segmentation"] = tfds.features.Image(shape=(side, side, 1), encoding_format="png")
     labels = {name: tfds.features.Scalar(dtype=np.int32) for name in self.builder_config.label_names}
     labels |= {name: tfds.features.Scalar(dtype=np.float32) for name in self.FACTORS}
-    return self.dataset_info_from_configs(
+    info = self.dataset_info_from_configs(
       description=self.__doc__,
       features=tfds.features.FeaturesDict({**maps, "label": labels}),
       disable_shuffling=True,
     )
+    # TFDS would ask its bucket for a set of this name, and leave an empty folder in /tmp behind.
+    info.initialize_from_bucket = lambda: None
+    return info
 
   def _split_generators(self, dl_manager):
     config = self.builder_config

@@ -73,6 +73,7 @@ def read(config) -> Dataset:
     classes={LABEL: (*IDX, PICTURES)},
     skipped=pictures.skipped,
     report=pictures.report,
+    fingerprint=pictures.fingerprint,
   )
 
 

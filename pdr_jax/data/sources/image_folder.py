@@ -16,5 +16,6 @@ SOURCE = Source(
   path="a folder or .zip of images",
   crops=True,
   split_by_label=True,
+  label_kinds=True,
   clips=True,
 )

@@ -1,11 +1,14 @@
 """Your own shapes: OFF meshes or binvox volumes in ModelNet's layout, seen as silhouettes."""
 
+import collections
+import hashlib
 import os
 
 import numpy as np
 
-from pdr_jax.data import shape_files, shape_sets, voxel_views
+from pdr_jax.data import shape_files, shape_sets, stores, voxel_views
 from pdr_jax.data.dataset import Dataset, Source
+from pdr_jax.data.labels import PARTS, part_of
 from pdr_jax.errors import UserError
 
 SUFFIXES = (".off", ".binvox")
@@ -18,9 +21,11 @@ def read(config) -> Dataset:
   root = os.path.expanduser(data.path)
   if not os.path.isdir(root):
     raise UserError(f"data.path={data.path} is no folder; {data.name}: name {LAYOUT}")
-  entries = find(root)
+  entries, left_out = find(root)
+  told = stores.describe_left_out(left_out)
   if not entries:
-    raise UserError(f"data.path={data.path} holds no shape; {data.name}: name {LAYOUT}")
+    there = f" ({told})" if told else ""
+    raise UserError(f"data.path={data.path} holds no shape{there}; {data.name}: name {LAYOUT}")
   kinds = sorted({kind for kind, _, _ in entries})
   solids, skipped = [], []
   for kind, part, path in entries:
@@ -34,31 +39,42 @@ def read(config) -> Dataset:
   def shapes(rows: list[int]) -> shape_sets.Shapes:
     return shape_sets.Shapes(lambda i: solids[rows[i]][2], np.array([solids[row][0] for row in rows]))
 
-  known = [row for row, entry in enumerate(solids) if entry[1] != "test"]
+  rows = {part: [row for row, entry in enumerate(solids) if entry[1] == part] for part in PARTS}
+  known = rows["train"]
   if len(known) < 2:
     raise UserError(f"data.path={data.path} has {len(known)} shape to train on: at least 2 are needed")
-  train, validation = shape_sets.held_out(len(known), data.val_examples, data.scene_seed)
-  parts = {
-    "train": shapes([known[i] for i in train]),
-    "validation": shapes([known[i] for i in validation]),
-  }
-  tests = [row for row, entry in enumerate(solids) if entry[1] == "test"]
-  parts |= {"test": shapes(tests)} if tests else {}
-  return shape_sets.open_shapes(data, parts, kinds, skipped)
+  if not rows["validation"]:
+    train, validation = shape_sets.held_out(len(known), data.val_examples, data.scene_seed)
+    rows |= {"train": [known[i] for i in train], "validation": [known[i] for i in validation]}
+  parts = {part: shapes(chosen) for part, chosen in rows.items() if chosen}
+  line = f"{len(solids):,} shapes of {len(kinds)} kinds in {root}" + (f"; left out: {told}" if told else "")
+  opened = shape_sets.open_shapes(data, parts, kinds, skipped)
+  return opened._replace(report=(line,), fingerprint=_fingerprint(entries))
 
 
-def find(root: str) -> list[tuple[str, str, str]]:
-  """(kind, part, path) of every file of a shape; a shape that lies beside the parts is for training."""
-  entries = []
+def find(root: str) -> tuple[list[tuple[str, str, str]], dict[str, int]]:
+  """(kind, part, path) of every file of a shape, and how many other files there are, by suffix.
+
+  A shape that lies beside the parts is for training.
+  """
+  entries, left_out = [], collections.Counter()
   for folder, folders, names in os.walk(root):
-    folders.sort()
+    folders[:] = sorted(name for name in folders if not name.startswith("."))
     words = os.path.relpath(folder, root).split(os.sep)
-    part = words[-1] if words[-1] in ("train", "test") else "train"
-    kind = words[0] if words[0] not in (".", "train", "test") else "shape"
-    entries += [
-      (kind, part, os.path.join(folder, name)) for name in sorted(names) if name.lower().endswith(SUFFIXES)
-    ]
-  return entries
+    part = part_of(words[-1]) or "train"
+    kind = words[0] if words[0] != "." and not part_of(words[0]) else "shape"
+    for name in sorted(names):
+      if name.lower().endswith(SUFFIXES):
+        entries.append((kind, part, os.path.join(folder, name)))
+      elif not name.startswith("."):
+        left_out[os.path.splitext(name.lower())[1] or "without suffix"] += 1
+  return entries, dict(left_out)
+
+
+def _fingerprint(entries: list[tuple[str, str, str]]) -> str:
+  """Changes with the files, told by size and time."""
+  stamps = [stores.stamp_of(path) for _, _, path in entries]
+  return hashlib.sha256(repr((entries, stamps)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def load(path: str) -> shape_files.Solid:

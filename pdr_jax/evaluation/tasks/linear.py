@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
-from pdr_jax.evaluation.features import Features, class_count, classified, select, size, subsets
+from pdr_jax.evaluation.features import Features, class_count, class_name, classified, select, size, subsets
 from pdr_jax.evaluation.probes.linear_maps import HELD_OUT, SOLVERS, softmax
 from pdr_jax.evaluation.records import Result, Score
 from pdr_jax.evaluation.task import ATTRIBUTES, Context, Job, Task, attributes, classes
@@ -72,6 +72,8 @@ def multi_class(
   scores, fits, _ = _scores(problem, seeds, solvers, task=task, label=label, headlines=shown)
   protocol = _protocol(train, test, [label], targets.shape[1], seeds, solvers)
   protocol["description"] = "linear classification, multi-class"
+  unseen = np.setdiff1d(truth, train.labels[label]).tolist()
+  protocol["only_in_test"] = [class_name(test, label, i) for i in unseen]
   scores += records.of_runs(task, label, MAJORITY, [{"accuracy": majority}], direction="")
   return Result(f"{task}/{label}", protocol, tuple(scores), {"fit": fits})
 

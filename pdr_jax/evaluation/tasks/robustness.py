@@ -3,6 +3,7 @@
 They are tested by how far an image lies outside of it.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -183,7 +184,7 @@ def with_light(features: Features, angles: Sequence[str]) -> Features:
     )
   for name in angles:
     if name in features.classes:
-      change = f"--config.data.label_kinds={name}:numbers"
+      change = shlex.quote(f"--config.data.label_kinds={name}:numbers")
       raise UserError(f"config.light_angles: label {name!r} holds classes, not degrees: {change}")
   azimuth, elevation = (np.deg2rad(features.labels[name].astype(np.float64)) for name in angles)
   # Extended Yale B: a positive azimuth lights the left of the picture, a positive elevation its top.
