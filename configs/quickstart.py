@@ -13,6 +13,6 @@ from pdr_jax.config import base, variant
 def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "small")
   config.data.update(train_examples=4_000, val_examples=200)
-  config.optim.learning_rate = 6e-4
+  config.optim.update(learning_rate=1e-3, schedule="cosine")
   config.train.update(batch_size=32, steps=1_000, validate_every=250, figure_every=250, checkpoint_every=250)
   return variant(config, variants)

@@ -141,7 +141,7 @@ def _small(config: ConfigDict) -> None:
   config.scene.level = True
   config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, albedo_slope=80.0)
   config.view_consistency.weight = 1.0
-  config.optim.update(view_rate=2.0, mean_shape_rate=20.0)
+  config.optim.update(view_rate=2.0, mean_shape_rate=20.0, weight_decay=0.0)
 
 
 def _unsup3d(config: ConfigDict) -> None:
@@ -152,7 +152,7 @@ def _parity(config: ConfigDict) -> None:
   config.scene.update(light="directional", convex_start=0.0, level=False)
   config.loss.update(deviation=0.0, albedo_slope=0.0)
   config.view_consistency.weight = 0.0
-  config.optim.update(view_rate=1.0, mean_shape_rate=0.0)
+  config.optim.update(view_rate=1.0, mean_shape_rate=0.0, weight_decay=5e-4)
   config.loocc.update(
       choice="batch", perturbation="raw", mask="both", features="raw", contrast="supcon", weight=0.01
   )
