@@ -1,6 +1,6 @@
 """VICReg: the loss of the expanded views in float64, and what every baseline must satisfy.
 
-Its terms by themselves: `tests/losses/test_vicreg.py`; the augmentations: `test_simclr.py`.
+Its terms by themselves: `tests/losses/test_vicreg_terms.py`; the augmentations: `test_simclr.py`.
 """
 
 import jax
