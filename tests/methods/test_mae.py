@@ -82,7 +82,7 @@ def off(pictures):
 # ---------------------------------------------------------------- masks
 
 
-def test_three_quarters_are_hidden_evenly_and_each_picture_has_its_own_mask(predict):
+def test_three_quarters_are_hidden_evenly_and_each_picture_has_its_own_mask(method, predict):
   index = jnp.arange(2000)
   order = np.asarray(draw(jax.random.key(0), index))
   np.testing.assert_array_equal(np.sort(order, axis=1), np.broadcast_to(np.arange(COUNT), order.shape))
@@ -90,23 +90,19 @@ def test_three_quarters_are_hidden_evenly_and_each_picture_has_its_own_mask(pred
   assert np.abs(share - 0.25).max() < 0.05
   np.testing.assert_array_equal(draw(jax.random.key(0), index[5:]), order[5:])
   assert len(np.unique(order[:8, :SEEN], axis=0)) == 8
-  _, hidden = predict(fresh_params(), to_patches(images(), PATCH), order[:B])
+  _, hidden = predict(fresh(method)[0].params, to_patches(images(), PATCH), order[:B])
   for row, places in zip(np.asarray(hidden), order, strict=False):
     assert row.sum() == COUNT - SEEN and (row[places[:SEEN]] == 0).all()
 
 
-def fresh_params():
-  return fresh(methods.create(tiny("mae")))[0].params
-
-
-def test_hidden_pixels_reach_neither_the_encoder_nor_the_prediction(predict):
+def test_hidden_pixels_reach_neither_the_encoder_nor_the_prediction(method, predict):
   """Bit for bit; a pixel that is seen changes both."""
   order = np.asarray(draw(jax.random.key(1), jnp.arange(B)))
   patches = np.asarray(to_patches(images(), PATCH))
   changed = patches.copy()
   for row, places in enumerate(order):
     changed[row, places[SEEN:]] = np.random.default_rng(row).uniform(-1, 1, changed[row, places[SEEN:]].shape)
-  params = fresh_params()
+  params = fresh(method)[0].params
   first, second = predict(params, patches, order), predict(params, changed, order)
   np.testing.assert_array_equal(first[0], second[0])
   changed = patches.copy()
@@ -114,8 +110,8 @@ def test_hidden_pixels_reach_neither_the_encoder_nor_the_prediction(predict):
   assert (np.abs(np.asarray(predict(params, changed, order)[0] - first[0])).max(axis=(1, 2)) > 0).all()
 
 
-def test_encoder_is_given_the_visible_patches_alone():
-  """In the program: no product inside the encoder has more rows than there are visible patches."""
+def test_encoder_is_given_the_visible_patches_alone(method):
+  """As many as there are visible ones, in the step's program."""
   config, given = tiny("mae"), []
 
   class Spy:
@@ -130,7 +126,7 @@ def test_encoder_is_given_the_visible_patches_alone():
   nets["encoder"] = Spy(nets["encoder"])
   jax.eval_shape(
     lambda params: mae.errors(params, images(), jax.random.key(0), None, nets=nets, config=config),
-    fresh_params(),
+    fresh(method)[0].params,
   )
   assert given == [((B, SEEN, PATCH**2 * 3), (B, SEEN))]
 
