@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax import methods
 from pdr_jax.config import flatten
-from pdr_jax.data import pipeline
+from pdr_jax.data import class_counts, pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
@@ -139,7 +139,7 @@ def filled_in(config: ConfigDict) -> ConfigDict:
   empty = [key for key in description.from_data if not values[key]]
   if not empty:
     return config
-  classes = distributed.first_alone(lambda: pipeline.class_counts(config))
+  classes = distributed.first_alone(lambda: class_counts.of(config))
   filled = ConfigDict(config.to_dict())
   for key in empty:
     section, name = key.split(".")

@@ -20,7 +20,7 @@ from support.tolerances import rounding
 
 from pdr_jax import elements, methods
 from pdr_jax.config_checks import validate
-from pdr_jax.data import pipeline
+from pdr_jax.data import class_counts, pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.methods import supervised
 from pdr_jax.training import loop, run_dir
@@ -150,9 +150,9 @@ def test_classes_are_counted_in_the_training_split(monkeypatch):
   test["label/half"] = test["label/half"] + 3
   config = tiny("supervised")
   memory_data.install(monkeypatch, train, test)
-  assert pipeline.class_counts(config) == {"half": 2, "brightest": 3, "identity": 20, "age": 0}
+  assert class_counts.of(config) == {"half": 2, "brightest": 3, "identity": 20, "age": 0}
   memory_data.install(monkeypatch, train, test, {"label/half": ("left", "right", "both")})
-  assert pipeline.class_counts(config)["half"] == 3
+  assert class_counts.of(config)["half"] == 3
   spec = supervised.reads(config)
   batch = next(pipeline.train_iterator(config, spec))
   assert set(batch) == set(spec) - {"missing/half"}  # nobody lacks it
