@@ -20,7 +20,7 @@ def to_patches(images: Float[ArrayLike, "B S S C"], patch: int) -> Float[Array, 
   """N = (S / patch)^2 patches of P = patch^2 C numbers, each in the order row, column, channel."""
   batch, side, _, channels = images.shape
   grid = side // patch
-  blocks = jnp.reshape(images, (batch, grid, patch, grid, patch, channels)).transpose(0, 1, 3, 2, 4, 5)
+  blocks = jnp.asarray(images).reshape(batch, grid, patch, grid, patch, channels).transpose(0, 1, 3, 2, 4, 5)
   return blocks.reshape(batch, grid * grid, patch * patch * channels)
 
 
@@ -28,7 +28,7 @@ def to_images(patches: Float[ArrayLike, "B N P"], patch: int) -> Float[Array, "B
   """The inverse of `to_patches`."""
   batch, count, numbers = patches.shape
   grid = round(count**0.5)
-  blocks = jnp.reshape(patches, (batch, grid, grid, patch, patch, numbers // patch**2))
+  blocks = jnp.asarray(patches).reshape(batch, grid, grid, patch, patch, numbers // patch**2)
   return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, grid * patch, grid * patch, -1)
 
 

@@ -160,6 +160,7 @@ def test_a_patch_of_one_colour_has_finite_targets_and_gradients():
   assert abs(float(values)) <= 24 * rounding(4, 0.3) / 1e-3 and np.isfinite(gradient).all()
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(method):
   four_devices_equal_one(method)
 

@@ -85,6 +85,7 @@ def test_validation_ignores_padding_and_is_that_of_the_valid(method):
   np.testing.assert_allclose(scores["val/vicreg"][0], 3 * weighted(expected), rtol=0, atol=153 * OFF)
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(method):
   four_devices_equal_one(method)
 
