@@ -38,7 +38,8 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.segmentation.update(steps=300, starts=("frozen",))
   return ConfigDict(dict(
       methods=(
-          "pdr", "pdr:unsup3d", "vae", "beta_vae", "mu_vae", "vq_vae", "simclr", "random", "pca", "pixels",
+          "pdr", "pdr:unsup3d", "vae", "beta_vae", "mu_vae", "vq_vae", "simclr", "vicreg", "mae",
+          "supervised", "random", "pca", "pixels",
       ),
       seeds=2,             # representations of each method
       run=run,

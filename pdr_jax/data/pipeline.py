@@ -106,10 +106,14 @@ def describe(config: ConfigDict) -> DatasetInfo:
 def published(config: ConfigDict, reads: ElementSpec | None = None) -> ElementSpec:
   """The elements of the data as batches have them, with pictures in the range that `reads` asks for.
 
-  Raises UserError where the data has not what is read, or has it in another shape.
+  Raises UserError where the data has not what is read, or has it in another shape. `missing/NAME` may be read
+  of any label: it is there where an example lacks it.
   """
   data, reads = open_dataset(config), reads or {}
-  element_lib.check(data.elements, reads, f"the data set {data.name}")
+  needed = {
+    key: element for key, element in reads.items() if element.meaning != "missing" or key in data.elements
+  }
+  element_lib.check(data.elements, needed, f"the data set {data.name}")
   pictures = [key for key, element in data.elements.items() if element.meaning in dataset.PICTURES]
   bounds = {key: reads[key].range for key in pictures if key in reads and reads[key].range}
   default = next(iter(bounds.values()), transforms.RANGE)
@@ -260,7 +264,7 @@ def train_iterator(
     raise UserError(f"train.batch_size={batch_size}: {data.name} mixes in shares of {parts}, so a multiple")
   part = slice(process_index * local, (process_index + 1) * local)
   transform = _TrainBatch(
-    config, data.train, {key: spec[key] for key in reads}, _flips(config, data, reads), part
+    config, data.train, {key: spec[key] for key in reads if key in spec}, _flips(config, data, reads), part
   )
   # One thread keeps up where images lie in memory, and leaves the cores to XLA; workers would only copy them.
   threads = 1 if data.train.in_memory else min(8, os.cpu_count() or 1)

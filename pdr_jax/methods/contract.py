@@ -3,6 +3,7 @@
 It is a description, a set of pure functions, and the state that they train.
 """
 
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -143,12 +144,16 @@ class Description(NamedTuple):
     rules: `{"section.key": Rule}` for each key that it adds.
     variants: `{name: function of the configuration}`: its part of the named variants.
     check: `(config, devices)` raises `UserError` where keys do not go together.
-    reads: `(config) -> ElementSpec`: the keys of a batch that a training step reads.
+    reads: `(config) -> ElementSpec`: the keys of a batch that a training step reads. Those of the meaning
+      `missing` are there only where an example of the data lacks that label.
     create: `(config) -> Method`; of a second stage `(config, first: FirstStage) -> Method`.
     input: the key of a batch that `encode`, `decompose` and the others take.
     stage: does it need `config.init_from`? The first stage's variables are then `FIRST` in `model_state`.
     camera: `(config) -> Camera` of its depth maps; None where it has none.
     rendered: the parts of a decomposition that `render` reads.
+    from_data: `{"section.key": (config, classes) -> value}`: keys whose empty value stands for what the data
+      say. A run fills them in at its start, in this order, and records them. `classes` has the number of
+      classes of each label in the training split, 0 for numbers. Raises `UserError`.
   """
 
   defaults: Callable[[], dict[str, dict[str, Any]]]
@@ -161,3 +166,4 @@ class Description(NamedTuple):
   stage: bool = False
   camera: Callable[[ConfigDict], Camera] | None = None
   rendered: tuple[str, ...] = ()
+  from_data: Mapping[str, Callable[[ConfigDict, Mapping[str, int]], Any]] = types.MappingProxyType({})

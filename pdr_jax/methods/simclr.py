@@ -21,7 +21,7 @@ from pdr_jax.losses import contrastive
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.methods.contract import Description, Method, TrainState, inference_variables
 from pdr_jax.methods.shared import augment, baseline, gradient_step, inputs, optimizer
-from pdr_jax.rules import Rule, above, at_least, between
+from pdr_jax.rules import above, at_least
 
 # Minus the similarity of padding with everything else, far beyond what the exponential can tell from nothing.
 PADDING = 1e4
@@ -38,7 +38,7 @@ def create(config: ConfigDict) -> Method:
       gradient_norms=partial(gradient_norms, nets=nets, config=config),
       encode=partial(encode, nets=nets),
       feature_maps=partial(baseline.feature_maps, config=config),
-      pictures=partial(pictures, config=config),
+      pictures=partial(augment.pictures, settings=config.simclr),
   )
 
 
@@ -60,17 +60,6 @@ def encode(
   They serve better downstream (section 4.2).
   """
   return {"backbone": baseline.embed(params, images, nets)}
-
-
-def views(
-  rng: Array, images: Float[ArrayLike, "B S S 3"], axis_name: str | None, config: ConfigDict
-) -> tuple[Array, Array]:
-  """Two augmentations of each image, drawn by its place in the global batch."""
-  index = gradient_step.global_index(images.shape[0], axis_name)
-  first, second = (
-    augment.apply(images, augment.draw(jax.random.fold_in(rng, view), index, config)) for view in range(2)
-  )
-  return first, second
 
 
 def project(
@@ -96,7 +85,8 @@ def loss_terms(
   params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, config: ConfigDict
 ) -> tuple[dict, dict]:
   """NT-Xent's mean over the global batch, and numbers for the log: none."""
-  first, second = project(params, views(rng, batch["image"], axis_name, config), nets)
+  pair = augment.views(rng, batch["image"], axis_name, config.simclr)
+  first, second = project(params, pair, nets)
   values = contrastive.nt_xent(first, second, temperature=config.simclr.temperature, axis_name=axis_name)
   return {"nt_xent": masked_mean(values, None, axis_name)}, {}
 
@@ -139,9 +129,8 @@ def validate(
   batch; padding is no image's negative.
   """
   valid = batch["_mask"]
-  first, second = project(
-    inference_variables(state), views(jax.random.key(0), batch["image"], axis_name, config), nets
-  )
+  pair = augment.views(jax.random.key(0), batch["image"], axis_name, config.simclr)
+  first, second = project(inference_variables(state), pair, nets)
   # One more number: 1 for images, which adds the same to all their similarities, and for padding such that it
   # is unlike every image.
   def place(features):
@@ -157,23 +146,12 @@ def validate(
   return gradient_step.masked_totals({"val/nt_xent": values.reshape(2, -1).mean(axis=0)}, valid, axis_name)
 
 
-def pictures(
-  params: dict, images: Float[ArrayLike, "B S S 3"], *, config: ConfigDict
-) -> dict[str, Float[Array, "B S S 3"]]:
-  """`view 1` and `view 2`: what the loss contrasts (the parameters have no part in it)."""
-  first, second = views(jax.random.key(0), images, None, config)
-  return {"view 1": first, "view 2": second}
-
-
 # ---------------------------------------------------------------- configuration
 
 
 def defaults() -> dict[str, dict[str, Any]]:
   return baseline.defaults() | dict(
-      simclr=dict(
-          crop=0.08,              # smallest share of the picture's area that a crop keeps
-          color=0.5,              # strength of the colour distortion (published: 0.5 for small images, 1 for
-                                  # ImageNet)
+      simclr=augment.defaults() | dict(
           projection=128,         # numbers after the projection head
           temperature=0.5,        # of the contrast
       ),
@@ -193,9 +171,7 @@ def check(config: ConfigDict, devices: int) -> None:
 
 METHOD = Description(
     defaults=defaults,
-    rules=baseline.RULES | {
-        "simclr.crop": Rule(lambda value: 0 < value <= 1, "above 0 and at most 1"),
-        "simclr.color": between(0, 1),
+    rules=baseline.RULES | augment.rules("simclr") | {
         "simclr.projection": at_least(1),
         "simclr.temperature": above(0),
     },

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -104,6 +104,16 @@ def meet() -> None:
   """
   if jax.process_count() > 1:
     ocp.multihost.get_barrier_sync_fn()(key=f"pdr_jax_{next(_MEETINGS)}", timeout_ms=1000 * PATIENCE)
+
+
+def first_alone(prepare: Callable[[], Any]) -> Any:
+  """`prepare()` of every process; the first one is alone with it, and prepares what all of them read."""
+  if jax.process_index() > 0:
+    meet()
+  result = prepare()
+  if jax.process_index() == 0:
+    meet()
+  return result
 
 
 def connect() -> None:

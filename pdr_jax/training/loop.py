@@ -12,7 +12,8 @@ import jax
 from ml_collections import ConfigDict
 
 from pdr_jax import methods
-from pdr_jax.data import pipeline
+from pdr_jax.config import flatten
+from pdr_jax.data import class_counts, pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_json
@@ -84,7 +85,9 @@ def _train(
 ) -> Result:
   """`train` in a directory that belongs to this start alone."""
   # ---------------------------------------------------------------- data, method
-  data = data or open_data(config)
+  if data is None:
+    config = filled_in(config)
+    data = open_data(config)
   checkpoints = open_checkpoints(config, workdir, say)
   record = None
   if method is None:
@@ -126,14 +129,29 @@ def _train(
   return Result(0, summary)
 
 
+def filled_in(config: ConfigDict) -> ConfigDict:
+  """The configuration with what the method takes from the data, see `Description.from_data`.
+
+  Raises `UserError`.
+  """
+  description = methods.describe(config.method)
+  values = flatten(config)
+  empty = [key for key in description.from_data if not values[key]]
+  if not empty:
+    return config
+  classes = distributed.first_alone(lambda: class_counts.of(config))
+  filled = ConfigDict(config.to_dict())
+  for key in empty:
+    section, name = key.split(".")
+    filled[section][name] = description.from_data[key](filled, classes)
+  description.check(filled, jax.device_count())
+  return filled
+
+
 def open_data(config: ConfigDict) -> Data:
   """The data of a configuration. Raises `UserError`."""
   place = dict(process_index=jax.process_index(), process_count=jax.process_count())
-  if jax.process_index() > 0:
-    distributed.meet()  # the first process prepares alone what all of them read
-  description = pipeline.describe(config).summary()
-  if jax.process_index() == 0:
-    distributed.meet()
+  description = distributed.first_alone(lambda: pipeline.describe(config).summary())
   reads = methods.describe(config.method).reads(config)
   train = pipeline.train_iterator(config, reads, **place)
   validation = pipeline.validation_batches(config, reads=reads, **place)

@@ -177,10 +177,11 @@ def _check_same(
   old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]
 ) -> None:
   before, after = flatten(_plain(old)), flatten(_plain(new))
+  from_data = [key for key in methods.describe(new.method).from_data if not after[key]]
   keys = [
     key
     for key in before | after
-    if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in FREE
+    if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in (*FREE, *from_data)
   ]
   changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
   if not changes:

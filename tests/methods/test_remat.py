@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support.baseline_checks import images, tiny
+from support.baseline_checks import examples, images, tiny
 from support.tolerances import rounding
 
 from pdr_jax import methods
@@ -59,9 +59,9 @@ def test_same_gradients_with_every_activation_computed_again():
 
 @pytest.mark.parametrize("name, parts", [
     ("pdr", 5 + 3),  # five networks; the perceptual features of the picture and of both halves
-    ("vae", 3), ("vq_vae", 3), ("simclr", 2)])
+    ("vae", 3), ("vq_vae", 3), ("simclr", 2), ("vicreg", 2), ("mae", 2), ("supervised", 2)])
 def test_every_network_is_recomputed_where_asked(name, parts):
-  batch = {"image": images(), "_mask": np.ones(len(images()), np.float32)}
+  batch = examples() | {"_mask": np.ones(len(images()), np.float32)}
   counts = []
   for remat in (False, True):
     method = methods.create(tiny(name, train__remat=remat))

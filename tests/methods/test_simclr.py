@@ -26,7 +26,6 @@ from support.tolerances import mean_tolerance, rounding
 from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
-from pdr_jax.methods import simclr
 from pdr_jax.methods.shared import augment
 
 
@@ -39,13 +38,13 @@ def method():
 def many():
   """The draws of 4,000 images."""
   config = tiny("simclr", simclr__color=1.0)
-  drawn = jax.jit(lambda index: augment.draw(jax.random.key(0), index, config))(jnp.arange(4000))
+  drawn = jax.jit(lambda index: augment.draw(jax.random.key(0), index, config.simclr))(jnp.arange(4000))
   return {
     name: np.asarray(value, np.float64 if value.dtype != bool else bool) for name, value in drawn.items()
   }
 
 
-views = compiled(lambda rng, pictures: simclr.views(rng, pictures, None, tiny("simclr")))
+views = compiled(lambda rng, pictures: augment.views(rng, pictures, None, tiny("simclr").simclr))
 
 NEUTRAL = dict(
   top=0.0,
@@ -128,7 +127,7 @@ def test_area_is_uniform_where_no_edge_was_cut(many):
 
 def test_draws_are_the_images_own():
   config = tiny("simclr")
-  draw = compiled(lambda index: augment.draw(jax.random.key(2), index, config))
+  draw = compiled(lambda index: augment.draw(jax.random.key(2), index, config.simclr))
   whole, part = draw(jnp.arange(8)), draw(jnp.arange(5, 8))
   for name in whole:
     np.testing.assert_array_equal(part[name], whole[name][5:])

@@ -41,3 +41,17 @@ def test_a_misspelt_key_of_a_stored_configuration_is_no_default(tmp_path):
   message = r"config\.json: config\.data\.sidee is unknown; did you mean config\.data\.side\?"
   with pytest.raises(UserError, match=message):
     run_dir.read_config(str(tmp_path))
+
+
+def test_what_the_data_filled_in_is_no_other_configuration(tmp_path):
+  """Keys of `Description.from_data`: empty again at the next start, as at the first."""
+  asked, filled = base("supervised"), base("supervised")
+  filled.supervised.update(labels=("hat", "smiling"), classes=(2, 2))
+  run_dir.record_start(str(tmp_path), filled)
+  lines = []
+  for config in (asked, filled):
+    run_dir.check_run(str(tmp_path), config, say=lines.append)
+  assert not lines
+  asked.supervised.labels = ("hat",)
+  with pytest.raises(UserError, match=r"supervised\.labels"):
+    run_dir.check_run(str(tmp_path), asked)

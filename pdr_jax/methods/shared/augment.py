@@ -1,8 +1,10 @@
-"""SimCLR's augmentations (Chen et al. 2020, appendix A).
+"""SimCLR's augmentations (Chen et al. 2020, appendix A), for all methods that compare views of an image.
 
 This says what is drawn for each image, and what that does to it. Random resized crop, left-right flip, colour
 distortion and greyscale. No blur, as in the paper for small images (appendix B.9).
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +12,60 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
+from pdr_jax.methods.shared import gradient_step
 from pdr_jax.render.safe_ops import safe_divide
+from pdr_jax.rules import Rule, between
 
 ASPECT = (3 / 4, 4 / 3)  # of the crop, width to height
 JITTERED, GREY, FLIPPED = 0.8, 0.2, 0.5  # probabilities
 LUMA = (0.299, 0.587, 0.114)  # of greyscale, ITU-R BT.601
 
 
-def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[str, Array]:
+def defaults() -> dict[str, Any]:
+  """The keys that a method's section has for its views."""
+  return dict(
+      crop=0.08,              # smallest share of the picture's area that a crop keeps
+      color=0.5,              # strength of the colour distortion (published: 0.5 for small images, 1 for
+                              # ImageNet)
+  )
+
+
+def rules(section: str) -> dict[str, Rule]:
+  """Those of `defaults` in this section."""
+  return {
+      f"{section}.crop": Rule(lambda value: 0 < value <= 1, "above 0 and at most 1"),
+      f"{section}.color": between(0, 1),
+  }
+
+
+def views(
+  rng: Array, images: Float[ArrayLike, "B S S 3"], axis_name: str | None, settings: ConfigDict
+) -> tuple[Array, Array]:
+  """Two augmentations of each image, drawn by its place in the global batch. `settings`: see `defaults`."""
+  index = gradient_step.global_index(images.shape[0], axis_name)
+  first, second = (
+    apply(images, draw(jax.random.fold_in(rng, view), index, settings)) for view in range(2)
+  )
+  return first, second
+
+
+def pictures(
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, settings: ConfigDict
+) -> dict[str, Float[Array, "B S S 3"]]:
+  """`view 1` and `view 2`: what a loss compares (the parameters have no part in it)."""
+  first, second = views(jax.random.key(0), images, None, settings)
+  return {"view 1": first, "view 2": second}
+
+
+def draw(rng: Array, index: Int[ArrayLike, " B"], settings: ConfigDict) -> dict[str, Array]:
   """Random augmentations of the images with these indices in the global batch; each image has its own stream.
 
   Returns, each `[B]`: `top`, `left`, `height`, `width` of the crop as shares of the side (its area is
-  `simclr.crop` to 1 of the picture's and its aspect 3/4 to 4/3, but no edge is longer than the picture's),
-  `flip`, `grey` (bool), the factors `brightness`, `contrast` and `saturation` (1 +- 0.8 `simclr.color`), and
-  `hue` (turns, +- 0.2 `simclr.color`). An image without jitter has factors 1 and hue 0.
+  `crop` to 1 of the picture's and its aspect 3/4 to 4/3, but no edge is longer than the picture's), `flip`,
+  `grey` (bool), the factors `brightness`, `contrast` and `saturation` (1 +- 0.8 `color`), and `hue` (turns,
+  +- 0.2 `color`). An image without jitter has factors 1 and hue 0.
   """
-  strength = config.simclr.color
+  strength = settings.color
 
   def draw_image(i):
     keys = iter(jax.random.split(jax.random.fold_in(rng, i), 11))
@@ -36,7 +76,7 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> dict[st
     def coin(probability):
       return jax.random.bernoulli(next(keys), probability)
 
-    area, aspect = uniform(config.simclr.crop, 1.0), jnp.exp(uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
+    area, aspect = uniform(settings.crop, 1.0), jnp.exp(uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
     height, width = jnp.minimum(jnp.sqrt(area / aspect), 1.0), jnp.minimum(jnp.sqrt(area * aspect), 1.0)
     crop = {
       "top": uniform(0.0, 1.0) * (1 - height),
