@@ -145,7 +145,7 @@ def variants(method: str) -> tuple[str, ...]:
 def _small(config: ConfigDict) -> None:
   """32 x 32 pictures, for two CPU cores, and what a short run needs."""
   config.data.side = 32
-  config.optim.update(learning_rate=3e-4, ema=0.99)
+  config.optim.update(learning_rate=3e-4, weight_decay=0.0, ema=0.99)
   config.train.update(batch_size=16, steps=10_000, validate_every=500, figure_every=500, checkpoint_every=500)
   config.train.gradient_norms_every = 500
 

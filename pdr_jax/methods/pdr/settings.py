@@ -139,9 +139,9 @@ RULES = {
 def _small(config: ConfigDict) -> None:
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
   config.scene.level = True
-  config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, albedo_slope=80.0)
+  config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, albedo_slope=10.0)
   config.view_consistency.weight = 1.0
-  config.optim.update(view_rate=2.0, mean_shape_rate=20.0, weight_decay=0.0)
+  config.optim.update(view_rate=2.0, mean_shape_rate=20.0)
 
 
 def _unsup3d(config: ConfigDict) -> None:
