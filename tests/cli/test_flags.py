@@ -20,7 +20,8 @@ def get_config(variant=""):
 """
 README_FLAGS = {
   "pdr_jax.main": ["--config", "--workdir", "--override_config"],
-  "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export", "--suite"],
+  "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export"],
+  "pdr_jax.study": ["--config", "--workdir", "--workers", "--only", "--status"],
   "pdr_jax.forecast": ["--workdir", "--frames", "--clips", "--checkpoint"],
   "pdr_jax.decompose": ["--export", "--out", "--crop", "--mesh", "--lit_mesh", "--force"],
   "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--force"],
