@@ -58,6 +58,7 @@ RULES = {
     "train.best_metric": NAME,
     "train.best_mode": one_of("lowest", "highest"),
     "train.patience": between(0, 1),
+    "train.probe_examples": at_least(0),
     "train.grace_seconds": above(0),
     "train.skip_nonfinite": at_least(0),
     "train.stall_minutes": at_least(0),

@@ -34,6 +34,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--status", action="store_true", help="shows what is running, done, failed and how long is left; no more"
   )
+  parser.add_argument(
+    "--into",
+    metavar="FILE",
+    help="writes the study's section into this Markdown file, such as docs/results.md; no more",
+  )
 
 
 COMMAND = flags.Command(
@@ -44,6 +49,7 @@ COMMAND = flags.Command(
     "python -m pdr_jax.study --workdir runs/cars --workers 2",
     "python -m pdr_jax.study --workdir runs/cars --status",
     "python -m pdr_jax.study --workdir runs/cars --only simclr/seed_1",
+    "python -m pdr_jax.study --workdir runs/cars --into docs/results.md",
   ),
   declare=declare,
   takes_config=True,
@@ -65,7 +71,7 @@ def main(argv: list[str]) -> int:
   if values.workers < 1:
     raise UserError(f"--workers {values.workers}: must be at least 1")
   environment = dict(os.environ)
-  if values.status or values.workers > 1:
+  if values.status or values.into or values.workers > 1:
     os.environ["JAX_PLATFORMS"] = "cpu"  # this process computes nothing: the accelerator is the workers'
   config = _configuration(values)
 
@@ -74,6 +80,11 @@ def main(argv: list[str]) -> int:
   if values.status:
     entries = plan.select(plan.plan(config, values.workdir), values.only)
     print("\n".join(state.lines(entries, [state.of(entry) for entry in entries])))
+    return 0
+  if values.into:
+    how = flags.shown("pdr_jax.study", "--workdir", values.workdir, "--into", values.into)
+    run.write_section(config, values.workdir, values.into, how)
+    print(f"the section of {os.path.basename(values.workdir)} is in {values.into}")
     return 0
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)

@@ -10,7 +10,7 @@ import gc
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -23,7 +23,7 @@ from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
 from pdr_jax.files import write_atomically
 from pdr_jax.plots import style
-from pdr_jax.study import plan, state, table
+from pdr_jax.study import document, plan, state, table
 from pdr_jax.study.plan import Entry
 from pdr_jax.study.state import Record
 from pdr_jax.training import run_dir, run_lock, stages
@@ -194,22 +194,42 @@ def _place(name: str, order: Sequence[str]) -> int:
   return order.index(name) if name in order else len(order)
 
 
+def records_of(entries: Sequence[Entry]) -> dict[str, Record]:
+  """The records of the runs that have ended, by their names."""
+  records = {entry.name: state.read(entry) for entry in entries}
+  return {name: record for name, record in records.items() if record is not None}
+
+
+def failures(records: Mapping[str, Record]) -> dict[str, str]:
+  """Why runs failed, by their names."""
+  return {name: record.reason for name, record in records.items() if record.state == state.FAILED}
+
+
+def write_section(config: ConfigDict, workdir: str, path: str, how: str) -> None:
+  """Writes the study's section into a document, see `document`; `how` is the command that does so.
+
+  Raises `UserError` where no run has ended.
+  """
+  entries = plan.plan(config, workdir)
+  records, name = records_of(entries), os.path.basename(workdir)
+  if not records:
+    raise UserError(f"no run of the study in {workdir} has ended: there is nothing to write yet")
+  lines = document.section(title(config), results_of(entries), records, failures(records), workdir)
+  document.write(path, name, lines, how)
+
+
 def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
   """Writes `study.json` and `study.md` of what is there so far."""
-  study, records = Study({}, {}), {}
+  study, records = Study({}, {}), records_of(entries)
   for entry in entries:
-    record = state.read(entry)
-    if record is None:
-      continue
-    records[entry.name] = record
-    study.methods.setdefault(entry.method, []).append(entry.folder)
-    if record.state == state.FAILED:
-      study.failed[entry.name] = record.reason
+    if entry.name in records:
+      study.methods.setdefault(entry.method, []).append(entry.folder)
+  study.failed.update(failures(records))
   results = results_of(entries)
   every = joined.samples(results)
   study_file.write(workdir, study, joined.rows_of(every), config.copy_and_resolve_references().to_dict())
-  document = table.markdown(every, list(results), study.failed, title(config), records)
-  write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(document.encode()))
+  text = table.markdown(every, list(results), study.failed, title(config), records)
+  write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(text.encode()))
 
 
 def draw(workdir: str, results: joined.Results) -> None:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.methods import Method, inference_variables
-from pdr_jax.training import nonfinite, run_dir
+from pdr_jax.training import light_probe, nonfinite, run_dir
 from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import is_due, out_of_patience
 from pdr_jax.training.checkpoints import Checkpoints
@@ -63,6 +63,7 @@ class Run:
     self._update, self._updates = steps.update_fn(trained), steps.updates_fn(trained)
     self._root = steps.stream(config.seed, "update")
     self._validator = Validator(method, data.validation)
+    self._probe = light_probe.create(config, method)
     if self.step < self._train.steps:
       self._validator.check_best_metric(self.state, self._train.best_metric)
 
@@ -202,6 +203,7 @@ class Run:
 
   def _validate(self) -> dict[str, float]:
     scores = self._validator.scores(self.state, self.step)
+    scores |= self._probe(self.state) if self._probe is not None else {}
     self._validated = {"step": self.step, "scores": scores, "examples": self._validator.examples}
     return scores
 
