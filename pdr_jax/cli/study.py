@@ -39,6 +39,15 @@ def declare(parser: argparse.ArgumentParser) -> None:
     metavar="FILE",
     help="writes the study's section into this Markdown file, such as docs/results.md; no more",
   )
+  parser.add_argument(
+    "--with",
+    dest="others",
+    metavar="DIR",
+    action="append",
+    default=[],
+    type=flags.workdir,
+    help="with --into: another study, whose rows go into the same table; may be given several times",
+  )
 
 
 COMMAND = flags.Command(
@@ -68,6 +77,8 @@ def main(argv: list[str]) -> int:
   values = flags.parse(COMMAND, argv)
   if in_bucket(values.workdir):
     raise UserError(f"--workdir {values.workdir}: a study needs a folder; mount the bucket")
+  if values.others and not values.into:
+    raise UserError("--with has no meaning without --into")
   if values.workers < 1:
     raise UserError(f"--workers {values.workers}: must be at least 1")
   environment = dict(os.environ)
@@ -82,9 +93,12 @@ def main(argv: list[str]) -> int:
     print("\n".join(state.lines(entries, [state.of(entry) for entry in entries])))
     return 0
   if values.into:
-    how = flags.shown("pdr_jax.study", "--workdir", values.workdir, "--into", values.into)
-    run.write_section(config, values.workdir, values.into, how)
-    print(f"the section of {os.path.basename(values.workdir)} is in {values.into}")
+    studies = {values.workdir: config} | {folder: _stored(folder, []) for folder in values.others}
+    more = [word for folder in values.others for word in ("--with", os.path.relpath(folder))]
+    where = os.path.relpath(values.workdir)
+    how = flags.shown("pdr_jax.study", "--workdir", where, *more, "--into", values.into)
+    run.write_section(studies, values.into, how)
+    print(f"the section of {', '.join(map(os.path.basename, studies))} is in {values.into}")
     return 0
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
@@ -101,11 +115,15 @@ def _configuration(values: argparse.Namespace) -> ConfigDict:
   """That of `--config`, or of the study in the folder."""
   if values.config is not None:
     return flags.configuration(values)
+  return _stored(values.workdir, values.overrides)
 
+
+def _stored(workdir: str, overrides: list[configurations.Override]) -> ConfigDict:
+  """The configuration of the study in a folder. Raises `UserError` where there is none."""
   from pdr_jax.evaluation import study_file
   from pdr_jax.study import plan
 
-  if not os.path.isdir(values.workdir) or not study_file.is_study(values.workdir):
-    raise UserError(f"--config is missing, and {values.workdir} holds no study yet: name one, such as suite")
-  stored = plan.from_plain(study_file.read_config(values.workdir))
-  return configurations.resolve(None, values.overrides, lambda: stored)
+  if not study_file.is_study(workdir):
+    raise UserError(f"--config is missing, and {workdir} holds no study yet: name one, such as suite")
+  stored = plan.from_plain(study_file.read_config(workdir))
+  return configurations.resolve(None, overrides, lambda: stored)

@@ -304,7 +304,7 @@ class _Stored(Mapping):
   def _outcomes(self) -> dict[str, Outcomes]:
     parts: dict[str, dict[str, np.ndarray]] = {}
     try:
-      with np.load(self._path) as file:
+      with epath.Path(self._path).open("rb") as stored, np.load(stored) as file:
         for entry in file.files:
           key, _, part = entry.rpartition(":")
           parts.setdefault(key, {})[part] = file[entry]

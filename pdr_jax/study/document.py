@@ -6,7 +6,7 @@ The section stands between two comments with the study's name; what people wrote
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,18 +49,40 @@ def inserted(text: str, name: str, section: Sequence[str], how: str, path: str =
   return text[:start] + "\n".join(lines) + text[stop + len(end) :]
 
 
-def section(
-    title: str, results: Results, records: Mapping[str, Record], failed: Mapping[str, str], folder: str
-) -> list[str]:
+class Part(NamedTuple):
+  """One of the studies of a section.
+
+  Attributes:
+    folder: the study's.
+    data: what its rows are called by, where there are several studies.
+    results: what it gave.
+    records: of its runs that have ended, by their names.
+  """
+
+  folder: str
+  data: str
+  results: Results
+  records: Mapping[str, Record]
+
+
+def section(title: str, parts: Sequence[Part]) -> list[str]:
   """The lines of a section: who is first and how sure that is, what it cost, and how it was made.
 
-  `records` are by method and seed, `METHOD/seed_N`; `folder` is the study's.
+  Several studies become one table, whose rows begin with their data.
   """
-  lines = [f"## {title}", "", *table.comparison(samples(results), list(results), "### How sure that is"), ""]
-  lines += ["### What it has cost", "", *costs(records), ""]
-  if failed:
-    lines += [f"Failed: {'; '.join(f'{name} ({reason})' for name, reason in failed.items())}.", ""]
-  return [*lines, *provenance(records, folder)]
+  every, methods = {}, {}
+  for part in parts:
+    before = f"{part.data}: " if len(parts) > 1 else ""
+    every |= {before + row: columns for row, columns in samples(part.results).items()}
+    methods |= dict.fromkeys(part.results)
+  lines = [f"## {title}", "", *table.comparison(every, list(methods), "### How sure that is"), ""]
+  for part in parts:
+    heading = f"### What it has cost{f' on {part.data}' if len(parts) > 1 else ''}"
+    lines += [heading, "", *costs(part.records), ""]
+    failed = [f"{name} ({record.reason})" for name, record in part.records.items() if record.reason]
+    lines += [f"Failed: {'; '.join(failed)}.", ""] if failed else []
+    lines += [*provenance(part.records, part.folder), ""]
+  return lines[:-1]
 
 
 def costs(records: Mapping[str, Record]) -> list[str]:

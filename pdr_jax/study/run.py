@@ -23,12 +23,13 @@ from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
 from pdr_jax.files import write_atomically
 from pdr_jax.plots import style
-from pdr_jax.study import document, plan, state, table
+from pdr_jax.study import document, learning, plan, state, table
 from pdr_jax.study.plan import Entry
 from pdr_jax.study.state import Record
 from pdr_jax.training import run_dir, run_lock, stages
 from pdr_jax.training.loop import train
 
+DEATHS = 3  # of a run's process without any progress, after which the run has failed
 PAUSE = 5.0  # seconds between looks at runs that other workers have in work
 
 
@@ -73,7 +74,7 @@ def work(
       time.sleep(pause)
   states = [state.of(entry) for entry in everything]
   if worked or not os.path.isdir(os.path.join(workdir, "figures")):
-    draw(workdir, results_of(everything))
+    draw(workdir, results_of(everything), learning.curves(everything))
   for line in state.lines(everything, states):
     say(line)
   say(f"results in {workdir}: study.md, study.json and figures/")
@@ -118,6 +119,7 @@ def _pass(
           continue
         say(f"[{number} of {len(entries)}] {entry.name}")
         code = _run(entry, say)
+        state.end(entry)
     except run_lock.InUse:
       busy = True
       continue
@@ -135,6 +137,8 @@ def _run(entry: Entry, say: Callable[[str], None]) -> int:
   """Trains and evaluates a run, and leaves its record; the exit code of a training that was stopped."""
   began, reason, budget = time.monotonic(), "", {}
   try:
+    if state.begin(entry) >= DEATHS:
+      raise UserError(f"its process died {DEATHS} times at the same place (was it killed for its memory?)")
     code = _train(entry, say)
     if code:
       return code
@@ -142,7 +146,8 @@ def _run(entry: Entry, say: Callable[[str], None]) -> int:
     outcome = evaluate(entry.evaluation, entry.folder, entry.representation, say=say)
     failed = [f"{name}: {outcome.results[name].failed}" for name in outcome.failed]
     reason = "; ".join(failed)
-  except run_lock.InUse:  # somebody trains in this folder without the study
+  except (run_lock.InUse, KeyboardInterrupt):  # somebody trains in this folder without the study; Ctrl-C
+    state.end(entry)
     raise
   except Exception as error:  # whatever a run raises: the others shall go on
     words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -205,17 +210,27 @@ def failures(records: Mapping[str, Record]) -> dict[str, str]:
   return {name: record.reason for name, record in records.items() if record.state == state.FAILED}
 
 
-def write_section(config: ConfigDict, workdir: str, path: str, how: str) -> None:
-  """Writes the study's section into a document, see `document`; `how` is the command that does so.
+def write_section(studies: Mapping[str, ConfigDict], path: str, how: str) -> None:
+  """Writes the section of one study, or of several as one table, into a document, see `document`.
 
-  Raises `UserError` where no run has ended.
+  Args:
+    studies: configurations by folder; the first gives the title.
+    path: of the document.
+    how: the command that does so.
+
+  Raises `UserError` where no run of a study has ended.
   """
-  entries = plan.plan(config, workdir)
-  records, name = records_of(entries), os.path.basename(workdir)
-  if not records:
-    raise UserError(f"no run of the study in {workdir} has ended: there is nothing to write yet")
-  lines = document.section(title(config), results_of(entries), records, failures(records), workdir)
-  document.write(path, name, lines, how)
+  parts = []
+  for workdir, config in studies.items():
+    entries = plan.plan(config, workdir)
+    records = records_of(entries)
+    if not records:
+      raise UserError(f"no run of the study in {workdir} has ended: there is nothing to write yet")
+    parts.append(document.Part(workdir, config.run.data.name, results_of(entries), records))
+  name = "+".join(os.path.basename(part.folder) for part in parts)
+  (config, *others) = studies.values()
+  heading = question(config) if others else title(config)
+  document.write(path, name, document.section(heading, parts), how)
 
 
 def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
@@ -232,9 +247,11 @@ def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
   write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(text.encode()))
 
 
-def draw(workdir: str, results: joined.Results) -> None:
-  """Curves of all methods, and each method's matrices, into `figures/`."""
+def draw(workdir: str, results: joined.Results, probe: joined.Curves | None = None) -> None:
+  """Curves of all methods, that of the light probe too, and each method's matrices, into `figures/`."""
   folder = os.path.join(workdir, "figures")
+  if probe is not None:
+    style.save(drawing.of_curves(probe, probe.figure.title), os.path.join(folder, "probe.png"))
   for drawn in joined.curves(results):
     figure = drawing.of_curves(drawn, f"{drawn.figure.title}, all features")
     style.save(figure, os.path.join(folder, f"{file_name(drawn.task)}.png"))
@@ -252,8 +269,12 @@ def title(config: ConfigDict) -> str:
       f"{data.name}, {data.side} x {data.side}, at most {pictures:,} pictures seen, {config.seeds} "
       f"representations, {config.evaluation.seeds} probes of each"
   )
-  question = config.get("question", "") or "Methods by tasks"
-  return f"{question} ({sizes})"
+  return f"{question(config)} ({sizes})"
+
+
+def question(config: ConfigDict) -> str:
+  """What the study asks."""
+  return config.get("question", "") or "Methods by tasks"
 
 
 def _quiet(line: str) -> None:

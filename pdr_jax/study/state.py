@@ -4,6 +4,8 @@ A run that has ended leaves `study_run.json` in its folder, a failed one `study_
 in work has the lock `study.lock`.
 """
 
+import contextlib
+import glob
 import json
 import os
 from collections.abc import Sequence
@@ -13,13 +15,14 @@ import numpy as np
 
 from pdr_jax.files import write_json
 from pdr_jax.study.plan import Entry
-from pdr_jax.training import run_dir, run_lock
+from pdr_jax.training import checkpoints, run_dir, run_lock
 from pdr_jax.training.metric_log import read_metrics
 from pdr_jax.training.progress import duration
 
-RECORD, TRACE, LOCK = "study_run.json", "study_trace.txt", "study.lock"
+RECORD, TRACE, LOCK, START = "study_run.json", "study_trace.txt", "study.lock", "study_start.json"
 FORMAT = 1  # of the record
 DONE, FAILED, RUNNING, WAITING = "done", "failed", "running", "waiting"
+EVALUATED = "evaluation/**/*.json"  # what an evaluation has finished
 ORDER = (RUNNING, FAILED, DONE, WAITING)
 
 
@@ -79,10 +82,42 @@ def read(entry: Entry) -> Record | None:
 
 def forget(entry: Entry) -> None:
   """Removes the record, so that the run is tried again."""
-  for name in (RECORD, TRACE):
+  for name in (RECORD, TRACE, START):
     path = os.path.join(entry.folder, name)
     if os.path.exists(path):
       os.remove(path)
+
+
+def begin(entry: Entry) -> int:
+  """Notes that a process begins with the run, until `end`.
+
+  Returns how many before it died in a row without getting any further.
+  """
+  path, deaths = os.path.join(entry.folder, START), 0
+  finished = glob.glob(os.path.join(glob.escape(entry.folder), EVALUATED), recursive=True)
+  reached = [_newest_checkpoint(entry.folder), len(finished)]
+  try:
+    with open(path, encoding="utf-8") as file:
+      before = json.load(file)
+    deaths = before["deaths"] + 1 if before["reached"] == reached else 0
+  except (OSError, ValueError, KeyError, TypeError):  # none, or the disk was full
+    deaths = 0
+  write_json(path, {"reached": reached, "deaths": deaths})
+  return deaths
+
+
+def end(entry: Entry) -> None:
+  """Notes that the process has not died."""
+  with contextlib.suppress(FileNotFoundError):
+    os.remove(os.path.join(entry.folder, START))
+
+
+def _newest_checkpoint(folder: str) -> int:
+  try:
+    names = os.listdir(os.path.join(folder, checkpoints.FOLDER))
+  except FileNotFoundError:
+    return 0
+  return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def of(entry: Entry) -> State:

@@ -27,15 +27,16 @@ def results(*values):
   return [{"linear": Result("linear", {}, (each,))} for each in score]
 
 
-def section():
-  records = {"vae/seed_0": record(), "vae/seed_1": record(400, 75.0, time="2026-11-29T01:00:00+00:00")}
+def part(name="x"):
+  late = record(400, 75.0, time="2026-11-29T01:00:00+00:00")
+  records = {"vae/seed_0": record(), "vae/seed_1": late._replace(reason="task")}
   records["pixels/seed_0"] = record()._replace(budget={}, program=PROGRAM | {"devices": ["NVIDIA H100"] * 2})
   given = {"vae": results(0.7, 0.71), "pixels": results(0.2)}
-  return document.section("Who?", given, records, {"vae/seed_1": "task"}, "/runs/x")
+  return document.Part(f"/runs/{name}", f"set_{name}", given, records)
 
 
 def test_it_says_what_and_how():
-  text = "\n".join(section())
+  text = "\n".join(document.section("Who?", [part()]))
   assert "## Who?" in text and "| emotion, accuracy | **0.705 ± 0.007** | 0.200 |" in text
   assert "| emotion, accuracy | vae | pixels | +0.505 [+0.441, +0.569] | seeds |  |" in text
   assert "| vae | 2 | 6,400 to 9,600 | 1:05 | 1:40 | all 600 steps; all 400 steps |" in text
@@ -46,6 +47,13 @@ def test_it_says_what_and_how():
     "3 runs in `x`, commit 0123456789, 2 cores of AMD EPYC; 2 x NVIDIA H100 on 2 cores of AMD EPYC, "
     "JAX 0.10.2, 2026-11-28 to 2026-11-29."
   )
+
+
+def test_several_studies_are_one_table():
+  lines = document.section("Who?", [part("x"), part("y")])
+  rows = [line for line in lines if line.startswith(("| set_x: emotion", "| set_y: emotion"))]
+  assert len(rows) == 4 and sum("**0.705" in row for row in rows) == 2
+  assert lines.count("### How sure that is") == 1 and "### What it has cost on set_y" in lines
 
 
 def test_only_what_is_between_the_marks_changes(tmp_path):

@@ -20,12 +20,12 @@ from pdr_jax.evaluation import joined, records, study_file
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.records import Figure, Result, Score
 from pdr_jax.evaluation.run import Outcome, folder_of
-from pdr_jax.study import plan, state, table, workers
+from pdr_jax.study import learning, plan, state, table, workers
 from pdr_jax.study import run as study
 from pdr_jax.training import loop, run_dir, run_lock
 
 METHODS = ("pdr", "pdr:unsup3d", "simclr", "pixels")
-LEVELS = {"pdr": 0.7, "pdr_unsup3d": 0.6, "simclr": 0.8, "pixels": 0.5}
+LEVELS = {"vae": 0.4, "pdr": 0.7, "pdr_unsup3d": 0.6, "simclr": 0.8, "pixels": 0.5}
 CURVES = Figure("curves", "balanced_accuracy", "probes outside", "degrees", "balanced accuracy")
 
 
@@ -88,6 +88,7 @@ class Machine:
     monkeypatch.setattr(study, "train", self.train)
     monkeypatch.setattr(study, "evaluate", self.evaluate)
     monkeypatch.setattr(study, "draw", lambda *arguments: None)  # seconds of matplotlib; drawn once, below
+    monkeypatch.setattr(run_dir, "_git", lambda: None)  # two processes for each run
 
   def train(self, run, folder, read_first):
     name = os.path.relpath(folder, os.path.dirname(os.path.dirname(folder)))
@@ -206,10 +207,12 @@ def test_a_task_that_no_table_knows_stands_in_the_table():
 
 def test_the_figures(tmp_path):
   results = {"pdr": [evaluation(0.7), evaluation(0.75)], "pdr:unsup3d": [evaluation(0.6)]}
-  study.draw(str(tmp_path), results)
+  points = {"pdr": [(0.0, 0.2, 0.0), (800.0, 0.6, 0.1)]}
+  study.draw(str(tmp_path), results, joined.Curves("probe", learning.FIGURE, {"": points}))
   assert sorted(os.listdir(tmp_path / "figures")) == [
     "factors_pdr.png",
     "factors_pdr_unsup3d.png",
+    "probe.png",
     "robustness_light.png",
   ]
   for name in os.listdir(tmp_path / "figures"):
@@ -217,23 +220,41 @@ def test_the_figures(tmp_path):
       assert min(image.size) > 200 and np.asarray(image.convert("L")).std() > 10  # not blank
 
 
+def test_the_probe_is_drawn_by_pictures_seen(config, tmp_path):
+  config.run.train.batch_size = 8
+  entries = plan.plan(config, str(tmp_path))
+  assert learning.curves(entries) is None
+  for entry in entries:
+    if entry.method == "simclr":
+      os.makedirs(entry.folder)
+      with open(os.path.join(entry.folder, run_dir.METRICS), "w") as file:
+        for step, value in ((50, 0.2), (100, 0.4)):
+          file.write(json.dumps({"step": step, "val/probe": value + 0.1 * entry.seed}) + "\n")
+          file.write(json.dumps({"step": step, "train/loss": 1.0}) + "\n")
+  (panel,) = learning.curves(entries).panels.values()
+  spread = np.std([0.2, 0.3], ddof=1)
+  assert list(panel) == ["simclr"]
+  assert np.allclose(panel["simclr"], [(400, 0.25, spread), (800, 0.45, spread)])
+
+
 def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   machine = Machine(monkeypatch)
+  config.methods = ("pdr", "simclr")
   machine.stop_at = "simclr/seed_0"
   assert work(config, tmp_path) == 143
-  assert list(study_file.read(str(tmp_path)).methods) == ["pdr", "pdr:unsup3d"]
+  assert list(study_file.read(str(tmp_path)).methods) == ["pdr"]
   before, machine.stop_at = len(machine.trained), None
   assert work(config, tmp_path) == 0
   names = [entry[0] for entry in machine.trained]
-  assert before == 2 and len(names) == len(set(names)) == 6  # nothing was trained twice
+  assert before == 1 and len(names) == len(set(names)) == 4  # nothing was trained twice
   evaluated = len(machine.evaluated)
   assert work(config, tmp_path) == 0 and len(machine.evaluated) == evaluated  # nor evaluated
   config.run.train.steps = 5
   work(config, tmp_path)
-  assert len(machine.trained) == 12  # further, not as it was
+  assert len(machine.trained) == 8  # further, not as it was
   config.evaluation.seeds = 2
   work(config, tmp_path)
-  assert len(machine.trained) == 12 and len(machine.evaluated) == evaluated + 14
+  assert len(machine.trained) == 8 and len(machine.evaluated) == evaluated + 8
 
 
 def test_a_run_that_fails_is_named_the_others_go_on_and_it_is_tried_again_alone(
@@ -331,6 +352,35 @@ def test_a_run_in_other_hands_is_waited_for_and_taken_over(config, tmp_path, mon
   lock.__exit__(None, None, None)  # it has left without a record
   thread.join()
   assert len(machine.trained) == 1 and state.of(entries[0]).kind == state.DONE
+
+
+def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(config, tmp_path, monkeypatch):
+  machine = Machine(monkeypatch)
+  train = machine.train
+  config.methods, config.seeds = ("vae", "simclr"), 1
+
+  class Dies(BaseException):
+    """As if the system ended the process."""
+
+  def die(run, folder, read_first):
+    if run.method == "vae":
+      raise Dies
+    return train(run, folder, read_first)
+
+  monkeypatch.setattr(study, "train", die)
+  for _ in range(study.DEATHS):
+    with pytest.raises(Dies):
+      work(config, tmp_path)
+  assert work(config, tmp_path) == 1
+  assert [entry[0] for entry in machine.trained] == ["simclr/seed_0"]
+  assert "its process died 3 times" in study_file.read(str(tmp_path)).failed["vae/seed_0"]
+  entry = plan.plan(config, str(tmp_path))[0]
+  state.forget(entry)
+  assert [state.begin(entry) for _ in range(3)] == [0, 1, 2]
+  os.makedirs(os.path.join(entry.folder, "checkpoints", "50"))
+  assert state.begin(entry) == 0  # it got further
+  state.end(entry)
+  assert state.begin(entry) == 0
 
 
 def test_time_left_is_that_of_runs_alike_shared_by_the_workers(config, tmp_path):
