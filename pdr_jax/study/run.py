@@ -73,6 +73,8 @@ def work(
     if not took:
       time.sleep(pause)
   states = [state.of(entry) for entry in everything]
+  if table.SO_FAR in _table(workdir) and len(records_of(everything)) == len(everything):
+    write(config, workdir, everything)  # another worker, with fewer results, has written after the last one
   if worked or not os.path.isdir(os.path.join(workdir, "figures")):
     draw(workdir, results_of(everything), learning.curves(everything))
   for line in state.lines(everything, states):
@@ -243,8 +245,14 @@ def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
   results = results_of(entries)
   every = joined.samples(results)
   study_file.write(workdir, study, joined.rows_of(every), config.copy_and_resolve_references().to_dict())
-  text = table.markdown(every, list(results), study.failed, title(config), records)
+  left = len(entries) - len(records)
+  text = table.markdown(every, list(results), study.failed, title(config), records, left=left)
   write_atomically(os.path.join(workdir, study_file.TABLE), lambda file: file.write(text.encode()))
+
+
+def _table(workdir: str) -> str:
+  with open(os.path.join(workdir, study_file.TABLE), encoding="utf-8") as file:
+    return file.read()
 
 
 def draw(workdir: str, results: joined.Results, probe: joined.Curves | None = None) -> None:

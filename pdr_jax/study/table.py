@@ -14,6 +14,8 @@ from pdr_jax.study.state import Record
 from pdr_jax.training.progress import duration
 
 Every = Mapping[str, Mapping[Column, Samples]]  # what the rows are made of, by their titles
+SO_FAR = "So far:"  # in a table while runs are left
+DRAWS_OF_BLOCKS = 500  # there are many
 EXPLAINED = (
     "Mean ± deviation over representations (where there is only one, over probes); all features. Bold: "
     "first, which is said only where the 95 % interval of the difference to every other column, over seeds "
@@ -29,16 +31,30 @@ class Grid(NamedTuple):
 
 
 def markdown(
-    every: Every, methods: Sequence[str], failed: Mapping[str, str], title: str, records: Mapping[str, Record]
+    every: Every,
+    methods: Sequence[str],
+    failed: Mapping[str, str],
+    title: str,
+    records: Mapping[str, Record],
+    *,
+    left: int = 0,
 ) -> str:
-  """Methods by tasks, who is first and how sure that is; below, what each feature block alone can do."""
+  """Methods by tasks, who is first and how sure that is; below, what each feature block alone can do.
+
+  While runs are `left`, nobody is first: intervals take a while, and would change.
+  """
   rows = joined.rows_of(every)
-  parts = [f"# {title}", "", *comparison(every, methods), ""]
+  if left:
+    grid = Grid({(method, ""): method for method in methods}, {})
+    shown = [f"{SO_FAR} {left} runs are left, and nobody is called first.", "", *_lines(rows, grid)]
+  else:
+    shown = comparison(every, methods)
+  parts = [f"# {title}", "", *shown, ""]
   for method in methods:
     blocks = dict.fromkeys(block for row in rows for name, block in row.cells if name == method and block)
     if blocks:
       titles = {(method, block): block for block in blocks} | {(method, ""): "all"}
-      grid = Grid(titles, rankings(every, list(titles)))
+      grid = Grid(titles, {} if left else rankings(every, list(titles), DRAWS_OF_BLOCKS))
       parts += [f"## {method} by feature block", "", *_lines(rows, grid, fewest=2), ""]
   if failed:
     parts += ["## What failed", "", *(f"* {name}: {reason}" for name, reason in failed.items()), ""]

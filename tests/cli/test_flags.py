@@ -21,7 +21,7 @@ def get_config(variant=""):
 README_FLAGS = {
   "pdr_jax.main": ["--config", "--workdir", "--override_config"],
   "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export"],
-  "pdr_jax.study": ["--config", "--workdir", "--workers", "--only", "--status"],
+  "pdr_jax.study": ["--config", "--workdir", "--workers", "--only", "--status", "--into", "--with"],
   "pdr_jax.forecast": ["--workdir", "--frames", "--clips", "--checkpoint"],
   "pdr_jax.decompose": ["--export", "--out", "--crop", "--mesh", "--lit_mesh", "--force"],
   "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--force"],

@@ -71,14 +71,14 @@ def test_the_whole_interval_against_a_loop():
   ]
   low, high = intervals.bootstrap_interval(*resampled)
   people = {who: np.flatnonzero(clusters == who) for who in np.unique(clusters)}
-  naive = []
+  naive, widened = [], np.sqrt(3 / 2) * 4.3027 / 1.9600  # quantiles of t with 2 degrees and of the normal
   for _ in range(1_000):
     drawn = np.concatenate([people[who] for who in random.choice(list(people), len(people))])
     total = 0.0
     for sign, values in ((1, first), (-1, second)):
       scores = np.array([naive_score(each, strata, drawn) for each in values])
       chosen = scores[random.integers(0, 3, 3)].mean()
-      total += sign * (scores.mean() + np.sqrt(3 / 2) * (chosen - scores.mean()))
+      total += sign * (scores.mean() + widened * (chosen - scores.mean()))
     naive.append(total)
   expected = np.nanquantile(naive, [0.025, 0.975])
   assert [low, high] == pytest.approx(expected, abs=0.15 * (expected[1] - expected[0]))
@@ -99,13 +99,18 @@ def test_what_is_hard_for_both_does_not_count():
   assert high - low < 0.5 * (alone[1] - alone[0])
 
 
-def test_the_variance_over_seeds_is_that_of_their_mean():
-  """Widened, it is `var(ddof=1) / n`; the plain bootstrap's would be two thirds of it for three seeds."""
-  values = np.array([0.2, 0.5, 0.9])
+def test_few_seeds_are_as_sure_as_student_says():
+  """The variance is `var(ddof=1) / n`, widened by t: the plain bootstrap's is a seventh of it."""
+  values = np.array([0.2, 0.5, 0.8])
   shares = intervals.seed_weights(3, 200_000, np.random.default_rng(6))
+  expected = values.var(ddof=1) / 3 * (stats.t.ppf(0.975, 2) / stats.norm.ppf(0.975)) ** 2
   # The relative deviation of a variance of 200,000 draws is about 0.3 %.
-  assert (shares @ values).var() == pytest.approx(values.var(ddof=1) / 3, rel=0.02)
+  assert (shares @ values).var() == pytest.approx(expected, rel=0.02)
   assert (shares @ values).mean() == pytest.approx(values.mean(), abs=0.005)
+  scores = np.repeat(values[None], 4_000, axis=0)
+  low, high = intervals.bootstrap_interval(scores, np.zeros((4_000, 1)))
+  student = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
+  assert (low, high) == pytest.approx(student, abs=0.1 * (student[1] - student[0]))
   assert (intervals.seed_weights(1, 5, np.random.default_rng(0)) == 1).all()
 
 

@@ -243,6 +243,7 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   machine.stop_at = "simclr/seed_0"
   assert work(config, tmp_path) == 143
   assert list(study_file.read(str(tmp_path)).methods) == ["pdr"]
+  assert "So far: 3 runs are left" in (tmp_path / "study.md").read_text()
   before, machine.stop_at = len(machine.trained), None
   assert work(config, tmp_path) == 0
   names = [entry[0] for entry in machine.trained]
