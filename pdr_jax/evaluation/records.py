@@ -81,6 +81,9 @@ class Outcomes(NamedTuple):
     same = isinstance(other, Outcomes) and self.examples == other.examples
     return same and all(np.array_equal(a, b) for a, b in zip(self[:3], other[:3], strict=True))
 
+  def __ne__(self, other: object) -> bool:
+    return not self == other
+
   __hash__ = None
 
 
