@@ -32,7 +32,7 @@ def get_config(variants: str = "") -> ConfigDict:
     raise ValueError(f"unknown study {variants!r}; choose {known}")
   run, probes = variant(base(), "cars,small" if variants == "cars" else "small"), evaluation()
   run.data.update(train_examples=4_000, **DATA[variants])
-  run.train.update(validate_every=300, figure_every=300, checkpoint_every=300)
+  run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300)
   run.train.gradient_norms_every = 0
   probes.batch_size = 32
   probes.segmentation.update(steps=300, starts=("frozen",))
@@ -42,7 +42,7 @@ def get_config(variants: str = "") -> ConfigDict:
           "pdr", "pdr:unsup3d", "vae", "beta_vae", "mu_vae", "vq_vae", "simclr", "random", "pca", "pixels",
       ),
       seeds=3,             # representations of each method
-      pictures=9_600,      # that each method sees at most; 0: run.train.steps batches
+      pictures=0,          # that each method sees at most; 0: run.train.steps batches
       run=run,
       evaluation=probes,
   ))

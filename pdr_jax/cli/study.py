@@ -93,7 +93,8 @@ def main(argv: list[str]) -> int:
     print("\n".join(state.lines(entries, [state.of(entry) for entry in entries])))
     return 0
   if values.into:
-    studies = {values.workdir: config} | {folder: _stored(folder, []) for folder in values.others}
+    studies = {values.workdir: config}
+    studies |= {folder: _stored(folder, []) for folder in values.others if folder not in studies}
     more = [word for folder in values.others for word in ("--with", os.path.relpath(folder))]
     where = os.path.relpath(values.workdir)
     how = flags.shown("pdr_jax.study", "--workdir", where, *more, "--into", values.into)
