@@ -113,11 +113,7 @@ def true_depth(
         "the method's depth network on true depth, L1, by the run's optimiser; its lowest validation SIDE, "
         f"at step {bound.step} of {bound.trained}: {end}"
     )
-  scores, outcomes = [], {}
-  for score in _records(results):
-    named, used = records.with_outcomes([score], _outcomes(measured[MODEL][1], people))
-    scores += named
-    outcomes |= used
+  scores, outcomes = records.with_outcomes(_records(results), _outcomes(measured[MODEL][1], people))
   scores += _gap(results) if bounded else []
   return Result("geometry", protocol, tuple(scores), outcomes=outcomes)
 
