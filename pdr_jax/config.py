@@ -88,6 +88,10 @@ def train() -> dict[str, Any]:
       keep_checkpoints=2,     # newest ones kept, besides the best
       best_metric="val/reconstruction",  # of a validation; chooses the best checkpoint
       best_mode="lowest",     # lowest | highest: which value of best_metric is best
+      patience=0.0,           # a run stops when best_metric has not improved for this share of its steps;
+                              # 0: never
+      probe_examples=0,       # of train and validation, for a light linear probe of the class labels at each
+                              # validation (val/probe); 0: none
       grace_seconds=25.0,     # after SIGTERM or SIGINT: how long saving may take before the process ends
                               # without
       skip_nonfinite=0,       # steps in a row with a loss or gradient that is not finite that are left

@@ -57,6 +57,8 @@ RULES = {
     "train.keep_checkpoints": at_least(1),
     "train.best_metric": NAME,
     "train.best_mode": one_of("lowest", "highest"),
+    "train.patience": between(0, 1),
+    "train.probe_examples": at_least(0),
     "train.grace_seconds": above(0),
     "train.skip_nonfinite": at_least(0),
     "train.stall_minutes": at_least(0),

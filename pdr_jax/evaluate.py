@@ -1,4 +1,4 @@
-"""`python -m pdr_jax.evaluate` evaluates a run, an export, or a suite of methods (`pdr_jax.cli.evaluate`)."""
+"""`python -m pdr_jax.evaluate` evaluates a run or an export (`pdr_jax.cli.evaluate`)."""
 
 from pdr_jax.cli.evaluate import main
 from pdr_jax.cli.flags import start

@@ -6,6 +6,7 @@ They may lie on disks, and in buckets (`gs://BUCKET/FOLDER`) through epath.
 import io
 import json
 import os
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ def write_atomically(path: str, write: Callable[[Any], Any]) -> None:
     epath.Path(path).write_bytes(buffer.getvalue())
     return
   os.makedirs(os.path.dirname(path), exist_ok=True)
-  temporary = f"{path}.{os.getpid()}.tmp"
+  temporary = f"{path}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"  # hosts share folders, and have the same ids
   try:
     with open(temporary, "wb") as file:
       write(file)

@@ -18,10 +18,11 @@ from support.tolerances import sum_tolerance
 import pdr_jax
 from pdr_jax.cli import evaluate as evaluate_command
 from pdr_jax.cli import export as export_command
+from pdr_jax.cli import study as study_command
 from pdr_jax.cli import train as train_command
 from pdr_jax.config import base
 from pdr_jax.evaluation.config import get_config as evaluation_config
-from pdr_jax.study.run import run_suite
+from pdr_jax.study.run import work
 
 TESTS = os.path.dirname(os.path.abspath(__file__))
 BLOCKS = {"toy_gan": {"features"}, "toy_clips": {"content"}, "toy_forecast": {"last", "next"}}
@@ -120,6 +121,13 @@ def test_a_row_in_the_table_of_a_study(runs, folder, methods):
   probes.update(tasks=("linear",), batch_size=8, seeds=2)
   config = ConfigDict(dict(methods=methods, seeds=1, run=run, evaluation=probes))
   workdir = str(folder / f"study_{methods[0]}")
-  assert run_suite(config, workdir) == 0
-  table = open(os.path.join(workdir, "suite.md")).read()
+  assert work(config, workdir) == 0
+  table = open(os.path.join(workdir, "study.md")).read()
   assert all(method in table for method in methods) and "kind, linear, accuracy" in table
+  words = ["study", f"--workdir={workdir}"]
+  assert study_command.main([*words, "--status"]) == 0
+  assert study_command.main([*words, f"--with={workdir}", f"--into={folder}/results.md"]) == 0
+  with open(folder / "results.md") as file:
+    text = file.read()
+  assert "<!-- study study_toy" in text and "| kind, linear, accuracy |" in text and "JAX " in text
+  assert study_command.main(words) == 0  # everything is done

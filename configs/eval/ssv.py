@@ -1,7 +1,7 @@
 r"""Viewpoint without labels in one table: SSV, its two ablations, untrained networks and pixels, three seeds.
 
-    python -m pdr_jax.evaluate --suite configs/eval/ssv.py --workdir runs/ssv_table
-    python -m pdr_jax.evaluate --suite configs/eval/ssv.py:cars --workdir runs/ssv_cars_table
+    python -m pdr_jax.study --config configs/eval/ssv.py --workdir runs/ssv_table
+    python -m pdr_jax.study --config configs/eval/ssv.py:cars --workdir runs/ssv_cars_table
 
 Variants: none for the embedded heads, `cars` for the embedded cars over the full circle. Every run is that of
 `configs/ssv_heads.py` or `configs/ssv_cars.py`. The same command again continues.
@@ -28,6 +28,7 @@ def get_config(variants: str = "") -> ConfigDict:
   run.train.update(steps=8_000, log_every=100, validate_every=500, figure_every=2_000, checkpoint_every=500)
   probes.tasks = ("viewpoint",)
   return ConfigDict(dict(
+      question="What finds the viewpoint without labels?",
       methods=("ssv", "ssv:no_symmetry", "ssv:no_image", "random", "pixels"),
       seeds=3,             # representations of each method
       run=run,

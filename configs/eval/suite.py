@@ -1,10 +1,10 @@
 r"""Every method on every task in one table: small networks on 32 x 32 pictures, for two CPU cores.
 
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py --workdir runs/suite_people
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py:cars --workdir runs/suite_cars
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py:celeb_a --workdir runs/suite_celeb_a \
+    python -m pdr_jax.study --config configs/eval/suite.py --workdir runs/suite_people
+    python -m pdr_jax.study --config configs/eval/suite.py:cars --workdir runs/suite_cars
+    python -m pdr_jax.study --config configs/eval/suite.py:celeb_a --workdir runs/suite_celeb_a \
         --config.run.data.path=FOLDER_OR_ZIP
-    python -m pdr_jax.evaluate --suite configs/eval/suite.py:folder --workdir runs/suite_mine \
+    python -m pdr_jax.study --config configs/eval/suite.py:folder --workdir runs/suite_mine \
         --config.run.data.path=FOLDER_OR_ZIP
 
 Variants: none for the embedded people; `cars` for the embedded cars, with the published car settings;
@@ -29,7 +29,7 @@ DATA = {
 def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     known = "cars, celeb_a or folder, or none for the embedded people"
-    raise ValueError(f"unknown suite {variants!r}; choose {known}")
+    raise ValueError(f"unknown study {variants!r}; choose {known}")
   run, probes = variant(base(), "cars,small" if variants == "cars" else "small"), evaluation()
   run.data.update(train_examples=4_000, **DATA[variants])
   run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300)
@@ -37,11 +37,13 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.batch_size = 32
   probes.segmentation.update(steps=300, starts=("frozen",))
   return ConfigDict(dict(
+      question="Whose features tell most of faces and objects, at an equal budget?",
       methods=(
           "pdr", "pdr:unsup3d", "vae", "beta_vae", "mu_vae", "vq_vae", "simclr", "vicreg", "mae",
           "supervised", "random", "pca", "pixels",
       ),
-      seeds=2,             # representations of each method
+      seeds=3,             # representations of each method
+      pictures=0,          # that each method sees at most; 0: run.train.steps batches
       run=run,
       evaluation=probes,
   ))

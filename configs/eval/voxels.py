@@ -1,9 +1,9 @@
 r"""Inverse graphics in one table: what holds the code, times how a pose is found, three seeds of each.
 
-    python -m pdr_jax.evaluate --suite configs/eval/voxels.py --workdir runs/voxels_table
-    python -m pdr_jax.evaluate --suite configs/eval/voxels.py:modelnet10 --workdir runs/voxels_modelnet10 \
+    python -m pdr_jax.study --config configs/eval/voxels.py --workdir runs/voxels_table
+    python -m pdr_jax.study --config configs/eval/voxels.py:modelnet10 --workdir runs/voxels_modelnet10 \
         --config.run.data.path=FOLDER
-    python -m pdr_jax.evaluate --suite configs/eval/voxels.py:digits --workdir runs/voxels_digits
+    python -m pdr_jax.study --config configs/eval/voxels.py:digits --workdir runs/voxels_digits
 
 Variants: none for the embedded solids, `shaded` for grey ones from above, `modelnet10`, and `digits`, which
 have no exact voxels, so that only the probe of their classes is scored. Every run is the quickstart of voxels
@@ -41,6 +41,7 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.batch_size = 50
   probes.seeds = 1
   return ConfigDict(dict(
+      question="What holds the code of a shape, and how is a pose found?",
       methods=tuple(f"voxels:{code},{pose}" for code in CODES for pose in POSES),
       seeds=3,             # representations of each method
       run=run,

@@ -9,11 +9,12 @@ from pdr_jax.cli import (
   forecast,
   import_torch,
   report,
+  study,
   train,
 )  # fmt: skip
 from pdr_jax.errors import UserError
 
-MODULES = (train, evaluate, decompose, forecast, export, report, import_torch)
+MODULES = (train, evaluate, study, decompose, forecast, export, report, import_torch)
 COMMANDS = tuple(module.COMMAND for module in MODULES)
 
 

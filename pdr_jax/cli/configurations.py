@@ -90,7 +90,7 @@ def _make_absolute(config: ConfigDict) -> None:
   from pdr_jax.config_checks import RULES, rules
   from pdr_jax.rules import PATH
 
-  run = config.get("run", config)  # a suite has a training configuration inside, an evaluation has none
+  run = config.get("run", config)  # a study has a training configuration inside, an evaluation has none
   known = rules(run.method) if "method" in run else RULES
   for key, value in flatten(config).items():
     if value and known.get(key.removeprefix("evaluation.").removeprefix("run.")) is PATH:

@@ -1,12 +1,11 @@
-"""`python -m pdr_jax.evaluate`: evaluates a run, an export, or a suite of methods."""
+"""`python -m pdr_jax.evaluate`: evaluates a run or an export."""
 
 import argparse
 
 from ml_collections import ConfigDict
 
-from pdr_jax.cli import configurations, flags, runtime
+from pdr_jax.cli import flags, runtime
 from pdr_jax.errors import UserError
-from pdr_jax.files import in_bucket
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +29,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     help="the model that pdr_jax.export wrote to this folder, instead of a run's checkpoint",
   )
   parser.add_argument(
-    "--suite",
-    metavar="NAME_OR_PATH[:VARIANT]",
-    help="trains and evaluates many methods and puts them into one table; the same command again continues",
+    "--suite", metavar="NAME_OR_PATH[:VARIANT]", help="is a command of its own now: python -m pdr_jax.study"
   )
 
 
@@ -50,7 +47,6 @@ COMMAND = flags.Command(
     "python -m pdr_jax.evaluate --workdir runs/quickstart",
     "python -m pdr_jax.evaluate --workdir runs/quickstart --method pca --config.tasks=linear,clustering",
     "python -m pdr_jax.evaluate --export exported/quickstart --workdir runs/evaluation_of_the_export",
-    "python -m pdr_jax.evaluate --suite suite:cars --workdir runs/suite_cars --config.run.train.steps=600",
   ),
   declare=declare,
   takes_config=True,
@@ -61,28 +57,14 @@ COMMAND = flags.Command(
 def main(argv: list[str]) -> int:
   """Flags -> evaluation; returns the exit code."""
   values = flags.parse(COMMAND, argv)
-  chosen = [name for name in ("method", "export", "suite") if getattr(values, name) is not None]
-  if values.suite is not None and values.config is not None:
-    chosen.append("config")
-  if len(chosen) > 1:
-    raise UserError(f"--{' and --'.join(chosen)} exclude each other: give one of them")
   if values.suite is not None:
-    return _suite(values)
+    study = flags.shown("pdr_jax.study", "--config", values.suite, "--workdir", values.workdir)
+    raise UserError(f"--suite is a command of its own now: {study}")
+  if values.method is not None and values.export is not None:
+    raise UserError("--method and --export exclude each other: give one of them")
   config = flags.configuration(values, default_config)
 
   from pdr_jax.evaluation.run import evaluate  # JAX and everything else that takes seconds to import
 
   runtime.prepare()
   return evaluate(config, values.workdir, values.method or "trained", export=values.export).exit_code
-
-
-def _suite(values: argparse.Namespace) -> int:
-  """Trains and evaluates the methods of `--suite`."""
-  config = configurations.resolve(values.suite, values.overrides)
-  if in_bucket(values.workdir):
-    raise UserError(f"--workdir {values.workdir}: a suite needs a folder; mount the bucket")
-
-  from pdr_jax.study.run import run_suite
-
-  runtime.prepare()
-  return run_suite(config, values.workdir)

@@ -16,7 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     metavar="RUN",
     action="append",
     required=True,
-    help="folder of a run, or of a suite (python -m pdr_jax.evaluate --suite); may be given several times",
+    help="folder of a run, or of a study (python -m pdr_jax.study); may be given several times",
   )
   parser.add_argument("--out", metavar="FILE", required=True, help="the HTML file")
   parser.add_argument(

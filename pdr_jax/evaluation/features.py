@@ -81,6 +81,13 @@ def labelled(features: Features, labels: Sequence[str]) -> Features:
   return take(features, known)
 
 
+def people_in(features: Features, identity: str) -> Int[np.ndarray, " N"] | None:
+  """Who is on each example, -1 where nobody knows; None where the data have no such label."""
+  if identity not in features.labels or not is_class(features, identity):
+    return None
+  return np.where(absent(features, identity), -1, features.labels[identity]).astype(np.int32)
+
+
 def is_class(features: Features, label: str) -> bool:
   """Whether a label holds classes; otherwise it holds numbers."""
   return bool(np.issubdtype(features.labels[label].dtype, np.integer))

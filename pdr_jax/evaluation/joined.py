@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pdr_jax.evaluation import records
-from pdr_jax.evaluation.records import Figure, Result, Score
+from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 
 Evaluation = Mapping[str, Result]  # what one evaluation gave, by task
 Results = Mapping[str, Sequence[Evaluation]]  # by method, one evaluation for each of its seeds
@@ -41,32 +41,47 @@ class Row(NamedTuple):
   cells: dict[tuple[str, str], Cell]
 
 
+Samples = list[tuple[Score, Outcomes | None]]  # of one method and block, one for each of its evaluations
+
+
 def rows(results: Results) -> list[Row]:
   """One row for each headline among the records, in the order in which they first come."""
-  scores: dict[str, dict[tuple[str, str], list[Score]]] = {}
+  return rows_of(samples(results))
+
+
+def rows_of(every: Mapping[str, Mapping[tuple[str, str], Samples]]) -> list[Row]:
+  """The rows of `samples`."""
+  return [_row(title, columns) for title, columns in every.items()]
+
+
+def samples(results: Results) -> dict[str, dict[tuple[str, str], Samples]]:
+  """What each row is made of: `{headline: {(method, block): a score and its outcomes per evaluation}}`."""
+  every: dict[str, dict[tuple[str, str], Samples]] = {}
   for method, evaluations in results.items():
     for evaluation in evaluations:
       for title, blocks in _headlines(evaluation).items():
         whole = records.widest(list(blocks))
-        for block, score in blocks.items():
+        for block, sample in blocks.items():
           column = method, "" if block == whole else block
-          scores.setdefault(title, {}).setdefault(column, []).append(score)
-  return [_row(title, columns) for title, columns in scores.items()]
+          every.setdefault(title, {}).setdefault(column, []).append(sample)
+  return every
 
 
-def _headlines(evaluation: Evaluation) -> dict[str, dict[str, Score]]:
-  """`{headline: {block: score}}` of one evaluation."""
-  shown: dict[str, dict[str, Score]] = {}
+def _headlines(evaluation: Evaluation) -> dict[str, dict[str, tuple[Score, Outcomes | None]]]:
+  """`{headline: {block: score and outcomes}}` of one evaluation."""
+  shown: dict[str, dict[str, tuple[Score, Outcomes | None]]] = {}
   for result in evaluation.values():
     for score in result.scores:
       if score.headline:
-        shown.setdefault(score.headline, {})[score.block] = score
+        outcomes = result.outcomes.get(score.outcomes) if score.outcomes else None
+        shown.setdefault(score.headline, {})[score.block] = score, outcomes
   return shown
 
 
-def _row(title: str, columns: Mapping[tuple[str, str], Sequence[Score]]) -> Row:
-  first = next(iter(columns.values()))[0]
-  return Row(title, first.direction, {column: _cell(scores) for column, scores in columns.items()})
+def _row(title: str, columns: Mapping[tuple[str, str], Samples]) -> Row:
+  first, _ = next(iter(columns.values()))[0]
+  cells = {column: _cell([score for score, _ in each]) for column, each in columns.items()}
+  return Row(title, first.direction, cells)
 
 
 def _cell(scores: Sequence[Score]) -> Cell:

@@ -2,27 +2,33 @@
 
 `evaluation/TASK.json` holds one of
 
-    {"format": 2, "task": "linear/emotion", "protocol": {}, "scores": [], "details": {}, "figure": {}}
-    {"format": 2, "task": "segmentation", "protocol": {}, "skipped": "the data has no maps of classes"}
-    {"format": 2, "task": "linear/emotion", "protocol": {}, "failed": "ValueError: ..."}
+    {"format": 3, "task": "linear/emotion", "protocol": {}, "scores": [], "details": {}, "figure": {}}
+    {"format": 3, "task": "segmentation", "protocol": {}, "skipped": "the data has no maps of classes"}
+    {"format": 3, "task": "linear/emotion", "protocol": {}, "failed": "ValueError: ..."}
 
-Tables, studies, figures and reports read the scores and know no task by name.
+Tables, studies, figures and reports read the scores and know no task by name. What single examples gave lies
+beside it, in `evaluation/TASK.outcomes.npz`; the scores of a study's table have it where it makes sense.
 """
 
+import functools
 import glob
 import json
 import os
 import types
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
+from jaxtyping import Int, Shaped
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically, write_json
 
-FORMAT = 2  # of the file; the first had no records
+FORMAT = 3  # of the file; the first had no records, the second no outcomes of examples
+READABLE = (2, 3)
 DIRECTIONS = ("higher", "lower", "")
 
 
@@ -38,6 +44,7 @@ class Score(NamedTuple):
     direction: which side is better, `higher` or `lower`; "" for a number without a better side.
     headline: title of its row in a study's table; "" where it is not shown there.
     place: where it stands on a curve (degrees outside, shots, steps); None for what is no curve.
+    outcomes: the name of its outcomes in the result's; "" where there are none.
   """
 
   task: str
@@ -48,6 +55,36 @@ class Score(NamedTuple):
   direction: str
   headline: str = ""
   place: float | None = None
+  outcomes: str = ""
+
+
+class Outcomes(NamedTuple):
+  """What single test examples gave: enough to say how sure the difference of two scores is.
+
+  The score is the mean over parts of the mean over strata of the mean of their examples' values
+  (`metrics.intervals`).
+
+  Attributes:
+    values: of each probe seed, 1 where it was right, or an error.
+    strata: of each part the stratum of each example (its true class, where accuracy is balanced); -1: it does
+      not count.
+    clusters: of each example, the same for those that are drawn together (of one person).
+    examples: a checksum of the examples: outcomes of the same ones can be paired.
+  """
+
+  values: Shaped[np.ndarray, "S P N"]
+  strata: Int[np.ndarray, "P N"]
+  clusters: Int[np.ndarray, " N"]
+  examples: str
+
+  def __eq__(self, other: object) -> bool:
+    same = isinstance(other, Outcomes) and self.examples == other.examples
+    return same and all(np.array_equal(a, b) for a, b in zip(self[:3], other[:3], strict=True))
+
+  def __ne__(self, other: object) -> bool:
+    return not self == other
+
+  __hash__ = None
 
 
 class Figure(NamedTuple):
@@ -94,6 +131,7 @@ class Result(NamedTuple):
     failed: the exception that ended it, "" where none did.
     media: pictures and animations. Only their files' names and titles are in the result's file, as
       `details["media"]`.
+    outcomes: of single examples, by the names that the scores give.
   """
 
   task: str
@@ -104,6 +142,7 @@ class Result(NamedTuple):
   skipped: str = ""
   failed: str = ""
   media: tuple[Media, ...] = ()
+  outcomes: Mapping[str, Outcomes] = types.MappingProxyType({})
 
 
 def mean(score: Score) -> float:
@@ -151,6 +190,44 @@ def name(score: Score) -> str:
   return score.metric.rpartition("/")[2]
 
 
+def outcomes_of(
+    values: Shaped[np.ndarray, "S P N"],
+    truth: Shaped[np.ndarray, "_ N"],
+    *,
+    strata: Int[np.ndarray, "P N"] | None = None,
+    people: Int[np.ndarray, " N"] | None = None,
+) -> Outcomes:
+  """Outcomes of examples whose truth is `truth`, which tells them from others.
+
+  Without `strata` all examples of a part count alike. `people`: who is on each example, below 0 where nobody
+  knows; without, no two examples belong together.
+  """
+  parts, count = values.shape[1:]
+  strata = np.zeros((parts, count), np.int32) if strata is None else strata.astype(np.int32)
+  clusters = np.arange(count, dtype=np.int32)
+  if people is not None:
+    known = people >= 0
+    clusters = np.where(known, people, people.max(initial=0) + 1 + clusters).astype(np.int32)
+  data = [np.ascontiguousarray(array).tobytes() for array in (truth, clusters)]
+  return Outcomes(values, strata, clusters, f"{count}_{zlib.crc32(data[1], zlib.crc32(data[0])):08x}")
+
+
+def with_outcomes(
+    scores: Sequence[Score], outcomes: Mapping[str, Outcomes]
+) -> tuple[list[Score], dict[str, Outcomes]]:
+  """The scores of one block and label, those shown in studies with a name for the outcomes of their metric.
+
+  `outcomes` are by the last part of the metric (`accuracy`); returned are those that a score refers to.
+  """
+  named, used = [], {}
+  for score in scores:
+    if score.headline and name(score) in outcomes:
+      key = "/".join(filter(None, (score.task, score.label, score.block, score.metric)))
+      score, used[key] = score._replace(outcomes=key), outcomes[name(score)]
+    named.append(score)
+  return named, used
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -171,6 +248,13 @@ def write(path: str, result: Result) -> None:
     write_atomically(target, lambda file, data=media.data: file.write(data))
   if names:
     result = result._replace(details=dict(result.details) | {MEDIA: names}, media=())
+  if result.outcomes:
+    arrays = {
+        f"{key}:{part}": np.asarray(value)
+        for key, outcomes in result.outcomes.items()
+        for part, value in outcomes._asdict().items()
+    }
+    write_atomically(_outcomes_beside(path), lambda file: np.savez_compressed(file, **arrays))
   value = {"format": FORMAT, "task": result.task, "protocol": result.protocol}
   if result.skipped or result.failed:
     value |= {"skipped": result.skipped} if result.skipped else {"failed": result.failed}
@@ -190,13 +274,13 @@ def read(path: str) -> Result:
     raise UserError(f"{path} is not valid JSON ({error}): delete it and evaluate again") from None
   if not isinstance(value, dict):
     raise UserError(f"{path} is no result of an evaluation: delete it and evaluate again")
-  if value.get("format", 1) != FORMAT:
+  if value.get("format", 1) not in READABLE:
     raise UserError(
         f"{path} was written by another version of pdr_jax (format {value.get('format', 1)}, this one reads "
-        f"{FORMAT}): evaluate again"
+        f"{' and '.join(map(str, READABLE))}): evaluate again"
     )
   try:
-    return _from_plain(value)
+    return _from_plain(value)._replace(outcomes=_Stored(_outcomes_beside(path)))
   except (KeyError, TypeError, ValueError, AttributeError) as error:
     raise UserError(
         f"{path} is damaged ({type(error).__name__}: {error}): delete it and evaluate again"
@@ -207,6 +291,40 @@ def read_folder(folder: str) -> dict[str, Result]:
   """The results in a folder by task, in the order of the files' names. Raises `UserError` as `read` does."""
   results = [read(path) for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.json")))]
   return {result.task: result for result in results}
+
+
+def _outcomes_beside(path: str) -> str:
+  return path.removesuffix(".json") + ".outcomes.npz"
+
+
+class _Stored(Mapping):
+  """The outcomes in a file, read when somebody asks; none where there is no file."""
+
+  def __init__(self, path: str):
+    self._path = path
+
+  @functools.cached_property
+  def _outcomes(self) -> dict[str, Outcomes]:
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    try:
+      with epath.Path(self._path).open("rb") as stored, np.load(stored) as file:
+        for entry in file.files:
+          key, _, part = entry.rpartition(":")
+          parts.setdefault(key, {})[part] = file[entry]
+    except FileNotFoundError:
+      return {}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+      raise UserError(f"{self._path} is damaged ({error}): delete it and evaluate again") from None
+    return {key: Outcomes(**each | {"examples": str(each["examples"])}) for key, each in parts.items()}
+
+  def __getitem__(self, key: str) -> Outcomes:
+    return self._outcomes[key]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._outcomes)
+
+  def __len__(self) -> int:
+    return len(self._outcomes)
 
 
 def _plain(score: Score) -> dict[str, Any]:
@@ -232,7 +350,7 @@ def _from_plain(value: dict[str, Any]) -> Result:
 
 def _score(entry: dict[str, Any]) -> Score:
   score = Score(**entry | {"values": tuple(float(number) for number in entry["values"])})
-  for key in ("task", "label", "block", "metric", "headline"):
+  for key in ("task", "label", "block", "metric", "headline", "outcomes"):
     _text(getattr(score, key))
   if score.direction not in DIRECTIONS or not score.values:
     raise ValueError(f"the score {score.metric} has no values, or its better side is {score.direction!r}")

@@ -51,6 +51,11 @@ class Context(NamedTuple):
     """Of the probes."""
     return range(self.config.seeds)
 
+  @property
+  def probes(self) -> dict[str, Any]:
+    """What every probe is told: its seeds, and the label of the person, where people repeat."""
+    return {"seeds": self.seeds, "identity": self.config.identity}
+
 
 Job = tuple[str, Callable[[], Result]]  # its name, such as `linear/emotion`, and what computes it
 

@@ -99,7 +99,7 @@ def _summary(runs: Sequence[Run]) -> str:
   rows = []
   for run in runs:
     if run.config is None:
-      rows.append([_text(run.name), f"suite of {len(run.results)} methods", "", "", *("" for _ in names)])
+      rows.append([_text(run.name), f"study of {len(run.results)} methods", "", "", *("" for _ in names)])
       continue
     data, scores = run.config.data, run.summary.get("validation", {})
     steps = max((record["step"] for record in run.records), default=0)

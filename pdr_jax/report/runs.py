@@ -28,7 +28,7 @@ class Run(NamedTuple):
     config: as it was resolved.
     records: the lines of `metrics.jsonl`.
     summary: `summary.json`, empty before the end of training.
-    tables: Markdown documents, `table.md` of each evaluation and `suite.md`.
+    tables: Markdown documents, `table.md` of each evaluation and `study.md`.
     results: `{method: [{task: result}, ...]}`, one entry a seed; of a single run `{its name: [results]}`.
     media: `(title, file's bytes)` of pictures and animations of the evaluation, PNG or GIF.
   """

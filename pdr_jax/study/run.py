@@ -1,126 +1,179 @@
-"""Methods by tasks in one table.
+"""One worker of a study: it takes one run after the other, trains and evaluates it, and continues.
 
-It trains or loads every method over several seeds, evaluates each, and continues. A method is a name of
-`pdr_jax.methods` or a dotted path, with variants of its configuration behind a colon (`pdr:unsup3d`), or a
-representation that nothing is trained for (`random`, `pca`, `pixels`). Every run is a run directory of its
-own, `METHOD/seed_N`, every finished task a file in it.
+Any number of workers, on one machine or on many with a shared folder, work on one study. Each run is a run
+directory of its own, `METHOD/seed_N`, and whoever works on it holds its lock (`training.run_lock`): no run is
+in work twice, and a run whose process has died is taken over from its newest checkpoint.
 """
 
-import json
+import datetime
+import gc
 import os
-from collections.abc import Callable
-from typing import NamedTuple
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 from ml_collections import ConfigDict
 
-from pdr_jax import config as config_lib
-from pdr_jax import config_checks
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import drawing, joined, study_file
+from pdr_jax.evaluation import drawing, joined, study_file, task
 from pdr_jax.evaluation.records import Result, file_name
-from pdr_jax.evaluation.representations import UNTRAINED
-from pdr_jax.evaluation.run import evaluate
+from pdr_jax.evaluation.run import evaluate, read_results
 from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
 from pdr_jax.files import write_text
 from pdr_jax.plots import style
-from pdr_jax.study import table
-from pdr_jax.training import run_dir, stages
+from pdr_jax.study import document, learning, plan, state, table
+from pdr_jax.study.plan import Entry
+from pdr_jax.study.state import Record
+from pdr_jax.training import run_dir, run_lock, stages
 from pdr_jax.training.loop import train
 
-
-class Entry(NamedTuple):
-  """One run of a study: which method, which seed, its configuration and its folder."""
-
-  method: str
-  seed: int
-  run: ConfigDict
-  folder: str
-
-  @property
-  def name(self) -> str:
-    """For messages."""
-    return f"{self.method}, seed {self.seed}"
+DEATHS = 3  # of a run's process without any progress, after which the run has failed
+PAUSE = 5.0  # seconds between looks at runs that other workers have in work
 
 
-def run_suite(config: ConfigDict, workdir: str, say: Callable[[str], None] = print) -> int:
-  """Everything that `config` asks for and `workdir` does not hold yet.
+def work(
+    config: ConfigDict,
+    workdir: str,
+    *,
+    only: Sequence[str] = (),
+    again: bool = True,
+    pause: float = PAUSE,
+    say: Callable[[str], None] = print,
+) -> int:
+  """Everything that `config` asks for, `workdir` does not hold yet, and no other worker has in work.
 
-  `suite.md` and `suite.json` are written after each run, figures at the end. `config` has `methods`, `seeds`
+  `study.md` and `study.json` are written after each run, figures at the end. `config` has `methods`, `seeds`
   (how many representations of each), `run` (a training configuration) and `evaluation` (see
-  `evaluation.config`).
+  `evaluation.config`); it may have a `question`, `pictures` (the budget of each method) and `changes` (named
+  variants).
 
-  Returns the exit code: 0, 1 where a task of an evaluation failed, or that of a training that a signal
-  stopped. A run that fails (a loss that is not finite) is named in the table and the others go on. Raises
-  `UserError` for a configuration that cannot be, or where every run failed.
+  Args:
+    only: names of runs or methods; other runs are left alone.
+    again: with `only`: runs that failed are tried again.
+    pause: seconds between looks at the runs of other workers. A worker stays until nothing is left, so that
+      it takes over what another one leaves.
+
+  Returns the exit code: 0, 1 where a run or a task of an evaluation failed, or that of a training that a
+  signal stopped. Raises `UserError` for a configuration that cannot be.
   """
-  entries = plan(config, workdir)
-  study, results = Study({}, {}), {}
-  broken = False
+  everything = plan.plan(config, workdir)
+  prepare(config, workdir, only if again else ())
+  entries = plan.select(everything, only)
+  worked = False
+  while True:
+    code, took, busy = _pass(entries, say, lambda: write(config, workdir, everything))
+    if code:
+      say("the study is stopped: the same command continues from there")
+      return code
+    worked |= took
+    if not busy:
+      break
+    if not took:
+      time.sleep(pause)
+  states = [state.of(entry) for entry in everything]
+  if table.SO_FAR in _table(workdir) and len(records_of(everything)) == len(everything):
+    write(config, workdir, everything)  # another worker, with fewer results, has written after the last one
+  if worked or not os.path.isdir(os.path.join(workdir, "figures")):
+    draw(workdir, results_of(everything), learning.curves(everything))
+  for line in state.lines(everything, states):
+    say(line)
+  say(f"results in {workdir}: study.md, study.json and figures/")
+  return int(any(entry_state.kind == state.FAILED for entry_state in states))
+
+
+def prepare(config: ConfigDict, workdir: str, only: Sequence[str]) -> list[Entry]:
+  """The runs that `only` names, or all; writes the study's files, and forgets that runs in `only` failed.
+
+  Raises `UserError` for a configuration that cannot be, and where a run was started with another one.
+  """
+  entries = plan.plan(config, workdir)
+  chosen = plan.select(entries, only)
+  advice = "Choose another --workdir, or delete that folder to begin it anew"
+  for entry in entries:
+    if os.path.exists(os.path.join(entry.folder, run_dir.CONFIG)):
+      run_dir.check_run(entry.folder, entry.run, say=_quiet, advice=advice)
+  for entry in chosen if only else ():
+    record = state.read(entry)
+    if record is not None and record.state == state.FAILED:
+      state.forget(entry)
+  write(config, workdir, entries)
+  return chosen
+
+
+def _pass(
+    entries: Sequence[Entry], say: Callable[[str], None], done: Callable[[], None]
+) -> tuple[int, bool, bool]:
+  """Takes every run that is free, one after the other, and calls `done()` after each.
+
+  Returns the exit code of a training that a signal stopped, or 0; whether a run was taken; whether there are
+  runs that others have in work.
+  """
+  took = busy = False
   for number, entry in enumerate(entries, 1):
-    say(f"[{number} of {len(entries)}] {entry.name}")
+    if state.read(entry) is not None:
+      continue
+    os.makedirs(entry.folder, exist_ok=True)
     try:
-      code = _train(entry, say)
-      if code:
-        say("the suite is stopped: the same command continues from there")
-        return code
-      method = entry.method if entry.method in UNTRAINED else "trained"
-      outcome = evaluate(config.evaluation, entry.folder, method, say=say)
-    except UserError as error:
-      say(f"{entry.name}, failed: {error}")
-      study.failed[entry.name] = str(error)
-    else:
-      broken |= bool(outcome.failed)
-      study.methods.setdefault(entry.method, []).append(entry.folder)
-      results.setdefault(entry.method, []).append(outcome.results)
-      study.failed.update({f"{entry.name}, {task}": outcome.results[task].failed for task in outcome.failed})
-    if results:
-      write(config, workdir, study, results)
-  if not results:
-    name, reason = next(iter(study.failed.items()))
-    raise UserError(f"every run of the suite failed; the first, {name}: {reason}")
-  draw(workdir, results)
-  say(f"results in {workdir}: suite.md, suite.json and figures/")
-  return 1 if broken else 0
+      with run_lock.hold(entry.folder, say, state.LOCK):
+        if state.read(entry) is not None:  # ended meanwhile
+          continue
+        say(f"[{number} of {len(entries)}] {entry.name}")
+        code = _run(entry, say)
+        state.end(entry)
+    except run_lock.InUse:
+      busy = True
+      continue
+    if code:
+      return code, took, busy
+    took = True
+    jax.clear_caches()  # the next run has other programs
+    gc.collect()
+    done()
+    say(state.summary(entries, [state.of(other) for other in entries]))
+  return 0, took, busy
 
 
-def plan(config: ConfigDict, workdir: str) -> list[Entry]:
-  """The runs in their order. Raises `UserError` for a configuration that cannot be."""
-  runs = {method: configuration(config.run, method) for method in config.methods}
-  for run in runs.values():
-    config_checks.validate(run, jax.device_count())
-  entries = []
-  for seed in range(config.seeds):
-    for method, run in runs.items():
-      if seed and method in UNTRAINED and not UNTRAINED[method].seeded:
-        continue  # the same for every seed
-      run = run.copy_and_resolve_references()
-      run.seed = seed
-      folder = os.path.join(workdir, method.replace(":", "_"), f"seed_{seed}")
-      entries.append(Entry(method, seed, run, folder))
-  return entries
-
-
-def configuration(run: ConfigDict, method: str) -> ConfigDict:
-  """The training configuration of a method of the study."""
-  if method in UNTRAINED:
-    return config_lib.for_method(run, run.method)
-  name, _, variants = method.partition(":")
+def _run(entry: Entry, say: Callable[[str], None]) -> int:
+  """Trains and evaluates a run, and leaves its record; the exit code of a training that was stopped."""
+  began, reason, budget = time.monotonic(), "", {}
   try:
-    return config_lib.variant(config_lib.for_method(run, name), variants)
-  except (UserError, ValueError) as error:
-    raise UserError(f"config.methods: {method}: {error}") from error
+    if state.begin(entry) >= DEATHS:
+      raise UserError(f"its process died {DEATHS} times at the same place (was it killed for its memory?)")
+    code = _train(entry, say)
+    if code:
+      return code
+    budget = state.budget_of(entry)
+    outcome = evaluate(entry.evaluation, entry.folder, entry.representation, say=say)
+    failed = [f"{name}: {outcome.results[name].failed}" for name in outcome.failed]
+    reason = "; ".join(failed)
+  except (run_lock.InUse, KeyboardInterrupt):  # somebody trains in this folder without the study; Ctrl-C
+    state.end(entry)
+    raise
+  except Exception as error:  # whatever a run raises: the others shall go on
+    words = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    reason = " ".join(words.split()) or type(error).__name__
+    text = traceback.format_exc()
+    write_text(os.path.join(entry.folder, state.TRACE), text)
+  if reason:
+    say(f"{entry.name}, failed: {reason}")
+  elapsed = time.monotonic() - began
+  program = run_dir.about_start(datetime.datetime.now(datetime.UTC))
+  kind = state.FAILED if reason else state.DONE
+  seconds = max(elapsed, budget.get("seconds", 0.0))
+  state.write(entry, Record(kind, entry.key, reason, seconds, budget, program))
+  return 0
 
 
 def _train(entry: Entry, say: Callable[[str], None]) -> int:
   """Trains where that is not done yet; the exit code."""
-  if entry.method in UNTRAINED:
+  if not entry.trained:
     run_dir.check_run(entry.folder, entry.run, say=say)
     run_dir.record_start(entry.folder, entry.run)
     stages.write_record(entry.folder, stages.record_of_first(entry.run))
     return 0
-  if _steps(entry.folder) == entry.run.train.steps:
+  if state.is_trained(entry):
     run_dir.check_run(entry.folder, entry.run, say=say)  # of another configuration?
     say(f"{entry.folder} is trained")
     return 0
@@ -128,29 +181,85 @@ def _train(entry: Entry, say: Callable[[str], None]) -> int:
   return train(entry.run, entry.folder, read_first=first_stage.read).exit_code
 
 
-def _steps(folder: str) -> int | None:
-  """How far a run has got that was trained to its end."""
-  try:
-    with open(os.path.join(folder, run_dir.SUMMARY), encoding="utf-8") as file:
-      return json.load(file)["step"]
-  except (OSError, ValueError, KeyError):
-    return None
+# ---------------------------------------------------------------- what the study gives
 
 
-def write(config: ConfigDict, workdir: str, study: Study, results: joined.Results) -> None:
-  """Writes the table of what is there so far.
+def results_of(entries: Sequence[Entry]) -> joined.Results:
+  """What the runs that have ended gave, by method, one evaluation a seed; tasks in the order asked for."""
+  results: dict[str, list[dict[str, Result]]] = {}
+  for entry in entries:
+    if state.read(entry) is not None:
+      order = [task.section(name) for name in entry.evaluation.tasks]
+      evaluation = read_results(entry.folder, entry.representation)
+      names = sorted(evaluation, key=lambda name: (_place(name.split("/")[0], order), name))
+      if evaluation:
+        results.setdefault(entry.method, []).append({name: evaluation[name] for name in names})
+  return results
 
-  `results` are those of the evaluations by method, one for each seed.
+
+def _place(name: str, order: Sequence[str]) -> int:
+  return order.index(name) if name in order else len(order)
+
+
+def records_of(entries: Sequence[Entry]) -> dict[str, Record]:
+  """The records of the runs that have ended, by their names."""
+  records = {entry.name: state.read(entry) for entry in entries}
+  return {name: record for name, record in records.items() if record is not None}
+
+
+def failures(records: Mapping[str, Record]) -> dict[str, str]:
+  """Why runs failed, by their names."""
+  return {name: record.reason for name, record in records.items() if record.state == state.FAILED}
+
+
+def write_section(studies: Mapping[str, ConfigDict], path: str, how: str) -> None:
+  """Writes the section of one study, or of several as one table, into a document, see `document`.
+
+  Args:
+    studies: configurations by folder; the first gives the title.
+    path: of the document.
+    how: the command that does so.
+
+  Raises `UserError` where no run of a study has ended.
   """
-  rows = joined.rows(results)
-  study_file.write(workdir, study, rows, config.copy_and_resolve_references().to_dict())
-  document = table.markdown(rows, list(results), study.failed, _sizes(config))
-  write_text(os.path.join(workdir, study_file.TABLE), document)
+  parts = []
+  for workdir, config in studies.items():
+    entries = plan.plan(config, workdir)
+    records = records_of(entries)
+    if not records:
+      raise UserError(f"no run of the study in {workdir} has ended: there is nothing to write yet")
+    parts.append(document.Part(workdir, config.run.data.name, results_of(entries), records))
+  name = "+".join(os.path.basename(part.folder) for part in parts)
+  (config, *others) = studies.values()
+  heading = question(config) if others else title(config)
+  document.write(path, name, document.section(heading, parts), how)
 
 
-def draw(workdir: str, results: dict[str, list[dict[str, Result]]]) -> None:
-  """Curves of all methods, and each method's matrices, into `figures/`."""
+def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
+  """Writes `study.json` and `study.md` of what is there so far."""
+  study, records = Study({}, {}), records_of(entries)
+  for entry in entries:
+    if entry.name in records:
+      study.methods.setdefault(entry.method, []).append(entry.folder)
+  study.failed.update(failures(records))
+  results = results_of(entries)
+  every = joined.samples(results)
+  study_file.write(workdir, study, joined.rows_of(every), config.copy_and_resolve_references().to_dict())
+  left = len(entries) - len(records)
+  text = table.markdown(every, list(results), study.failed, title(config), records, left=left)
+  write_text(os.path.join(workdir, study_file.TABLE), text)
+
+
+def _table(workdir: str) -> str:
+  with open(os.path.join(workdir, study_file.TABLE), encoding="utf-8") as file:
+    return file.read()
+
+
+def draw(workdir: str, results: joined.Results, probe: joined.Curves | None = None) -> None:
+  """Curves of all methods, that of the light probe too, and each method's matrices, into `figures/`."""
   folder = os.path.join(workdir, "figures")
+  if probe is not None:
+    style.save(drawing.of_curves(probe, probe.figure.title), os.path.join(folder, "probe.png"))
   for drawn in joined.curves(results):
     figure = drawing.of_curves(drawn, f"{drawn.figure.title}, all features")
     style.save(figure, os.path.join(folder, f"{file_name(drawn.task)}.png"))
@@ -160,9 +269,21 @@ def draw(workdir: str, results: dict[str, list[dict[str, Result]]]) -> None:
     style.save(figure, os.path.join(folder, f"{name}.png"))
 
 
-def _sizes(config: ConfigDict) -> str:
+def title(config: ConfigDict) -> str:
+  """The study's question, and its sizes."""
   data, training = config.run.data, config.run.train
-  return (
-      f"{data.name}, {data.side} x {data.side}, {training.steps:,} steps of batch {training.batch_size}, "
-      f"{config.seeds} representations, {config.evaluation.seeds} probes of each"
+  pictures = config.get("pictures", 0) or training.steps * training.batch_size
+  sizes = (
+      f"{data.name}, {data.side} x {data.side}, at most {pictures:,} pictures seen, {config.seeds} "
+      f"representations, {config.evaluation.seeds} probes of each"
   )
+  return f"{question(config)} ({sizes})"
+
+
+def question(config: ConfigDict) -> str:
+  """What the study asks."""
+  return config.get("question", "") or "Methods by tasks"
+
+
+def _quiet(line: str) -> None:
+  """Says nothing."""

@@ -1,51 +1,121 @@
 """The table of a study as Markdown: one row a headline, one column a method.
 
-It also says what each feature block can do.
+It also says what each feature block can do, and what each run has cost.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from pdr_jax.evaluation.joined import Cell, Row
+from pdr_jax.evaluation import joined
+from pdr_jax.evaluation.joined import Cell, Row, Samples
 from pdr_jax.evaluation.tables import line
+from pdr_jax.study.comparison import Column, Ranking, rankings
+from pdr_jax.study.state import Record
+from pdr_jax.training.progress import duration
 
-Column = tuple[str, str]  # method, block; block "" is all features
-BEST = {"higher": max, "lower": min}
+Every = Mapping[str, Mapping[Column, Samples]]  # what the rows are made of, by their titles
+SO_FAR = "So far:"  # in a table while runs are left
+DRAWS_OF_BLOCKS = 500  # there are many
+EXPLAINED = (
+    "Mean ± deviation over representations (where there is only one, over probes); all features. Bold: "
+    "first, which is said only where the 95 % interval of the difference to every other column, over seeds "
+    "and test examples, excludes zero."
+)
 
 
-def markdown(rows: Sequence[Row], methods: Sequence[str], failed: Mapping[str, str], sizes: str) -> str:
-  """Methods by tasks with the best of each row in bold, and below it what each feature block alone can do."""
-  explained = (
-      "Mean ± deviation over representations (where there is only one, over probes); all features; the best "
-      "of a row in bold."
-  )
-  parts = [f"# Methods by tasks: {sizes}", "", explained, ""]
-  parts += [*_grid(rows, {(method, ""): method for method in methods}), ""]
+class Grid(NamedTuple):
+  """A part of the table: which columns it has, and the ranking of each of its rows by the row's title."""
+
+  titles: dict[Column, str]
+  rankings: dict[str, Ranking]
+
+
+def markdown(
+    every: Every,
+    methods: Sequence[str],
+    failed: Mapping[str, str],
+    title: str,
+    records: Mapping[str, Record],
+    *,
+    left: int = 0,
+) -> str:
+  """Methods by tasks, who is first and how sure that is; below, what each feature block alone can do.
+
+  While runs are `left`, nobody is first: intervals take a while, and would change.
+  """
+  rows = joined.rows_of(every)
+  if left:
+    grid = Grid({(method, ""): method for method in methods}, {})
+    shown = [f"{SO_FAR} {left} runs are left, and nobody is called first.", "", *_lines(rows, grid)]
+  else:
+    shown = comparison(every, methods)
+  parts = [f"# {title}", "", *shown, ""]
   for method in methods:
     blocks = dict.fromkeys(block for row in rows for name, block in row.cells if name == method and block)
     if blocks:
       titles = {(method, block): block for block in blocks} | {(method, ""): "all"}
-      parts += [f"## {method} by feature block", "", *_grid(rows, titles, fewest=2), ""]
+      grid = Grid(titles, {} if left else rankings(every, list(titles), DRAWS_OF_BLOCKS))
+      parts += [f"## {method} by feature block", "", *_lines(rows, grid, fewest=2), ""]
   if failed:
     parts += ["## What failed", "", *(f"* {name}: {reason}" for name, reason in failed.items()), ""]
+  if records:
+    parts += ["## What the runs have cost", "", *costs(records), ""]
   return "\n".join(parts)
 
 
-def _grid(rows: Sequence[Row], titles: Mapping[Column, str], fewest: int = 1) -> list[str]:
-  """The rows that have a value in at least `fewest` of the columns `titles`."""
-  lines = [line(["task", *titles.values()]), line(["---"] * (len(titles) + 1))]
-  for row in rows:
-    cells = {column: row.cells[column] for column in titles if column in row.cells}
-    if len(cells) < fewest:
-      continue
-    means = [cell.mean for cell in cells.values()]
-    best = BEST[row.direction](means) if row.direction and len(means) > 1 else None
-    lines.append(line([row.title, *(_text(cells.get(column), best) for column in titles)]))
+def comparison(every: Every, methods: Sequence[str], heading: str = "## How sure that is") -> list[str]:
+  """The table of all methods, and how sure it is who is first."""
+  titles = {(method, ""): method for method in methods}
+  grid = Grid(titles, rankings(every, list(titles)))
+  lines = [EXPLAINED, "", *_lines(joined.rows_of(every), grid)]
+  return [*lines, "", heading, "", *_sure(grid)] if grid.rankings else lines
+
+
+def _sure(grid: Grid) -> list[str]:
+  """A row for each ranking: the best, its difference to the next, and what it cannot be told from."""
+  heads = ["task", "best", "next", "difference [95 %]", "over", "cannot be told from"]
+  lines = [line(heads), line(["---"] * len(heads))]
+  for title, ranking in grid.rankings.items():
+    nearest = ranking.differences[0]
+    interval = "none: one representation, or nothing varies"
+    if nearest.interval is not None:
+      interval = f"{nearest.mean:+.3f} [{nearest.interval[0]:+.3f}, {nearest.interval[1]:+.3f}]"
+    unsure = [grid.titles[each.other] for each in ranking.differences if not each.sure]
+    columns = grid.titles[ranking.best], grid.titles[nearest.other]
+    lines.append(line([title, *columns, interval, nearest.over, ", ".join(unsure)]))
   return lines
 
 
-def _text(cell: Cell | None, best: float | None) -> str:
+def costs(records: Mapping[str, Record]) -> list[str]:
+  """A row for each run: pictures seen, time, processor time, and why its training stopped."""
+  lines = [line(["run", "pictures seen", "time", "processor time", "stopped"]), line(["---"] * 5)]
+  for name, record in records.items():
+    budget = record.budget
+    if not budget:
+      lines.append(line([name, "none", "", "", "nothing is trained" if record.state == "done" else "failed"]))
+      continue
+    spent = budget["processor_seconds"]
+    times = [duration(budget["seconds"]), "" if spent is None else duration(spent)]
+    lines.append(line([name, f"{budget['pictures']:,}", *times, budget["stopped"]]))
+  return lines
+
+
+def _lines(rows: Sequence[Row], grid: Grid, fewest: int = 1) -> list[str]:
+  """The rows that have a value in at least `fewest` of the grid's columns."""
+  lines = [line(["task", *grid.titles.values()]), line(["---"] * (len(grid.titles) + 1))]
+  for row in rows:
+    cells = {column: row.cells[column] for column in grid.titles if column in row.cells}
+    if len(cells) < fewest:
+      continue
+    ranking = grid.rankings.get(row.title)
+    first = ranking.best if ranking is not None and ranking.first else None
+    lines.append(line([row.title, *(_text(cells.get(column), column == first) for column in grid.titles)]))
+  return lines
+
+
+def _text(cell: Cell | None, first: bool) -> str:
   if cell is None:
     return ""
   deviation = cell.std if cell.std is not None else cell.probe_std
   text = f"{cell.mean:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
-  return f"**{text}**" if cell.mean == best else text
+  return f"**{text}**" if first else text

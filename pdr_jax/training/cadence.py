@@ -22,6 +22,11 @@ def looks_at_state(step: int, train: ConfigDict) -> bool:
   return any(is_due(step, cadence, train.steps) for cadence in every)
 
 
+def out_of_patience(step: int, best: int, train: ConfigDict) -> bool:
+  """Has the best validation, of step `best`, stood for the share `train.patience` of the run's steps?"""
+  return train.patience > 0 and step - best >= train.patience * train.steps
+
+
 def dispatches(start: int, train: ConfigDict) -> Iterator[range]:
   """The steps after `start`, in order, as ranges of those that are sent to the device together.
 

@@ -59,7 +59,9 @@ def train(
     config: ConfigDict, workdir: str, *, override_config: bool = False, method: Method | None = None,
     data: Data | None = None, read_first: Callable[[str], tuple[dict, dict]] = stages.read_run
 ) -> Result:
-  """Trains until `config.train.steps`, from the newest checkpoint in `workdir` where there is one.
+  """Trains until `config.train.steps`, or until `config.train.patience` is over.
+
+  It continues from the newest checkpoint in `workdir` where there is one.
 
   Args:
     config: checked by `config_checks.validate`.
@@ -187,8 +189,13 @@ def first_state(
 
 
 def take_steps(run: Run, config: ConfigDict) -> bool:
-  """All steps that are left; False when a signal stopped the run and it was saved."""
+  """All steps that are left, or as many as `train.patience` allows.
+
+  False when a signal stopped the run and it was saved.
+  """
   run.catch_up()
+  if run.is_done():
+    return True
   with StopRequest(config.train.grace_seconds) as stop:
     for together in dispatches(run.step, config.train):
       run.dispatch(together)
@@ -206,6 +213,8 @@ def take_steps(run: Run, config: ConfigDict) -> bool:
         )
         return False
       run.look_and_save()
+      if run.is_done():
+        break
   return True
 
 
@@ -225,7 +234,8 @@ def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -
   """Where things are and what to run next."""
   best = summary["best"]
   which = f"{mode} {best['metric']}: step {best['checkpoint']}"
-  say(f"done in {duration(summary['seconds'])}")
+  times = f"{duration(summary['seconds'])}, processor time {duration(summary['processor_seconds'])}"
+  say(f"done in {times}: {summary['stopped']}")
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; {which})")
   say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
   say(f"  metrics      {workdir}/{run_dir.METRICS}")

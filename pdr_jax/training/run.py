@@ -1,6 +1,7 @@
 """A run between its first state and its last step: what it holds open, and what it knows so far."""
 
 import os
+import resource
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ from ml_collections import ConfigDict
 from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.methods import Method, inference_variables
-from pdr_jax.training import nonfinite, run_dir
+from pdr_jax.training import light_probe, nonfinite, run_dir
 from pdr_jax.training import step as steps
-from pdr_jax.training.cadence import is_due
+from pdr_jax.training.cadence import is_due, out_of_patience
 from pdr_jax.training.checkpoints import Checkpoints
 from pdr_jax.training.intake import Intake
 from pdr_jax.training.metric_log import Meter, MetricLog
@@ -54,13 +55,15 @@ class Run:
     self._best = self._saved.get("best")
     self._validated = self._saved.get("validated")
     self._seconds_before = self._saved.get("seconds", 0.0)
-    self._begun = time.monotonic()
+    self._processor_before = self._saved.get("processor_seconds", 0.0)
+    self._begun, self._processor_begun = time.monotonic(), processor_seconds()
 
     # ---- programs
     trained = nonfinite.skipping(method) if self._train.skip_nonfinite else method
     self._update, self._updates = steps.update_fn(trained), steps.updates_fn(trained)
     self._root = steps.stream(config.seed, "update")
     self._validator = Validator(method, data.validation)
+    self._probe = light_probe.create(config, method)
     if self.step < self._train.steps:
       self._validator.check_best_metric(self.state, self._train.best_metric)
 
@@ -120,9 +123,18 @@ class Run:
     It also keeps a checkpoint of the best validation so far.
     """
     scores = self._look()
-    if self._due(self._train.checkpoint_every) or (scores and self._best["step"] == self.step):
+    due = self._due(self._train.checkpoint_every) or self.is_done()
+    if due or (scores and self._best["step"] == self.step):
       self.save(scores)
     self.progress.pause()
+
+  def is_done(self) -> bool:
+    """Whether patience has ended the run: the last validation was of this step, and the best too long ago.
+
+    It follows from what a checkpoint says, so that a run which is started again after that stays ended.
+    """
+    looked = self._validated is not None and self._validated["step"] == self.step and self._best is not None
+    return looked and out_of_patience(self.step, self._best["step"], self._train)
 
   def save(self, metrics: dict | None = None, *, owed: bool = False) -> None:
     """Begins to save. Raises `NonFinite` and saves nothing where the state is not finite.
@@ -141,6 +153,7 @@ class Run:
       best=self._best,
       validated=self._validated,
       seconds=self._seconds(),
+      processor_seconds=self._processor_seconds(),
       owed=owed,
     )
     self._log.publish()
@@ -155,7 +168,10 @@ class Run:
       self._validate()
     return {
         "step": self._validated["step"],
+        "steps": self._train.steps,
+        "stopped": self._stopped(),
         "seconds": self._seconds(),
+        "processor_seconds": self._processor_seconds(),
         "examples": self._validated["examples"],
         "validation": self._validated["scores"],
         "baselines": self._validator.baselines(),
@@ -187,6 +203,7 @@ class Run:
 
   def _validate(self) -> dict[str, float]:
     scores = self._validator.scores(self.state, self.step)
+    scores |= self._probe(self.state) if self._probe is not None else {}
     self._validated = {"step": self.step, "scores": scores, "examples": self._validator.examples}
     return scores
 
@@ -196,17 +213,38 @@ class Run:
   def _due(self, every: int) -> bool:
     return is_due(self.step, every, self._train.steps)
 
+  def _stopped(self) -> str:
+    """Why the run has ended, in words."""
+    name = self._train.best_metric
+    if not self.is_done() or self.step == self._train.steps:
+      return f"all {self._train.steps:,} steps"
+    share = f"{100 * self._train.patience:g} % of {self._train.steps:,} steps"
+    return f"step {self.step:,}: {name} not better since step {self._best['step']:,}, for {share}"
+
   def _seconds(self) -> float:
     """Spent on the run so far, by the starts before this one too."""
     return self._seconds_before + time.monotonic() - self._begun
+
+  def _processor_seconds(self) -> float:
+    """Processor time of all threads and workers on the run so far, by the starts before this one too.
+
+    In the first process; what a killed start had done since its last checkpoint is not in it.
+    """
+    return self._processor_before + processor_seconds() - self._processor_begun
+
+
+def processor_seconds() -> float:
+  """Processor time of this process and of the children that have ended."""
+  used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+  return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def close(resources: Iterable[Any], *, quietly: bool) -> None:
   """Closes all of them, whatever one of them raises."""
   first_error = None
-  for resource in resources:
+  for opened in resources:
     try:
-      resource.close()
+      opened.close()
     except Exception as error:  # such as what could not be written
       first_error = first_error or error
   if first_error and not quietly:

@@ -49,19 +49,24 @@ LIBRARIES = (
 
 
 def check_run(
-  workdir: str, config: ConfigDict, *, override_config: bool = False, say: Callable[[str], None] = print
+  workdir: str,
+  config: ConfigDict,
+  *,
+  override_config: bool = False,
+  say: Callable[[str], None] = print,
+  advice: str = "Choose another --workdir, or pass --override_config to continue it",
 ) -> None:
   """May this configuration run in `workdir`? Creates the folder, and writes nothing into it yet.
 
   Raises `UserError` when the folder cannot be written to, or when it belongs to another configuration (which
-  keys, old and new), unless `override_config`. Raising `train.steps` alone ("train longer") needs no flag
-  while the learning rate does not depend on it.
+  keys, old and new; `advice` says what to do), unless `override_config`. Raising `train.steps` alone ("train
+  longer") needs no flag while the learning rate does not depend on it.
   """
   if jax.process_index() != 0:
     return
   _check_writable(workdir)
   if epath.Path(workdir, CONFIG).exists():
-    _check_same(read_config(workdir), config, workdir, override_config, say)
+    _check_same(read_config(workdir), config, workdir, override_config, say, advice)
 
 
 def record_start(workdir: str, config: ConfigDict, spec: ElementSpec | None = None) -> str:
@@ -166,7 +171,7 @@ def _check_writable(workdir: str) -> None:
   probe = os.path.join(workdir, ".writable")
   try:
     write_atomically(probe, lambda file: None)
-    epath.Path(probe).unlink()
+    epath.Path(probe).unlink(missing_ok=True)  # another start may look at the same moment
   except Exception as error:  # that of a bucket's client, or that there is none: pip install "pdr_jax[gcs]"
     raise UserError(
       f"--workdir {workdir} cannot be written to: {getattr(error, 'strerror', None) or error}"
@@ -174,7 +179,7 @@ def _check_writable(workdir: str) -> None:
 
 
 def _check_same(
-  old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None]
+  old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None], advice: str
 ) -> None:
   before, after = flatten(_plain(old)), flatten(_plain(new))
   from_data = [key for key in methods.describe(new.method).from_data if not after[key]]
@@ -196,7 +201,7 @@ def _check_same(
     say(f"continuing {workdir} with a changed configuration: " + "; ".join(changes))
     return
   what = f"{workdir} was started with another configuration: {'; '.join(changes)}"
-  raise UserError(f"{what}. Choose another --workdir, or pass --override_config to continue it")
+  raise UserError(f"{what}. {advice}")
 
 
 def _plain(config: ConfigDict) -> dict:
@@ -227,20 +232,37 @@ def _record_start(workdir: str, config: ConfigDict) -> str:
   except (json.JSONDecodeError, KeyError, TypeError):  # what it says is not lost
     epath.Path(path).rename(f"{path}.damaged")
     record, starts = {}, []
-  now, git = datetime.datetime.now(datetime.UTC), _git()
-  name = record.get("run") or _name(now, git, config)
-  starts.append({
+  now = datetime.datetime.now(datetime.UTC)
+  name = record.get("run") or _name(now, _git(), config)
+  starts.append(about_start(now))
+  write_json(path, {"run": name, "starts": starts})
+  return name
+
+
+def about_start(now: datetime.datetime) -> dict:
+  """What is to be known of a start: when, with which command, libraries, commit and machine."""
+  return {
       "time": now.isoformat(timespec="seconds"),
       "command": sys.argv,
       "python": platform.python_version(),
       "platform": platform.platform(),
       "libraries": {name: _version(name) for name in LIBRARIES},
-      "git": git,
+      "git": _git(),
       "devices": [device.device_kind for device in jax.devices()],
+      "processor": _processor(),
       "processes": jax.process_count(),
-  })
-  write_json(path, {"run": name, "starts": starts})
-  return name
+  }
+
+
+def _processor() -> str:
+  """`2 cores of AMD EPYC 9V74 80-Core Processor`."""
+  try:
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+      names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+  except OSError:
+    names = []
+  count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+  return f"{count} core{'s' * (count > 1)} of {names[0] if names else platform.machine()}"
 
 
 def _name(now: datetime.datetime, git: dict | None, config: ConfigDict) -> str:

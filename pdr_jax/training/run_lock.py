@@ -33,31 +33,49 @@ LOCK = "run.lock"
 BEAT = 20.0  # seconds between signs of life
 SILENCE = 120.0  # seconds without one after which another host's lock counts for nothing
 
+
+class InUse(UserError):
+  """Another start holds the directory."""
+
+
 _open_locks: set[int] = set()  # file descriptors; a forked child must not keep its parent's lock alive
 
 
 @contextlib.contextmanager
-def hold(workdir: str, say: Callable[[str], None] = print) -> Iterator[None]:
+def hold(workdir: str, say: Callable[[str], None] = print, name: str = LOCK) -> Iterator[None]:
   """Holds a run directory, which exists, against other starts.
 
-  Of several processes only the first does anything.
+  Of several processes only the first does anything. `name`: of the lock's file; locks of different names do
+  not know of each other.
 
-  Raises UserError where another start holds it. `say` gets a line where a dead start's lock is taken over,
+  Raises `InUse` where another start holds it. `say` gets a line where a dead start's lock is taken over,
   where the file system cannot lock, and where somebody takes the lock away meanwhile.
   """
   if jax.process_index() != 0:
     yield
     return
-  with _in_bucket(workdir, say) if in_bucket(workdir) else _on_disk(workdir, say):
+  with (_in_bucket if in_bucket(workdir) else _on_disk)(workdir, say, name):
     yield
+
+
+def holder(workdir: str, name: str = LOCK) -> str:
+  """Which process holds a run directory on a disk, in words; "" where none does. Takes nothing."""
+  path = os.path.join(workdir, name)
+  try:
+    with open(path, "rb") as file:
+      lock = json.loads(file.read() or b"{}")
+    alive = _runs(lock) if lock.get("machine") == _machine() else _age(path) < SILENCE
+  except (OSError, ValueError, AttributeError):  # none, one that goes at this moment, or no lock of ours
+    return ""
+  return _who(lock) if alive else ""
 
 
 # ------------------------------------------------------------------------------------------------ on disks
 
 
 @contextlib.contextmanager
-def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
-  path = os.path.join(workdir, LOCK)
+def _on_disk(workdir: str, say: Callable[[str], None], name: str) -> Iterator[None]:
+  path = os.path.join(workdir, name)
   descriptor, can_lock = _take(path, workdir)
   try:
     earlier = _read(descriptor)
@@ -65,7 +83,7 @@ def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
       _check_earlier(earlier, path, workdir, can_lock)
       say(f"taking over {workdir} from {_who(earlier)}, which no longer runs")
     if not can_lock:
-      say(f"the file system of {workdir} cannot lock: another start is noticed by {LOCK} alone")
+      say(f"the file system of {workdir} cannot lock: another start is noticed by {name} alone")
     _write(descriptor, _about_this_process(), path)
     try:
       with _signs_of_life(lambda: _beat(path, descriptor, say)):
@@ -81,7 +99,7 @@ def _on_disk(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
 def _take(path: str, workdir: str) -> tuple[int, bool]:
   """The open, locked file, and whether the file system can lock.
 
-  Raises UserError where another one has it.
+  Raises `InUse` where another one has it.
   """
   while True:
     try:
@@ -94,7 +112,7 @@ def _take(path: str, workdir: str) -> tuple[int, bool]:
     except BlockingIOError:
       earlier = _read(descriptor)
       os.close(descriptor)
-      raise UserError(_in_use(workdir, earlier)) from None
+      raise InUse(_in_use(workdir, earlier)) from None
     except OSError:  # this file system has no locks
       can_lock = False
     if _is_at(descriptor, path):
@@ -104,13 +122,13 @@ def _take(path: str, workdir: str) -> tuple[int, bool]:
 
 
 def _check_earlier(earlier: dict[str, Any], path: str, workdir: str, can_lock: bool) -> None:
-  """Raises UserError where the start that left this lock may still run."""
+  """Raises `InUse` where the start that left this lock may still run."""
   if earlier.get("machine") == _machine():
     alive = not can_lock and _runs(earlier)  # a lock that we could take is nobody's
   else:
     alive = _age(path) < SILENCE
   if alive:
-    raise UserError(_in_use(workdir, earlier, None if can_lock else _age(path)))
+    raise InUse(_in_use(workdir, earlier, None if can_lock else _age(path)))
 
 
 def _age(path: str) -> float:
@@ -178,13 +196,13 @@ def _write(descriptor: int, value: dict[str, Any], path: str) -> None:
 
 
 @contextlib.contextmanager
-def _in_bucket(workdir: str, say: Callable[[str], None]) -> Iterator[None]:
-  path = epath.Path(workdir, LOCK)
+def _in_bucket(workdir: str, say: Callable[[str], None], name: str) -> Iterator[None]:
+  path = epath.Path(workdir, name)
   own = _about_this_process()
   earlier = _read_object(path)
   silent = time.time() - float(earlier.get("alive", 0.0))
   if earlier and silent < SILENCE and not (earlier.get("machine") == _machine() and not _runs(earlier)):
-    raise UserError(_in_use(workdir, earlier, silent))
+    raise InUse(_in_use(workdir, earlier, silent))
   if earlier:
     say(f"taking over {workdir} from {_who(earlier)}, which no longer runs")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pdr_jax.cli import commands, configurations, flags, train
+from pdr_jax.cli import commands, configurations, evaluate, flags, study, train
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_text
 
@@ -21,7 +21,8 @@ def get_config(variant=""):
 """
 README_FLAGS = {
   "pdr_jax.main": ["--config", "--workdir", "--override_config"],
-  "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export", "--suite"],
+  "pdr_jax.evaluate": ["--config", "--workdir", "--method", "--export"],
+  "pdr_jax.study": ["--config", "--workdir", "--workers", "--only", "--status", "--into", "--with"],
   "pdr_jax.forecast": ["--workdir", "--frames", "--clips", "--checkpoint"],
   "pdr_jax.decompose": ["--export", "--out", "--crop", "--mesh", "--lit_mesh", "--force"],
   "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--force"],
@@ -207,6 +208,18 @@ def test_help_lists_every_flag_with_its_meaning_and_an_example(command, capsys):
   assert set(README_FLAGS[command.module]) <= {name for action in actions for name in action.option_strings}
   for example in command.examples:
     assert example.startswith(f"python -m {command.module} ")
+
+
+def test_what_was_a_flag_of_the_evaluation_is_a_command_of_its_own():
+  with pytest.raises(UserError, match=r"now: python -m pdr_jax\.study --config suite:cars --workdir /w"):
+    evaluate.main(["evaluate", "--suite", "suite:cars", "--workdir", "/w"])
+
+
+def test_a_study_needs_a_configuration_once(tmp_path):
+  with pytest.raises(UserError, match=r"--config is missing, and .* holds no study yet"):
+    study.main(["study", "--workdir", str(tmp_path), "--status"])
+  with pytest.raises(UserError, match="--with has no meaning without --into"):
+    study.main(["study", "--workdir", str(tmp_path), "--with", str(tmp_path)])
 
 
 def test_without_arguments_the_help_is_printed(capsys):

@@ -90,8 +90,8 @@ def test_the_bound_learns_and_is_scored_inside_the_mask(run):
   split = batches.of_split(run, representation.reads, "validation", task.KEYS)
   settings = {"bound_steps": 60, "bound_every": 20, "bound_patience": 3}
   bound = depth_bound.train(run, representation, settings, lambda line: None)
-  learned = task.scores_of(task._of_bound(representation, bound.params), split, 10.0)
-  constant = task.scores_of(task._flat(np.ones((SIDE, SIDE), np.float32)), split, 10.0)
+  learned, _ = task.scores_of(task._of_bound(representation, bound.params), split, 10.0)
+  constant, _ = task.scores_of(task._flat(np.ones((SIDE, SIDE), np.float32)), split, 10.0)
   assert learned["side"] < 0.5 * constant["side"] and learned["relief"] > 0.8, (learned, constant)
 
 

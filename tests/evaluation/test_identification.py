@@ -20,6 +20,7 @@ def people(first, last, pictures, seed):
 def test_closed_set_sentinels(kind, tmp_path):
   train, test = (one_block(clumps(kind, people(0, 5, 20, seed), seed)) for seed in (0, 1))
   result = through_json(identification.closed_set(train, test, "who", seeds=(0, 1)), tmp_path)
+  assert len(result.outcomes) == 2 and all(len(set(o.clusters)) == 5 for o in result.outcomes.values())
   assert {metric.partition("/")[0] for metric in metrics(result, "depth")} == {"logistic", "nearest_mean"}
   low, high = {"perfect": (0.97, 1.0), "shuffled": (0.05, 0.35), "constant": (0.2, 0.2)}[kind]
   for solver in ("logistic", "nearest_mean"):

@@ -29,6 +29,7 @@ def test_multi_class_sentinels(kind, tmp_path):
   train, test = one_block(attributes(kind, 0)), one_block(attributes(kind, 1))
   result = linear.multi_class(train, test, "who", seeds=SEEDS, solvers=["logistic", "ridge"])
   result = through_json(result, tmp_path)
+  assert len(result.outcomes) == 2  # accuracy and balanced accuracy of the logistic regression
   majority = np.mean(test.labels["who"] == np.bincount(train.labels["who"]).argmax())
   assert mean(result, linear.MAJORITY, "accuracy") == pytest.approx(majority)
   for solver in ("logistic", "ridge"):
@@ -42,7 +43,11 @@ def test_multi_class_sentinels(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_multi_label_sentinels(kind, tmp_path):
   train, test = one_block(attributes(kind, 0)), one_block(attributes(kind, 1))
-  result = through_json(linear.multi_label(train, test, ["high", "odd"], seeds=SEEDS), tmp_path)
+  result = linear.multi_label(train, test, ["high", "odd"], seeds=SEEDS, identity="who")
+  result = through_json(result, tmp_path)
+  given = result.outcomes["linear/attributes/depth/logistic/balanced_accuracy"]
+  assert given.values.shape == (3, 2, 150) and (given.strata[0] == test.labels["high"]).all()
+  assert (given.clusters == test.labels["who"]).all()
   for solver, labels in result.details["labels"]["depth"].items():
     low, high = {"perfect": (0.97, 1.0), "shuffled": (0.3, 0.65), "constant": (0.4, 0.6)}[kind]
     accuracy = mean(result, "depth", f"{solver}/accuracy")

@@ -31,6 +31,42 @@ def test_what_is_written_is_read_again(tmp_path):
   assert list(records.read_folder(str(tmp_path))) == ["linear/who", "t", "x/y", "z"]
 
 
+def outcomes(seed=0):
+  random = np.random.default_rng(seed)
+  right, truth = random.random((3, 2, 10)) < 0.5, random.integers(0, 3, (2, 10))
+  return records.outcomes_of(right, truth, strata=truth, people=np.array([4, 4, -1, 7, -1, 7, 7, 4, 4, 0]))
+
+
+def test_outcomes_of_examples_are_read_again(tmp_path):
+  path = str(tmp_path / "linear_who.json")
+  named, used = records.with_outcomes([SCORE, SCORE._replace(headline="")], {"accuracy": outcomes()})
+  assert [score.outcomes for score in named] == ["linear/who/all/logistic/accuracy", ""]
+  records.write(path, RESULT._replace(scores=tuple(named), outcomes=used))
+  read = records.read(path)
+  assert read.scores == tuple(named) and dict(read.outcomes) == used
+  (stored,) = read.outcomes.values()
+  assert stored.values.dtype == bool and stored.values.shape == (3, 2, 10)
+  (tmp_path / "linear_who.outcomes.npz").write_bytes(b"spoilt")
+  again = records.read(path)  # its scores are there all the same
+  assert again.scores == tuple(named)
+  with pytest.raises(UserError, match=r"linear_who\.outcomes\.npz is damaged"):
+    len(again.outcomes)
+
+
+def test_people_are_drawn_together_and_unknown_ones_alone():
+  clusters = outcomes().clusters
+  assert clusters.tolist()[:2] == [4, 4] and len(set(clusters)) == 5  # three people and two unknown
+  assert outcomes().examples == outcomes().examples != outcomes(1).examples
+  assert outcomes() == outcomes() != outcomes(1)
+
+
+def test_results_of_the_format_before_are_read(tmp_path):
+  path = tmp_path / "linear_who.json"
+  records.write(str(path), RESULT)
+  path.write_text(path.read_text().replace('"format": 3', '"format": 2'))
+  assert records.read(str(path)) == RESULT._replace(details=dict(RESULT.details))
+
+
 def test_mean_and_deviation():
   assert records.mean(SCORE) == pytest.approx(0.7 / 3)
   assert records.deviation(SCORE) == pytest.approx(np.std([0.1, 0.2, 0.4], ddof=1))
@@ -59,8 +95,8 @@ def test_which_block_stands_for_all_features():
     (lambda text: text[: len(text) // 2], "is not valid JSON .*delete it and evaluate again"),
     (lambda text: "[1]", "is no result of an evaluation"),
     (
-      lambda text: text.replace('"format": 2', '"format": 1'),
-      "another version of pdr_jax \\(format 1, this one reads 2\\)",
+      lambda text: text.replace('"format": 3', '"format": 1'),
+      "another version of pdr_jax \\(format 1, this one reads 2 and 3\\)",
     ),
     (
       lambda text: json.dumps({"task": "t", "protocol": {}, "results": {}}),

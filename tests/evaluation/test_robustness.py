@@ -34,6 +34,12 @@ def test_the_curve_falls_where_the_features_turn(tmp_path):
     train, inside, outside, degrees, single=["high", "odd"], several=["who"], width=10, seeds=[0, 1]
   )
   result = through_json(result, tmp_path)
+  assert set(result.outcomes) == {
+    f"robustness/light/{label}/depth/{metric}/balanced_accuracy"
+    for label in ("attributes", "who") for metric in ("0", "outside")
+  }
+  given = result.outcomes["robustness/light/attributes/depth/outside/balanced_accuracy"]
+  assert given.values.shape == (2, 4 * 2, 400) and (given.strata >= 0).sum() == 2 * 400
   examples = result.protocol["examples"]
   assert list(examples) == ["0", "0-10", "10-20", "20-30", "30-40"]  # two pictures at 55 degrees are too few
   assert examples["10-20"] == np.sum((degrees > 10) & (degrees <= 20)) and sum(examples.values()) == 460

@@ -179,7 +179,7 @@ def test_run_without_a_checkpoint_still_has_its_curves(run, tmp_path, capsys):
   ]
 
 
-def test_suite_brings_its_table_and_its_methods(tmp_path):
+def test_study_brings_its_table_and_its_methods(tmp_path):
   figure = Figure("curves", "balanced_accuracy", "probes outside", "degrees", "balanced accuracy")
   folders = [str(tmp_path / "pdr_unsup3d" / f"seed_{seed}") for seed in range(2)]
   for seed, folder in enumerate(folders):
@@ -192,7 +192,7 @@ def test_suite_brings_its_table_and_its_methods(tmp_path):
     result = Result("robustness/light", {}, scores, figure=figure)
     records.write(f"{folder}/evaluation/robustness_light.json", result)
   study_file.write(str(tmp_path), study_file.Study({"pdr:unsup3d": folders}, {}), [], {})
-  (tmp_path / "suite.md").write_text("# Methods by tasks\n")
+  (tmp_path / "study.md").write_text("# Methods by tasks\n")
   (read_run,) = runs.read([str(tmp_path)])
   assert (
     read_run.config is None
@@ -205,7 +205,7 @@ def test_suite_brings_its_table_and_its_methods(tmp_path):
   assert plot.title == "Robustness: probes outside, all features"
 
 
-def test_an_older_suite_is_refused_by_name(tmp_path):
+def test_an_older_study_is_refused_by_name(tmp_path):
   (tmp_path / "suite.json").write_text('{"methods": ["pdr"], "rows": {}, "failed": {}}')
   with pytest.raises(UserError, match=r"suite\.json was written by another version of pdr_jax"):
     runs.read([str(tmp_path)])

@@ -1,10 +1,12 @@
-"""A study: what is trained and evaluated, and what an interruption leaves.
+"""A study: what is trained and evaluated, by how many workers, and what an interruption leaves.
 
 The table's numbers and the pictures are checked too.
 """
 
 import json
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,12 +20,12 @@ from pdr_jax.evaluation import joined, records, study_file
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.records import Figure, Result, Score
 from pdr_jax.evaluation.run import Outcome, folder_of
+from pdr_jax.study import learning, plan, state, table, workers
 from pdr_jax.study import run as study
-from pdr_jax.study import table
-from pdr_jax.training import loop, run_dir
+from pdr_jax.training import loop, run_dir, run_lock
 
 METHODS = ("pdr", "pdr:unsup3d", "simclr", "pixels")
-LEVELS = {"pdr": 0.7, "pdr_unsup3d": 0.6, "simclr": 0.8, "pixels": 0.5}
+LEVELS = {"vae": 0.4, "pdr": 0.7, "pdr_unsup3d": 0.6, "simclr": 0.8, "pixels": 0.5}
 CURVES = Figure("curves", "balanced_accuracy", "probes outside", "degrees", "balanced accuracy")
 
 
@@ -81,16 +83,18 @@ class Machine:
   """Stands in for training and evaluation: notes what is asked for, and may be stopped or fail."""
 
   def __init__(self, monkeypatch):
-    self.trained, self.evaluated = [], []
+    self.trained, self.evaluated, self.seconds = [], [], 0.0
     self.stop_at = self.fail_at = self.broken_at = None
     monkeypatch.setattr(study, "train", self.train)
     monkeypatch.setattr(study, "evaluate", self.evaluate)
     monkeypatch.setattr(study, "draw", lambda *arguments: None)  # seconds of matplotlib; drawn once, below
+    monkeypatch.setattr(run_dir, "_git", lambda: None)  # two processes for each run
 
   def train(self, run, folder, read_first):
     name = os.path.relpath(folder, os.path.dirname(os.path.dirname(folder)))
     run_dir.check_run(folder, run)
     run_dir.record_start(folder, run)
+    time.sleep(self.seconds)
     if name == self.fail_at:
       raise UserError("the loss is NaN at step 2")
     if name == self.stop_at:
@@ -99,7 +103,7 @@ class Machine:
       (name, run.method, run.seed, run.get("loocc", {}).get("weight"), run.train.best_metric)
     )
     with open(os.path.join(folder, run_dir.SUMMARY), "w") as file:
-      json.dump({"step": run.train.steps}, file)
+      json.dump({"step": run.train.steps, "seconds": 70.0, "processor_seconds": 130.0}, file)
     return loop.Result(0, {})
 
   def evaluate(self, config, folder, method, say):
@@ -115,13 +119,14 @@ class Machine:
     return Outcome(results, where, failed)
 
 
-def run_suite(config, workdir, lines=None):
-  return study.run_suite(config, str(workdir), say=(lines if lines is not None else []).append)
+def work(config, workdir, lines=None, **words):
+  say = (lines if lines is not None else []).append
+  return study.work(config, str(workdir), say=say, pause=0.05, **words)
 
 
 def test_every_method_over_seeds_and_the_table(config, tmp_path, monkeypatch):
   machine, lines = Machine(monkeypatch), []
-  assert run_suite(config, tmp_path, lines) == 0
+  assert work(config, tmp_path, lines) == 0
   names = [f"{method}/seed_{seed}" for seed in range(2) for method in ("pdr", "pdr_unsup3d", "simclr")]
   assert [entry[0] for entry in machine.trained] == names
   assert [entry[1:] for entry in machine.trained[:3]] == [
@@ -131,27 +136,29 @@ def test_every_method_over_seeds_and_the_table(config, tmp_path, monkeypatch):
   ]
   # Pixels have no second seed.
   assert machine.evaluated.count(("pixels", 0, "pixels")) == 1 and len(machine.evaluated) == 7
-  assert lines[0].startswith("[1 of 7] pdr, seed 0")
-  stored = json.loads((tmp_path / "suite.json").read_text())["rows"]
+  assert lines[0] == "[1 of 7] pdr/seed_0"
+  stored = json.loads((tmp_path / "study.json").read_text())["rows"]
   row = {row["title"]: row for row in stored}["attributes, linear, accuracy"]
   cells = {(cell["method"], cell["block"]): cell for cell in row["cells"]}
   assert row["direction"] == "higher" and cells["pdr", ""]["per_seed"] == pytest.approx([0.71, 0.75])
   assert cells["pdr", ""]["std"] == pytest.approx(np.std([0.71, 0.75], ddof=1))
   assert cells["pixels", ""]["std"] is None
   assert cells["pixels", ""]["probe_std"] == pytest.approx(np.std([0.5, 0.52], ddof=1))
-  text = (tmp_path / "suite.md").read_text()
+  text = (tmp_path / "study.md").read_text()
   line = (
-    "| attributes, linear, accuracy | 0.730 ± 0.028 | 0.630 ± 0.028 | **0.830 ± 0.028** | 0.510 ± 0.014 |"
+    "| attributes, linear, accuracy | 0.730 ± 0.028 | 0.630 ± 0.028 | 0.830 ± 0.028 | 0.510 ± 0.014 |"
   )
   assert line in text
-  side = next(line for line in text.splitlines() if line.startswith("| depth, SIDE x 100"))
-  assert side.split("|")[5].strip() == "**5.000**" and "**" not in side.split("|")[2]  # lower is better
+  assert "| attributes, linear, accuracy | simclr | pdr | +0.100 [" in text  # of two seeds each: not sure
+  assert "| depth, SIDE x 100 | pixels | pdr:unsup3d | -1.200 [" in text  # lower is better
   assert "## pdr by feature block" in text and "| task | depth | light | all |" in text
+  assert text.index("| attributes, linear") < text.index("| depth, R2") < text.index("| depth, SIDE")
+  assert "| simclr/seed_1 | 48 | 1:10 | 2:10 |  |" in text and "| pixels/seed_0 | none |" in text  # 3 x 16
 
 
 def test_what_is_written_is_read_again(config, tmp_path, monkeypatch):
   Machine(monkeypatch)
-  run_suite(config, tmp_path)
+  work(config, tmp_path)
   read = study_file.read(str(tmp_path))
   assert {method: len(folders) for method, folders in read.methods.items()} == {
     "pdr": 2,
@@ -168,16 +175,16 @@ def test_what_is_written_is_read_again(config, tmp_path, monkeypatch):
   [
     (
       '{"rows": {}, "failed": {}, "methods": ["pdr"]}',
-      "another version of pdr_jax \\(format 1, this one reads 2\\)",
+      "another version of pdr_jax \\(format 1, this one reads 3\\)",
     ),
-    ('{"format": 2, "methods": ["pdr"], "failed": {}}', "is damaged"),
+    ('{"format": 3, "methods": ["pdr"], "failed": {}}', "is damaged"),
     ('{"format": 2', "is not valid JSON"),
     ("[]", "is not valid JSON"),
   ],
 )
 def test_an_older_or_damaged_file_is_refused_by_name(tmp_path, text, message):
-  (tmp_path / "suite.json").write_text(text)
-  with pytest.raises(UserError, match=f"{tmp_path / 'suite.json'}.*{message}"):
+  (tmp_path / "study.json").write_text(text)
+  with pytest.raises(UserError, match=f"{tmp_path / 'study.json'}.*{message}"):
     study_file.read(str(tmp_path))
 
 
@@ -190,17 +197,22 @@ def test_a_task_that_no_table_knows_stands_in_the_table():
       for v in values
     ]
 
-  rows = joined.rows({"a": results(0.5, 0.7), "b": results(0.4)})
-  text = table.markdown(rows, ["a", "b"], {}, "")
-  assert "| something new | 0.600 ± 0.141 | **0.400** |" in text
+  every = joined.samples({"a": results(0.5, 0.7), "b": results(0.4, 0.39)})
+  text = table.markdown(every, ["a", "b"], {}, "", {})
+  # Two values that are .2 apart: nobody is first.
+  assert "| something new | 0.600 ± 0.141 | 0.395 ± 0.007 |" in text and "| something new | b | a |" in text
+  every = joined.samples({"a": results(0.601, 0.6, 0.599), "b": results(0.4, 0.39, 0.41)})
+  assert "| 0.600 ± 0.001 | **0.400 ± 0.010** |" in table.markdown(every, ["a", "b"], {}, "", {})
 
 
 def test_the_figures(tmp_path):
   results = {"pdr": [evaluation(0.7), evaluation(0.75)], "pdr:unsup3d": [evaluation(0.6)]}
-  study.draw(str(tmp_path), results)
+  points = {"pdr": [(0.0, 0.2, 0.0), (800.0, 0.6, 0.1)]}
+  study.draw(str(tmp_path), results, joined.Curves("probe", learning.FIGURE, {"": points}))
   assert sorted(os.listdir(tmp_path / "figures")) == [
     "factors_pdr.png",
     "factors_pdr_unsup3d.png",
+    "probe.png",
     "robustness_light.png",
   ]
   for name in os.listdir(tmp_path / "figures"):
@@ -208,43 +220,218 @@ def test_the_figures(tmp_path):
       assert min(image.size) > 200 and np.asarray(image.convert("L")).std() > 10  # not blank
 
 
-def test_a_stopped_suite_goes_on_where_it_was(config, tmp_path, monkeypatch):
+def test_the_probe_is_drawn_by_pictures_seen(config, tmp_path):
+  config.run.train.batch_size = 8
+  entries = plan.plan(config, str(tmp_path))
+  assert learning.curves(entries) is None
+  for entry in entries:
+    if entry.method == "simclr":
+      os.makedirs(entry.folder)
+      with open(os.path.join(entry.folder, run_dir.METRICS), "w") as file:
+        for step, value in ((50, 0.2), (100, 0.4)):
+          file.write(json.dumps({"step": step, "val/probe": value + 0.1 * entry.seed}) + "\n")
+          file.write(json.dumps({"step": step, "train/loss": 1.0}) + "\n")
+  (panel,) = learning.curves(entries).panels.values()
+  spread = np.std([0.2, 0.3], ddof=1)
+  assert list(panel) == ["simclr"]
+  assert np.allclose(panel["simclr"], [(400, 0.25, spread), (800, 0.45, spread)])
+
+
+def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   machine = Machine(monkeypatch)
+  config.methods = ("pdr", "simclr")
   machine.stop_at = "simclr/seed_0"
-  assert run_suite(config, tmp_path) == 143
-  assert list(study_file.read(str(tmp_path)).methods) == ["pdr", "pdr:unsup3d"]
+  assert work(config, tmp_path) == 143
+  assert list(study_file.read(str(tmp_path)).methods) == ["pdr"]
+  assert "So far: 3 runs are left" in (tmp_path / "study.md").read_text()
   before, machine.stop_at = len(machine.trained), None
-  assert run_suite(config, tmp_path) == 0
+  assert work(config, tmp_path) == 0
   names = [entry[0] for entry in machine.trained]
-  assert before == 2 and len(names) == len(set(names)) == 6  # nothing was trained twice
+  assert before == 1 and len(names) == len(set(names)) == 4  # nothing was trained twice
+  evaluated = len(machine.evaluated)
+  assert work(config, tmp_path) == 0 and len(machine.evaluated) == evaluated  # nor evaluated
   config.run.train.steps = 5
-  run_suite(config, tmp_path)
-  assert len(machine.trained) == 12  # further, not as it was
+  work(config, tmp_path)
+  assert len(machine.trained) == 8  # further, not as it was
+  config.evaluation.seeds = 2
+  work(config, tmp_path)
+  assert len(machine.trained) == 8 and len(machine.evaluated) == evaluated + 8
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(config, tmp_path, monkeypatch):
-  machine = Machine(monkeypatch)
+def test_a_run_that_fails_is_named_the_others_go_on_and_it_is_tried_again_alone(
+  config, tmp_path, monkeypatch
+):
+  machine, lines = Machine(monkeypatch), []
   machine.fail_at = "simclr/seed_1"
-  assert run_suite(config, tmp_path) == 0
-  text = (tmp_path / "suite.md").read_text()
-  assert "* simclr, seed 1: the loss is NaN at step 2" in text and "0.810" in text
+  assert work(config, tmp_path, lines) == 1
+  text = (tmp_path / "study.md").read_text()
+  assert "* simclr/seed_1: the loss is NaN at step 2" in text and "0.810" in text
+  assert any(line.startswith("  failed   simclr/seed_1") and "--only simclr/seed_1" in line for line in lines)
+  assert "the loss is NaN" in (tmp_path / "simclr" / "seed_1" / state.TRACE).read_text()
+  trained, machine.fail_at = len(machine.trained), None
+  assert work(config, tmp_path) == 1 and len(machine.trained) == trained  # not by itself
+  assert work(config, tmp_path, only=["simclr"]) == 0
+  assert [entry[0] for entry in machine.trained[trained:]] == ["simclr/seed_1"]
+  assert "What failed" not in (tmp_path / "study.md").read_text()
+  assert not (tmp_path / "simclr" / "seed_1" / state.TRACE).exists()
+  with pytest.raises(UserError, match=r"--only simclr/seed_7: no run .* did you mean simclr/seed_"):
+    work(config, tmp_path, only=["simclr/seed_7"])
+
+
+def test_any_exception_of_a_run_is_its_failure(config, tmp_path, monkeypatch):
+  machine = Machine(monkeypatch)
+  config.methods, config.seeds = ("pixels", "simclr"), 1
+
+  def broken(*arguments, **words):
+    raise MemoryError("no more")
+
+  monkeypatch.setattr(study, "train", broken)
+  assert work(config, tmp_path) == 1 and machine.evaluated == [("pixels", 0, "pixels")]
+  assert study_file.read(str(tmp_path)).failed == {"simclr/seed_0": "MemoryError: no more"}
 
 
 def test_a_task_that_fails_is_named_and_is_in_the_exit_code(config, tmp_path, monkeypatch):
   machine = Machine(monkeypatch)
   machine.broken_at = "pdr/seed_1"
-  assert run_suite(config, tmp_path) == 1
-  text = (tmp_path / "suite.md").read_text()
-  assert "* pdr, seed 1, geometry: ValueError: no" in text and "| depth, SIDE x 100 | 7.000 |" in text
+  assert work(config, tmp_path) == 1
+  text = (tmp_path / "study.md").read_text()
+  assert "* pdr/seed_1: geometry: ValueError: no" in text and "| depth, SIDE x 100 | 7.000 |" in text
 
 
 def test_a_changed_configuration_is_not_mixed_in(config, tmp_path, monkeypatch):
-  Machine(monkeypatch)
+  machine = Machine(monkeypatch)
   config.methods, config.seeds = ("simclr",), 1
-  run_suite(config, tmp_path)
+  work(config, tmp_path)
   config.run.optim.learning_rate = 0.5
-  with pytest.raises(UserError, match=r"every run of the suite failed.*optim.learning_rate: 0.0003 -> 0.5"):
-    run_suite(config, tmp_path)
+  with pytest.raises(UserError, match=r"optim.learning_rate: 0.0003 -> 0.5\. Choose another --workdir, or d"):
+    work(config, tmp_path)
+  assert len(machine.trained) == 1
+
+
+# ---------------------------------------------------------------- several workers
+
+
+def test_workers_never_take_the_same_run(config, tmp_path, monkeypatch):
+  """Threads, which the locks keep apart as they do processes."""
+  machine = Machine(monkeypatch)
+  machine.seconds = 0.2
+  codes, lines = [], [[], []]
+
+  def worker(number):
+    codes.append(work(config, tmp_path, lines[number]))
+
+  threads = [threading.Thread(target=worker, args=[number]) for number in range(2)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  names = [entry[0] for entry in machine.trained]
+  assert codes == [0, 0] and len(names) == 6 and len(set(names)) == 6
+  assert len(machine.evaluated) == len(set(machine.evaluated)) == 7
+  took = [sum(line.startswith("[") for line in own) for own in lines]
+  assert sum(took) == 7 and min(took) > 0
+  assert any("2 running" in line or "1 running" in line for own in lines for line in own)
+  rows = json.loads((tmp_path / "study.json").read_text())["rows"]
+  cells = next(row for row in rows if row["title"] == "attributes, linear, accuracy")["cells"]
+  assert sorted(len(cell["per_seed"]) for cell in cells if not cell["block"]) == [1, 2, 2, 2]
+
+
+def test_a_run_in_other_hands_is_waited_for_and_taken_over(config, tmp_path, monkeypatch):
+  machine = Machine(monkeypatch)
+  config.methods, config.seeds = ("simclr",), 1
+  folder = tmp_path / "simclr" / "seed_0"
+  os.makedirs(folder)
+  lock = run_lock.hold(str(folder), lambda line: None, state.LOCK)
+  lock.__enter__()
+  entries = plan.plan(config, str(tmp_path))
+  now = state.of(entries[0])
+  assert now.kind == state.RUNNING and f"process {os.getpid()}" in now.holder
+  thread = threading.Thread(target=work, args=[config, tmp_path])
+  thread.start()
+  time.sleep(0.3)
+  assert not machine.trained
+  lock.__exit__(None, None, None)  # it has left without a record
+  thread.join()
+  assert len(machine.trained) == 1 and state.of(entries[0]).kind == state.DONE
+
+
+def test_a_run_whose_process_always_dies_fails_and_the_others_go_on(config, tmp_path, monkeypatch):
+  machine = Machine(monkeypatch)
+  train = machine.train
+  config.methods, config.seeds = ("vae", "simclr"), 1
+
+  class Dies(BaseException):
+    """As if the system ended the process."""
+
+  def die(run, folder, read_first):
+    if run.method == "vae":
+      raise Dies
+    return train(run, folder, read_first)
+
+  monkeypatch.setattr(study, "train", die)
+  for _ in range(study.DEATHS):
+    with pytest.raises(Dies):
+      work(config, tmp_path)
+  assert work(config, tmp_path) == 1
+  assert [entry[0] for entry in machine.trained] == ["simclr/seed_0"]
+  assert "its process died 3 times" in study_file.read(str(tmp_path)).failed["vae/seed_0"]
+  entry = plan.plan(config, str(tmp_path))[0]
+  state.forget(entry)
+  assert [state.begin(entry) for _ in range(3)] == [0, 1, 2]
+  os.makedirs(os.path.join(entry.folder, "checkpoints", "50"))
+  assert state.begin(entry) == 0  # it got further
+  state.end(entry)
+  assert state.begin(entry) == 0
+
+
+def test_time_left_is_that_of_runs_alike_shared_by_the_workers(config, tmp_path):
+  config.run.train.update(steps=10, batch_size=8)
+  config.methods = ("pdr", "simclr", "vae")
+  entries = plan.plan(config, str(tmp_path))  # pdr, simclr, vae; then again
+  done = state.Record(state.DONE, "", "", 100.0, {}, {})
+  states = [
+    state.State(state.DONE, done),
+    state.State(state.DONE, done._replace(seconds=40.0)),
+    state.State(state.RUNNING, step=5, speed=1.0),  # half of the mean of all: 35
+    state.State(state.RUNNING, step=0),  # pdr: 100
+    state.State(state.WAITING, step=5),  # simclr, half of it: 20
+    state.State(state.FAILED, done._replace(state=state.FAILED)),
+  ]
+  assert state.seconds_left(entries, states) == pytest.approx((35 + 100 + 20) / 2)
+  assert state.summary(entries, states).endswith("about 1:18 left with 2 workers")
+  states = [state.State(state.RUNNING, step=5, speed=2.0), *[state.State(state.WAITING)] * 5]
+  # 5 steps of 8 pictures at 2 a second; nothing tells of the others, which count as much.
+  assert state.seconds_left(entries, states) == pytest.approx(6 * 20)
+  assert state.seconds_left(entries, [state.State(state.WAITING)] * 6) is None
+
+
+def test_a_worker_runs_the_command_of_its_parent():
+  argv = ["/x/pdr_jax/study/__main__.py", "--workers", "2", "--workdir=w", "--config", "suite", "--workers=3"]
+  assert workers.command_of(argv)[1:] == ["-m", "pdr_jax.study", "--workdir=w", "--config", "suite"]
+
+
+# ---------------------------------------------------------------- what a study may ask for
+
+
+def test_budgets_are_equal_by_pictures(config, tmp_path):
+  config.methods = ("pdr", "simclr:wide_batch")
+  config.changes = ConfigDict({"wide_batch": {"train": {"batch_size": 48}}})
+  with pytest.raises(UserError, match="budgets differ: simclr:wide_batch may see 144 pictures, pdr 48"):
+    plan.plan(config, str(tmp_path))
+  config.pictures = 100
+  steps = {entry.method: entry.run.train.steps for entry in plan.plan(config, str(tmp_path))}
+  assert steps == {"pdr": 7, "simclr:wide_batch": 3}  # whole batches
+
+
+def test_changes_of_the_study_are_variants(config, tmp_path):
+  config.methods = ("pdr:cold", "pdr:unsup3d,cold")
+  config.changes = ConfigDict({"cold": {"loocc": {"temperature": 0.05}}})
+  first, second = plan.plan(config, str(tmp_path))[:2]
+  assert first.run.loocc.temperature == second.run.loocc.temperature == 0.05
+  assert first.run.loocc.weight > 0 and second.run.loocc.weight == 0
+  config.changes.cold.loocc.temprature = 0.1
+  with pytest.raises(UserError, match=r"loocc.temprature is unknown; did you mean loocc.temperature"):
+    plan.plan(config, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -259,12 +446,12 @@ def test_impossible_configurations_stop_it_first(config, tmp_path, monkeypatch, 
   machine = Machine(monkeypatch)
   change(config)
   with pytest.raises(UserError, match=message):
-    run_suite(config, tmp_path)
+    work(config, tmp_path)
   assert not machine.trained
 
 
 def test_a_method_by_its_dotted_path_is_one_of_a_study(config, tmp_path):
-  entries = study.plan(
+  entries = plan.plan(
     ConfigDict(config.to_dict() | {"methods": ("support.toy_scene:narrow", "pca")}), str(tmp_path)
   )
   assert [(entry.method, entry.seed) for entry in entries] == [
@@ -277,7 +464,7 @@ def test_a_method_by_its_dotted_path_is_one_of_a_study(config, tmp_path):
   )
 
 
-def test_the_suite_files_are_configurations():
+def test_the_shipped_studies_are_configurations():
   for name, data in (
     ("", "people"),
     (":cars", "embedded_cars"),

@@ -6,15 +6,23 @@ import numpy as np
 
 from pdr_jax.evaluation import records
 from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.metrics import intervals
 
 
 def through_json(result: Result, folder) -> Result:
-  """What a reader of the result's file gets; it is the same."""
+  """What a reader of the result's file gets; the same, and outcomes of examples make up their scores."""
   path = str(folder / "result.json")
   records.write(path, result)
   read = records.read(path)
   assert read.scores == result.scores and read.figure == result.figure and read.task == result.task
   assert read.protocol == json.loads(json.dumps(result.protocol))
+  assert set(read.outcomes) == {entry.outcomes for entry in read.scores if entry.outcomes}
+  for entry in read.scores:
+    if entry.outcomes:
+      given = read.outcomes[entry.outcomes]
+      whole = intervals.weighted_scores(given.values, given.strata, np.ones((1, len(given.clusters))))
+      # Means of means, some of float32 numbers.
+      np.testing.assert_allclose(whole[0], entry.values, rtol=1e-5, atol=1e-6, err_msg=entry.outcomes)
   return read
 
 

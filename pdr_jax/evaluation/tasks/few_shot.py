@@ -11,10 +11,11 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
-from pdr_jax.evaluation.features import Features, class_count, classified, select, size, subsets
+from pdr_jax.evaluation.features import Features, class_count, classified, people_in, select, size, subsets
 from pdr_jax.evaluation.probes import logistic
 from pdr_jax.evaluation.probes.linear_maps import softmax
 from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation.records import name as name_of
 from pdr_jax.evaluation.task import Context, Job, Task, classes
 from pdr_jax.metrics.classification import classification
 from pdr_jax.metrics.samples import standardize
@@ -32,12 +33,14 @@ def few_shot(
     *,
     shots: Sequence[int] = SHOTS,
     draws: Sequence[int] = range(10),
+    identity: str = "",
 ) -> Result:
   """Curves over the number of labels of each class, and nearest neighbours with all of train ("all").
 
   A draw's n examples are the first n of a random order of each class, so that larger ones contain the
   smaller. Numbers that the smallest class does not reach are left out and named in the protocol. Features are
   standardised with all of train, which needs no labels. Scores are `logistic/N/METRIC` and `knn/N/METRIC`.
+  `identity` names the label of the person, where people repeat.
   """
   train, test = classified(train, test, [label])
   labels, truth = train.labels[label], test.labels[label]
@@ -48,13 +51,24 @@ def few_shot(
         f"label {label!r}: its smallest class has {smallest} training examples, fewer than each of the shots "
         f"{', '.join(map(str, shots))}: ask for fewer"
     )
-  scores = []
+  scores, outcomes = [], {}
   for block, subset in subsets(train.blocks).items():
     inputs, test_inputs = standardize(select(train, subset), select(test, subset))
-    runs = _runs(inputs, labels, test_inputs, truth, usable, draws, class_count(label, train, test))
-    everything = nearest_neighbours(inputs, labels, test_inputs, truth, min(smallest, NEIGHBOURS))
-    scores += _records(label, block, runs, everything)
-  return Result(f"few_shot/{label}", _protocol(train, test, label, usable, shots, draws), tuple(scores))
+    runs, right = _runs(inputs, labels, test_inputs, truth, usable, draws, class_count(label, train, test))
+    votes = nearest_neighbours(inputs, labels, test_inputs, truth, min(smallest, NEIGHBOURS))
+    right["knn/all"] = [votes.argmax(axis=1) == truth]
+    everything = classification(truth, votes.argmax(axis=1), votes)
+    for score in _records(label, block, runs, everything):
+      solver = score.metric.rpartition("/")[0]
+      each = {}
+      if score.headline and name_of(score) == "accuracy":
+        values = np.stack(right[solver])[:, None]
+        each = {"accuracy": records.outcomes_of(values, truth[None], people=people_in(test, identity))}
+      named, used = records.with_outcomes([score], each)
+      scores += named
+      outcomes |= used
+  protocol = _protocol(train, test, label, usable, shots, draws)
+  return Result(f"few_shot/{label}", protocol, tuple(scores), outcomes=outcomes)
 
 
 def _runs(
@@ -65,18 +79,21 @@ def _runs(
     shots: Sequence[int],
     draws: Sequence[int],
     count: int,
-) -> dict[str, dict[int, list[dict[str, float]]]]:
-  """`{solver: {shots: [scores of each draw]}}`."""
+) -> tuple[dict[str, dict[int, list[dict[str, float]]]], dict[str, list[np.ndarray]]]:
+  """`{solver: {shots: [scores of each draw]}}`, and `{SOLVER/SHOTS: [which examples were right]}`."""
   runs = {"logistic": {n: [] for n in shots}, "knn": {n: [] for n in shots}}
+  right: dict[str, list[np.ndarray]] = {}
   for seed in draws:
     rows, rank = draw(labels, shots[-1], seed)
     logits = _logits(inputs[rows], labels[rows], rank, shots, test_inputs, count)
     for i, n in enumerate(shots):
-      runs["logistic"][n].append(classification(truth, logits[i].argmax(axis=1), softmax(logits[i])))
       few = rows[rank < n]
-      scores = nearest_neighbours(inputs[few], labels[few], test_inputs, truth, min(n, NEIGHBOURS))
-      runs["knn"][n].append(scores)
-  return runs
+      votes = nearest_neighbours(inputs[few], labels[few], test_inputs, truth, min(n, NEIGHBOURS))
+      for solver, each in (("logistic", softmax(logits[i])), ("knn", votes)):
+        decided = (logits[i] if solver == "logistic" else each).argmax(axis=1)
+        runs[solver][n].append(classification(truth, decided, each))
+        right.setdefault(f"{solver}/{n}", []).append(decided == truth)
+  return runs, right
 
 
 def _records(label: str, block: str, runs: dict, everything: dict[str, float]) -> list[Score]:
@@ -137,15 +154,15 @@ def nearest_neighbours(
     test_inputs: Float[np.ndarray, "M D"],
     truth: Int[np.ndarray, " M"],
     neighbours: int,
-) -> dict[str, float]:
-  """`metrics.classification` of votes of the most similar examples by cosine.
+) -> Float[np.ndarray, "M K"]:
+  """The votes of the most similar examples by cosine for each class.
 
-  The votes are weighted by the inverse distance.
+  They are weighted by the inverse distance.
   """
   voters = KNeighborsClassifier(neighbours, weights="distance", metric="cosine").fit(inputs, labels)
   votes = np.zeros((len(test_inputs), max(labels.max(), truth.max()) + 1))
   votes[:, voters.classes_] = voters.predict_proba(test_inputs)
-  return classification(truth, votes.argmax(axis=1), votes)
+  return votes
 
 
 def _logits(
@@ -167,7 +184,7 @@ def jobs(context: Context) -> Iterator[Job]:
   """One for each label of several classes."""
   for name in classes(context):
     yield f"few_shot/{name}", lambda name=name: few_shot(
-        context.train, context.test, name, draws=context.seeds
+        context.train, context.test, name, draws=context.seeds, identity=context.config.identity
     )
 
 

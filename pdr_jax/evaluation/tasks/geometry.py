@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax import methods
@@ -18,8 +18,9 @@ from pdr_jax.data import pipeline, registry
 from pdr_jax.elements import zeros
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches as batch_lib
-from pdr_jax.evaluation import depth_bound, factor_measures
-from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation import depth_bound, factor_measures, records
+from pdr_jax.evaluation.features import people_in
+from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import geometry, landmarks
@@ -57,6 +58,7 @@ def true_depth(
     split: str,
     settings: ConfigDict,
     say: Callable[[str], None] = print,
+    people: Int[np.ndarray, " N"] | None = None,
 ) -> Result:
   """SIDE, MAD, relief and depth correlation at the input view, of several predictors.
 
@@ -68,6 +70,7 @@ def true_depth(
       there.
     split: what is scored.
     settings: for the bound; `bound_steps=0` leaves it out, as does a method without a depth network.
+    people: who is on each picture of the split, see `records.outcomes_of`.
 
   Scores have the predictor as their block. `gap_closed/METRIC` is the share of the gap between average true
   depth and the bound that the model closes: 1 is as good as the bound, negative worse than the average.
@@ -86,7 +89,8 @@ def true_depth(
   if bounded:
     bound = depth_bound.obtain(run, representation, settings, pipeline.open_dataset(run).folder, say)
     predictors[BOUND] = _of_bound(representation, bound.params)
-  results = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
+  measured = {name: scores_of(predictor, batches, fov) for name, predictor in predictors.items()}
+  results = {name: means for name, (means, _) in measured.items()}
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
   moving = {name: predictor for name, predictor in predictors.items() if name != CONSTANT}
@@ -109,8 +113,19 @@ def true_depth(
         "the method's depth network on true depth, L1, by the run's optimiser; its lowest validation SIDE, "
         f"at step {bound.step} of {bound.trained}: {end}"
     )
-  scores = _records(results) + (_gap(results) if bounded else [])
-  return Result("geometry", protocol, tuple(scores))
+  scores, outcomes = records.with_outcomes(_records(results), _outcomes(measured[MODEL][1], people))
+  scores += _gap(results) if bounded else []
+  return Result("geometry", protocol, tuple(scores), outcomes=outcomes)
+
+
+def _outcomes(
+    pictures: Mapping[str, Float[np.ndarray, " N"]], people: Int[np.ndarray, " N"] | None
+) -> dict[str, Outcomes]:
+  """The errors of single pictures; one without a pixel to measure does not count."""
+  strata = np.where(pictures["covered"] > 0, 0, -1)[None].astype(np.int32)
+  errors = {"side_x_100": 100 * pictures["side"], "mad": pictures["mad"]}
+  words = {"truth": np.arange(strata.size)[None], "strata": strata, "people": people}
+  return {name: records.outcomes_of(values[None, None], **words) for name, values in errors.items()}
 
 
 def _records(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
@@ -190,20 +205,27 @@ def average_depth(batches: Iterable[Mapping[str, np.ndarray]]) -> Float[np.ndarr
   return np.asarray(geometry.average_depth(jnp.asarray(depth), jnp.asarray(count)))
 
 
-def scores_of(predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov: float) -> dict[str, float]:
-  """Means of the measures over the images of a split; a measure that no image has is left out."""
+def scores_of(
+    predict: Predict, batches: Iterable[Mapping[str, np.ndarray]], fov: float
+) -> tuple[dict[str, float], dict[str, Float[np.ndarray, " N"]]]:
+  """Means of the measures over the images of a split; a measure that no image has is left out.
+
+  Then the measures of each image, with `covered`.
+  """
 
   @jax.jit
-  def totals(batch: dict) -> dict:
+  def measure(batch: dict) -> tuple[dict, dict]:
     depth, mask = predict(batch)
     scores = geometry.scores(depth, batch["depth"], mask, batch["mask"], fov=fov)
-    return geometry.totals(scores, batch["_mask"])
+    return geometry.totals(scores, batch["_mask"]), scores
 
-  sums = {name: np.zeros(2) for name in MEASURES}
+  sums, pictures = {name: np.zeros(2) for name in MEASURES}, []
   for batch in batches:
-    pairs = jax.device_get(totals(dict(batch)))
+    pairs, each = jax.device_get(measure(dict(batch)))
     sums = {name: pair + np.asarray(pairs[name], np.float64) for name, pair in sums.items()}
-  return {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
+    pictures.append({name: values[np.asarray(batch["_mask"]) > 0] for name, values in each.items()})
+  means = {name: float(total / count) for name, (total, count) in sums.items() if count > 0}
+  return means, {name: np.concatenate([each[name] for each in pictures]) for name in pictures[0]}
 
 
 def _examples(batches: Iterable[Mapping[str, np.ndarray]]) -> int:
@@ -244,7 +266,8 @@ def jobs(context: Context) -> Iterator[Job]:
   """One, for networks that were trained, of a method that can take pictures apart."""
   if context.representation.trained:
     yield "geometry", lambda: true_depth(
-        context.run, context.representation, context.test_split, context.settings, context.say
+        context.run, context.representation, context.test_split, context.settings, context.say,
+        people_in(context.test, context.config.identity),
     )
 
 

@@ -13,6 +13,7 @@ from pdr_jax.evaluation.features import (
     class_count,
     classified,
     labelled,
+    people_in,
     select,
     size,
     subsets,
@@ -51,16 +52,21 @@ def closed_set(
   train, test = _numbered(train, take(test, known), label)
   linear = multi_class(
       train, test, label, seeds=seeds, solvers=["logistic"], task=CLOSED_SET,
-      headlines={"accuracy": "identification, linear, accuracy"},
+      headlines={"accuracy": "identification, linear, accuracy"}, identity=label,
   )
   labels, truth, count = train.labels[label], test.labels[label], class_count(label, train, test)
-  scores = list(linear.scores)
+  scores, outcomes = list(linear.scores), dict(linear.outcomes)
   for block, subset in subsets(train.blocks).items():
     inputs, test_inputs = standardize(select(train, subset), select(test, subset))
     cosines = nearest_mean(inputs, labels, test_inputs, count)
     run = classification(truth, cosines.argmax(axis=1), cosines)
     titles = {"accuracy": "identification, nearest mean, accuracy"}
-    scores += records.of_runs(CLOSED_SET, label, block, [run], prefix="nearest_mean/", headlines=titles)
+    of_block = records.of_runs(CLOSED_SET, label, block, [run], prefix="nearest_mean/", headlines=titles)
+    right = (cosines.argmax(axis=1) == truth)[None, None]
+    each = {"accuracy": records.outcomes_of(right, truth[None], people=people_in(test, label))}
+    named, used = records.with_outcomes(of_block, each)
+    scores += named
+    outcomes |= used
   protocol = linear.protocol | {
       "description": "closed-set identification",
       "unknown_left_out": int(np.sum(~known)),
@@ -69,7 +75,7 @@ def closed_set(
           "nearest_mean": "largest cosine with the mean of a class's features, each scaled to length 1"
       },
   }
-  return linear._replace(task=CLOSED_SET, protocol=protocol, scores=tuple(scores))
+  return linear._replace(task=CLOSED_SET, protocol=protocol, scores=tuple(scores), outcomes=outcomes)
 
 
 def _numbered(train: Features, test: Features, label: str) -> tuple[Features, Features]:

@@ -177,10 +177,10 @@ def measure(train: Features, test: Features, label: str, seeds: Sequence[int]) -
   name = f"leakage/{label}"
   titles = {"r2": f"{label} from a block of single frames, R2"}
   scores = tuple(
-    score._replace(task=name, headline=titles.get(score.metric, "")) for score in result.scores
+    score._replace(task=name, headline=titles.get(score.metric, ""), outcomes="") for score in result.scores
   )
   protocol = result.protocol | {"description": "a number from the blocks of single frames"}
-  return result._replace(task=name, protocol=protocol, scores=scores)
+  return result._replace(task=name, protocol=protocol, scores=scores, outcomes={})
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -7,13 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
-from pdr_jax.evaluation.features import Features, class_count, class_name, classified, select, size, subsets
+from pdr_jax.evaluation.features import (
+    Features,
+    class_count,
+    class_name,
+    classified,
+    people_in,
+    select,
+    size,
+    subsets,
+)
 from pdr_jax.evaluation.probes.linear_maps import HELD_OUT, SOLVERS, softmax
-from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.task import ATTRIBUTES, Context, Job, Task, attributes, classes
 from pdr_jax.metrics.classification import classification
 from pdr_jax.metrics.samples import standardize
@@ -22,6 +31,8 @@ MAJORITY = "most frequent class"  # the block of what needs no features
 # Of logits: {group: {metric: value}}; "" is the group of what the task is about, others are single
 # attributes.
 Scorer = Callable[[Float[np.ndarray, "M T"]], dict[str, dict[str, float]]]
+# Of logits: which examples were right, `[P, M]`, one part a label.
+Judge = Callable[[Float[np.ndarray, "M T"]], Bool[np.ndarray, "P M"]]
 
 
 class Problem(NamedTuple):
@@ -32,6 +43,9 @@ class Problem(NamedTuple):
     targets: of train, 0 and 1.
     exclusive: whether the targets exclude one another.
     score: of the logits of test.
+    right: of the logits of test.
+    truth: of test, the class of each label.
+    people: who is on the examples of test, see `records.outcomes_of`.
   """
 
   train: Features
@@ -39,6 +53,9 @@ class Problem(NamedTuple):
   targets: Float[np.ndarray, "N T"]
   exclusive: bool
   score: Scorer
+  right: Judge
+  truth: Int[np.ndarray, "P M"]
+  people: Int[np.ndarray, " M"] | None
 
 
 def multi_class(
@@ -50,12 +67,13 @@ def multi_class(
     solvers: Sequence[str] = tuple(SOLVERS),
     task: str = "linear",
     headlines: Mapping[str, str] | None = None,
+    identity: str = "",
 ) -> Result:
   """Classes that exclude one another (emotion, identity, make of a car), by softmax.
 
   The penalty is the one with the best held-out accuracy. Scores are `SOLVER/METRIC` of
   `metrics.classification`. `task` is what the records are called, `headlines` names the metrics of the
-  logistic regression that studies show.
+  logistic regression that studies show. `identity` names the label of the person, where people repeat.
   """
   shown = _headlines(label) if headlines is None else headlines
   train, test = classified(train, test, [label])
@@ -68,14 +86,19 @@ def multi_class(
     return {"": classification(truth, logits.argmax(axis=1), softmax(logits))}
 
   majority = float(np.mean(truth == targets.sum(axis=0).argmax()))
-  problem = Problem(train, test, targets, True, score)
-  scores, fits, _ = _scores(problem, seeds, solvers, task=task, label=label, headlines=shown)
+
+  def right(logits: np.ndarray) -> np.ndarray:
+    return (logits.argmax(axis=1) == truth)[None]
+
+  people = people_in(test, identity)
+  problem = Problem(train, test, targets, True, score, right, truth[None], people)
+  scores, fits, _, outcomes = _scores(problem, seeds, solvers, task=task, label=label, headlines=shown)
   protocol = _protocol(train, test, [label], targets.shape[1], seeds, solvers)
   protocol["description"] = "linear classification, multi-class"
   unseen = np.setdiff1d(truth, train.labels[label]).tolist()
   protocol["only_in_test"] = [class_name(test, label, i) for i in unseen]
   scores += records.of_runs(task, label, MAJORITY, [{"accuracy": majority}], direction="")
-  return Result(f"{task}/{label}", protocol, tuple(scores), {"fit": fits})
+  return Result(f"{task}/{label}", protocol, tuple(scores), {"fit": fits}, outcomes=outcomes)
 
 
 def multi_label(
@@ -85,6 +108,7 @@ def multi_label(
     *,
     seeds: Sequence[int] = range(5),
     solvers: Sequence[str] = tuple(SOLVERS),
+    identity: str = "",
 ) -> Result:
   """Attributes that are there or not (0 or 1), each by a sigmoid.
 
@@ -107,12 +131,19 @@ def multi_label(
     return {"": {key: float(np.mean([scores[key] for scores in each.values()])) for key in metrics}, **each}
 
   majority = float(np.mean(truth == (targets.mean(axis=0) > 0.5)[None]))
-  problem, shown = Problem(train, test, targets, False, score), _headlines(ATTRIBUTES)
-  scores, fits, parts = _scores(problem, seeds, solvers, task="linear", label=ATTRIBUTES, headlines=shown)
+
+  def right(logits: np.ndarray) -> np.ndarray:
+    return ((logits > 0) == truth).T
+
+  people = people_in(test, identity)
+  problem = Problem(train, test, targets, False, score, right, truth.T, people)
+  words = {"task": "linear", "label": ATTRIBUTES, "headlines": _headlines(ATTRIBUTES)}
+  scores, fits, parts, outcomes = _scores(problem, seeds, solvers, **words)
   protocol = _protocol(train, test, list(labels), 2, seeds, solvers)
   protocol["description"] = "linear classification, multi-label"
   scores += records.of_runs("linear", ATTRIBUTES, MAJORITY, [{"accuracy": majority}], direction="")
-  return Result(f"linear/{ATTRIBUTES}", protocol, tuple(scores), {"fit": fits, "labels": parts})
+  details = {"fit": fits, "labels": parts}
+  return Result(f"linear/{ATTRIBUTES}", protocol, tuple(scores), details, outcomes=outcomes)
 
 
 def _scores(
@@ -123,12 +154,13 @@ def _scores(
     task: str,
     label: str,
     headlines: Mapping[str, str],
-) -> tuple[list[Score], dict, dict]:
+) -> tuple[list[Score], dict, dict, dict[str, Outcomes]]:
   """The records of every subset and solver.
 
-  How each was fitted, and the scores of single attributes, are given by subset and solver.
+  How each was fitted, and the scores of single attributes, are given by subset and solver. Last are the
+  outcomes of examples of the scores that studies show.
   """
-  scores, fits, parts = [], {}, {}
+  scores, fits, parts, outcomes = [], {}, {}, {}
   blocks = problem.train.blocks
   for block, subset in subsets(blocks).items():
     raw = select(problem.train, subset), select(problem.test, subset)
@@ -141,13 +173,27 @@ def _scores(
       inputs, test_inputs = standard if solver.standard else raw
       models = solver.fit(inputs, problem.targets, problem.exclusive, list(seeds))
       maps = zip(models.coefficients, models.intercepts, strict=True)
-      runs = [problem.score(test_inputs @ w.T + b) for w, b in maps]
+      logits = [test_inputs @ w.T + b for w, b in maps]
+      runs = [problem.score(each) for each in logits]
       whole = [run[""] for run in runs]
       shown = headlines if name == "logistic" else {}
-      scores += records.of_runs(task, label, block, whole, prefix=f"{name}/", headlines=shown)
+      of_block = records.of_runs(task, label, block, whole, prefix=f"{name}/", headlines=shown)
+      right = np.stack([problem.right(each) for each in logits]) if shown else None
+      named, used = records.with_outcomes(of_block, {} if right is None else of_classes(right, problem))
+      scores += named
+      outcomes |= used
       fits[block][name] = models.report
       parts[block][name] = {group: _lists([run[group] for run in runs]) for group in runs[0] if group}
-  return scores, fits, parts
+  return scores, fits, parts, outcomes
+
+
+def of_classes(right: Bool[np.ndarray, "S P M"], problem: Problem) -> dict[str, Outcomes]:
+  """The outcomes of accuracy, and of balanced accuracy, whose strata are the true classes."""
+  truth, people = problem.truth, problem.people
+  return {
+      "accuracy": records.outcomes_of(right, truth, people=people),
+      "balanced_accuracy": records.outcomes_of(right, truth, strata=truth, people=people),
+  }
 
 
 def _headlines(label: str) -> dict[str, str]:
@@ -184,11 +230,11 @@ def _protocol(
 
 def jobs(context: Context) -> Iterator[Job]:
   """One for each label of several classes, and one for all attributes."""
-  train, test, seeds = context.train, context.test, context.seeds
+  train, test, words = context.train, context.test, context.probes
   for name in classes(context):
-    yield f"linear/{name}", lambda name=name: multi_class(train, test, name, seeds=seeds)
+    yield f"linear/{name}", lambda name=name: multi_class(train, test, name, **words)
   if attributes(context):
-    yield f"linear/{ATTRIBUTES}", lambda: multi_label(train, test, attributes(context), seeds=seeds)
+    yield f"linear/{ATTRIBUTES}", lambda: multi_label(train, test, attributes(context), **words)
 
 
 TASK = Task(jobs, order=10)

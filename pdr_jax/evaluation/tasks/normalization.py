@@ -79,7 +79,9 @@ def ablation(context: Context, labels: list[str], title: str) -> Result:
       else:
         result = linear.multi_class(train, test, title, **options)
       scores += [
-        score._replace(task="normalization", metric=f"{split}/{score.metric.rpartition('/')[2]}", headline="")
+        score._replace(
+          task="normalization", metric=f"{split}/{score.metric.rpartition('/')[2]}", headline="", outcomes=""
+        )
         for score in result.scores if score.block == name
       ]
   protocol = {

@@ -6,7 +6,7 @@ import numpy as np
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
-from pdr_jax.evaluation.features import Features, check, is_class, labelled, select, size, subsets
+from pdr_jax.evaluation.features import Features, check, is_class, labelled, people_in, select, size, subsets
 from pdr_jax.evaluation.probes import ridge
 from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.task import Context, Job, Task, numbers
@@ -15,12 +15,14 @@ from pdr_jax.metrics import regression as regression_metrics
 MEAN = "mean of train"  # the block of what needs no features
 
 
-def regression(train: Features, test: Features, label: str, *, seeds: Sequence[int] = range(5)) -> Result:
+def regression(
+    train: Features, test: Features, label: str, *, seeds: Sequence[int] = range(5), identity: str = ""
+) -> Result:
   """Ridge on standardised features, with the penalty of the best R2 on a part of train.
 
   The seed holds out that part. Scores are those of `metrics.regression`, in units of the label; the block
-  "mean of train" is what guessing the mean would get. Raises `UserError` where a split has nothing to learn
-  from or to test on.
+  "mean of train" is what guessing the mean would get. `identity` names
+  the label of the person. Raises `UserError` where a split has nothing to learn from or to test on.
   """
   for split, part in (("train", train), ("test", test)):
     check(part, split, [label])
@@ -39,7 +41,8 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
         "another"
     )
   guess = regression_metrics.regression(truth, np.full_like(truth, targets.mean()))
-  scores, penalties = _of_block(label, MEAN, [guess], {}), {}
+  scores, penalties, outcomes = _of_block(label, MEAN, [guess], {}), {}, {}
+  people = people_in(test, identity)
   for block, subset in subsets(train.blocks).items():
     inputs = select(train, subset), select(test, subset)
     predictions = [
@@ -51,7 +54,11 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
         "r2": f"{label}, ridge, R2",
         "spearman": f"{label}, ridge, Spearman",
     }
-    scores += _of_block(label, block, runs, titles)
+    errors = np.stack([np.abs(each.predicted[:, 0] - truth) for each in predictions])[:, None]
+    each = {"mean_absolute_error": records.outcomes_of(errors, truth[None], people=people)}
+    named, used = records.with_outcomes(_of_block(label, block, runs, titles), each)
+    scores += named
+    outcomes |= used
     penalties[block] = [prediction.l2[0] for prediction in predictions]
   protocol = {
       "description": "regression",
@@ -66,7 +73,7 @@ def regression(train: Features, test: Features, label: str, *, seeds: Sequence[i
       "selection": ridge.SELECTION,
       "standardised": "with the mean and deviation of train",
   }
-  return Result(f"regression/{label}", protocol, tuple(scores), {"l2": penalties})
+  return Result(f"regression/{label}", protocol, tuple(scores), {"l2": penalties}, outcomes=outcomes)
 
 
 def _of_block(
@@ -81,7 +88,7 @@ def jobs(context: Context) -> Iterator[Job]:
   """One for each label of numbers."""
   for name in numbers(context):
     yield f"regression/{name}", lambda name=name: regression(
-        context.train, context.test, name, seeds=context.seeds
+        context.train, context.test, name, **context.probes
     )
 
 

@@ -5,9 +5,10 @@ They are tested by how far an image lies outside of it.
 
 import shlex
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
@@ -17,13 +18,14 @@ from pdr_jax.evaluation.features import (
     class_count,
     classified,
     concatenate,
+    people_in,
     select,
     size,
     subsets,
     take,
 )
 from pdr_jax.evaluation.probes import linear_maps
-from pdr_jax.evaluation.records import Figure, Result, Score
+from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import ATTRIBUTES, Context, Job, Task, attributes, classes
 from pdr_jax.metrics.classification import decisions
 from pdr_jax.metrics.samples import split_off, standardize
@@ -42,6 +44,20 @@ def defaults() -> dict[str, float]:
   )
 
 
+class Answers(NamedTuple):
+  """What probes said of the examples of a bin.
+
+  Attributes:
+    right: of each seed and label, whether it was right.
+    truth: the true class of each label.
+    people: who is on each, or None.
+  """
+
+  right: Bool[np.ndarray, "S L M"]
+  truth: Int[np.ndarray, "L M"]
+  people: Int[np.ndarray, " M"] | None
+
+
 def robustness(
     train: Features,
     inside: Features,
@@ -53,6 +69,7 @@ def robustness(
     several: Sequence[str] = (),
     width: float = 10.0,
     seeds: Sequence[int] = range(5),
+    identity: str = "",
 ) -> Result:
   """Logistic regression on train, scored inside the range, and outside of it in bins of `width` degrees.
 
@@ -63,6 +80,7 @@ def robustness(
     kind: what the range is of, light or view.
     single: attributes (labels of 0 or 1), whose scores are averaged.
     several: labels of several classes, each for itself.
+    identity: the label of the person, where people repeat.
 
   Scores are `BIN/accuracy` and `BIN/balanced_accuracy`, such as `10-20/accuracy`, placed at the mean distance
   of the bin's images, and `outside/balanced_accuracy`, the mean over the bins. Bins of fewer than 10 images
@@ -76,11 +94,18 @@ def robustness(
   parts = {INSIDE: inside, **{name: take(outside, rows) for name, rows in bins.items()}}
   places = {INSIDE: 0.0, **{name: float(degrees[rows].mean()) for name, rows in bins.items()}}
   tasks = ({ATTRIBUTES: list(single)} if single else {}) | {name: [name] for name in several}
-  scores = []
+  scores, outcomes = [], {}
   for block, subset in subsets(train.blocks).items():
     for label, labels in tasks.items():
-      curve = _curve(train, parts, subset, labels, label != ATTRIBUTES, seeds)
-      scores += _records(kind, label, block, curve, places)
+      curve, answers = _curve(train, parts, subset, labels, label != ATTRIBUTES, seeds, identity)
+      for score in _records(kind, label, block, curve, places):
+        given = {}
+        if score.headline:
+          bins = [INSIDE] if score.place is not None else [name for name in parts if name != INSIDE]
+          given = {"balanced_accuracy": _outcomes([answers[name] for name in bins])}
+        named, used = records.with_outcomes([score], given)
+        scores += named
+        outcomes |= used
   protocol = {
       "description": "robustness: logistic regression learned inside the range, tested by degrees outside",
       "labels": [*single, *several],
@@ -91,7 +116,7 @@ def robustness(
       "subsets": {name: list(subset) for name, subset in subsets(train.blocks).items()},
       "solvers": dict(linear_maps.SOLVERS["logistic"].protocol),
   }
-  return Result(f"robustness/{kind}", protocol, tuple(scores), figure=_figure(kind))
+  return Result(f"robustness/{kind}", protocol, tuple(scores), figure=_figure(kind), outcomes=outcomes)
 
 
 def _figure(kind: str) -> Figure:
@@ -137,12 +162,14 @@ def _curve(
     labels: list[str],
     exclusive: bool,
     seeds: Sequence[int],
-) -> dict[str, list[dict[str, float]]]:
-  """Scores of each seed by bin.
+    identity: str,
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, Answers]]:
+  """Scores of each seed by bin, and the answers that they are of.
 
   A label that a bin does not have at all is an error, examples without it do not count.
   """
   scores: dict[str, list[dict[str, float]]] = {}
+  answers: dict[str, Answers] = {}
   models = None
   for name, part in parts.items():
     known, tested = classified(train, part, labels)
@@ -153,17 +180,35 @@ def _curve(
       targets = np.eye(count, dtype=np.float32)[truth[:, 0]] if exclusive else truth.astype(np.float32)
       models = linear_maps.logistic_models(inputs, targets, exclusive, list(seeds))
     maps = zip(models.coefficients, models.intercepts, strict=True)
-    scores[name] = [_score(test_inputs @ w.T + b, tested, labels, exclusive) for w, b in maps]
-  return scores
+    logits = [test_inputs @ w.T + b for w, b in maps]
+    decided = [each.argmax(axis=1)[None] if exclusive else (each > 0).astype(np.int64).T for each in logits]
+    truth = np.stack([tested.labels[label] for label in labels])
+    scores[name] = [_score(truth, classes) for classes in decided]
+    answers[name] = Answers(np.stack([c == truth for c in decided]), truth, people_in(tested, identity))
+  return scores, answers
 
 
-def _score(
-    logits: Float[np.ndarray, "M T"], part: Features, labels: list[str], exclusive: bool
-) -> dict[str, float]:
-  decided = [logits.argmax(axis=1)] if exclusive else (logits > 0).astype(np.int64).T
-  each = [decisions(part.labels[label], classes) for label, classes in zip(labels, decided, strict=True)]
+def _score(truth: Int[np.ndarray, "L M"], decided: Int[np.ndarray, "L M"]) -> dict[str, float]:
+  each = [decisions(*pair) for pair in zip(truth, decided, strict=True)]
   metrics = ("accuracy", "balanced_accuracy")
   return {metric: float(np.mean([scores[metric] for scores in each])) for metric in metrics}
+
+
+def _outcomes(bins: Sequence[Answers]) -> Outcomes:
+  """Those of the mean over bins of the balanced accuracy of each label: a part for each label of each bin."""
+  counts = [answers.truth.shape[1] for answers in bins]
+  labels, count = len(bins[0].truth), sum(counts)
+  right = np.zeros((len(bins[0].right), len(bins) * labels, count), bool)
+  strata = np.full((len(bins) * labels, count), -1, np.int32)
+  start = 0
+  for number, (answers, size_of_bin) in enumerate(zip(bins, counts, strict=True)):
+    part, rows = slice(number * labels, (number + 1) * labels), slice(start, start + size_of_bin)
+    right[:, part, rows], strata[part, rows] = answers.right, answers.truth
+    start += size_of_bin
+  truth = np.concatenate([answers.truth for answers in bins], axis=1)
+  known = [answers.people for answers in bins if answers.people is not None]
+  people = np.concatenate(known) if known else None
+  return records.outcomes_of(right, truth, strata=strata, people=people)
 
 
 # ---------------------------------------------------------------- light by its labelled angles
@@ -243,7 +288,7 @@ def _of_light_angles(context: Context) -> Result:
       single=attributes(context),
       several=[*classes(context), *also],
       width=context.settings.width,
-      seeds=context.seeds,
+      **context.probes,
   )
 
 
@@ -262,7 +307,7 @@ def _of_split(context: Context, kind: str) -> Result:
       single=attributes(context),
       several=classes(context),
       width=context.settings.width,
-      seeds=context.seeds,
+      **context.probes,
   )
 
 

@@ -1,0 +1,73 @@
+"""A study's section in a document: what it says, and that nothing around it changes."""
+
+import pytest
+
+from pdr_jax.errors import UserError
+from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.study import document
+from pdr_jax.study.state import Record
+
+PROGRAM = {
+  "time": "2026-11-28T15:00:00+00:00",
+  "command": ["/x/pdr_jax/study/__main__.py", "--config", "suite", "--workdir", "runs/two words"],
+  "libraries": {"jax": "0.10.2"},
+  "git": {"commit": "0123456789abcdef", "changed": False},
+  "devices": ["cpu"],
+  "processor": "2 cores of AMD EPYC",
+}
+
+
+def record(steps=600, spent=125.0, **program):
+  budget = {"steps": steps, "pictures": 16 * steps, "seconds": 65.0, "processor_seconds": spent}
+  return Record("done", "", "", 70.0, budget | {"stopped": f"all {steps} steps"}, PROGRAM | program)
+
+
+def results(*values):
+  score = [Score("linear", "emotion", "all", "accuracy", (v,), "higher", "emotion, accuracy") for v in values]
+  return [{"linear": Result("linear", {}, (each,))} for each in score]
+
+
+def part(name="x"):
+  late = record(400, 75.0, time="2026-11-29T01:00:00+00:00")
+  records = {"vae/seed_0": record(), "vae/seed_1": late._replace(reason="task")}
+  records["pixels/seed_0"] = record()._replace(budget={}, program=PROGRAM | {"devices": ["NVIDIA H100"] * 2})
+  given = {"vae": results(0.7, 0.71), "pixels": results(0.2)}
+  return document.Part(f"/runs/{name}", f"set_{name}", given, records)
+
+
+def test_it_says_what_and_how():
+  text = "\n".join(document.section("Who?", [part()]))
+  assert "## Who?" in text and "| emotion, accuracy | **0.705 ± 0.007** | 0.200 |" in text
+  assert "| emotion, accuracy | vae | pixels | +0.505 [+0.441, +0.569] | seeds |  |" in text
+  assert "| vae | 2 | 6,400 to 9,600 | 1:05 | 1:40 | all 600 steps; all 400 steps |" in text
+  assert "| pixels | 1 | none |  |  | nothing is trained |" in text
+  assert "Failed: vae/seed_1 (task)." in text
+  assert "\npython -m pdr_jax.study --config suite --workdir 'runs/two words'\n" in text
+  assert text.endswith(
+    "3 runs in `x`, commit 0123456789, 2 cores of AMD EPYC; 2 x NVIDIA H100 on 2 cores of AMD EPYC, "
+    "JAX 0.10.2, 2026-11-28 to 2026-11-29."
+  )
+
+
+def test_several_studies_are_one_table():
+  lines = document.section("Who?", [part("x"), part("y")])
+  rows = [line for line in lines if line.startswith(("| set_x: emotion", "| set_y: emotion"))]
+  assert len(rows) == 4 and sum("**0.705" in row for row in rows) == 2
+  assert lines.count("### How sure that is") == 1 and "### What it has cost on set_y" in lines
+
+
+def test_only_what_is_between_the_marks_changes(tmp_path):
+  path = tmp_path / "results.md"
+  path.write_text("# Results\n\nWritten by hand.\n")
+  document.write(str(path), "cars", ["first"], "how")
+  document.write(str(path), "people", ["second"], "how")
+  path.write_text(path.read_text() + "\nThe end, by hand.\n")
+  before = path.read_text()
+  document.write(str(path), "cars", ["first", "again"], "how")
+  assert path.read_text() == before.replace("first\n", "first\nagain\n")
+  begin = "<!-- study cars: begin; written by `how`, change nothing here -->"
+  assert before.startswith(f"# Results\n\nWritten by hand.\n\n{begin}\nfirst\n<!-- study cars: end -->\n\n")
+  with pytest.raises(UserError, match="has `<!-- study cars: begin` and no"):
+    document.inserted(before.replace("<!-- study cars: end -->", ""), "cars", [], "how")
+  document.write(str(tmp_path / "new.md"), "cars", ["first"], "how")
+  assert (tmp_path / "new.md").read_text().startswith(begin)
