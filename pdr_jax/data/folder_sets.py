@@ -5,9 +5,12 @@ there are some, maps of classes; images then go through `image_folder`. A folder
 a one-line error that says what has to lie where.
 """
 
+import csv
 import functools
+import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +30,8 @@ class Layout(NamedTuple):
       published.
     read_map: `read_map(name)` gives the classes of an image `[h, w]` uint8, at any resolution of it.
     parts: the names of these classes.
+    apart: the column, such as the person, whose values are kept apart unless `data.split_by` says another
+      one; "" where a random split does no harm.
   """
 
   store: Any
@@ -34,6 +39,7 @@ class Layout(NamedTuple):
   words: list[str] | None = None
   read_map: Callable[[str], np.ndarray] | None = None
   parts: tuple[str, ...] = ()
+  apart: str = ""
 
 
 class Some:
@@ -47,21 +53,44 @@ class Some:
       self.left_out[others] = len(store.names) - len(self.names)
 
 
-def source(about: str, read: Callable[[str], Layout], advice: str) -> dataset.Source:
-  """The source of a layout: `read` opens the folder at a path, `advice` says what has to lie there."""
-  opener = functools.partial(open_layout, read, advice)
-  return dataset.Source(about=about, open=opener, path=advice, crops=True, split_by_label=True)
+class Pixels:
+  """Grey images that lie in memory, `{name: [h, w] uint8}`."""
+
+  def __init__(self, where: str, pixels: Mapping[str, np.ndarray]):
+    self.where, self.names, self._pixels = where, list(pixels), pixels
+
+  def open(self, name: str) -> io.BytesIO:
+    grey = self._pixels[name]
+    return io.BytesIO(b"P5 %d %d 255\n" % grey.shape[::-1] + grey.tobytes())
 
 
-def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.Dataset:
+NO_OPTIONS: Mapping[str, dataset.Option] = types.MappingProxyType({})
+
+
+def source(
+  about: str, read: Callable[..., Layout], advice: str, options: Mapping[str, dataset.Option] = NO_OPTIONS
+) -> dataset.Source:
+  """The source of a layout: `read(path)` opens a folder, `advice` says what has to lie there and where to get
+  it; `read` gets the values of the options by name.
+  """
+  opener = functools.partial(open_layout, read, advice, options)
+  return dataset.Source(
+    about=about, open=opener, path=advice, crops=True, split_by_label=True, options=options
+  )
+
+
+def open_layout(
+  read: Callable[..., Layout], advice: str, options: Mapping[str, dataset.Option], config
+) -> dataset.Dataset:
   """The set `config.data.name` in the folder `config.data.path`.
 
   Raises UserError: what to place where; and as `image_folder` does.
   """
   data = config.data
   path = os.path.expanduser(data.path)
+  values = dataset.options_of(data, options)
   try:
-    layout = read(path)
+    layout = read(path, **values)
   except UserError as error:
     raise UserError(f"{error}; {data.name}: name {advice}") from error
   except (OSError, KeyError, ValueError, IndexError) as error:
@@ -84,7 +113,8 @@ def open_layout(read: Callable[[str], Layout], advice: str, config) -> dataset.D
       return read[name]
 
     maps = image_folder.Maps(read_map, layout.parts)
-  return image_folder.assemble(config, layout.store, labelled, splits.choose(data, names, labelled), maps)
+  chosen = splits.choose(data, names, labelled, layout.apart)
+  return image_folder.assemble(config, layout.store, labelled, chosen, maps)
 
 
 def resize_map(classes: np.ndarray, size: tuple[int, int], crop: tuple[int, ...], side: int) -> np.ndarray:
@@ -110,15 +140,32 @@ def classes_of(values: Iterable[Any], names: Sequence[str] = ()) -> labels.Colum
   values = list(values)
   if not names:
     names = [str(value) for value in sorted(set(values))]
-    values = [names.index(str(value)) for value in values]
+    index = {name: i for i, name in enumerate(names)}
+    values = [index[str(value)] for value in values]
   indices = np.asarray(values, np.int32)
   return labels.Column(indices, np.zeros(len(indices), bool), tuple(names), labels.CLASSES)
 
 
-def numbers_of(values: Iterable[Any]) -> labels.Column:
-  """A column of numbers without a hole."""
+def numbers_of(values: Iterable[Any], missing: np.ndarray | None = None) -> labels.Column:
+  """A column of numbers, without a hole unless `missing` marks some."""
   numbers = np.array(list(values), np.float64)
-  return labels.Column(numbers, np.zeros(len(numbers), bool), (), labels.NUMBERS)
+  missing = np.zeros(len(numbers), bool) if missing is None else missing
+  return labels.Column(numbers, missing, (), labels.NUMBERS)
+
+
+def rows_by_file(path: str, store: Any, columns: Sequence[str]) -> list[dict[str, str]]:
+  """The row of each picture of a store in a table whose first column, `file`, names them.
+
+  Raises UserError: a column that is not there, a picture without a row.
+  """
+  with open(path, newline="", encoding="utf-8") as file:
+    reader = csv.DictReader(file)
+    if missing := [name for name in ("file", *columns) if name not in (reader.fieldnames or ())]:
+      raise UserError(f"{path} has no column {missing[0]}")
+    rows = {row["file"]: row for row in reader}
+  if strangers := [name for name in store.names if name not in rows]:
+    raise UserError(f"{path} has no line for {strangers[0]}")
+  return [rows[name] for name in store.names]
 
 
 def rows_of(path: str) -> list[list[str]]:

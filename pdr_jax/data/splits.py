@@ -48,11 +48,11 @@ def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]
   return (min(train, train_examples) if train_examples else train), validation
 
 
-def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
+def choose(data, names: Sequence[str], labels: Labels, apart: str = "") -> Chosen:
   """The split that `data.split_by` asks for.
 
   * `seed`: the published split of the pictures where there is one (folders called train and test, CelebA's
-    list), else a random one.
+    list), else a random one; where `apart` names a column, whole values of it.
   * `COLUMN`: a column that says train, validation and test is taken at its word; of any other, whole values
     are kept apart, so that no person, say, is on both sides.
   * `COLUMN:VALUE=PART,...` says which value means which part.
@@ -67,6 +67,9 @@ def choose(data, names: Sequence[str], labels: Labels) -> Chosen:
   column, _, mapping = data.split_by.partition(":")
   if labels.parts and (column == "seed" or (column not in labels.columns and column in _PART_NAMES)):
     return by_parts(names, labels.parts, seed, *counts)
+  if column == "seed" and apart:
+    words = [value if value is None else str(value) for value in plain(labels.columns[apart])]
+    return by_value(names, words, apart, seed, *counts)
   if column == "seed":
     train, validation = by_seed(names, seed, *counts)
     return Chosen(train, validation, [], unused_parts(labels))

@@ -98,7 +98,13 @@ def errors(
   }
 
 
-def geodesic(predicted: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, " N"]:
-  """Degrees of the rotation between two viewpoints (azimuth, elevation, tilt), as `Rz(t) Ry(a) Rx(e)`."""
-  turns = [Rotation.from_euler("xyz", angles[:, [1, 0, 2]]) for angles in (predicted, true)]
+def geodesic(
+  predicted: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N 3"], turntable: bool = False
+) -> Float[np.ndarray, " N"]:
+  """Degrees of the rotation between two viewpoints (azimuth, elevation, tilt), as `Rz(t) Ry(a) Rx(e)`.
+
+  On a turntable the object turns about its own upright axis first: `Rz(t) Rx(e) Ry(a)`.
+  """
+  order, columns = ("yxz", [0, 1, 2]) if turntable else ("xyz", [1, 0, 2])
+  turns = [Rotation.from_euler(order, angles[:, columns]) for angles in (predicted, true)]
   return np.rad2deg((turns[0].inv() * turns[1]).magnitude())

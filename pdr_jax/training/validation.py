@@ -18,6 +18,7 @@ PICTURES = 8  # fixed validation pictures in the figures
 EARLY = 0.25  # of the training: before it views and light are still to be found
 COLLAPSED = 2.0  # degrees
 ALIKE = 0.2  # of the data's diversity: a generator below makes hardly more than one picture
+APART = 0.5  # of the distance between pictures and generated ones: a critic's gap above is a generator's loss
 
 
 class Validator:
@@ -111,7 +112,7 @@ def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[t
   """(kind, line) of what looks wrong without any truth, after the first part of the training.
 
   Light that comes from below on average, which mostly means reversed relief; yaws or generated pictures that
-  hardly differ; a critic that is wrong.
+  hardly differ; a critic that is wrong, or that tells pictures from generated ones without effort.
   Where truth says how the light should be, its own scores tell more, and nothing is said of it here.
   """
   if step < EARLY * steps_in_all:
@@ -129,8 +130,11 @@ def complaints(scores: dict[str, float], step: int, steps_in_all: int) -> list[t
   if diversity is not None and diversity < ALIKE:
     text = f"warning: generated pictures are alike (diversity {diversity:.2f}, below {ALIKE:g})"
     lines.append(("alike", f"{text}: the generator collapsed; larger batches may help"))
-  gap = scores.get("val/critic_gap", 0.0)
+  gap, distance = scores.get("val/critic_gap", 0.0), scores.get("val/distance", math.inf)
   if gap < 0:
     text = f"warning: the critic prefers generated pictures (critic_gap {gap:.2f})"
     lines.append(("critic", f"{text}: it teaches nothing now"))
+  if gap > APART * distance:
+    text = f"warning: the critic wins (critic_gap {gap:.2f}, above {APART:g} of the distance {distance:.2f})"
+    lines.append(("critic wins", f"{text}: a lower optim.learning_rate may help"))
   return lines

@@ -20,6 +20,7 @@ from pdr_jax.losses import angles
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.ssv import inference, model, system
 from pdr_jax.training import step as steps
+from pdr_jax.training.validation import complaints, with_deviations
 
 BATCH, SIDE = 8, 16
 TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4)
@@ -172,10 +173,37 @@ def test_sweeps_stay_in_their_range_and_do_not_repeat_on_the_circle():
   np.testing.assert_allclose(inference.degrees_between(*views), [23 / 3], rtol=1e-4)
 
 
-def test_validation_ignores_padding(start):
-  method, state, batch = start
+@pytest.fixture(scope="module")
+def validation_of(start):
+  return compiled(partial(start[0].validate, axis_name=None))
+
+
+def test_a_collapse_and_a_critic_that_wins_or_loses_are_a_line(start, validation_of):
+  _, state, batch = start
+  batch = batch | {"_mask": np.ones(BATCH, np.float32)}
+
+  def kinds(state):
+    scores = {name: float(total / count) for name, (total, count) in validation_of(state, batch).items()}
+    scores = with_deviations(scores)
+    assert {"val/diversity", "val/critic_gap", "val/distance", "val/azimuth_spread"} <= scores.keys()
+    lines = complaints(scores, 50, 100)
+    assert all("\n" not in line for _, line in lines)
+    return {kind for kind, _ in lines}
+
+  collapsed = state.replace(ema=jax.tree.map(jnp.zeros_like, state.ema))  # one grey picture for all codes
+  assert "alike" in kinds(collapsed) and "alike" not in kinds(state)
+  ways = set()
+  for sign in (1e4, -1e4):
+    params = dict(state.params["viewpoint"])
+    params["realism"] = jax.tree.map(lambda x, sign=sign: sign * x, params["realism"])
+    ways |= kinds(state.replace(params=state.params | {"viewpoint": params}))
+  assert {"critic", "critic wins"} <= ways
+
+
+def test_validation_ignores_padding(start, validation_of):
+  _, state, batch = start
   mask = (np.arange(BATCH) < 5).astype(np.float32)
-  run = compiled(partial(method.validate, axis_name=None))
+  run = validation_of
   scores = run(state, batch | {"_mask": mask})
   other = batch["image"].copy()
   other[5:] = 0.25

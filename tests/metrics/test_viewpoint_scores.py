@@ -66,8 +66,10 @@ def test_what_goes_round():
 def test_the_angle_between_rotations():
   true = np.stack([angles(6, 0.7), angles(6, 0.4, 1), angles(6, 0.2, 2)], 1)
   predicted = true + 0.05
-  turns = [Rotation.from_euler("ZYX", a[:, [2, 0, 1]]).as_matrix() for a in (predicted, true)]  # Rz Ry Rx
-  trace = np.einsum("bij,bij->b", *turns)
-  expected = np.rad2deg(np.arccos((trace - 1) / 2))
-  np.testing.assert_allclose(viewpoint.geodesic(predicted, true), expected, atol=1e-6)
+  orders = {False: ("ZYX", [2, 0, 1]), True: ("ZXY", [2, 1, 0])}  # Rz Ry Rx; on a turntable Rz Rx Ry
+  for turntable, (order, columns) in orders.items():
+    turns = [Rotation.from_euler(order, a[:, columns]).as_matrix() for a in (predicted, true)]
+    trace = np.einsum("bij,bij->b", *turns)
+    expected = np.rad2deg(np.arccos((trace - 1) / 2))
+    np.testing.assert_allclose(viewpoint.geodesic(predicted, true, turntable), expected, atol=1e-6)
   np.testing.assert_allclose(viewpoint.geodesic(true, true), 0, atol=1e-9)

@@ -25,7 +25,10 @@ def test_warnings_come_late_and_once(monkeypatch):
   assert complaints({"val/l1": 1.0}, 50, 100) == []
   lost = {"val/diversity": 0.05, "val/critic_gap": -1.0, "val/azimuth_spread": 30.0}
   assert [kind for kind, _ in complaints(lost, 50, 100)] == ["alike", "critic"]
-  assert complaints({"val/diversity": 0.9, "val/critic_gap": 2.0, "val/azimuth_spread": 30.0}, 50, 100) == []
+  fair = {"val/diversity": 0.9, "val/critic_gap": 2.0, "val/azimuth_spread": 30.0}
+  assert complaints(fair, 50, 100) == [] and complaints(fair | {"val/distance": 20.0}, 50, 100) == []
+  ((kind, line),) = complaints(fair | {"val/distance": 3.0}, 50, 100)
+  assert kind == "critic wins" and "\n" not in line and "critic_gap 2.00" in line
   monkeypatch.setattr(validation.steps, "validate_fn", lambda method: None)
   validator = Validator(toy.method(), [])
   lines = validator.warnings(bad, 50, 100)

@@ -1,7 +1,6 @@
 """FER2013: grey faces of 48 x 48 with seven emotions."""
 
 import csv
-import io
 import os
 from collections.abc import Mapping
 
@@ -15,17 +14,6 @@ TABLES = ("fer2013.csv", "icml_face_data.csv")  # the first one that is there is
 # How copies of the set call the folders of emotions.
 _ALSO = {"anger": "angry", "disgusted": "disgust", "fearful": "fear", "happiness": "happy", "sadness": "sad",
          "surprised": "surprise", "suprise": "surprise"}
-
-
-class _Pixels:
-  """Grey images that lie as numbers in the cells of a table, `{name: [48, 48] uint8}`."""
-
-  def __init__(self, where: str, pixels: dict[str, np.ndarray]):
-    self.where, self.names, self._pixels = where, list(pixels), pixels
-
-  def open(self, name: str) -> io.BytesIO:
-    grey = self._pixels[name]
-    return io.BytesIO(b"P5 %d %d 255\n" % grey.shape[::-1] + grey.tobytes())
 
 
 def read(path: str) -> folder_sets.Layout:
@@ -73,7 +61,7 @@ def read_table(path: str) -> folder_sets.Layout:
       if not labels.part_of(words[-1]):
         raise UserError(f"{path}, example {number + 1}: Usage {words[-1][:30]!r} is no part of FER2013")
   columns = {"emotion": folder_sets.classes_of(emotions, EMOTIONS)}
-  return folder_sets.Layout(_Pixels(path, pixels), columns, words if len(set(words)) > 1 else None)
+  return folder_sets.Layout(folder_sets.Pixels(path, pixels), columns, words if len(set(words)) > 1 else None)
 
 
 def _checked_emotion(row: Mapping[str, str], path: str, number: int) -> int:

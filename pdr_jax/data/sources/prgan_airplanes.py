@@ -1,11 +1,8 @@
 """PrGAN's aeroplanes: silhouettes of 421 models from nine sides; nothing says which is which to a method."""
 
-import csv
 import os
-from collections.abc import Mapping
 
 from pdr_jax.data import folder_sets, image_folder
-from pdr_jax.errors import UserError
 
 TABLE = "labels.csv"
 VIEWS = tuple(str(i) for i in range(9))
@@ -13,11 +10,10 @@ VIEWS = tuple(str(i) for i in range(9))
 
 def read(path: str) -> folder_sets.Layout:
   """Pictures with their model and view, without those that repeat another file byte by byte."""
-  with open(os.path.join(path, TABLE), newline="", encoding="utf-8") as file:
-    rows: Mapping[str, dict] = {row["file"]: row for row in csv.DictReader(file)}
   store = image_folder.open_store(path)
-  if missing := [name for name in store.names if name not in rows]:
-    raise UserError(f"{os.path.join(path, TABLE)} has no line for {missing[0]}")
+  columns = ("view", "model", "same_bytes_as")
+  table = folder_sets.rows_by_file(os.path.join(path, TABLE), store, columns)
+  rows = dict(zip(store.names, table, strict=True))
   repeat = "pictures that repeat another"
   store = folder_sets.Some(store, lambda name: not rows[name]["same_bytes_as"], repeat)
   columns = {

@@ -32,6 +32,7 @@ LABELS = (
   ("yaw", "pitch", "roll"),
   ("pan", "tilt", ""),
 )
+TURNTABLE = ("azimuth", "azimuth_deg")  # labels of turns about the object's own axis, before the elevation
 RADIANS = "view/"  # how labels in radians begin; others are in degrees
 LINE, AFFINE, GUESS = "own angles, a line each", "own angles, one affine map", "mean of the labelled"
 TITLED = 100  # labelled pictures of the scores that a study shows
@@ -136,7 +137,7 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
     runs = [fits(train, test, rows, circle, seed) for rows, seed in zip(chosen, context.seeds, strict=True)]
     for block in runs[0]:
       predicted = [run[block] for run in runs]
-      scores += of_fit(block, predicted, test.true, tuple(labels), circle, count)
+      scores += of_fit(block, predicted, test.true, labels, circle, count)
   protocol = {
     "description": "viewpoint after a fit to few labelled pictures of train; tested on the whole test split",
     "labels": list(labels.values()), "angles": list(labels), "sizes": sizes, "seeds": list(context.seeds),
@@ -178,9 +179,12 @@ def fits(
 
 def of_fit(
   block: str, predicted: list[Float[np.ndarray, "M A"]], true: Float[np.ndarray, "M A"],
-  labels: tuple[str, ...], circle: Bool[np.ndarray, " A"], count: int,
+  labels: Mapping[str, str], circle: Bool[np.ndarray, " A"], count: int,
 ) -> list[Score]:
-  """The scores of a fit: of each angle, of their mean, and of the rotation where all three are known."""
+  """The scores of a fit: of each angle, of their mean, and of the rotation where all three are known.
+
+  `labels` are `{angle: label}`.
+  """
   words = dict(prefix=f"{count}/", direction="", place=float(count))
 
   def scores(label: str, runs: list[dict[str, float]]) -> list[Score]:
@@ -200,8 +204,9 @@ def of_fit(
     key = "mean_absolute_error"
     means = [{key: float(np.mean([angle[key] for angle in run]))} for run in zip(*of_angle, strict=True)]
     result += scores("mean of the angles", means)
-  if labels == ANGLES:
-    runs = [{"geodesic_error": float(metrics.geodesic(run, true).mean())} for run in predicted]
+  if tuple(labels) == ANGLES:
+    turntable = labels["azimuth"] in TURNTABLE
+    runs = [{"geodesic_error": float(metrics.geodesic(run, true, turntable).mean())} for run in predicted]
     result += scores("rotation", runs)
   return result
 

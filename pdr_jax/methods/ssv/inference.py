@@ -102,8 +102,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
   viewpoint; `val/found_view` how far the viewpoint that is seen in a generated picture is from the one it was
   made of, degrees, and `val/found_code` the squared difference of its codes; `val/symmetry` how far the
   mirrored picture's viewpoint is from the mirrored viewpoint, degrees; `val/critic_gap` how much higher the
-  critic scores pictures than generated ones; `val/diversity` see `diversity`; `val/azimuth_spread` the
-  deviation of the azimuths, degrees.
+  critic scores pictures than generated ones, and `val/distance` how far these are from each other (root of
+  the pixels' summed squared differences), which is the widest gap of a critic whose slope is 1;
+  `val/diversity` see `diversity`; `val/azimuth_spread` the deviation of the azimuths, degrees.
   """
   variables, images, mask = inference_variables(state), batch["image"], batch["_mask"]
   count = images.shape[0]
@@ -127,6 +128,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
     "val/found_code": jnp.square(found.codes - drawn.codes).mean(axis=-1),
     "val/symmetry": degrees_between(view_of(mirrored), angles.mirrored(view_of(real))),
     "val/critic_gap": real.realism - found.realism,
+    "val/distance": jnp.sqrt(jnp.square(made - images).sum(axis=(1, 2, 3))),
     "val/diversity": jnp.full((count,), 1.0) * diversity(made, images, mask, axis_name),
     "val/azimuth_mean": azimuth,
     "val/azimuth_squared": jnp.square(azimuth),
