@@ -20,6 +20,6 @@ def get_config(variants: str = "") -> ConfigDict:
   config.train.update(batch_size=16, steps=5_000, log_every=100, validate_every=500, figure_every=1_000)
   config.train.update(checkpoint_every=500, gradient_norms_every=0)
   config.voxels.update(width_encoder=32, width_decoder=16, judge_width=128)
-  config.voxels.update(pose="circular", pose_weight=0.4, regulariser="kl", beta=4.0, sample_std=1.0)
-  config.voxels.update(absorption="occupancy", symmetric=True, reconstruction="cross_entropy")
+  config.voxels.update(pose="circular", regulariser="kl", beta=1.0, sample_std=1.0)
+  config.voxels.update(absorption="occupancy", symmetric=True)
   return variant(config, variants)

@@ -7,8 +7,8 @@ r"""Inverse graphics in one table: what holds the code, times how a pose is foun
 
 Variants: none for the embedded solids, `shaded` for grey ones from above, `modelnet10`, and `digits`, which
 have no exact voxels, so that only the probe of their classes is scored. Every run has the networks of the
-quickstart of voxels, its rays and its symmetry, and squared differences as released. `--config.methods` and
-`--config.seeds` make the table smaller; the same command again continues.
+quickstart of voxels, its rays and its symmetry. `--config.methods` and `--config.seeds` make the table
+smaller; the same command again continues.
 """
 
 from ml_collections import ConfigDict

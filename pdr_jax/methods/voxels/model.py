@@ -12,7 +12,6 @@ from pdr_jax.methods.voxels import pose, projection
 from pdr_jax.networks.voxels import STATISTICS, CodeJudge, PictureEncoder, Texture, VolumeDecoder
 
 JUDGE, POSE = "judge", "pose"  # networks and optimisers of that name
-WRONG = 2e-3  # chance that a pixel has the other colour, in the cross-entropy
 
 
 def networks(config: ConfigDict, axis_name: str | None = None) -> dict[str, Any]:
@@ -91,24 +90,6 @@ def squared(
 ) -> Float[Array, "..."]:
   """The sum of a picture's squared differences, in pixels of [0, 1]."""
   return jnp.square(projected - target).sum(axis=(-2, -1))
-
-
-def cross_entropy(
-  projected: Float[ArrayLike, "*#B S S"], target: Float[ArrayLike, "*#B S S"]
-) -> Float[Array, "..."]:
-  """The sum of a picture's cross-entropies, nats.
-
-  What is projected is the chance that a pixel is white, but that `WRONG` of all pixels have the other
-  colour: no pixel is then without a gradient.
-  """
-  chance = WRONG + (1 - 2 * WRONG) * projected
-  return -(target * jnp.log(chance) + (1 - target) * jnp.log1p(-chance)).sum(axis=(-2, -1))
-
-
-def errors(projected: ArrayLike, target: ArrayLike, config: ConfigDict) -> Float[Array, "..."]:
-  """How far every projection is from its picture, as `voxels.reconstruction` measures it."""
-  measure = squared if config.voxels.reconstruction == "squared" else cross_entropy
-  return measure(projected, target)
 
 
 def normals(rng: Array, index: Int[ArrayLike, " B"], shape: tuple[int, ...]) -> Float[Array, "B ..."]:

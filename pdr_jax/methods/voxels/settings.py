@@ -40,14 +40,12 @@ def defaults() -> dict[str, dict[str, Any]]:
           absorption="density",   # what a voxel absorbs: density (at most 1, as released) | occupancy (its
                                   # density is a probability, and nothing passes what is occupied)
           symmetric=False,        # volumes are their own mirror images, left to right
-          reconstruction="squared",  # what compares projections with pictures: squared differences, as
-                                  # released | cross_entropy, which a wrong side of an edge costs more
           texture=False,          # two more layers from the projection to the picture, with a loss of their
                                   # own
           width_texture=1000,     # of these layers
           elevation=0.0,          # degrees of the camera above the horizon, the same for all pictures
           regulariser="mu_vae",   # mu_vae (as released) | mu_vae_per_dimension | mmd | kl | none
-          beta=1.0,               # its weight, beside the sum over the pixels of a picture
+          beta=1.0,               # its weight, beside the sum of squared differences of a picture
           sample_std=4.0,         # deviation of the codes that generate draws: 4 with mu_vae, 1 with kl, mmd
           pose="free",            # free (learned, does not see the picture) | adversarial (the encoder's, in
                                   # a game against a judge of code and pose) | circular (the encoder's
@@ -73,7 +71,6 @@ RULES = {
   "voxels.density_start": ANYTHING,
   "voxels.absorption": one_of("density", "occupancy"),
   "voxels.symmetric": ANYTHING,
-  "voxels.reconstruction": one_of("squared", "cross_entropy"),
   "voxels.texture": ANYTHING,
   "voxels.width_texture": at_least(1),
   "voxels.elevation": between(-90, 90),

@@ -17,18 +17,7 @@ from pdr_jax.losses import circular, latent
 from pdr_jax.methods.contract import Method, TrainState
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.methods.voxels import inference, pictures, pose, projection
-from pdr_jax.methods.voxels.model import (
-  JUDGE,
-  POSE,
-  Code,
-  decoded,
-  encoded,
-  errors,
-  networks,
-  normals,
-  squared,
-  unit,
-)
+from pdr_jax.methods.voxels.model import JUDGE, POSE, Code, decoded, encoded, networks, normals, squared, unit
 from pdr_jax.networks.voxels import STATISTICS, CodeJudge
 
 COARSE = 2  # components of a circular posterior are compared at half the side
@@ -136,10 +125,10 @@ def loss_terms(
   keys = {name: jax.random.fold_in(rng, name) for name in (turn, _CHOICE, _PRIOR)}
   azimuth, expected, cost = pose_of(params, judge, code, z, absorbed, target, index, keys, turn, config)
   projected = projection.project(absorbed, azimuth, own.elevation)
-  error = errors(projected, target, config)
+  errors = squared(projected, target)
   # The expectation over the components in value, that of the drawn one in gradient.
-  error = error if expected is None else expected + error - jax.lax.stop_gradient(error)
-  terms = {"reconstruction": error.mean(), "pose": cost}
+  errors = errors if expected is None else expected + errors - jax.lax.stop_gradient(errors)
+  terms = {"reconstruction": errors.mean(), "pose": cost}
   prior = normals(keys[_PRIOR], index, z.shape[1:])
   code_term = regulariser(code, z, prior, axis_name, config)
   terms |= {} if code_term is None else {"code": code_term}
@@ -192,7 +181,7 @@ def pose_of(
   cost = circular.kl_to_uniform(*posterior).mean()
   if own.pose_components == 1:
     return draws[:, 0], None, cost
-  each = jax.lax.stop_gradient(coarse_errors(absorbed, draws, target, config))
+  each = jax.lax.stop_gradient(coarse_errors(absorbed, draws, target, own.elevation))
   expected = (jax.nn.softmax(posterior.logits) * each).sum(axis=-1)
   gumbel = jax.vmap(
     lambda i: jax.random.gumbel(jax.random.fold_in(keys[_CHOICE], i), (own.pose_components,))
@@ -203,14 +192,14 @@ def pose_of(
 
 def coarse_errors(
   absorbed: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, "B K"], target: Float[ArrayLike, "B S S"],
-  config: ConfigDict,
+  elevation: float,
 ) -> Float[Array, "B K"]:
-  """`errors` of K azimuths, estimated at half the side: for comparing azimuths, at an eighth of the cost."""
+  """`squared` of K azimuths, estimated at half the side: for comparing azimuths, at an eighth of the cost."""
   batch, side = absorbed.shape[0], absorbed.shape[1] // COARSE
   blocks = absorbed.reshape(batch, side, COARSE, side, COARSE, side, COARSE).mean(axis=(2, 4, 6)) * COARSE
   pixels = target.reshape(batch, side, COARSE, side, COARSE).mean(axis=(2, 4))
-  projected = projection.project_many(blocks, azimuth, config.voxels.elevation)
-  return errors(projected, pixels[:, None], config) * COARSE**2
+  projected = projection.project_many(blocks, azimuth, elevation)
+  return squared(projected, pixels[:, None]) * COARSE**2
 
 
 def update(
