@@ -17,8 +17,9 @@ def get_config(variants: str = "") -> ConfigDict:
   config.data.update(train_examples=4_000, val_examples=200)
   config.optim.learning_rate = 2e-3
   config.optim.schedule = "cosine"
-  config.train.update(batch_size=16, steps=3_000, log_every=100, validate_every=500, figure_every=500)
+  config.train.update(batch_size=16, steps=5_000, log_every=100, validate_every=500, figure_every=1_000)
   config.train.update(checkpoint_every=500, gradient_norms_every=0)
   config.voxels.update(width_encoder=32, width_decoder=16, judge_width=128)
   config.voxels.update(pose="circular", regulariser="kl", beta=1.0, sample_std=1.0)
+  config.voxels.update(absorption="occupancy", symmetric=True)
   return variant(config, variants)

@@ -6,9 +6,9 @@ r"""Inverse graphics in one table: what holds the code, times how a pose is foun
     python -m pdr_jax.study --config configs/eval/voxels.py:digits --workdir runs/voxels_digits
 
 Variants: none for the embedded solids, `shaded` for grey ones from above, `modelnet10`, and `digits`, which
-have no exact voxels, so that only the probe of their classes is scored. Every run is the quickstart of voxels
-with fewer steps. `--config.methods` and `--config.seeds` make the table smaller; the same command again
-continues.
+have no exact voxels, so that only the probe of their classes is scored. Every run has the networks of the
+quickstart of voxels, its rays and its symmetry. `--config.methods` and `--config.seeds` make the table
+smaller; the same command again continues.
 """
 
 from ml_collections import ConfigDict
@@ -36,6 +36,7 @@ def get_config(variants: str = "") -> ConfigDict:
   run.train.update(batch_size=16, steps=1_500, log_every=100, validate_every=500, figure_every=1_500)
   run.train.update(checkpoint_every=500, gradient_norms_every=0)
   run.voxels.update(width_encoder=32, width_decoder=16, judge_width=128)
+  run.voxels.update(absorption="occupancy", symmetric=True)
   run.voxels.elevation = 30.0 if variants == "shaded" else 0.0
   probes.tasks = ("voxels", "linear")
   probes.batch_size = 50

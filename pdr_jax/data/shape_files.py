@@ -43,11 +43,11 @@ def read_off(data: bytes) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 
   if vertices < 3 or faces < 1 or len(body) != vertices + faces:
     raise BadShape(f"says {vertices} vertices and {faces} faces, and has {len(body)} lines of them")
   try:
-    points = np.array([[float(word) for word in line.split()[:3]] for line in body[:vertices]])
+    places = [[float(word) for word in line.split()[:3]] for line in body[:vertices]]
     rings = [[int(word) for word in line.split()] for line in body[vertices:]]
   except ValueError as error:
     raise BadShape(f"holds what is no number ({error})") from error
-  if points.shape != (vertices, 3) or not np.isfinite(points).all():
+  if any(len(place) != 3 for place in places) or not np.isfinite(points := np.array(places)).all():
     raise BadShape("has vertices without three finite coordinates")
   triangles = []
   for ring in rings:
@@ -95,7 +95,9 @@ def read_binvox(data: bytes) -> Solid:
   if len(runs) % 2:
     raise BadShape("ends within a run of its data")
   values, counts = runs[::2], runs[1::2]
-  if values.max(initial=0) > 1 or int(counts.sum()) != int(np.prod(shape)):
+  if values.max(initial=0) > 1:
+    raise BadShape(f"holds the value {int(values.max())}: voxels are 0 or 1")
+  if int(counts.sum()) != int(np.prod(shape)):
     raise BadShape(f"holds {int(counts.sum())} voxels, and its head says {int(np.prod(shape))}")
   solid = np.repeat(values, counts).reshape(shape).astype(bool)  # x, z, y: y, the vertical, runs fastest
   if not solid.any():

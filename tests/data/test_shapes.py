@@ -91,7 +91,8 @@ def test_off_meshes_become_solids_and_lies_are_named():
   refused(["PLY", *lines[1:]], "does not begin with OFF")
   refused(lines[:-1] + ["4 1 5 7 9"], "vertex 9 of 8")
   refused(lines[:-1] + ["4 1 5 7"], "says 4 corners")
-  refused(lines[:2] + ["0 0 nan", *lines[3:]], "finite")
+  refused(lines[:2] + ["0 0 nan", *lines[3:]], "three finite")
+  refused(lines[:2] + ["0 0", *lines[3:]], "three finite")
   refused(["OFF", "8 1 0", *lines[2:11]], "open mesh")
 
 
@@ -113,6 +114,7 @@ def test_binvox_is_read_and_lies_are_named():
     (binvox(solid, "2"), "version 2: version 1"),
     (binvox(solid, cut=2), "holds 63 voxels, and its head says 64"),
     (binvox(solid, cut=1), "ends within a run"),
+    (binvox(2 * solid.astype(np.uint8)), "holds the value 2"),
     (b"hello", "does not begin"),
     (binvox(solid, head="#binvox 1\nscale 1\n"), "no line `dim"),
     (binvox(np.zeros((4, 4, 4), bool)), "no occupied"),

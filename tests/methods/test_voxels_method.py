@@ -22,7 +22,9 @@ B, S = 8, 28
 CASES = {
   "free": dict(pose="free", regulariser="mu_vae", texture=True, width_texture=8),
   "adversarial": dict(pose="adversarial", regulariser="mmd", judge_width=8, pose_noise=0.1),
-  "circular": dict(pose="circular", regulariser="kl", pose_components=2),
+  "circular": dict(
+    pose="circular", regulariser="kl", pose_components=2, absorption="occupancy", symmetric=True
+  ),
 }
 
 
@@ -81,7 +83,10 @@ def test_inference_and_padding(case):
   density = np.asarray(parts["voxels"])
   assert 0 <= density.min() and density.max() < 1
   assert (density[:, np.asarray(volume.cylinder_mask(S, S, S)) == 0] == 0).all()
-  projected = projection.project(parts["voxels"], parts["azimuth"])
+  if case == "circular":
+    np.testing.assert_allclose(density, density[..., ::-1], rtol=0, atol=1e-6)  # a sum of two numbers
+    density = -np.log1p(-density)  # what occupancies absorb
+  projected = projection.project(density, parts["azimuth"])
   # sums of 28 weights and of 784 products, of which few are not zero, through an exponential
   np.testing.assert_allclose(parts["projection"], 2 * projected[..., None] - 1, rtol=0, atol=1e-5)
   assert np.isfinite(np.asarray(parts["reconstruction"])).all()
@@ -139,6 +144,16 @@ def test_coarse_errors_rank_azimuths_as_exact_ones_do():
   # a box looks the same from 60 and from 120 degrees
   assert set(np.argsort(coarse[0])[:2].tolist()) == {2, 4}
   assert np.corrcoef(exact[0], coarse[0])[0, 1] > 0.97
+
+
+def test_a_ray_passes_with_the_product_of_what_occupancies_let_through():
+  logits = np.random.default_rng(0).normal(-2, 2, (2, S, S, S)).astype(np.float32)
+  seen = projection.project(projection.absorption(logits, "occupancy"), jnp.zeros(2))
+  occupied = volume.cylinder_mask(S, S, S) / (1 + np.exp(-logits.astype(np.float64)))
+  expected = 1 - np.prod(1 - occupied, axis=1)
+  np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-5)  # sums of 28 terms through an exponential
+  as_released = projection.absorption(logits, "density")
+  np.testing.assert_allclose(as_released, occupied, rtol=0, atol=1e-6)
 
 
 def test_elevation_shows_the_top():

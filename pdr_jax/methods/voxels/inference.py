@@ -12,8 +12,8 @@ from pdr_jax.methods.voxels import pose, projection
 from pdr_jax.methods.voxels.model import (
   POSE,
   Code,
-  apply,
   azimuth_of,
+  decoded,
   encoded,
   networks,
   normals,
@@ -51,21 +51,22 @@ def encode(
 def volumes(
   variables: dict, codes: Float[ArrayLike, "B D"], config: ConfigDict
 ) -> Float[Array, "B S S S"]:
-  """The densities of codes, in the canonical frame."""
-  logits, _ = apply(
-    networks(config), variables, variables[MODEL_STATE]["statistics"], "decoder", codes, False
-  )
-  return projection.density(logits)
+  """The logits of the densities of codes, in the canonical frame."""
+  statistics = variables[MODEL_STATE]["statistics"]
+  return decoded(networks(config), variables, statistics, codes, False, config)[0]
 
 
-def shown_picture(
-  variables: dict, density: ArrayLike, azimuth: ArrayLike, config: ConfigDict
-) -> Float[Array, "B S S 1"]:
+def projected(logits: ArrayLike, azimuth: ArrayLike, config: ConfigDict) -> Float[Array, "B S S"]:
+  """The projection in [0, 1] of volumes by their logits."""
+  own = config.voxels
+  return projection.project(projection.absorption(logits, own.absorption), azimuth, own.elevation)
+
+
+def textured(variables: dict, seen: ArrayLike, config: ConfigDict) -> Float[Array, "B S S 1"]:
   """The projection in [-1, 1], through the texture network where there is one."""
-  projected = projection.project(density, azimuth, config.voxels.elevation)
   if config.voxels.texture:
-    projected = networks(config)["texture"].apply({"params": variables["texture"]}, projected)
-  return 2 * projected[..., None] - 1
+    seen = networks(config)["texture"].apply({"params": variables["texture"]}, seen)
+  return 2 * seen[..., None] - 1
 
 
 def decompose(
@@ -77,15 +78,15 @@ def decompose(
   """
   code, _ = encoded(networks(config), variables, variables[MODEL_STATE]["statistics"], images, False, config)
   azimuth = azimuth_of(variables, code, jnp.arange(images.shape[0]), config)
-  density = volumes(variables, code.mean, config)
-  projected = projection.project(density, azimuth, config.voxels.elevation)
+  logits = volumes(variables, code.mean, config)
+  seen = projected(logits, azimuth, config)
   return {
-    "voxels": density,
+    "voxels": projection.density(logits),
     "azimuth": azimuth,
     "azimuth_draws": azimuth_draws(variables, code, config),
     "shape": code.mean,
-    "projection": 2 * projected[..., None] - 1,
-    "reconstruction": shown_picture(variables, density, azimuth, config),
+    "projection": 2 * seen[..., None] - 1,
+    "reconstruction": textured(variables, seen, config),
   }
 
 
@@ -96,7 +97,7 @@ def generate(variables: dict, rng: Array, count: int, *, config: ConfigDict) -> 
   angle = jax.vmap(
     lambda i: jax.random.uniform(jax.random.fold_in(rng, i + 1), (), maxval=circular.TURN)
   )(index)
-  return shown_picture(variables, volumes(variables, codes, config), angle, config)
+  return textured(variables, projected(volumes(variables, codes, config), angle, config), config)
 
 
 def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: ConfigDict) -> dict:
@@ -110,14 +111,14 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
   code, _ = encoded(networks(config), variables, statistics, images, False, config)
   index = gradient_step.global_index(images.shape[0], axis_name)
   azimuth = azimuth_of(variables, code, index, config)
-  density, target = volumes(variables, code.mean, config), unit(images)[..., 0]
-  projected = projection.project(density, azimuth, config.voxels.elevation)
+  logits, target = volumes(variables, code.mean, config), unit(images)[..., 0]
+  density, seen = projection.density(logits), projected(logits, azimuth, config)
   scores = {
-    "val/reconstruction": squared(projected, target),
+    "val/reconstruction": squared(seen, target),
     "val/kl": latent.kl_to_normal(code.mean, code.log_variance),
     "val/occupied": (density > 0.5).astype(jnp.float32).mean(axis=(1, 2, 3)),
   }
   if config.voxels.texture:
-    textured = unit(shown_picture(variables, density, azimuth, config))[..., 0]
-    scores["val/texture"] = squared(textured, target)
+    picture = unit(textured(variables, seen, config))[..., 0]
+    scores["val/texture"] = squared(picture, target)
   return gradient_step.masked_totals(scores, batch["_mask"], axis_name)

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.losses import latent
-from pdr_jax.methods.voxels import pose
+from pdr_jax.methods.voxels import pose, projection
 from pdr_jax.networks.voxels import STATISTICS, CodeJudge, PictureEncoder, Texture, VolumeDecoder
 
 JUDGE, POSE = "judge", "pose"  # networks and optimisers of that name
@@ -58,6 +58,14 @@ def encoded(
   if own.clip_log_variance:
     log_variance = latent.clip_rows(log_variance, own.clip_log_variance * root)
   return Code(mean, log_variance, raw), after
+
+
+def decoded(
+  nets: dict, params: dict, statistics: dict, codes: Float[ArrayLike, "B D"], train: bool, config: ConfigDict
+) -> tuple[Float[Array, "B S S S"], dict]:
+  """The logits of the densities of codes, in the canonical frame; statistics afterwards."""
+  logits, after = apply(nets, params, statistics, "decoder", codes, train)
+  return (projection.mirrored(logits) if config.voxels.symmetric else logits), after
 
 
 def unit(images: Float[ArrayLike, "*B S S 1"]) -> Float[Array, "*B S S 1"]:

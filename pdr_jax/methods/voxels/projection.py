@@ -1,7 +1,10 @@
 """The camera of `voxels` and `prgan`: a volume turned about the vertical, and what its rays absorb.
 
-A density is the absorption of a voxel, in (0, 1): `sigmoid(logit)`. The released code's voxels are twice
-that, and its projection half of their sum: the factor cancels.
+A density is in (0, 1): `sigmoid(logit)`. What a voxel absorbs follows from it in one of two ways. `density`,
+as released: the density itself (the released code's voxels are twice that, and its projection half of their
+sum: the factor cancels). Even a full voxel then lets 37 % through. `occupancy`: the density is the chance
+that the voxel is occupied, and nothing passes an occupied one. A ray then passes with the product of
+`1 - density`: the absorption is `-log(1 - density) = softplus(logit)`.
 """
 
 import math
@@ -18,28 +21,40 @@ def density(logits: Float[ArrayLike, "B S S S"]) -> Float[Array, "B S S S"]:
   return jax.nn.sigmoid(logits) * volume.cylinder_mask(*logits.shape[1:])[None]
 
 
+def mirrored(logits: Float[ArrayLike, "B S S S"]) -> Float[Array, "B S S S"]:
+  """The mean of logits and of their mirror image, left to right: a volume that is its own mirror image."""
+  return (logits + logits[..., ::-1]) / 2
+
+
+def absorption(logits: Float[ArrayLike, "B S S S"], kind: str) -> Float[Array, "B S S S"]:
+  """What each voxel absorbs, `kind` being `density` or `occupancy`; zero outside of the cylinder."""
+  if kind == "density":
+    return density(logits)
+  return jax.nn.softplus(logits) * volume.cylinder_mask(*logits.shape[1:])[None]
+
+
 def project(
-  density: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, " B"], elevation: float = 0.0
+  absorbed: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, " B"], elevation: float = 0.0
 ) -> Float[Array, "B S S"]:
-  """The silhouettes `1 - exp(-sum of the densities)` of volumes that are turned, in [0, 1].
+  """The silhouettes `1 - exp(-sum of what is absorbed)` of volumes that are turned, in [0, 1].
 
   Args:
-    density: in the canonical frame, axes z, y, x.
+    absorbed: by each voxel, in the canonical frame, axes z, y, x.
     azimuth: radians by which the volume turns about y, see `render.volume.rotate_about_axis`.
     elevation: degrees of the camera above the horizon.
   """
-  return project_many(density, azimuth[:, None], elevation)[:, 0]
+  return project_many(absorbed, azimuth[:, None], elevation)[:, 0]
 
 
 def project_many(
-  density: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, "B K"], elevation: float = 0.0
+  absorbed: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, "B K"], elevation: float = 0.0
 ) -> Float[Array, "B K S S"]:
   """The silhouettes of every volume from K azimuths."""
   if elevation:
     count = azimuth.shape[1]
-    turned = turn(jnp.repeat(density, count, axis=0), azimuth.reshape(-1), elevation)
-    return volume.silhouette(turned).reshape(-1, count, *density.shape[2:])
-  return -jnp.expm1(-volume.ray_sums(density, azimuth))
+    turned = turn(jnp.repeat(absorbed, count, axis=0), azimuth.reshape(-1), elevation)
+    return volume.silhouette(turned).reshape(-1, count, *absorbed.shape[2:])
+  return -jnp.expm1(-volume.ray_sums(absorbed, azimuth))
 
 
 def turn(

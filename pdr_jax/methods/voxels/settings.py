@@ -37,6 +37,9 @@ def defaults() -> dict[str, dict[str, Any]]:
           clip_log_variance=1.0,  # the same of the logarithm of its variance
           density_start=-3.0,     # logit of the densities at the start; at the released code's 0 every ray
                                   # begins opaque, and hardly has a gradient
+          absorption="density",   # what a voxel absorbs: density (at most 1, as released) | occupancy (its
+                                  # density is a probability, and nothing passes what is occupied)
+          symmetric=False,        # volumes are their own mirror images, left to right
           texture=False,          # two more layers from the projection to the picture, with a loss of their
                                   # own
           width_texture=1000,     # of these layers
@@ -66,6 +69,8 @@ RULES = {
   "voxels.clip_mean": at_least(0),
   "voxels.clip_log_variance": at_least(0),
   "voxels.density_start": ANYTHING,
+  "voxels.absorption": one_of("density", "occupancy"),
+  "voxels.symmetric": ANYTHING,
   "voxels.texture": ANYTHING,
   "voxels.width_texture": at_least(1),
   "voxels.elevation": between(-90, 90),

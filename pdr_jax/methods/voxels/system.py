@@ -17,7 +17,7 @@ from pdr_jax.losses import circular, latent
 from pdr_jax.methods.contract import Method, TrainState
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.methods.voxels import inference, pictures, pose, projection
-from pdr_jax.methods.voxels.model import JUDGE, POSE, Code, apply, encoded, networks, normals, squared, unit
+from pdr_jax.methods.voxels.model import JUDGE, POSE, Code, decoded, encoded, networks, normals, squared, unit
 from pdr_jax.networks.voxels import STATISTICS, CodeJudge
 
 COARSE = 2  # components of a circular posterior are compared at half the side
@@ -120,11 +120,11 @@ def loss_terms(
   code, of_encoder = encoded(nets, params, statistics, images, True, config)
   noise = normals(jax.random.fold_in(rng, _CODE), index, code.mean.shape[1:])
   z = code.mean + noise * jnp.exp(code.log_variance / 2)
-  logits, of_decoder = apply(nets, params, statistics, "decoder", z, True)
-  density, target = projection.density(logits), unit(images)[..., 0]
+  logits, of_decoder = decoded(nets, params, statistics, z, True, config)
+  absorbed, target = projection.absorption(logits, own.absorption), unit(images)[..., 0]
   keys = {name: jax.random.fold_in(rng, name) for name in (turn, _CHOICE, _PRIOR)}
-  azimuth, expected, cost = pose_of(params, judge, code, z, density, target, index, keys, turn, config)
-  projected = projection.project(density, azimuth, own.elevation)
+  azimuth, expected, cost = pose_of(params, judge, code, z, absorbed, target, index, keys, turn, config)
+  projected = projection.project(absorbed, azimuth, own.elevation)
   errors = squared(projected, target)
   # The expectation over the components in value, that of the drawn one in gradient.
   errors = errors if expected is None else expected + errors - jax.lax.stop_gradient(errors)
@@ -135,7 +135,8 @@ def loss_terms(
   if own.texture:
     textured = nets["texture"].apply({"params": params["texture"]}, projected)
     terms["texture"] = squared(textured, target).mean()
-  shown = {"kl": latent.kl_to_normal(code.mean, code.log_variance).mean(), "occupied": occupied(density)}
+  shown = {"kl": latent.kl_to_normal(code.mean, code.log_variance).mean()}
+  shown["occupied"] = occupied(projection.density(logits))
   directions = jnp.stack([jnp.cos(azimuth), jnp.sin(azimuth)], axis=-1)
   return terms, Seen({"encoder": of_encoder, "decoder": of_decoder}, z, directions, shown)
 
@@ -161,7 +162,7 @@ def regulariser(
 
 
 def pose_of(
-  params: dict, judge: dict | None, code: Code, z: ArrayLike, density: ArrayLike, target: ArrayLike,
+  params: dict, judge: dict | None, code: Code, z: ArrayLike, absorbed: ArrayLike, target: ArrayLike,
   index: ArrayLike, keys: dict, turn: int, config: ConfigDict,
 ) -> tuple[Array, Array | None, Array]:
   """Azimuths to render, the error that a posterior expects (None: that of the azimuth), and the pose's term.
@@ -180,7 +181,7 @@ def pose_of(
   cost = circular.kl_to_uniform(*posterior).mean()
   if own.pose_components == 1:
     return draws[:, 0], None, cost
-  each = jax.lax.stop_gradient(coarse_errors(density, draws, target, own.elevation))
+  each = jax.lax.stop_gradient(coarse_errors(absorbed, draws, target, own.elevation))
   expected = (jax.nn.softmax(posterior.logits) * each).sum(axis=-1)
   gumbel = jax.vmap(
     lambda i: jax.random.gumbel(jax.random.fold_in(keys[_CHOICE], i), (own.pose_components,))
@@ -190,12 +191,12 @@ def pose_of(
 
 
 def coarse_errors(
-  density: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, "B K"], target: Float[ArrayLike, "B S S"],
+  absorbed: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, "B K"], target: Float[ArrayLike, "B S S"],
   elevation: float,
 ) -> Float[Array, "B K"]:
   """`squared` of K azimuths, estimated at half the side: for comparing azimuths, at an eighth of the cost."""
-  batch, side = density.shape[0], density.shape[1] // COARSE
-  blocks = density.reshape(batch, side, COARSE, side, COARSE, side, COARSE).mean(axis=(2, 4, 6)) * COARSE
+  batch, side = absorbed.shape[0], absorbed.shape[1] // COARSE
+  blocks = absorbed.reshape(batch, side, COARSE, side, COARSE, side, COARSE).mean(axis=(2, 4, 6)) * COARSE
   pixels = target.reshape(batch, side, COARSE, side, COARSE).mean(axis=(2, 4))
   projected = projection.project_many(blocks, azimuth, elevation)
   return squared(projected, pixels[:, None]) * COARSE**2
