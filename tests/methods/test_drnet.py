@@ -213,7 +213,7 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   "drnet, ema",
   [
     (dict(content_size=0, pose_size=9, adversary_weight=0.0), 0.0),
-    (dict(skips=True, fresh_pairs=True, dtype="bfloat16"), 0.9),
+    (dict(skips=True, fresh_pairs=True, dtype="bfloat16", reconstruction="cross_entropy"), 0.9),
   ],
 )
 def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
@@ -239,6 +239,7 @@ def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
     ({"drnet.skips": True, "drnet.content_size": 0}, "config.drnet.skips"),
     ({"drnet.sampling": "first", "drnet.max_offset": FRAMES}, "config.drnet.max_offset = 4"),
     ({"drnet.fresh_pairs": True, "train.batch_size": 3}, "config.train.batch_size = 3"),
+    ({"drnet.reconstruction": "absolute"}, "must be one of squared, cross_entropy"),
     ({"drnet.pose": "lstm"}, "must be one of dcgan, vgg, resnet"),
   ],
 )
