@@ -29,6 +29,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           content_size=128,       # numbers in a content vector; 0: none, an auto-encoder of single frames
           pose_size=5,            # and in a pose vector
           unit_length=True,       # both are scaled to length 1 (False: tanh alone, as the released code)
+          normalise_pose=True,    # batch normalisation of pose vectors, as published; its noise, as large as
+                                  # batches are small, moves what is decoded (docs/training.md)
           discriminator_width=100,
           reconstruction="squared",  # squared | cross_entropy: how decoded pixels are compared with true ones
           similarity_weight=1.0,  # alpha
@@ -54,6 +56,7 @@ RULES = {
     "drnet.content_size": at_least(0),
     "drnet.pose_size": at_least(1),
     "drnet.unit_length": ANYTHING,
+    "drnet.normalise_pose": ANYTHING,
     "drnet.discriminator_width": at_least(1),
     "drnet.reconstruction": one_of(*RECONSTRUCTIONS),
     "drnet.similarity_weight": at_least(0),
@@ -81,7 +84,7 @@ def _parity(config: ConfigDict) -> None:
   config.train.batch_size = 100
   config.drnet.update(
     sampling="first", min_offset=2, max_offset=11, fresh_pairs=True, same_label=1, unit_length=False,
-    reconstruction="squared", similarity_weight=1.0, adversary_weight=0.1,
+    normalise_pose=True, reconstruction="squared", similarity_weight=1.0, adversary_weight=0.1,
   )
 
 
