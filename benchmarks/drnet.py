@@ -76,7 +76,8 @@ def clips_per_second(config: ConfigDict, seconds: float = 2.0) -> float:
 
 
 def compare(config: ConfigDict, steps: int, with_torch: bool) -> None:
-  """Measures one configuration and prints a line."""
+  """Measures one configuration and prints a line; the networks and losses are the published ones."""
+  config.drnet.update(normalise_pose=True, reconstruction="squared")
   spec = methods.describe(config.method).reads(config)
   batch = next(pipeline.train_iterator(config, spec))
   state = training.initial_state(methods.create(config), 0, batch)

@@ -19,8 +19,11 @@ def get_config(variants: str = "") -> ConfigDict:
   config.data.update(
     name="moving_digits", side=32, channels=1, frames=12, train_examples=20_000, val_examples=200
   )
-  config.drnet.width = 16
-  config.optim.b1 = 0.5
-  config.train.update(batch_size=32, steps=8_000, validate_every=500, figure_every=500, checkpoint_every=500)
+  # Small batches: see docs/training.md.
+  config.drnet.update(width=16, reconstruction="cross_entropy", normalise_pose=False)
+  config.optim.update(b1=0.5, schedule="cosine")
+  config.train.update(
+    batch_size=32, steps=10_000, validate_every=1_000, figure_every=1_000, checkpoint_every=1_000
+  )
   config.train.gradient_norms_every = 0
   return variant(config, variants)

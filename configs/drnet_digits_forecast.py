@@ -16,6 +16,7 @@ def get_config(variants: str = "") -> ConfigDict:
     name="moving_digits", side=32, channels=1, frames=20, train_examples=20_000, val_examples=200
   )
   config.drnet_forecast.hidden = 128
+  config.optim.schedule = "cosine"
   config.train.update(batch_size=32, steps=3_000, validate_every=500, figure_every=500, checkpoint_every=500)
   config.train.gradient_norms_every = 0
   return variant(config, variants)

@@ -40,6 +40,8 @@ class Layer(NamedTuple):
 
 def variables_of(state_dicts: Mapping[str, Mapping[str, Any]], config: ConfigDict) -> dict:
   """The inference variables of a configuration's method. Raises `UserError` for another layout."""
+  if not config.drnet.normalise_pose:
+    raise UserError("config.drnet.normalise_pose = False: the released networks normalise pose vectors")
   variables: dict[str, Any] = {}
   statistics: dict[str, Any] = {}
   for name, theirs in NAMES.items():

@@ -1,4 +1,4 @@
-"""Per-pixel reconstruction loss (specification, section 5)."""
+"""Per-pixel reconstruction losses: of Unsup3D (specification, section 5), and of pictures in (0, 1)."""
 
 import math
 
@@ -20,3 +20,21 @@ def photometric(predicted: Float[ArrayLike, "B H W C"], target: Float[ArrayLike,
     return difference
   scale = confidence[..., None] + EPSILON
   return difference * math.sqrt(2) / scale + jnp.log(scale)
+
+
+def squared(predicted: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
+  """The squared difference, unreduced."""
+  return jnp.square(predicted - target)
+
+
+def cross_entropy(predicted: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
+  """The binary cross-entropy of pixels in [0, 1], unreduced.
+
+  Behind a sigmoid its gradient does not vanish where the sigmoid is saturated, as that of the squared
+  difference does.
+  """
+  sure = jnp.log(predicted + EPSILON), jnp.log1p(EPSILON - predicted)
+  return -(target * sure[0] + (1.0 - target) * sure[1])
+
+
+RECONSTRUCTIONS = {"squared": squared, "cross_entropy": cross_entropy}

@@ -74,7 +74,7 @@ class ConvNorm(nn.Module):
 
 class Vector(nn.Module):
   """A map `[B,k,k,C]` to a vector `[B,size]` in (-1, 1), float32: a convolution over the whole map, batch
-  normalisation, tanh.
+  normalisation (not without `normalise`), tanh.
 
   With `unit_length` the vector is scaled to length 1.
   """
@@ -83,11 +83,16 @@ class Vector(nn.Module):
   kernel: int
   unit_length: bool
   dtype: Any = jnp.float32
+  normalise: bool = True
 
   @nn.compact
   def __call__(self, x: Float[ArrayLike, "B k k C"], norm: Norm) -> Float[Array, "B D"]:
-    layer = ConvNorm(self.size, "to_point", self.kernel, rectify=jnp.tanh, dtype=self.dtype, name="layer")
-    vector = layer(x, norm).astype(jnp.float32)
+    if self.normalise:
+      layer = ConvNorm(self.size, "to_point", self.kernel, rectify=jnp.tanh, dtype=self.dtype, name="layer")
+      vector = layer(x, norm).astype(jnp.float32)
+    else:
+      vector = Conv(self.size, "to_point", self.kernel, dtype=self.dtype, name="layer")(x)
+      vector = jnp.tanh(vector.astype(jnp.float32))
     return unit(vector) if self.unit_length else vector
 
 

@@ -30,6 +30,7 @@ class Encoder(nn.Module):
   side: int
   unit_length: bool = False
   dtype: Any = jnp.float32
+  normalise: bool = True  # the vector
 
   @nn.compact
   def __call__(
@@ -39,7 +40,8 @@ class Encoder(nn.Module):
     for i, features in enumerate(widths(self.width, self.side)):
       x = ConvNorm(features, "down", dtype=self.dtype, name=f"down{i}")(x, norm)
       maps.append(x)
-    return Vector(self.size, 4, self.unit_length, self.dtype, name="vector")(x, norm), maps
+    vector = Vector(self.size, 4, self.unit_length, self.dtype, self.normalise, name="vector")
+    return vector(x, norm), maps
 
 
 class Decoder(nn.Module):

@@ -24,6 +24,7 @@ class Encoder(nn.Module):
   side: int
   unit_length: bool = False
   dtype: Any = jnp.float32
+  normalise: bool = True  # the vector
 
   @nn.compact
   def __call__(
@@ -35,7 +36,8 @@ class Encoder(nn.Module):
       for j in range(2):
         stride = 2 if i > 0 and j == 0 else 1
         x = Block(self.width * 2**i, stride, self.dtype, name=f"stage{i}_{j}")(x, norm)
-    return Vector(self.size, 3, self.unit_length, self.dtype, name="vector")(x, norm), []
+    vector = Vector(self.size, 3, self.unit_length, self.dtype, self.normalise, name="vector")
+    return vector(x, norm), []
 
 
 class Block(nn.Module):

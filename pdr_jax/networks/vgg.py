@@ -40,6 +40,7 @@ class Encoder(nn.Module):
   side: int
   unit_length: bool = False
   dtype: Any = jnp.float32
+  normalise: bool = True  # the vector
 
   @nn.compact
   def __call__(
@@ -51,7 +52,8 @@ class Encoder(nn.Module):
         x = ConvNorm(features, "same", 3, dtype=self.dtype, name=f"block{i}_{j}")(x, norm)
       maps.append(x)
       x = halve(x)
-    return Vector(self.size, 4, self.unit_length, self.dtype, name="vector")(x, norm), maps
+    vector = Vector(self.size, 4, self.unit_length, self.dtype, self.normalise, name="vector")
+    return vector(x, norm), maps
 
 
 class Decoder(nn.Module):

@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 from support.tolerances import difference_tolerance, mean_tolerance, rounding
 
 from pdr_jax.losses.perceptual import perceptual, pool_mask
-from pdr_jax.losses.photometric import photometric
+from pdr_jax.losses.photometric import cross_entropy, photometric, squared
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 
@@ -33,6 +33,23 @@ def test_photometric_is_the_laplace_likelihood():
   off = rounding(8, largest) + largest * 1e-7 / s.min()
   expected = -np.log(density) - 0.5 * np.log(2)
   np.testing.assert_allclose(photometric(a, b, s), expected, rtol=0, atol=off)
+
+
+def test_squares_and_cross_entropy_of_pixels():
+  a, b = draw(2, 4, 5, 3, low=0.01, high=0.99), draw(2, 4, 5, 3, seed=1, low=0.0)
+  np.testing.assert_allclose(squared(a, b), np.square(a - b), rtol=rounding(4))
+  p, t = a.astype(np.float64), b.astype(np.float64)
+  expected = -(t * np.log(p) + (1 - t) * np.log(1 - p))
+  # logarithms are of at most log(100), and the epsilon of 1e-7 is a part in 1e5 of the smallest value
+  np.testing.assert_allclose(cross_entropy(a, b), expected, rtol=0, atol=rounding(8, 10) + 2e-5)
+
+
+def test_cross_entropy_is_finite_at_the_ends_and_has_a_gradient_where_a_sigmoid_is_saturated():
+  ends = jnp.array([0.0, 1.0])
+  assert np.isfinite(cross_entropy(ends, ends[::-1])).all()
+  slope = jax.grad(lambda logit: cross_entropy(jax.nn.sigmoid(logit), 1.0))(-10.0)
+  np.testing.assert_allclose(slope, -1.0, rtol=0.01)
+  assert abs(jax.grad(lambda logit: squared(jax.nn.sigmoid(logit), 1.0))(-10.0)) < 1e-3
 
 
 def test_perceptual_is_the_gaussian_likelihood():

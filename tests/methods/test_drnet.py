@@ -17,6 +17,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.drnet import networks, sampling, system
 from pdr_jax.networks.batch_norm import Norm
+from pdr_jax.networks.blocks import Vector
 from pdr_jax.training import step as steps
 
 BATCH, FRAMES = 8, 4
@@ -111,6 +112,20 @@ def test_three_stop_gradients(start):
   adversary = partial(system.adversary_loss, nets=nets)
   of_params, pose, partner = jax.grad(adversary, argnums=(0, 1, 2))(params, first, second)
   assert pose.any() and not partner.any() and not any(leaf.any() for leaf in jax.tree.leaves(of_params))
+
+
+def test_pose_vectors_without_batch_normalisation():
+  """They have no statistics of their own: what they are of a picture is a function of its last map."""
+  config = tiny(normalise_pose=False)
+  params, statistics = networks.init(jax.random.key(0), networks.create(config), config)
+  assert set(params["pose"]["vector"]["layer"]) == {"kernel", "bias"}
+  assert "vector" not in statistics["pose"] and "vector" in statistics["content"]
+  vector, rng = Vector(3, 4, unit_length=True, normalise=False), np.random.default_rng(0)
+  maps = jnp.asarray(rng.normal(size=(6, 4, 4, 8)), jnp.float32)
+  variables = vector.init(jax.random.key(0), maps, Norm(True))
+  whole = vector.apply(variables, maps, Norm(True))
+  np.testing.assert_allclose(vector.apply(variables, maps[2:4], Norm(True)), whole[2:4], rtol=0, atol=1e-6)
+  np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1.0, rtol=1e-5)
 
 
 def test_each_term_reaches_its_networks_alone(start):
@@ -214,6 +229,7 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   [
     (dict(content_size=0, pose_size=9, adversary_weight=0.0), 0.0),
     (dict(skips=True, fresh_pairs=True, dtype="bfloat16"), 0.9),
+    (dict(reconstruction="cross_entropy", normalise_pose=False), 0.9),
   ],
 )
 def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
@@ -239,6 +255,7 @@ def test_an_autoencoder_and_skips_and_moving_averages_train(drnet, ema):
     ({"drnet.skips": True, "drnet.content_size": 0}, "config.drnet.skips"),
     ({"drnet.sampling": "first", "drnet.max_offset": FRAMES}, "config.drnet.max_offset = 4"),
     ({"drnet.fresh_pairs": True, "train.batch_size": 3}, "config.train.batch_size = 3"),
+    ({"drnet.reconstruction": "absolute"}, "must be one of squared, cross_entropy"),
     ({"drnet.pose": "lstm"}, "must be one of dcgan, vgg, resnet"),
   ],
 )

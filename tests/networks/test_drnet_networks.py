@@ -115,6 +115,9 @@ def test_a_state_of_another_layout_is_refused():
   config = small(skips=True)
   with pytest.raises(UserError, match=r"netEC has no c1\.main\.0\.weight"):
     drnet_networks.variables_of({"netEC": {"main.0.main.0.weight": np.zeros(1)}}, config)
+  config.drnet.normalise_pose = False
+  with pytest.raises(UserError, match=r"config\.drnet\.normalise_pose = False"):
+    drnet_networks.variables_of({}, config)
 
 
 def test_unit_length_and_its_gradient_where_the_vector_is_zero():

@@ -37,7 +37,7 @@ def create(config: ConfigDict) -> dict[str, nn.Module]:
   common = dict(width=drnet.width, side=data.side, dtype=dtype)
   vectors = common | dict(unit_length=drnet.unit_length)
   nets: dict[str, nn.Module] = {
-    "pose": ENCODERS[drnet.pose](drnet.pose_size, **vectors),
+    "pose": ENCODERS[drnet.pose](drnet.pose_size, **vectors, normalise=drnet.normalise_pose),
     "decoder": DECODERS[drnet.decoder](data.channels, **common),
     "discriminator": Discriminator(drnet.discriminator_width),
   }

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.elements import Element, ElementSpec
 from pdr_jax.errors import UserError
+from pdr_jax.losses.photometric import RECONSTRUCTIONS
 from pdr_jax.methods.drnet.networks import DECODERS, ENCODERS
 from pdr_jax.methods.drnet.sampling import SAMPLINGS
 from pdr_jax.rules import ANYTHING, at_least, one_of
@@ -28,7 +29,10 @@ def defaults() -> dict[str, dict[str, Any]]:
           content_size=128,       # numbers in a content vector; 0: none, an auto-encoder of single frames
           pose_size=5,            # and in a pose vector
           unit_length=True,       # both are scaled to length 1 (False: tanh alone, as the released code)
+          normalise_pose=True,    # batch normalisation of pose vectors, as published; its noise, as large as
+                                  # batches are small, moves what is decoded (docs/training.md)
           discriminator_width=100,
+          reconstruction="squared",  # squared | cross_entropy: how decoded pixels are compared with true ones
           similarity_weight=1.0,  # alpha
           adversary_weight=0.1,   # beta; published 0.1, for KTH 1e-4; 0 switches the adversary off
           sampling="any",         # any | first: which frames a step draws, see methods/drnet/sampling.py
@@ -52,7 +56,9 @@ RULES = {
     "drnet.content_size": at_least(0),
     "drnet.pose_size": at_least(1),
     "drnet.unit_length": ANYTHING,
+    "drnet.normalise_pose": ANYTHING,
     "drnet.discriminator_width": at_least(1),
+    "drnet.reconstruction": one_of(*RECONSTRUCTIONS),
     "drnet.similarity_weight": at_least(0),
     "drnet.adversary_weight": at_least(0),
     "drnet.sampling": one_of(*SAMPLINGS),
@@ -78,7 +84,7 @@ def _parity(config: ConfigDict) -> None:
   config.train.batch_size = 100
   config.drnet.update(
     sampling="first", min_offset=2, max_offset=11, fresh_pairs=True, same_label=1, unit_length=False,
-    similarity_weight=1.0, adversary_weight=0.1,
+    normalise_pose=True, reconstruction="squared", similarity_weight=1.0, adversary_weight=0.1,
   )
 
 

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
+from pdr_jax.losses.photometric import RECONSTRUCTIONS
 from pdr_jax.methods.contract import MODEL_STATE, Method, TrainState, inference_variables
 from pdr_jax.methods.drnet import networks, sampling
 from pdr_jax.methods.drnet.sampling import Frames, take
@@ -181,8 +182,9 @@ def terms_of_pose(
     params, statistics, take(clips, frames.content), norm, nets, config
   )
   decoded, statistics = decode(params, statistics, content, skips, pose, norm, nets, config)
+  compare = RECONSTRUCTIONS[config.drnet.reconstruction]
   terms = {
-      "reconstruction": jnp.square(decoded - take(clips, frames.target)).mean(),
+      "reconstruction": compare(decoded, take(clips, frames.target)).mean(),
       "adversary": adversary_loss(discriminator, pose, partner, nets),
   }
   if content is not None:
