@@ -17,7 +17,6 @@ from pdr_jax import methods
 from pdr_jax.data import pipeline, transforms
 from pdr_jax.errors import UserError
 from pdr_jax.methods import Method, inference_variables
-from pdr_jax.metrics.classification import decisions
 from pdr_jax.metrics.samples import standardize
 
 METRIC = "val/probe"
@@ -107,6 +106,8 @@ def _score(
   targets = np.searchsorted(classes, labels[known])
   scores = predict(inputs, np.eye(len(classes))[targets], queries, L2)
   expected = np.searchsorted(classes, truth[asked])
+  from pdr_jax.metrics.classification import decisions  # scikit-learn takes seconds to import
+
   return decisions(expected, scores.argmax(axis=1))["balanced_accuracy"]
 
 
