@@ -83,6 +83,7 @@ def test_a_method_without_a_depth_network_has_no_bound(run):
   assert task.BOUND not in {entry.block for entry in result.scores} and task.BOUND not in result.protocol
 
 
+@pytest.mark.slow
 def test_the_bound_learns_and_is_scored_inside_the_mask(run):
   representation = reading()
   method = representation.method._replace(depth_network=depth_network.create(run))

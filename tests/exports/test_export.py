@@ -120,6 +120,7 @@ def test_programs_name_no_file_of_the_machine_that_exported(exported):
       assert here.encode() not in data and b".py" not in data, name
 
 
+@pytest.mark.slow
 def test_another_process_with_jax_alone_gives_the_numbers_of_the_run(
   exported, variables, video, stage, tmp_path
 ):

@@ -114,6 +114,7 @@ def test_three_stop_gradients(start):
   assert pose.any() and not partner.any() and not any(leaf.any() for leaf in jax.tree.leaves(of_params))
 
 
+@pytest.mark.slow
 def test_pose_vectors_without_batch_normalisation():
   """They have no statistics of their own: what they are of a picture is a function of its last map."""
   config = tiny(normalise_pose=False)

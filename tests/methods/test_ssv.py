@@ -77,6 +77,7 @@ def test_a_step_changes_both_networks_the_average_and_the_deviation(start, updat
   np.testing.assert_allclose(moved.max(), 0.01 * CONFIG.optim.learning_rate, rtol=2e-2)
 
 
+@pytest.mark.slow
 @needs_torch
 def test_the_step_is_pytorchs(start, update):
   """Every term, and every gradient as Adam's second moments after one step, from the same draws."""

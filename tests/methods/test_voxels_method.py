@@ -104,6 +104,7 @@ def test_inference_and_padding(case):
     np.testing.assert_allclose(second[name][0], total, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_losses_fall_on_one_batch():
   *_, state, metrics, update = built("circular")
   seen = [float(metrics["reconstruction"][0] / metrics["reconstruction"][1])]
@@ -113,6 +114,7 @@ def test_losses_fall_on_one_batch():
   assert np.mean(seen[-5:]) < 0.75 * np.mean(seen[:3])
 
 
+@pytest.mark.slow
 def test_free_poses_have_a_step_of_their_own_and_do_not_see_the_picture():
   config = tiny("free")
   _, state, after, _, _ = built("free")

@@ -124,6 +124,7 @@ def work(config, workdir, lines=None, **words):
   return study.work(config, str(workdir), say=say, pause=0.05, **words)
 
 
+@pytest.mark.slow
 def test_every_method_over_seeds_and_the_table(config, tmp_path, monkeypatch):
   machine, lines = Machine(monkeypatch), []
   assert work(config, tmp_path, lines) == 0
