@@ -16,7 +16,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.errors import UserError
 
@@ -94,7 +94,7 @@ def rotate_about_axis(
 
 
 def ray_sums(
-    density: Float[Array, "B D H W"], angle: Float[Array, "B K"]
+    density: Float[ArrayLike, "B D H W"], angle: Float[ArrayLike, "B K"]
 ) -> Float[Array, "B K H W"]:
   """What rays meet in volumes turned about y: `rotate_about_axis`, summed over the depth, at K angles each.
 
