@@ -44,8 +44,8 @@ def serve(config_name: str, side: int, width: int, batch: int) -> None:
   from pdr_jax.methods import create
   from pdr_jax.training import step as training
 
-  method = create(measure.load_config(config_name, width=width, side=side))
-  images = {"image": measure.images(batch, side)}
+  config = measure.load_config(config_name, width=width, side=side)
+  method, images = create(config), {"image": measure.images(batch, config.data.side)}
   state, placed = training.initial_state(method, 0, images), training.place(images)
   root, update = training.stream(0, "train"), training.update_fn(method)
   state, _ = jax.block_until_ready(update(state, placed, root))
@@ -111,7 +111,7 @@ def main() -> None:
     finally:
       for place in os.listdir(folder):
         subprocess.run(["git", "worktree", "remove", "--force", os.path.join(folder, place)], cwd=ROOT)
-  print(f"{measure.machine()}\nside {flags.side}, width {flags.width}, batch {flags.batch}\n")
+  print(f"{measure.machine()}\n{flags.config}, side {flags.side}, width {flags.width}, batch {flags.batch}\n")
   times = {name: np.array(values) for name, values in measured.items()}
   first, rows = next(iter(times.values()))[:, 0], []
   for name, values in times.items():
