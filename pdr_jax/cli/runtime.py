@@ -1,6 +1,8 @@
 """What a process sets before it computes: devices, where compiled programs are kept, memory."""
 
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import sys
 
@@ -33,15 +35,9 @@ def devices(batch_size: int, cores: int) -> int:
 
 
 def prepare() -> None:
-  """The settings below; that of memory where JAX computes on a CPU.
-
-  Where several processes work together, they have found each other before.
-  """
-  import jax
-
+  """The settings below, before JAX computes anything."""
+  keep_freed_memory()
   cache_compilations()
-  if jax.default_backend() == "cpu":
-    keep_freed_memory()
 
 
 def cache_compilations() -> None:
@@ -60,14 +56,24 @@ def keep_freed_memory() -> bool:
   """Lets the C library keep what is freed, instead of giving it back to the kernel; whether it now does.
 
   A step's temporaries are hundreds of megabytes. The kernel would hand them out as fresh pages of zeros in
-  every step, for a quarter of the step's processor time (benchmarks/README.md). With one arena for all
-  threads the process stays smaller, too. Only glibc has these switches. Settings of the environment
-  (`MALLOC_...`) go first.
+  every step, for a quarter of the step's processor time (benchmarks/README.md). All threads have to share one
+  arena for that, and a thread keeps the one that it has: to be called before NumPy and JAX start theirs. Only
+  glibc has these switches. Settings of the environment (`MALLOC_...`) go first, and where JAX may find an
+  accelerator nothing changes.
   """
-  if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+  given = any(name.startswith("MALLOC_") for name in os.environ)
+  if given or accelerated() or not sys.platform.startswith("linux"):
     return False
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt is None:  # another C library than glibc
     return False
   settings = {M_ARENA_MAX: 1, M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1}
   return all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def accelerated() -> bool:
+  """Whether JAX may find an accelerator: one's plugin is installed, and `JAX_PLATFORMS` does not say cpu."""
+  if os.environ.get("JAX_PLATFORMS") == "cpu":
+    return False
+  plugins = importlib.metadata.entry_points(group="jax_plugins")
+  return bool(plugins) or importlib.util.find_spec("libtpu") is not None

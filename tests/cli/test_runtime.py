@@ -36,7 +36,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def faults(kept: bool, **variables: str) -> int:
   environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
   command = [sys.executable, "-c", PROGRAM.format(kept=kept)]
-  done = subprocess.run(command, env=environment | variables, cwd=ROOT, check=True, stdout=subprocess.PIPE)
+  environment |= {"JAX_PLATFORMS": "cpu"} | variables
+  done = subprocess.run(command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE)
   return int(done.stdout)
 
 
