@@ -1,6 +1,6 @@
 """The training step of several commits or settings, in turns in one run.
 
-    python -m benchmarks.commits before=3894c84 now=. "one device=.;JAX_NUM_CPU_DEVICES=1"
+    python -m benchmarks.commits before=3894c84 now=. "two devices=.;JAX_NUM_CPU_DEVICES=2"
         [--config configs/heads.py] [--side 32] [--width 16] [--batch 16]
 
 Each argument is `name=TREE[;VARIABLE=VALUE ...]`: a commit (checked out in a temporary `git worktree`) or a
@@ -21,22 +21,21 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def prepare(batch: int) -> None:
+def prepare() -> None:
   """What the tree's `pdr_jax.main` sets before it computes."""
   try:
     from pdr_jax.cli import runtime
-  except ImportError:  # before devices and memory were set
+  except ImportError:  # before memory was set
     from pdr_jax.cli.compilation_cache import cache_compilations
 
     return cache_compilations()
   runtime.keep_freed_memory()  # first, as `pdr_jax.main` does
-  runtime.use_cores(batch)
   runtime.prepare()
 
 
 def serve(config_name: str, side: int, width: int, batch: int) -> None:
   """Compiles the step, then takes as many steps as each line of standard input says."""
-  prepare(batch)
+  prepare()
   import jax
 
   from benchmarks import measure

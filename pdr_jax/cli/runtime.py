@@ -1,4 +1,4 @@
-"""What a process sets before it computes: devices, where compiled programs are kept, memory."""
+"""What a process sets before it computes: what becomes of freed memory, where compiled programs are kept."""
 
 import ctypes
 import importlib.metadata
@@ -8,30 +8,6 @@ import sys
 
 # Parameters of `mallopt`, from glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-
-LEAST_SHARE = 8  # images of a batch for each core: with fewer, a step's fixed work on each outweighs the gain
-
-
-def use_cores(batch_size: int) -> None:
-  """Makes a JAX device of each processor core, as far as cores can share a batch. JAX has not computed yet.
-
-  XLA computes many of a small step's operations on one core. As a device, each core takes the whole step for
-  an even number of images, at least `LEAST_SHARE` (benchmarks/README.md has the figures). Accelerators and
-  runs of several processes are not concerned. `JAX_NUM_CPU_DEVICES` and XLA_FLAGS go first.
-  """
-  import jax  # takes seconds: only now, when the flags are known to be right
-
-  given = jax.config.jax_num_cpu_devices > 0 or "device_count" in os.environ.get("XLA_FLAGS", "")
-  if given or os.environ.get("PDR_JAX_DISTRIBUTED"):
-    return
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-  jax.config.update("jax_num_cpu_devices", devices(batch_size, cores))
-
-
-def devices(batch_size: int, cores: int) -> int:
-  """The largest number of devices, at most `cores`, that share a batch as `use_cores` says."""
-  fit = (n for n in range(1, cores + 1) if batch_size % (2 * n) == 0 and batch_size // n >= LEAST_SHARE)
-  return max(fit, default=1)
 
 
 def prepare() -> None:
@@ -45,7 +21,7 @@ def cache_compilations() -> None:
 
   The second start of a run then takes seconds and not minutes.
   """
-  import jax
+  import jax  # takes seconds: only now, when the flags are known to be right
 
   if jax.config.jax_compilation_cache_dir is None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")

@@ -54,7 +54,6 @@ def main(argv: list[str]) -> int:
 
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
-  runtime.use_cores(config.train.batch_size)
   runtime.prepare()
   distributed.start()
   with distributed.failing_at_once():

@@ -5,10 +5,7 @@ import platform
 import subprocess
 import sys
 
-import jax
 import pytest
-
-from pdr_jax.cli import runtime
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Minor faults of the second to fifth time that 64 MiB are written and freed; they are 16,384 pages of 4 KiB.
@@ -45,16 +42,3 @@ def faults(kept: bool, **variables: str) -> int:
 def test_freed_memory_stays_unless_the_environment_says_otherwise():
   assert faults(True) < 100  # the interpreter's own
   assert faults(False, MALLOC_ARENA_MAX="2") >= 4 * 64 // 2  # with pages of 2 MiB; with those of 4 KiB 65,536
-
-
-@pytest.mark.parametrize(
-  ("batch", "cores", "expected"),
-  [(32, 2, 2), (32, 3, 2), (32, 64, 4), (64, 6, 4), (48, 3, 3), (8, 2, 1), (17, 2, 1), (18, 2, 1), (1, 8, 1)],
-)
-def test_cores_share_a_batch_evenly(batch, cores, expected):
-  assert runtime.devices(batch, cores) == expected
-
-
-def test_devices_that_are_given_stay():
-  runtime.use_cores(32)  # the tests' own four, already in use
-  assert jax.device_count() == 4
