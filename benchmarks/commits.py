@@ -30,7 +30,7 @@ def prepare() -> None:
 
     return cache_compilations()
   runtime.keep_freed_memory()  # first, as `pdr_jax.main` does
-  runtime.prepare()
+  runtime.cache_compilations()
 
 
 def serve(config_name: str, side: int, width: int, batch: int) -> None:

@@ -60,7 +60,7 @@ def step(config, seconds: float) -> float:
   from pdr_jax import methods
   from pdr_jax.cli import runtime
   from pdr_jax.training import step as steps
-  runtime.prepare()
+  runtime.cache_compilations()
   reads = methods.describe(config.method).reads(config)
   method, batch = methods.create(config), next(pipeline.train_iterator(config, reads))
   state, placed = steps.initial_state(method, 0, batch), steps.place(batch)

@@ -341,7 +341,7 @@ def rows(pieces: dict[str, Part], programs: dict, seconds: dict, rate: float, ba
 def main() -> None:
   """Measures and prints."""
   flags = arguments()
-  runtime.prepare()
+  runtime.cache_compilations()
   config = measure.load_config(flags.config, width=flags.width, side=flags.side, dtype=flags.dtype)
   print(measure.machine())
   print(

@@ -277,7 +277,7 @@ def main() -> None:
     parser.error(
       "--until_full needs a device that reports when its memory is full; a CPU run would be killed"
     )
-  runtime.prepare()  # a program is compiled once to be timed and once to be asked for its memory
+  runtime.cache_compilations()  # a program is compiled once to be timed and once to be asked for its memory
   config = measure.load_config(flags.config, width=flags.width, side=flags.side)
   count = flags.steps or (1 if jax.default_backend() == "cpu" else 10)
   repetitions = 2 if flags.quick else flags.repetitions

@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.cli import normalized_folder  # JAX and trimesh take seconds to import
 
-  runtime.prepare()
+  runtime.cache_compilations()
   labels = normalized_folder.labels_of(values.pictures) if values.normalize_only else {}
   model, rows, done = pdr_jax.load(values.export), [], 0
   choose = crops.automatic(model) if crop == crops.AUTO else crops.fixed(crop)

@@ -66,5 +66,5 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.evaluation.run import evaluate  # JAX and everything else that takes seconds to import
 
-  runtime.prepare()
+  runtime.cache_compilations()
   return evaluate(config, values.workdir, values.method or "trained", export=values.export).exit_code

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
   from pdr_jax.metrics import video
   from pdr_jax.training import run_dir
 
-  runtime.prepare()
+  runtime.cache_compilations()
   run = run_dir.read_config(values.workdir)
   representation = representations.create(run, values.workdir, "trained", values.checkpoint)
   split = values.split or ("test" if dict(pipeline.describe(run).tests).get("test") else "validation")

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
 
   from pdr_jax.report import page, pictures, plots, runs
 
-  runtime.prepare()
+  runtime.cache_compilations()
   read = runs.read(values.workdir)
   shown = {}
   trained = [run for run in read if run.config is not None]

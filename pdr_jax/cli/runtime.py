@@ -10,12 +10,6 @@ import sys
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
-def prepare() -> None:
-  """The settings below, before JAX computes anything."""
-  keep_freed_memory()
-  cache_compilations()
-
-
 def cache_compilations() -> None:
   """Lets JAX keep compiled programs in the user's cache folder. `JAX_COMPILATION_CACHE_DIR` names another.
 

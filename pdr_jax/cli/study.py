@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
     return 0
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
-  runtime.prepare()
+  runtime.cache_compilations()
   if values.workers > 1:
     entries = run.prepare(config, values.workdir, values.only)
     command = workers.command_of(argv)

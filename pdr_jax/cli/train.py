@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
 
   # Tracing a step makes millions of objects that stay. Looking through them took a sixth of its time.
   gc.set_threshold(100_000)
-  runtime.prepare()
+  runtime.cache_compilations()
   distributed.start()
   with distributed.failing_at_once():
     validate(config, jax.device_count())

@@ -37,9 +37,8 @@ def create(config: ConfigDict) -> Method:
   words = dict(nets=nets, config=config)
   return Method(
       init=partial(init, tx=tx, **words),
-      update=partial(update, tx=tx, **words),
       validate=partial(validate, **words),
-      gradient_norms=partial(gradient_norms, **words),
+      **gradient_step.of_terms(partial(loss_terms, **words), WEIGHTS, tx=tx, config=config),
       encode=partial(encode, **words),
       feature_maps=partial(feature_maps, **words),
       pictures=partial(pictures, **words),
@@ -148,32 +147,6 @@ def loss_terms(
   """The mean over all hidden patches of the global batch, and numbers for the log: none."""
   values, hidden = errors(params, batch["image"], rng, axis_name, nets=nets, config=config)
   return {"reconstruction": masked_mean(values, hidden, axis_name)}, {}
-
-
-def update(
-  state: TrainState,
-  batch: dict,
-  rng: Array,
-  axis_name: str | None,
-  *,
-  nets: dict,
-  tx: optax.GradientTransformation,
-  config: ConfigDict,
-) -> tuple[TrainState, dict]:
-  """One step (see `gradient_step.update`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, config=config)
-  count = batch["image"].shape[0]
-  return gradient_step.update(
-    state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config
-  )
-
-
-def gradient_norms(
-  state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, config: ConfigDict
-) -> dict:
-  """The norm of the gradient (see `gradient_step.gradient_norms`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, config=config)
-  return gradient_step.gradient_norms(state.params, terms_of, WEIGHTS, axis_name)
 
 
 # ---------------------------------------------------------------- evaluation

@@ -16,7 +16,6 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
@@ -44,9 +43,8 @@ def create(config: ConfigDict) -> Method:
   words = dict(nets=nets, config=config)
   return Method(
       init=partial(baseline.init, tx=tx, **words),
-      update=partial(update, tx=tx, **words),
       validate=partial(validate, **words),
-      gradient_norms=partial(gradient_norms, **words),
+      **gradient_step.of_terms(partial(loss_terms, **words), WEIGHTS, tx=tx, config=config),
       encode=partial(encode, nets=nets),
       feature_maps=partial(baseline.feature_maps, config=config),
       baselines=partial(baselines, config=config),
@@ -86,9 +84,12 @@ def truth_of(batch: Mapping, config: ConfigDict) -> tuple[Int[Array, "B L"], Flo
 
 
 def loss_terms(
-  params: dict, batch: dict, axis_name: str | None, *, nets: dict, config: ConfigDict
+  params: dict, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, config: ConfigDict
 ) -> tuple[dict, dict]:
-  """The mean over all labels that are given in the global batch, and numbers for the log: none."""
+  """The mean over all labels that are given in the global batch, and numbers for the log: none.
+
+  Nothing is drawn from `rng`.
+  """
   truth, known = truth_of(batch, config)
   values = losses(logits_of(params, batch["image"], nets, config), truth)
   return {"cross_entropy": masked_mean(values, known, axis_name)}, {}
@@ -97,32 +98,6 @@ def loss_terms(
 def losses(logits: list[Float[Array, "B _"]], truth: Int[Array, "B L"]) -> Float[Array, "B L"]:
   """The cross-entropy of each label, in nats."""
   return jnp.stack([cross_entropy(values, truth[:, i]) for i, values in enumerate(logits)], axis=1)
-
-
-def update(
-  state: TrainState,
-  batch: dict,
-  rng: Array,
-  axis_name: str | None,
-  *,
-  nets: dict,
-  tx: optax.GradientTransformation,
-  config: ConfigDict,
-) -> tuple[TrainState, dict]:
-  """One step (see `gradient_step.update`); nothing is drawn at random."""
-  terms_of = partial(loss_terms, batch=batch, axis_name=axis_name, nets=nets, config=config)
-  count = batch["image"].shape[0]
-  return gradient_step.update(
-    state, terms_of, WEIGHTS, count=count, axis_name=axis_name, tx=tx, config=config
-  )
-
-
-def gradient_norms(
-  state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, config: ConfigDict
-) -> dict:
-  """The norm of the gradient (see `gradient_step.gradient_norms`)."""
-  terms_of = partial(loss_terms, batch=batch, axis_name=axis_name, nets=nets, config=config)
-  return gradient_step.gradient_norms(state.params, terms_of, WEIGHTS, axis_name)
 
 
 # ---------------------------------------------------------------- evaluation

@@ -15,7 +15,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
@@ -33,11 +32,11 @@ def create(config: ConfigDict) -> Method:
   """The method `vicreg`."""
   nets = gradient_step.recomputed(networks(config), config)
   tx = optimizer.create(config)
+  terms = partial(loss_terms, nets=nets, config=config)
   return Method(
       init=partial(baseline.init, nets=nets, tx=tx, config=config),
-      update=partial(update, nets=nets, tx=tx, config=config),
       validate=partial(validate, nets=nets, config=config),
-      gradient_norms=partial(gradient_norms, nets=nets, config=config),
+      **gradient_step.of_terms(terms, term_weights(config), tx=tx, config=config),
       encode=partial(encode, nets=nets),
       feature_maps=partial(baseline.feature_maps, config=config),
       pictures=partial(augment.pictures, settings=config.vicreg),
@@ -97,32 +96,6 @@ def loss_terms(
   """The three terms, unweighted, and numbers for the log: none."""
   first, second = expand(params, augment.views(rng, batch["image"], axis_name, config.vicreg), nets)
   return terms_of_codes(first, second, None, axis_name), {}
-
-
-def update(
-  state: TrainState,
-  batch: dict,
-  rng: Array,
-  axis_name: str | None,
-  *,
-  nets: dict,
-  tx: optax.GradientTransformation,
-  config: ConfigDict,
-) -> tuple[TrainState, dict]:
-  """One step (see `gradient_step.update`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, config=config)
-  count = batch["image"].shape[0]
-  return gradient_step.update(
-    state, terms_of, term_weights(config), count=count, axis_name=axis_name, tx=tx, config=config
-  )
-
-
-def gradient_norms(
-  state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, config: ConfigDict
-) -> dict:
-  """The norm of each weighted term's gradient (see `gradient_step.gradient_norms`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, config=config)
-  return gradient_step.gradient_norms(state.params, terms_of, term_weights(config), axis_name)
 
 
 # ---------------------------------------------------------------- evaluation

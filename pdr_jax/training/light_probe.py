@@ -17,6 +17,7 @@ from pdr_jax import methods
 from pdr_jax.data import pipeline, transforms
 from pdr_jax.errors import UserError
 from pdr_jax.methods import Method, inference_variables
+from pdr_jax.metrics import ridge
 from pdr_jax.metrics.samples import standardize
 
 METRIC = "val/probe"
@@ -104,28 +105,12 @@ def _score(
   known, asked = labels >= 0, np.isin(truth, classes)
   inputs, queries = standardize(train[known], test[asked])
   targets = np.searchsorted(classes, labels[known])
-  scores = predict(inputs, np.eye(len(classes))[targets], queries, L2)
+  fit = ridge.fit(inputs, np.eye(len(classes))[targets], (L2,))
+  scores = queries @ fit.coefficients[0].T + fit.intercepts[0]
   expected = np.searchsorted(classes, truth[asked])
   from pdr_jax.metrics.classification import decisions  # scikit-learn takes seconds to import
 
   return decisions(expected, scores.argmax(axis=1))["balanced_accuracy"]
-
-
-def predict(
-    inputs: Float[np.ndarray, "N D"],
-    targets: Float[np.ndarray, "N T"],
-    queries: Float[np.ndarray, "M D"],
-    l2: float,
-) -> Float[np.ndarray, "M T"]:
-  """Ridge regression in its dual form: few examples, many features. The intercept is not penalised.
-
-  It minimises `mean (y - x w - b)^2 + l2 |w|^2`.
-  """
-  inputs, queries = np.asarray(inputs, np.float64), np.asarray(queries, np.float64)
-  centre, mean = inputs.mean(axis=0), targets.mean(axis=0)
-  centred = inputs - centre
-  gram = centred @ centred.T + l2 * len(inputs) * np.eye(len(inputs))
-  return mean + (queries - centre) @ (centred.T @ np.linalg.solve(gram, targets - mean))
 
 
 def _filled(inputs: np.ndarray, size: int) -> np.ndarray:

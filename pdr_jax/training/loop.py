@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 
 from pdr_jax import methods
@@ -237,7 +238,10 @@ def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -
   times = f"{duration(summary['seconds'])}, processor time {duration(summary['processor_seconds'])}"
   say(f"done in {times}: {summary['stopped']}")
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; {which})")
-  say(f"  figures      {workdir}/{run_dir.FIGURES}/latest.png, training_curves.png")
+  figures = f"{workdir}/{run_dir.FIGURES}"
+  drawn = [name for name in ("latest.png", "training_curves.png") if epath.Path(f"{figures}/{name}").exists()]
+  if drawn:  # not every method has pictures
+    say(f"  figures      {figures}/{', '.join(drawn)}")
   say(f"  metrics      {workdir}/{run_dir.METRICS}")
   board = shlex.join(["tensorboard", "--logdir", f"{workdir}/tensorboard"])
   if importlib.util.find_spec("tensorboard") is None:

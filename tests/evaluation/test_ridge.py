@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from pdr_jax.evaluation.probes import ridge
+from pdr_jax.metrics import ridge as closed_form
 
 L2 = (1e-6, 1e-2, 1.0, 100.0)
 
@@ -17,7 +18,7 @@ def test_agrees_with_scikit_learn(width):
   random = np.random.default_rng(0)
   features = random.normal(2, 1, (40, width)) * np.linspace(0.1, 3, width)
   targets = features @ random.normal(size=(width, 3)) + random.normal(size=(40, 3))
-  fit = ridge.fit(features, targets, L2)
+  fit = closed_form.fit(features, targets, L2)
   assert fit.coefficients.shape == (4, 3, width) and fit.intercepts.shape == (4, 3)
   for i, l2 in enumerate(L2):
     expected = Ridge(alpha=40 * l2, solver="svd").fit(features, targets)

@@ -1,13 +1,2 @@
 """No process outlives its test."""
 
-import pytest
-from support import runs
-
-
-@pytest.fixture(autouse=True)
-def no_process_is_left():
-  yield
-  for child in runs.STARTED:
-    child.kill()
-    child.wait()
-  runs.STARTED.clear()

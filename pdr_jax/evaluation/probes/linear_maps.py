@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from pdr_jax.evaluation.probes import logistic, ridge
+from pdr_jax.metrics.ridge import fit as fit_ridge
 from pdr_jax.metrics.samples import split_off
 
 # 1e-5 to 3; of the mean loss on standardised features.
@@ -83,11 +84,11 @@ def ridge_models(
   best = []
   for seed in seeds:
     fitted, held_out = split_off(len(inputs), HELD_OUT, seed)
-    fit = ridge.fit(inputs[fitted], targets[fitted], ridge.L2)
+    fit = fit_ridge(inputs[fitted], targets[fitted], ridge.L2)
     intercepts = fit.intercepts - 0.5
     best.append(_best(fit.coefficients, intercepts, inputs[held_out], targets[held_out], exclusive))
   best = np.stack(best)
-  final = ridge.fit(inputs, targets, ridge.L2)
+  final = fit_ridge(inputs, targets, ridge.L2)
   target = np.arange(best.shape[1])[None]
   report = _penalties(ridge.L2, best, exclusive)
   return Models(final.coefficients[best, target], final.intercepts[best, target] - 0.5, report)

@@ -46,12 +46,12 @@ def create(config: ConfigDict) -> Method:
   phi = perceptual_features(config)
   phi = jax.checkpoint(phi) if phi and config.train.remat else phi
   tx = descent(config)
+  terms = partial(loss_terms, nets=nets, phi=phi, config=config)
   taken_apart, rendered = partial(decompose, nets=nets, config=config), partial(render, config=config)
   return Method(
       init=partial(init, nets=nets, tx=tx, config=config),
-      update=partial(update, nets=nets, phi=phi, tx=tx, config=config),
       validate=partial(validate, nets=nets, phi=phi, config=config),
-      gradient_norms=partial(gradient_norms, nets=nets, phi=phi, config=config),
+      **gradient_step.of_terms(terms, term_weights(config), tx=tx, config=config),
       encode=partial(encode, nets=nets),
       decompose=taken_apart,
       render=rendered,
@@ -273,26 +273,6 @@ def loss_terms(
     values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
     terms["loocc"] = masked_mean(values, None, axis_name)
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
-
-
-def update(
-    state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets: dict, phi: Callable | None,
-    tx: optax.GradientTransformation, config: ConfigDict
-) -> tuple[TrainState, dict]:
-  """One step (see `gradient_step.update`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
-  count = batch["image"].shape[0]
-  return gradient_step.update(
-    state, terms_of, term_weights(config), count=count, axis_name=axis_name, tx=tx, config=config
-  )
-
-
-def gradient_norms(
-  state: TrainState, batch: dict, rng: Array, axis_name: str | None, *, nets, phi, config: ConfigDict
-) -> dict:
-  """The norm of each weighted term's gradient (see `gradient_step.gradient_norms`)."""
-  terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name, nets=nets, phi=phi, config=config)
-  return gradient_step.gradient_norms(state.params, terms_of, term_weights(config), axis_name)
 
 
 # ---------------------------------------------------------------- evaluation

@@ -6,6 +6,7 @@ is the value of the global batch (see `losses.reduce.masked_mean`); `aux` carrie
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -62,6 +63,30 @@ def update(
   """
   grads, terms, shown = gradients(state.params, terms_of, weights, axis_name)
   return descend(state, grads, tx=tx, config=config), as_metrics(terms | shown, grads, count, axis_name)
+
+
+def of_terms(
+    loss_terms: Callable[[Any, dict, Array, str | None], tuple[dict[str, Array], dict]],
+    weights: Mapping[str, float],
+    *,
+    tx: optax.GradientTransformation,
+    config: ConfigDict,
+) -> dict[str, Callable]:
+  """A method's `update` and `gradient_norms`, by these names, from its `loss_terms` and their weights.
+
+  `loss_terms(params, batch, rng, axis_name)` gives `(terms, numbers for the log)`, as `terms_of` does.
+  """
+
+  def step(state: TrainState, batch: dict, rng: Array, axis_name: str | None) -> tuple[TrainState, Metrics]:
+    terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name)
+    count = batch["image"].shape[0]
+    return update(state, terms_of, weights, count=count, axis_name=axis_name, tx=tx, config=config)
+
+  def norms(state: TrainState, batch: dict, rng: Array, axis_name: str | None) -> Metrics:
+    terms_of = partial(loss_terms, batch=batch, rng=rng, axis_name=axis_name)
+    return gradient_norms(state.params, terms_of, weights, axis_name)
+
+  return {"update": step, "gradient_norms": norms}
 
 
 def gradients(
