@@ -3,6 +3,8 @@
     python -m pdr_jax.main --config configs/drnet_digits_forecast.py --workdir runs/digits_forecast \
         --config.init_from=runs/digits
     python -m pdr_jax.forecast --workdir runs/digits_forecast --frames 200
+
+Variant (`configs/drnet_digits_forecast.py:parity`): learns from true poses alone, as the released codes do.
 """
 
 from ml_collections import ConfigDict

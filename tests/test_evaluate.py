@@ -71,6 +71,7 @@ def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatc
   assert open(f"{run}/evaluation/pixels/table.md").read() == table
 
 
+@pytest.mark.slow
 def test_a_trained_method_by_its_dotted_path_on_every_kind_of_task(run):
   """Blocks come from `encode`, depth from `decompose`; nothing asks for the method's name."""
   words = [

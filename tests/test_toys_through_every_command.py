@@ -105,12 +105,10 @@ def test_an_export_is_evaluated_as_its_run(runs, folder):
   assert os.path.exists(os.path.join(workdir, "evaluation", "linear_kind.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "methods",
-  [
-    ("toy_gan", "toy_clips", "random", "pixels"),
-    pytest.param(("toy_forecast", "toy_clips", "random", "pca"), marks=pytest.mark.slow),
-  ],
+  [("toy_gan", "toy_clips", "random", "pixels"), ("toy_forecast", "toy_clips", "random", "pca")],
   ids=lambda methods: methods[0],
 )
 def test_a_row_in_the_table_of_a_study(runs, folder, methods):

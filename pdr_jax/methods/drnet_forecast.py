@@ -2,8 +2,10 @@
 
 A second stage (specification, section 2.5): encoders and decoder are those of `config.init_from`, frozen, by
 their running statistics. The network reads the pose of a frame beside the content of the last frame that is
-given, and learns the pose of the next one, with the true poses as its inputs. A forecast feeds its own poses
-back, for as long as one likes, and decodes each with the one content.
+given, and says the pose of the next one. A forecast feeds its own poses back, for as long as one likes, and
+decodes each with the one content. The published network learns with true poses as its inputs alone; here it
+also learns from what it feeds back, and it reads and says poses in units of their spread (`parity` does
+neither).
 """
 
 from functools import partial
@@ -29,51 +31,72 @@ from pdr_jax.methods.contract import (
 from pdr_jax.methods.drnet import networks, settings
 from pdr_jax.methods.drnet.system import Frozen
 from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.networks.batch_norm import MOMENTUM, moments
 from pdr_jax.networks.blocks import unit
 from pdr_jax.networks.lstm import Stack
-from pdr_jax.rules import at_least
+from pdr_jax.rules import ANYTHING, at_least
 
 WEIGHTS = {"pose": 1.0}
+POSES = "poses"  # the running mean and variance of true poses in the model state
+SMALLEST = 1e-6  # variance that is added to that of poses, which may all be the same
 SHOWN = 5  # frames of the forecast in `pictures`
 
 
 class Model(NamedTuple):
-  """The recurrent network and the frozen first stage, without their variables."""
+  """The recurrent network and the frozen first stage, without their variables.
+
+  `variables` below are those of inference: `predictor`, and in the model state the first stage and, with
+  `standardise`, the statistics of poses.
+  """
 
   net: Stack
   nets: dict[str, Any]
   first: ConfigDict
+  standardise: bool
 
   def frozen(self, variables: dict) -> Frozen:
     """The first stage by the variables of the second."""
     return Frozen(variables[MODEL_STATE]["first"], self.nets, self.first)
 
-  def step(self, params: dict, state: Any, pose: Array, content: Array | None) -> tuple[Any, Array]:
+  def step(self, variables: dict, state: Any, pose: Array, content: Array | None) -> tuple[Any, Array]:
     """The network's state, and the pose of the next frame."""
-    state, raw = self.net.apply({"params": params}, state, networks.concatenated(content, pose))
-    pose = jnp.tanh(raw)
+    mean, deviation = self.scale(variables)
+    seen = networks.concatenated(content, (pose - mean) / deviation)
+    state, raw = self.net.apply({"params": variables["predictor"]}, state, seen)
+    pose = mean + deviation * raw if self.standardise else jnp.tanh(raw)
     return state, unit(pose) if self.first.drnet.unit_length else pose
 
+  def scale(self, variables: dict) -> tuple[ArrayLike, ArrayLike]:
+    """The mean of poses and their standard deviation, `[1, P]`; or 0 and 1."""
+    if not self.standardise:
+      return 0.0, 1.0
+    poses = variables[MODEL_STATE][POSES]
+    return poses["mean"][None], jnp.sqrt(poses["var"] + SMALLEST)[None]
+
   def forced(
-    self, params: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None
+    self, variables: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None
   ) -> tuple[Any, Float[Array, "B T P"]]:
     """The state after true poses, and what was expected after each of them."""
     def body(state, pose):
-      return self.step(params, state, pose, content)
+      return self.step(variables, state, pose, content)
 
     state, expected = jax.lax.scan(body, self.net.start(poses.shape[0]), jnp.swapaxes(poses, 0, 1))
     return state, jnp.swapaxes(expected, 0, 1)
 
   def free(
-    self, params: dict, state: Any, pose: Float[ArrayLike, "B P"], content: Float[ArrayLike, "B D"] | None,
+    self, variables: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None,
     frames: int,
-  ) -> Float[Array, "T B P"]:
-    """So many poses from `pose` on, each read from the one before."""
-    def body(carry, _):
-      state, pose = carry
-      return self.step(params, state, pose, content), pose
+  ) -> Float[Array, "B E P"]:
+    """What is expected after each of the true poses, T, and `frames - 1` more, each read from the one before.
+    """
+    state, expected = self.forced(variables, poses, content)
 
-    return jax.lax.scan(body, (state, pose), None, length=frames)[1]
+    def body(carry, _):
+      state, pose = self.step(variables, *carry, content)
+      return (state, pose), pose
+
+    more = jax.lax.scan(body, (state, expected[:, -1]), None, length=frames - 1)[1]
+    return jnp.concatenate([expected, jnp.swapaxes(more, 0, 1)], axis=1)
 
 
 def create(config: ConfigDict, first: FirstStage) -> Method:
@@ -86,8 +109,9 @@ def create(config: ConfigDict, first: FirstStage) -> Method:
       raise UserError(
         f"config.data.{key} = {config.data[key]}: must be {first.config.data[key]}, as in the first stage"
       )
-  net = Stack(config.drnet_forecast.hidden, config.drnet_forecast.layers, first.config.drnet.pose_size)
-  model, tx = Model(net, networks.create(first.config), first.config), optimizer.create(config)
+  own, tx = config.drnet_forecast, optimizer.create(config)
+  net = Stack(own.hidden, own.layers, first.config.drnet.pose_size)
+  model = Model(net, networks.create(first.config), first.config, own.standardise)
   return Method(
       init=partial(init, model=model, tx=tx, config=config),
       update=partial(update, model=model, tx=tx, config=config),
@@ -106,7 +130,9 @@ def init(
   sizes = model.first.drnet
   example = jnp.zeros((1, sizes.content_size + sizes.pose_size))
   params = model.net.init(rng, model.net.start(1), example)["params"]
-  return gradient_step.init({"predictor": params}, tx, config)
+  sizes = (sizes.pose_size,)
+  statistics = {POSES: {"mean": jnp.zeros(sizes), "var": jnp.ones(sizes)}} if model.standardise else None
+  return gradient_step.init({"predictor": params}, tx, config, statistics)
 
 
 def embed(frozen: Frozen, clips: Float[ArrayLike, "B T S S C"], past: int) -> tuple[Array | None, Array]:
@@ -116,10 +142,9 @@ def embed(frozen: Frozen, clips: Float[ArrayLike, "B T S S C"], past: int) -> tu
 
 
 def errors(
-  params: dict, poses: Float[ArrayLike, "B T P"], content: Float[ArrayLike, "B D"] | None, model: Model
-) -> Float[Array, "B U"]:
+  expected: Float[ArrayLike, "B T P"], poses: Float[ArrayLike, "B T+1 P"]
+) -> Float[Array, "B T"]:
   """The mean squared error of each expected pose."""
-  _, expected = model.forced(params, poses[:, :-1], content)
   return jnp.square(expected - poses[:, 1:]).mean(axis=-1)
 
 
@@ -128,15 +153,29 @@ def update(
     tx: optax.GradientTransformation, config: ConfigDict
 ) -> tuple[TrainState, dict]:
   """One step on the errors summed over the frames."""
-  frozen = model.frozen({MODEL_STATE: state.model_state})
-  content, poses = embed(frozen, batch["clip"], config.drnet_forecast.past)
+  own = config.drnet_forecast
+  content, poses = embed(model.frozen({MODEL_STATE: state.model_state}), batch["clip"], own.past)
+  if model.standardise:
+    state = state.replace(model_state=state.model_state | {POSES: moved(state.model_state, poses, axis_name)})
 
   def terms_of(params):
-    return {"pose": errors(params["predictor"], poses, content, model).sum(axis=1).mean()}, {}
+    variables = params | {MODEL_STATE: state.model_state}
+    if own.free_running:
+      expected = model.free(variables, poses[:, : own.past], content, poses.shape[1] - own.past)
+    else:
+      expected = model.forced(variables, poses[:, :-1], content)[1]
+    return {"pose": errors(expected, poses).sum(axis=1).mean()}, {}
 
   return gradient_step.update(
     state, terms_of, WEIGHTS, count=poses.shape[0], axis_name=axis_name, tx=tx, config=config
   )
+
+
+def moved(model_state: dict, poses: Float[ArrayLike, "B T P"], axis_name: str | None) -> dict[str, Array]:
+  """The statistics of poses, nearer to those of a batch."""
+  mean, variance, _ = moments(poses, axis_name)
+  before = model_state[POSES]
+  return jax.tree.map(lambda old, new: old + MOMENTUM * (new - old), before, {"mean": mean, "var": variance})
 
 
 # ---------------------------------------------------------------- evaluation
@@ -146,11 +185,10 @@ def forecast(
   variables: dict, clips: Float[ArrayLike, "B T S S C"], frames: int, *, model: Model
 ) -> Float[Array, "B F S S C"]:
   """What comes after the clips."""
-  frozen, params = model.frozen(variables), variables["predictor"]
+  frozen = model.frozen(variables)
   content, skips = frozen.content(clips[:, -1])
-  state, expected = model.forced(params, frozen.poses(clips), content)
-  poses = model.free(params, state, expected[:, -1], content, frames)
-  decoded = jax.lax.map(lambda pose: frozen.decode(content, skips, pose), poses)
+  poses = model.free(variables, frozen.poses(clips), content, frames)[:, -frames:]
+  decoded = jax.lax.map(lambda pose: frozen.decode(content, skips, pose), jnp.swapaxes(poses, 0, 1))
   return jnp.swapaxes(decoded, 0, 1)
 
 
@@ -164,7 +202,7 @@ def validate(
   content, poses = embed(model.frozen(variables), clips, past)
   future = forecast(variables, clips[:, :past], clips.shape[1] - past, model=model)
   scores = {
-    "val/pose": errors(variables["predictor"], poses, content, model).mean(axis=1),
+    "val/pose": errors(model.forced(variables, poses[:, :-1], content)[1], poses).mean(axis=1),
     "val/mse": jnp.square(future - clips[:, past:]).mean(axis=(1, 2, 3, 4)),
   }
   return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
@@ -194,7 +232,7 @@ def encode(
   """`content` of the last frame, and `motion`, the state of the recurrent network after the clip."""
   frozen = model.frozen(variables)
   content, _ = frozen.content(clips[:, -1])
-  state, _ = model.forced(variables["predictor"], frozen.poses(clips), content)
+  state, _ = model.forced(variables, frozen.poses(clips), content)
   blocks = {} if content is None else {"content": content}
   return blocks | {"motion": jnp.concatenate([part for layer in state for part in layer], axis=-1)}
 
@@ -222,13 +260,21 @@ def defaults() -> dict[str, dict[str, Any]]:
   return dict(
       data=dict(side=64, frames=20),
       optim=dict(learning_rate=2e-3, weight_decay=0.0, clip_norm=0.0),
-      train=dict(batch_size=100, steps=50_000, best_metric="val/pose"),
+      train=dict(batch_size=100, steps=50_000, best_metric="val/mse"),
       drnet_forecast=dict(
-          past=10,                # frames that are given in validation; the rest of data.frames is foretold
+          past=10,                # frames that are given; the rest of data.frames is foretold
+          free_running=True,      # learns the rest from its own poses (False: from true ones alone)
+          standardise=True,       # reads and says poses in units of their spread (False: as they are)
           hidden=256,             # numbers in each layer
           layers=2,
       ),
   )
+
+
+def parity(config: ConfigDict) -> None:
+  """What the released codes do."""
+  config.drnet_forecast.update(free_running=False, standardise=False)
+  config.train.best_metric = "val/pose"
 
 
 def check(config: ConfigDict, devices: int) -> None:
@@ -250,10 +296,12 @@ METHOD = Description(
     defaults=defaults,
     rules={
         "drnet_forecast.past": at_least(1),
+        "drnet_forecast.free_running": ANYTHING,
+        "drnet_forecast.standardise": ANYTHING,
         "drnet_forecast.hidden": at_least(1),
         "drnet_forecast.layers": at_least(1),
     },
-    variants={},
+    variants={"parity": parity},
     check=check,
     reads=reads,
     create=create,

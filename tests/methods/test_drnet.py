@@ -154,6 +154,7 @@ def test_each_term_reaches_its_networks_alone(start):
   assert set(norms) == {f"gradient_norm/{term}" for term in reached}
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(start, update):
   method, state, _ = start
   copies = steps.replicate(state)

@@ -272,6 +272,7 @@ def test_validation_ignores_padding_and_is_nt_xent_of_the_valid(method):
   np.testing.assert_allclose(scores["val/nt_xent"], [expected, 3], rtol=0, atol=3 * OFF)
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(method):
   four_devices_equal_one(method)
 

@@ -181,6 +181,7 @@ def test_reconstruction_reaches_the_encoder_and_commitment_the_tokens_alone(meth
     assert {net for net, tree in grads[name].items() if size(tree) > 0} == reached
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one(method):
   one, many = four_devices_equal_one(method)
 

@@ -85,6 +85,9 @@ def test_converted_file_gives_the_same_parameters(vgg_file, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, features.load_vgg16(converted), features.load_vgg16(path))
 
 
+@pytest.mark.xfail(
+  jax.__version_info__ >= (0, 12), strict=True, reason="XLA:CPU fuses bfloat16 convolutions and gives NaN"
+)
 def test_vgg_runs_in_bfloat16(vgg_file):
   path, _ = vgg_file
   images = np.random.default_rng(0).uniform(-1, 1, (1, 16, 16, 3)).astype(np.float32)

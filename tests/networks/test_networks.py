@@ -145,7 +145,9 @@ def everything(name):
   return run(jax.random.key(0), draw_images(32))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+  "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "autoencoder")) for name in SMALL]
+)
 def test_every_parameter_matters_at_another_side(name):
   """Side 32, run for real: finite and non-zero gradients for all parameters of all networks."""
   *_, gradients = everything(name)

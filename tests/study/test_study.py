@@ -157,6 +157,7 @@ def test_every_method_over_seeds_and_the_table(config, tmp_path, monkeypatch):
   assert "| simclr/seed_1 | 48 | 1:10 | 2:10 |  |" in text and "| pixels/seed_0 | none |" in text  # 3 x 16
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_again(config, tmp_path, monkeypatch):
   Machine(monkeypatch)
   work(config, tmp_path)
@@ -238,6 +239,7 @@ def test_the_probe_is_drawn_by_pictures_seen(config, tmp_path):
   assert np.allclose(panel["simclr"], [(400, 0.25, spread), (800, 0.45, spread)])
 
 
+@pytest.mark.slow
 def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   machine = Machine(monkeypatch)
   config.methods = ("pdr", "simclr")
@@ -480,3 +482,4 @@ def test_the_shipped_studies_are_configurations():
     assert read.run.data.name == data and read.run.train.steps == 5 and read.evaluation.seeds == 2
   assert configurations.resolve("configs/eval/yale_b.py", []).identity == "subject"
   assert configurations.resolve("configs/eval/ssv.py:cars", []).run.ssv.azimuth == 180
+  assert configurations.resolve("configs/eval/drnet.py:coil", []).run.data.name == "image_folder"
