@@ -14,11 +14,15 @@ from ml_collections import ConfigDict
 from pdr_jax.config import base
 from pdr_jax.evaluation.config import get_config as evaluation
 
+# The data, and the labels that are asked for; azimuths are asked for besides.
 DATA = {
-    "": dict(name="people", frames=8, train_examples=2_000, val_examples=300),
-    "coil": dict(
-        name="image_folder", frames=12, train_examples=0, val_examples=90,
-        label_kinds="object:sequence,azimuth_deg:numbers",
+    "": (dict(name="people", frames=8, train_examples=2_000, val_examples=300), ("identity",)),
+    "coil": (
+        dict(
+            name="image_folder", frames=12, train_examples=0, val_examples=90,
+            label_kinds="object:sequence,azimuth_deg:numbers",
+        ),
+        ("object", "azimuth_deg"),
     ),
 }
 
@@ -27,11 +31,12 @@ def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     raise ValueError(f"unknown study {variants!r}; choose coil, or none for the embedded people")
   run, probes = base("drnet"), evaluation()
-  run.data.update(side=32, **DATA[variants])
+  data, probes.labels = DATA[variants]
+  run.data.update(side=32, **data)
   run.drnet.update(width=16, content_size=64)
-  run.train.update(batch_size=32, steps=3_000, validate_every=500, figure_every=1_000, checkpoint_every=500)
+  run.train.update(batch_size=32, steps=2_000, validate_every=500, figure_every=1_000, checkpoint_every=500)
   run.train.gradient_norms_every = 0
-  probes.tasks = ("leakage",)
+  probes.tasks, probes.seeds = ("leakage",), 1
   return ConfigDict(dict(
       question="Does the adversary keep identity out of the pose?",
       methods=("drnet", "drnet:no_adversary"),

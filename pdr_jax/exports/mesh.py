@@ -13,6 +13,7 @@ values as colours; glTF wants linear ones, so there they are decoded as sRGB.
 """
 
 import os
+import warnings
 from typing import Any
 
 import jax.numpy as jnp
@@ -105,8 +106,10 @@ def volume_mesh(
   density = np.asarray(density, np.float64)
   if not (density > level).any():
     raise UserError(f"no voxel is denser than {level:g}: the densest has {density.max():.2g}")
-  # A border of nothing closes what reaches the cube's faces.
-  corners, faces = mcubes.marching_cubes(np.pad(density, 1), level)
+  with warnings.catch_warnings():  # PyMCubes 0.1.6 sets shapes of arrays, which NumPy 2.5 advises against
+    warnings.simplefilter("ignore", DeprecationWarning)
+    # A border of nothing closes what reaches the cube's faces.
+    corners, faces = mcubes.marching_cubes(np.pad(density, 1), level)
   side = density.shape[0]
   points = (corners[:, ::-1] - 1 - (side - 1) / 2) * (2 / side)  # x, y, z
   points = points @ np.array(FRAMES[suffix], np.float64).T
