@@ -19,19 +19,27 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy import stats
 
+from pdr_jax.metrics import resampled
+
 DRAWS = 2_000
 LEVEL = 0.95
 AT_ONCE = 10_000_000  # numbers of weights that are held at a time
 
 
 def example_weights(
-    clusters: Int[np.ndarray, " N"], draws: int, random: np.random.Generator
+    clusters: Int[np.ndarray, "*sides N"], draws: int, random: np.random.Generator
 ) -> Float[np.ndarray, "{draws} N"]:
-  """How often each example occurs in each draw: as many clusters as there are, with replacement."""
+  """How often each example occurs in each draw: as many clusters as there are, with replacement.
+
+  A pair (`clusters` [2 N]) occurs as often as its two people meet, and one of a single person as often as
+  that person: whoever is drawn twice counts as two people, who are not compared with each other.
+  """
   _, of_example = np.unique(clusters, return_inverse=True)
+  of_example = of_example.reshape(-1, clusters.shape[-1])
   count = int(of_example.max()) + 1
-  drawn = random.multinomial(count, np.full(count, 1.0 / count), size=draws)
-  return drawn[:, of_example].astype(np.float64)
+  drawn = random.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
+  first, last = drawn[:, of_example[0]], of_example[-1]
+  return first if len(of_example) == 1 else first * np.where(of_example[0] == last, 1.0, drawn[:, last])
 
 
 def seed_weights(
@@ -51,53 +59,47 @@ def widening(count: int, level: float = LEVEL) -> float:
 
 
 def weighted_scores(
-    outcomes: Shaped[np.ndarray, "U P N"],
+    values: Shaped[np.ndarray, "U P N"],
     strata: Int[np.ndarray, "P N"],
     weights: Float[np.ndarray, "B N"],
+    *,
+    truth: Shaped[np.ndarray, "_ N"] | None = None,
+    measure: str = resampled.MEAN,
 ) -> Float[np.ndarray, "B U"]:
-  """The score of each seed under each row of example weights.
-
-  What has a stratum below 0 does not count. A stratum that a draw does not have is left out of its mean; a
-  draw that has nothing of a part gives NaN.
-  """
-  total = np.zeros((len(weights), len(outcomes)))
-  for part, of_example in enumerate(strata):
-    sums, present = np.zeros_like(total), np.zeros((len(weights), 1))
-    for stratum in np.unique(of_example[of_example >= 0]):
-      rows = np.flatnonzero(of_example == stratum)
-      share = weights[:, rows]
-      size = share.sum(axis=1, keepdims=True)
-      there = size > 0
-      values = share @ outcomes[:, part, rows].astype(np.float64).T
-      sums += np.where(there, values / np.where(there, size, 1.0), 0.0)
-      present += there
-    total += np.where(present > 0, sums / np.maximum(present, 1.0), np.nan)
-  return total / len(strata)
+  """The score of each seed under each row of example weights, see `resampled`."""
+  truth = np.zeros((0, values.shape[-1])) if truth is None else truth
+  return resampled.MEASURES[measure](values, strata, truth, weights)
 
 
 def resampled_scores(
-    outcomes: Shaped[np.ndarray, "U P N"],
+    values: Shaped[np.ndarray, "U P N"],
     strata: Int[np.ndarray, "P N"],
-    clusters: Int[np.ndarray, " N"],
+    clusters: Int[np.ndarray, "*sides N"],
     *,
+    truth: Shaped[np.ndarray, "_ N"] | None = None,
+    measure: str = resampled.MEAN,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Float[np.ndarray, "{draws} U"]:
   """`weighted_scores` of bootstrap draws; the same examples are drawn for the same clusters and `seed`."""
-  step = max(1, AT_ONCE // len(clusters))
+  words = dict(truth=truth, measure=measure)
+  step = max(1, AT_ONCE // clusters.shape[-1])
   if draws <= step:
-    weights = _drawn_before(clusters.tobytes(), clusters.dtype.str, draws, seed)
-    return weighted_scores(outcomes, strata, weights)
+    weights = _drawn_before(clusters.tobytes(), clusters.dtype.str, clusters.shape, draws, seed)
+    return weighted_scores(values, strata, weights, **words)
   random, scores = np.random.default_rng(seed), []
   for start in range(0, draws, step):
     weights = example_weights(clusters, min(step, draws - start), random)
-    scores.append(weighted_scores(outcomes, strata, weights))
+    scores.append(weighted_scores(values, strata, weights, **words))
   return np.concatenate(scores)
 
 
 @functools.lru_cache(maxsize=2)  # all methods and rows of a study are scored on the same few
-def _drawn_before(clusters: bytes, dtype: str, draws: int, seed: int) -> Float[np.ndarray, "{draws} N"]:
-  return example_weights(np.frombuffer(clusters, dtype), draws, np.random.default_rng(seed))
+def _drawn_before(
+    clusters: bytes, dtype: str, shape: tuple[int, ...], draws: int, seed: int
+) -> Float[np.ndarray, "{draws} N"]:
+  whole = np.frombuffer(clusters, dtype).reshape(shape)
+  return example_weights(whole, draws, np.random.default_rng(seed))
 
 
 def bootstrap_interval(

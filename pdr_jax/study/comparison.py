@@ -13,7 +13,7 @@ from jaxtyping import Float
 from pdr_jax.evaluation import records
 from pdr_jax.evaluation.joined import Samples
 from pdr_jax.evaluation.representations import UNTRAINED
-from pdr_jax.metrics import intervals
+from pdr_jax.metrics import intervals, resampled
 
 Column = tuple[str, str]  # method, block; block "" is all features
 BEST = {"higher": max, "lower": min}
@@ -89,17 +89,19 @@ def _resampled(
   if any(each is None for each in outcomes) or len({each.examples for each in outcomes}) > 1:
     return None
   if _fixed(column):
-    return outcomes[0].examples, _draw(outcomes[0], outcomes[0].values, draws)
-  # The mean over probes of each representation: the score is linear in its outcomes.
-  if all(np.array_equal(each.strata, outcomes[0].strata) for each in outcomes):
+    return outcomes[0].examples, _draw(outcomes[0], draws)
+  # The mean over probes of each representation, of outcomes where the score is linear in them.
+  linear = all(each.measure == resampled.MEAN for each in outcomes)
+  if linear and all(np.array_equal(each.strata, outcomes[0].strata) for each in outcomes):
     means = np.stack([each.values.mean(axis=0) for each in outcomes])
-    return outcomes[0].examples, _draw(outcomes[0], means, draws)
-  each = [_draw(one, one.values.mean(axis=0, keepdims=True), draws) for one in outcomes]
-  return outcomes[0].examples, np.concatenate(each, axis=1)
+    return outcomes[0].examples, _draw(outcomes[0]._replace(values=means), draws)
+  scores = [_draw(each, draws).mean(axis=1) for each in outcomes]
+  return outcomes[0].examples, np.stack(scores, axis=1)
 
 
-def _draw(outcomes: records.Outcomes, values: np.ndarray, draws: int) -> Float[np.ndarray, "B U"]:
-  return intervals.resampled_scores(values, outcomes.strata, outcomes.clusters, draws=draws)
+def _draw(outcomes: records.Outcomes, draws: int) -> Float[np.ndarray, "B U"]:
+  words = dict(truth=outcomes.truth, measure=outcomes.measure, draws=draws)
+  return intervals.resampled_scores(outcomes.values, outcomes.strata, outcomes.clusters, **words)
 
 
 def _interval(
