@@ -1,10 +1,10 @@
 """How sure a difference of two scores is: intervals over seeds and test examples.
 
-A score is a mean over *parts* (attributes, bins of a curve) of the mean over *strata* (the classes, where
-accuracy is balanced; else there is one) of a mean over examples of their outcomes (1 where a probe is right,
-or an error). The bootstrap draws test examples with replacement, all pictures of a person together (cluster
-bootstrap), and seeds with replacement. Both methods are scored on the same draw of examples, so that what is
-hard for both does not count.
+A score is a measure of what a probe gave of each example (`resampled`), such as the mean over *parts*
+(attributes, bins of a curve) of the mean over *strata* (the classes, where accuracy is balanced; else there
+is one) of 1 where it was right. The bootstrap draws test examples with replacement, all pictures of a person
+together (cluster bootstrap), and seeds with replacement, and measures each draw anew. Both methods are scored
+on the same draw of examples, so that what is hard for both does not count.
 
 A bootstrap of few seeds is too narrow: its variance is (n - 1) / n of what it should be, and its percentiles
 know nothing of Student's t. As in the expanded percentile interval (Hesterberg, "What Teachers Should Know
@@ -122,7 +122,8 @@ def bootstrap_interval(
   others = weights if same_seeds else seed_weights(second.shape[1], draws, random, level)
   difference = (first * weights).sum(axis=1) - (second * others).sum(axis=1)
   tail = (1.0 - level) / 2
-  low, high = np.nanquantile(difference, [tail, 1.0 - tail])
+  known = difference[~np.isnan(difference)]
+  low, high = np.quantile(known, [tail, 1.0 - tail]) if len(known) else (np.nan, np.nan)
   return float(low), float(high)
 
 

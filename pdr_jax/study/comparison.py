@@ -118,7 +118,8 @@ def _interval(
     return None, over  # one representation says nothing of the next
   same = best[0] == other[0] and _units(best, columns[best]) == _units(other, columns[other])
   if paired:
-    return intervals.bootstrap_interval(first[1], second[1], same_seeds=same, seed=number), over
+    found = intervals.bootstrap_interval(first[1], second[1], same_seeds=same, seed=number)
+    return (found if np.isfinite(found).all() else None), over  # not where no draw can be measured
   values = [_values(column, columns[column]) for column in (best, other)]
   if same:
     return intervals.paired_t_interval(np.subtract(*values).tolist()), over
