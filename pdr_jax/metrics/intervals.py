@@ -23,7 +23,8 @@ from pdr_jax.metrics import resampled
 
 DRAWS = 2_000
 LEVEL = 0.95
-AT_ONCE = 10_000_000  # numbers of weights that are held at a time
+KEPT = 10_000_000  # numbers of weights that are kept for the next row
+AT_ONCE = 1_000_000  # of more than that, what is computed at a time: it fits a cache
 
 
 def example_weights(
@@ -34,8 +35,18 @@ def example_weights(
   A pair (`clusters` [2 N]) occurs as often as its two people meet, and one of a single person as often as
   that person: whoever is drawn twice counts as two people, who are not compared with each other.
   """
+  return _weights(_numbered(clusters), draws, random)
+
+
+def _numbered(clusters: Int[np.ndarray, "*sides N"]) -> Int[np.ndarray, "sides N"]:
+  """The clusters of each side, numbered from 0."""
   _, of_example = np.unique(clusters, return_inverse=True)
-  of_example = of_example.reshape(-1, clusters.shape[-1])
+  return of_example.reshape(-1, clusters.shape[-1])
+
+
+def _weights(
+    of_example: Int[np.ndarray, "sides N"], draws: int, random: np.random.Generator
+) -> Float[np.ndarray, "{draws} N"]:
   count = int(of_example.max()) + 1
   drawn = random.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
   first, last = drawn[:, of_example[0]], of_example[-1]
@@ -83,13 +94,13 @@ def resampled_scores(
 ) -> Float[np.ndarray, "{draws} U"]:
   """`weighted_scores` of bootstrap draws; the same examples are drawn for the same clusters and `seed`."""
   words = dict(truth=truth, measure=measure)
-  step = max(1, AT_ONCE // clusters.shape[-1])
-  if draws <= step:
+  if draws * clusters.shape[-1] <= KEPT:
     weights = _drawn_before(clusters.tobytes(), clusters.dtype.str, clusters.shape, draws, seed)
     return weighted_scores(values, strata, weights, **words)
-  random, scores = np.random.default_rng(seed), []
+  random, scores, of_example = np.random.default_rng(seed), [], _numbered(clusters)
+  step = max(1, AT_ONCE // clusters.shape[-1])
   for start in range(0, draws, step):
-    weights = example_weights(clusters, min(step, draws - start), random)
+    weights = _weights(of_example, min(step, draws - start), random)
     scores.append(weighted_scores(values, strata, weights, **words))
   return np.concatenate(scores)
 

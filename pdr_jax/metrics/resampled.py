@@ -131,39 +131,38 @@ def _ranks(numbers: Float[np.ndarray, " n"], share: Float[np.ndarray, "B n"]) ->
 
 def roc_auc(values: Values, strata: Strata, truth: Truth, weights: Weights) -> Scores:
   """Area under the ROC curve of `values`, similarities of pairs; `truth` is 1 for the same person, else 0."""
-  areas = []
-  for false_accept, true_accept in _curves(values, truth, weights):
-    heights = (true_accept[:, 1:] + true_accept[:, :-1]) / 2
-    areas.append((np.diff(false_accept, axis=1) * heights).sum(axis=1))
-  return np.stack(areas, axis=1)
+  return _of_pairs(
+      lambda false, true: np.dot(np.diff(false), true[1:] + true[:-1]) / 2, values, truth, weights
+  )
 
 
 def true_accepts(rate: float) -> Measure:
   """The true accept rate at the most generous threshold whose false accept rate is at most `rate`."""
 
   def measure(values: Values, strata: Strata, truth: Truth, weights: Weights) -> Scores:
-    rates = []
-    for false_accept, true_accept in _curves(values, truth, weights):
-      known = ~np.isnan(false_accept[:, -1])
-      last = (false_accept <= rate).sum(axis=1) - 1
-      rates.append(np.where(known, true_accept[np.arange(len(last)), last], np.nan))
-    return np.stack(rates, axis=1)
+    return _of_pairs(
+        lambda false, true: true[np.searchsorted(false, rate, side="right") - 1], values, truth, weights
+    )
 
   return measure
 
 
-def _curves(
-    values: Values, truth: Truth, weights: Weights
-) -> Iterator[tuple[Float[np.ndarray, "B T"], Float[np.ndarray, "B T"]]]:
-  """False and true accept rates by falling threshold, from none accepted to all, of each seed."""
-  same = truth[0] > 0
-  for similarity in values[:, 0]:
-    _, group = np.unique(-similarity, return_inverse=True)
-    rates = []
-    for kind in (~same, same):
-      accepted = np.cumsum(_sums(weights * kind, group), axis=1)
-      rates.append(_ratio(np.pad(accepted, ((0, 0), (1, 0))), accepted[:, -1:]))
-    yield tuple(rates)
+def _of_pairs(
+    score: Callable[[np.ndarray, np.ndarray], float], values: Values, truth: Truth, weights: Weights
+) -> Scores:
+  """`score` of false and true accept rates by falling threshold, from none accepted to all."""
+  scores = np.full((len(weights), len(values)), np.nan)
+  for seed, similarity in enumerate(values[:, 0]):
+    order = np.argsort(-similarity, kind="stable")
+    same = (truth[0] > 0)[order]
+    ends = np.flatnonzero(np.diff(similarity[order], append=np.inf))  # of equal similarities
+    for draw, share in enumerate(weights):  # one at a time stays in a cache
+      ordered = share.take(order)
+      every, alike = np.cumsum(ordered).take(ends), np.cumsum(ordered * same).take(ends)
+      accepted = every - alike, alike  # whole numbers, which float64 adds up exactly
+      if all(each[-1] > 0 for each in accepted):
+        scores[draw, seed] = score(*(np.concatenate([[0.0], each / each[-1]]) for each in accepted))
+  return scores
 
 
 # ---------------------------------------------------------------- classes

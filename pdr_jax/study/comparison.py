@@ -17,6 +17,7 @@ from pdr_jax.metrics import intervals, resampled
 
 Column = tuple[str, str]  # method, block; block "" is all features
 BEST = {"higher": max, "lower": min}
+DRAWS_OF_PAIRS = 500  # there are up to 40,000 of them, whose ROC curve is drawn each time
 BOTH, SEEDS = "seeds and examples", "seeds"  # what an interval is over
 
 
@@ -100,6 +101,7 @@ def _resampled(
 
 
 def _draw(outcomes: records.Outcomes, draws: int) -> Float[np.ndarray, "B U"]:
+  draws = min(draws, DRAWS_OF_PAIRS) if outcomes.clusters.ndim > 1 else draws
   words = dict(truth=outcomes.truth, measure=outcomes.measure, draws=draws)
   return intervals.resampled_scores(outcomes.values, outcomes.strata, outcomes.clusters, **words)
 
