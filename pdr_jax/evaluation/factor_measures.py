@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from pdr_jax.evaluation import records
+from pdr_jax.evaluation.records import Outcomes
 from pdr_jax.metrics import geometry, landmarks, light, views
 
 ANGLES = {"pitch": 0, "yaw": 1, "roll": 2}  # their places in a view
@@ -43,10 +45,13 @@ TITLES = {
 }
 
 
-def relief(moments: Mapping[str, Float[np.ndarray, " N"]]) -> dict[str, float]:
+def relief(
+    moments: Mapping[str, Float[np.ndarray, " N"]],
+) -> tuple[dict[str, float], Float[np.ndarray, " M"]]:
   """`relief_scale`, and SIDE x 100 once the relief of all pictures is multiplied by it.
 
-  `moments`: those of `geometry.log_moments`, of the pictures of a split.
+  `moments`: those of `geometry.log_moments`, of the pictures of a split. Then the SIDE x 100 of each of those
+  that have a pixel to measure.
   """
   covered = np.asarray(moments["pixels"]) > 0
   pixels, product, predicted, true = (
@@ -55,20 +60,22 @@ def relief(moments: Mapping[str, Float[np.ndarray, " N"]]) -> dict[str, float]:
   )
   total = np.sum(pixels * predicted)
   if not total > 0:
-    return {}
+    return {}, np.zeros(0)
   scale = np.sum(pixels * product) / total
-  side = np.sqrt(np.maximum(0.0, scale**2 * predicted - 2 * scale * product + true))
-  return {"relief_scale": float(scale), "side_x_100_scaled": float(100 * side.mean())}
+  side = 100 * np.sqrt(np.maximum(0.0, scale**2 * predicted - 2 * scale * product + true))
+  return {"relief_scale": float(scale), "side_x_100_scaled": float(side.mean())}, side
 
 
 def measure(
     decompose: Callable[[Array], Mapping[str, Array]],
     batches: Iterable[Mapping[str, np.ndarray]],
     key: str,
-) -> dict[str, float]:
+    people: Int[np.ndarray, " N"] | None = None,
+) -> tuple[dict[str, float], dict[str, Outcomes]]:
   """All measures that the parts of `decompose` and the truth of the batches allow.
 
-  `key`: of the pictures.
+  `key`: of the pictures; `people`: who is on each, see `records.outcomes_of`. Then what single pictures gave,
+  with the scale of the relief and the lines of the angles as they are.
   """
 
   @jax.jit
@@ -93,11 +100,28 @@ def measure(
     for collected, tree in zip((rows, ratios), values, strict=True):
       collected.append(jax.tree.map(lambda leaf, real=real: leaf[real], tree))
   rows, ratios = (jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees) for trees in (rows, ratios))
-  result = relief(rows["moments"])
+  covered = np.asarray(rows["moments"]["pixels"]) > 0
+  numbers = np.arange(len(covered))
+  result, sides = relief(rows["moments"])
+  outcomes = {"side_x_100_scaled": of_some(sides, covered, people)} if result else {}
   if "view" in rows:
     for name, place in ANGLES.items():
       predicted, true = (np.degrees(rows[which][:, place]) for which in ("view", "true_view"))
       result |= {f"{name}_{metric}": value for metric, value in views.scores(predicted, true).items()}
-  return result | {
-      name: float(total.sum() / count.sum()) for name, (total, count) in ratios.items() if count.sum() > 0
-  }
+      if f"{name}_error" in result:
+        outcomes[f"{name}_error"] = of_some(views.after_line(predicted, true), numbers % 2 == 1, people)
+  for name, (total, count) in ratios.items():
+    if count.sum() > 0:
+      result[name] = float(total.sum() / count.sum())
+      pair = np.stack([total, count])[None]
+      outcomes[name] = records.outcomes_of(pair, numbers[None], people=people, measure="ratio")
+  return result, outcomes
+
+
+def of_some(
+    values: Float[np.ndarray, " M"], counted: Bool[np.ndarray, " N"], people: Int[np.ndarray, " N"] | None
+) -> Outcomes:
+  """Outcomes whose mean over the pictures that count is the score."""
+  each, numbers = np.zeros((1, 1, len(counted))), np.arange(len(counted))
+  each[0, 0, counted] = values
+  return records.outcomes_of(each, numbers[None], strata=np.where(counted, 0, -1)[None], people=people)

@@ -26,6 +26,7 @@ from jaxtyping import Int, Shaped
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically, write_json
+from pdr_jax.metrics import resampled
 
 FORMAT = 3  # of the file; the first had no records, the second no outcomes of examples
 READABLE = (2, 3)
@@ -61,25 +62,30 @@ class Score(NamedTuple):
 class Outcomes(NamedTuple):
   """What single test examples gave: enough to say how sure the difference of two scores is.
 
-  The score is the mean over parts of the mean over strata of the mean of their examples' values
-  (`metrics.intervals`).
+  The score is a measure of them, such as their mean (`metrics.resampled`).
 
   Attributes:
-    values: of each probe seed, 1 where it was right, or an error.
+    values: of each probe seed: 1 where it was right, an error, a prediction, a cluster, numbers of pixels.
     strata: of each part the stratum of each example (its true class, where accuracy is balanced); -1: it does
       not count.
-    clusters: of each example, the same for those that are drawn together (of one person).
+    clusters: of each example, the same for those that are drawn together (of one person); of pairs [2 N],
+      those of both sides.
     examples: a checksum of the examples: outcomes of the same ones can be paired.
+    truth: what is true of the examples, where the measure compares with it; else None.
+    measure: its name.
   """
 
   values: Shaped[np.ndarray, "S P N"]
   strata: Int[np.ndarray, "P N"]
-  clusters: Int[np.ndarray, " N"]
+  clusters: Int[np.ndarray, "*sides N"]
   examples: str
+  truth: Shaped[np.ndarray, "_ N"] | None = None
+  measure: str = resampled.MEAN
 
   def __eq__(self, other: object) -> bool:
-    same = isinstance(other, Outcomes) and self.examples == other.examples
-    return same and all(np.array_equal(a, b) for a, b in zip(self[:3], other[:3], strict=True))
+    if not isinstance(other, Outcomes) or (self.truth is None) != (other.truth is None):
+      return False
+    return all(np.array_equal(a, b) for a, b in zip(self, other, strict=True))
 
   def __ne__(self, other: object) -> bool:
     return not self == other
@@ -195,12 +201,14 @@ def outcomes_of(
     truth: Shaped[np.ndarray, "_ N"],
     *,
     strata: Int[np.ndarray, "P N"] | None = None,
-    people: Int[np.ndarray, " N"] | None = None,
+    people: Int[np.ndarray, "*sides N"] | None = None,
+    measure: str = resampled.MEAN,
 ) -> Outcomes:
   """Outcomes of examples whose truth is `truth`, which tells them from others.
 
   Without `strata` all examples of a part count alike. `people`: who is on each example, below 0 where nobody
-  knows; without, no two examples belong together.
+  knows; without, no two examples belong together. Numbers are kept as float32. `truth` is kept where
+  `measure` compares with it.
   """
   parts, count = values.shape[1:]
   strata = np.zeros((parts, count), np.int32) if strata is None else strata.astype(np.int32)
@@ -209,7 +217,14 @@ def outcomes_of(
     known = people >= 0
     clusters = np.where(known, people, people.max(initial=0) + 1 + clusters).astype(np.int32)
   data = [np.ascontiguousarray(array).tobytes() for array in (truth, clusters)]
-  return Outcomes(values, strata, clusters, f"{count}_{zlib.crc32(data[1], zlib.crc32(data[0])):08x}")
+  examples = f"{count}_{zlib.crc32(data[1], zlib.crc32(data[0])):08x}"
+  kept = None if measure in resampled.ALONE else _single(truth)
+  return Outcomes(_single(values), strata, clusters, examples, kept, measure)
+
+
+def _single(values: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+  """Float64 as float32, and others as they are."""
+  return values.astype(np.float32) if values.dtype == np.float64 else values
 
 
 def with_outcomes(
@@ -253,6 +268,7 @@ def write(path: str, result: Result) -> None:
         f"{key}:{part}": np.asarray(value)
         for key, outcomes in result.outcomes.items()
         for part, value in outcomes._asdict().items()
+        if value is not None
     }
     write_atomically(_outcomes_beside(path), lambda file: np.savez_compressed(file, **arrays))
   value = {"format": FORMAT, "task": result.task, "protocol": result.protocol}
@@ -315,7 +331,13 @@ class _Stored(Mapping):
       return {}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
       raise UserError(f"{self._path} is damaged ({error}): delete it and evaluate again") from None
-    return {key: Outcomes(**each | {"examples": str(each["examples"])}) for key, each in parts.items()}
+    for each in parts.values():  # files of before have means alone, and no measure
+      each |= {name: str(each.get(name, resampled.MEAN)) for name in ("examples", "measure")}
+      if each["measure"] not in resampled.MEASURES:
+        raise UserError(
+            f"{self._path} was written by a later version of pdr_jax (measure {each['measure']!r}): use that"
+        )
+    return {key: Outcomes(**each) for key, each in parts.items()}
 
   def __getitem__(self, key: str) -> Outcomes:
     return self._outcomes[key]

@@ -1,10 +1,10 @@
 """How sure a difference of two scores is: intervals over seeds and test examples.
 
-A score is a mean over *parts* (attributes, bins of a curve) of the mean over *strata* (the classes, where
-accuracy is balanced; else there is one) of a mean over examples of their outcomes (1 where a probe is right,
-or an error). The bootstrap draws test examples with replacement, all pictures of a person together (cluster
-bootstrap), and seeds with replacement. Both methods are scored on the same draw of examples, so that what is
-hard for both does not count.
+A score is a measure of what a probe gave of each example (`resampled`), such as the mean over *parts*
+(attributes, bins of a curve) of the mean over *strata* (the classes, where accuracy is balanced; else there
+is one) of 1 where it was right. The bootstrap draws test examples with replacement, all pictures of a person
+together (cluster bootstrap), and seeds with replacement, and measures each draw anew. Both methods are scored
+on the same draw of examples, so that what is hard for both does not count.
 
 A bootstrap of few seeds is too narrow: its variance is (n - 1) / n of what it should be, and its percentiles
 know nothing of Student's t. As in the expanded percentile interval (Hesterberg, "What Teachers Should Know
@@ -19,19 +19,38 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy import stats
 
+from pdr_jax.metrics import resampled
+
 DRAWS = 2_000
 LEVEL = 0.95
-AT_ONCE = 10_000_000  # numbers of weights that are held at a time
+KEPT = 10_000_000  # numbers of weights that are kept for the next row
+AT_ONCE = 1_000_000  # of more than that, what is computed at a time: it fits a cache
 
 
 def example_weights(
-    clusters: Int[np.ndarray, " N"], draws: int, random: np.random.Generator
+    clusters: Int[np.ndarray, "*sides N"], draws: int, random: np.random.Generator
 ) -> Float[np.ndarray, "{draws} N"]:
-  """How often each example occurs in each draw: as many clusters as there are, with replacement."""
+  """How often each example occurs in each draw: as many clusters as there are, with replacement.
+
+  A pair (`clusters` [2 N]) occurs as often as its two people meet, and one of a single person as often as
+  that person: whoever is drawn twice counts as two people, who are not compared with each other.
+  """
+  return _weights(_numbered(clusters), draws, random)
+
+
+def _numbered(clusters: Int[np.ndarray, "*sides N"]) -> Int[np.ndarray, "sides N"]:
+  """The clusters of each side, numbered from 0."""
   _, of_example = np.unique(clusters, return_inverse=True)
+  return of_example.reshape(-1, clusters.shape[-1])
+
+
+def _weights(
+    of_example: Int[np.ndarray, "sides N"], draws: int, random: np.random.Generator
+) -> Float[np.ndarray, "{draws} N"]:
   count = int(of_example.max()) + 1
-  drawn = random.multinomial(count, np.full(count, 1.0 / count), size=draws)
-  return drawn[:, of_example].astype(np.float64)
+  drawn = random.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
+  first, last = drawn[:, of_example[0]], of_example[-1]
+  return first if len(of_example) == 1 else first * np.where(of_example[0] == last, 1.0, drawn[:, last])
 
 
 def seed_weights(
@@ -51,53 +70,47 @@ def widening(count: int, level: float = LEVEL) -> float:
 
 
 def weighted_scores(
-    outcomes: Shaped[np.ndarray, "U P N"],
+    values: Shaped[np.ndarray, "U P N"],
     strata: Int[np.ndarray, "P N"],
     weights: Float[np.ndarray, "B N"],
+    *,
+    truth: Shaped[np.ndarray, "_ N"] | None = None,
+    measure: str = resampled.MEAN,
 ) -> Float[np.ndarray, "B U"]:
-  """The score of each seed under each row of example weights.
-
-  What has a stratum below 0 does not count. A stratum that a draw does not have is left out of its mean; a
-  draw that has nothing of a part gives NaN.
-  """
-  total = np.zeros((len(weights), len(outcomes)))
-  for part, of_example in enumerate(strata):
-    sums, present = np.zeros_like(total), np.zeros((len(weights), 1))
-    for stratum in np.unique(of_example[of_example >= 0]):
-      rows = np.flatnonzero(of_example == stratum)
-      share = weights[:, rows]
-      size = share.sum(axis=1, keepdims=True)
-      there = size > 0
-      values = share @ outcomes[:, part, rows].astype(np.float64).T
-      sums += np.where(there, values / np.where(there, size, 1.0), 0.0)
-      present += there
-    total += np.where(present > 0, sums / np.maximum(present, 1.0), np.nan)
-  return total / len(strata)
+  """The score of each seed under each row of example weights, see `resampled`."""
+  truth = np.zeros((0, values.shape[-1])) if truth is None else truth
+  return resampled.MEASURES[measure](values, strata, truth, weights)
 
 
 def resampled_scores(
-    outcomes: Shaped[np.ndarray, "U P N"],
+    values: Shaped[np.ndarray, "U P N"],
     strata: Int[np.ndarray, "P N"],
-    clusters: Int[np.ndarray, " N"],
+    clusters: Int[np.ndarray, "*sides N"],
     *,
+    truth: Shaped[np.ndarray, "_ N"] | None = None,
+    measure: str = resampled.MEAN,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Float[np.ndarray, "{draws} U"]:
   """`weighted_scores` of bootstrap draws; the same examples are drawn for the same clusters and `seed`."""
-  step = max(1, AT_ONCE // len(clusters))
-  if draws <= step:
-    weights = _drawn_before(clusters.tobytes(), clusters.dtype.str, draws, seed)
-    return weighted_scores(outcomes, strata, weights)
-  random, scores = np.random.default_rng(seed), []
+  words = dict(truth=truth, measure=measure)
+  if draws * clusters.shape[-1] <= KEPT:
+    weights = _drawn_before(clusters.tobytes(), clusters.dtype.str, clusters.shape, draws, seed)
+    return weighted_scores(values, strata, weights, **words)
+  random, scores, of_example = np.random.default_rng(seed), [], _numbered(clusters)
+  step = max(1, AT_ONCE // clusters.shape[-1])
   for start in range(0, draws, step):
-    weights = example_weights(clusters, min(step, draws - start), random)
-    scores.append(weighted_scores(outcomes, strata, weights))
+    weights = _weights(of_example, min(step, draws - start), random)
+    scores.append(weighted_scores(values, strata, weights, **words))
   return np.concatenate(scores)
 
 
 @functools.lru_cache(maxsize=2)  # all methods and rows of a study are scored on the same few
-def _drawn_before(clusters: bytes, dtype: str, draws: int, seed: int) -> Float[np.ndarray, "{draws} N"]:
-  return example_weights(np.frombuffer(clusters, dtype), draws, np.random.default_rng(seed))
+def _drawn_before(
+    clusters: bytes, dtype: str, shape: tuple[int, ...], draws: int, seed: int
+) -> Float[np.ndarray, "{draws} N"]:
+  whole = np.frombuffer(clusters, dtype).reshape(shape)
+  return example_weights(whole, draws, np.random.default_rng(seed))
 
 
 def bootstrap_interval(
@@ -120,7 +133,8 @@ def bootstrap_interval(
   others = weights if same_seeds else seed_weights(second.shape[1], draws, random, level)
   difference = (first * weights).sum(axis=1) - (second * others).sum(axis=1)
   tail = (1.0 - level) / 2
-  low, high = np.nanquantile(difference, [tail, 1.0 - tail])
+  known = difference[~np.isnan(difference)]
+  low, high = np.quantile(known, [tail, 1.0 - tail]) if len(known) else (np.nan, np.nan)
   return float(low), float(high)
 
 

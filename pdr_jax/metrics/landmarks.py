@@ -28,13 +28,18 @@ def correlation(predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N 
   Each depth is relative to the mean over its picture's landmarks. -1 to 1, the same for a depth that is
   shifted or scaled; a landmark at which either does not vary counts 0.
   """
-  a, b = (np.asarray(depth, np.float64) for depth in (predicted, true))
-  a, b = (depth - depth.mean(axis=1, keepdims=True) for depth in (a, b))
+  a, b = (relative(depth) for depth in (predicted, true))
   a, b = (depth - depth.mean(axis=0) for depth in (a, b))
   spread = np.sqrt(np.square(a).sum(axis=0) * np.square(b).sum(axis=0))
   varies = spread > 1e-12 * len(a)
   each = np.where(varies, (a * b).sum(axis=0) / np.where(varies, spread, 1.0), 0.0)
   return float(each.mean())
+
+
+def relative(depth: Float[np.ndarray, "N L"]) -> Float[np.ndarray, "N L"]:
+  """Depths minus the mean over their picture's landmarks."""
+  depth = np.asarray(depth, np.float64)
+  return depth - depth.mean(axis=1, keepdims=True)
 
 
 def nose_order(

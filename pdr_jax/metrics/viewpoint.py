@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 WIDEST_GAP = np.pi / 2  # angles without a wider gap go all the way round
 CLOSE = 30.0  # degrees
+MEDIAN = "median_error"
 
 
 def goes_round(angles: Float[np.ndarray, " N"]) -> bool:
@@ -80,21 +81,22 @@ def fit_affine(
 
 def errors(
   predicted: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"], circle: bool
-) -> dict[str, float]:
-  """Of one angle: the mean absolute error, the shorter way round where it goes round.
+) -> dict[str, Float[np.ndarray, " N"]]:
+  """Of one angle of N pictures: what each score is the mean of, and `median_error` the median.
 
-  There also the median, the share within 30 degrees, the mean error of the axis alone (front and back count
-  as the same), and the share whose front and back are confused (off by more than 90 degrees).
+  They are the absolute error, the shorter way round where the angle goes round. There also whether it is
+  within 30 degrees, the error of the axis alone (front and back count as the same), and whether front and
+  back are confused (off by more than 90 degrees).
   """
   if not circle:
-    return {"mean_absolute_error": float(np.rad2deg(np.abs(predicted - true)).mean())}
+    return {"mean_absolute_error": np.rad2deg(np.abs(predicted - true))}
   off = np.rad2deg(np.abs(wrapped(predicted - true)))
   return {
-    "mean_absolute_error": float(off.mean()),
-    "median_error": float(np.median(off)),
-    "within_30": float((off <= CLOSE).mean()),
-    "axis_error": float(np.minimum(off, 180 - off).mean()),
-    "reversed": float((off > 90).mean()),
+    "mean_absolute_error": off,
+    MEDIAN: off,
+    "within_30": (off <= CLOSE).astype(np.float64),
+    "axis_error": np.minimum(off, 180 - off),
+    "reversed": (off > 90).astype(np.float64),
   }
 
 

@@ -20,7 +20,15 @@ def scores(predicted: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"]) ->
   covariance = np.mean((x - x.mean()) * (y - y.mean()))
   result["correlation"] = float(covariance / spread) if spread > 1e-9 else 0.0
   if len(x) >= 4:
-    line = np.stack([np.ones_like(x), x], axis=1)
-    fit = np.linalg.lstsq(line[::2], y[::2], rcond=None)[0]
-    result["error"] = float(np.mean(np.abs(line[1::2] @ fit - y[1::2])))
+    result["error"] = float(np.mean(after_line(x, y)))
   return result
+
+
+def after_line(
+  predicted: Float[np.ndarray, " N"], true: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, " M"]:
+  """The absolute errors that `error` is the mean of: those of pictures 1, 3, 5, ..."""
+  x, y = (np.asarray(values, np.float64) for values in (predicted, true))
+  line = np.stack([np.ones_like(x), x], axis=1)
+  fit = np.linalg.lstsq(line[::2], y[::2], rcond=None)[0]
+  return np.abs(line[1::2] @ fit - y[1::2])

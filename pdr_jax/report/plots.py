@@ -23,6 +23,7 @@ def of_runs(runs: Sequence[Run]) -> list[Plot]:
   results = {
       _label(run, method, runs): results for run in runs for method, results in run.results.items()
   }
+  plots += [_probe(run, drawn, runs) for run in runs for drawn in run.probe]
   plots += [_curves(drawn) for drawn in joined.curves(results)]
   return plots + [_matrix(drawn) for drawn in joined.matrices(results)]
 
@@ -38,6 +39,12 @@ def _curves(drawn: joined.Curves) -> Plot:
   kind = drawn.task.split("/")[0].capitalize()
   title = f"{kind}: {drawn.figure.title}, all features"
   return Plot(file_name(drawn.task), title, lambda: drawing.of_curves(drawn))
+
+
+def _probe(run: Run, drawn: joined.Curves, runs: Sequence[Run]) -> Plot:
+  title = f"{_label(run, '', runs)} {drawn.figure.title}, by {drawn.figure.across.split(',')[0]}".strip()
+  name = drawn.task if len(runs) == 1 else f"{drawn.task}_{run.name}"
+  return Plot(name, title[0].upper() + title[1:], lambda: drawing.of_curves(drawn))
 
 
 def _matrix(drawn: joined.Matrix) -> Plot:

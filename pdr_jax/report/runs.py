@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import study_file
+from pdr_jax.evaluation import learning, study_file
+from pdr_jax.evaluation.joined import Curves
 from pdr_jax.evaluation.records import MEDIA, Result
 from pdr_jax.evaluation.run import FOLDER, read_results
 from pdr_jax.training import run_dir
@@ -31,6 +32,7 @@ class Run(NamedTuple):
     tables: Markdown documents, `table.md` of each evaluation and `study.md`.
     results: `{method: [{task: result}, ...]}`, one entry a seed; of a single run `{its name: [results]}`.
     media: `(title, file's bytes)` of pictures and animations of the evaluation, PNG or GIF.
+    probe: of a study, curves of the light probe over training.
   """
 
   name: str
@@ -41,6 +43,7 @@ class Run(NamedTuple):
   tables: list[str]
   results: dict[str, list[dict[str, Result]]]
   media: tuple[tuple[str, bytes], ...] = ()
+  probe: tuple[Curves, ...] = ()
 
 
 def read(workdirs: Sequence[str]) -> list[Run]:
@@ -87,9 +90,11 @@ def _media(folder: str, results: dict[str, Result]) -> tuple[tuple[str, bytes], 
 
 
 def _read_study(workdir: str, name: str) -> Run:
-  results = study_file.results(study_file.read(workdir))
+  study = study_file.read(workdir)
+  results, probe = study_file.results(study), learning.curves(study.methods)
   path = os.path.join(workdir, study_file.TABLE)
-  return Run(name, workdir, None, [], {}, [_text(path)] if os.path.exists(path) else [], results)
+  tables = [_text(path)] if os.path.exists(path) else []
+  return Run(name, workdir, None, [], {}, tables, results, probe=tuple(probe))
 
 
 def _json(path: str) -> dict:

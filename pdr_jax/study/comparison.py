@@ -13,10 +13,11 @@ from jaxtyping import Float
 from pdr_jax.evaluation import records
 from pdr_jax.evaluation.joined import Samples
 from pdr_jax.evaluation.representations import UNTRAINED
-from pdr_jax.metrics import intervals
+from pdr_jax.metrics import intervals, resampled
 
 Column = tuple[str, str]  # method, block; block "" is all features
 BEST = {"higher": max, "lower": min}
+DRAWS_OF_PAIRS = 500  # there are up to 40,000 of them, whose ROC curve is drawn each time
 BOTH, SEEDS = "seeds and examples", "seeds"  # what an interval is over
 
 
@@ -37,8 +38,9 @@ class Difference(NamedTuple):
 
   @property
   def sure(self) -> bool:
-    """Whether the interval excludes zero."""
-    return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
+    """Whether the interval excludes zero and is over examples: seeds alone say nothing of other pictures."""
+    known = self.interval is not None and self.over == BOTH
+    return known and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 class Ranking(NamedTuple):
@@ -89,17 +91,20 @@ def _resampled(
   if any(each is None for each in outcomes) or len({each.examples for each in outcomes}) > 1:
     return None
   if _fixed(column):
-    return outcomes[0].examples, _draw(outcomes[0], outcomes[0].values, draws)
-  # The mean over probes of each representation: the score is linear in its outcomes.
-  if all(np.array_equal(each.strata, outcomes[0].strata) for each in outcomes):
+    return outcomes[0].examples, _draw(outcomes[0], draws)
+  # The mean over probes of each representation, of outcomes where the score is linear in them.
+  linear = all(each.measure == resampled.MEAN for each in outcomes)
+  if linear and all(np.array_equal(each.strata, outcomes[0].strata) for each in outcomes):
     means = np.stack([each.values.mean(axis=0) for each in outcomes])
-    return outcomes[0].examples, _draw(outcomes[0], means, draws)
-  each = [_draw(one, one.values.mean(axis=0, keepdims=True), draws) for one in outcomes]
-  return outcomes[0].examples, np.concatenate(each, axis=1)
+    return outcomes[0].examples, _draw(outcomes[0]._replace(values=means), draws)
+  scores = [_draw(each, draws).mean(axis=1) for each in outcomes]
+  return outcomes[0].examples, np.stack(scores, axis=1)
 
 
-def _draw(outcomes: records.Outcomes, values: np.ndarray, draws: int) -> Float[np.ndarray, "B U"]:
-  return intervals.resampled_scores(values, outcomes.strata, outcomes.clusters, draws=draws)
+def _draw(outcomes: records.Outcomes, draws: int) -> Float[np.ndarray, "B U"]:
+  draws = min(draws, DRAWS_OF_PAIRS) if outcomes.clusters.ndim > 1 else draws
+  words = dict(truth=outcomes.truth, measure=outcomes.measure, draws=draws)
+  return intervals.resampled_scores(outcomes.values, outcomes.strata, outcomes.clusters, **words)
 
 
 def _interval(
@@ -116,7 +121,8 @@ def _interval(
     return None, over  # one representation says nothing of the next
   same = best[0] == other[0] and _units(best, columns[best]) == _units(other, columns[other])
   if paired:
-    return intervals.bootstrap_interval(first[1], second[1], same_seeds=same, seed=number), over
+    found = intervals.bootstrap_interval(first[1], second[1], same_seeds=same, seed=number)
+    return (found if np.isfinite(found).all() else None), over  # not where no draw can be measured
   values = [_values(column, columns[column]) for column in (best, other)]
   if same:
     return intervals.paired_t_interval(np.subtract(*values).tolist()), over

@@ -16,14 +16,14 @@ import jax
 from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import drawing, joined, study_file, task
+from pdr_jax.evaluation import drawing, joined, learning, study_file, task
 from pdr_jax.evaluation.records import Result, file_name
 from pdr_jax.evaluation.run import evaluate, read_results
 from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
 from pdr_jax.files import write_text
 from pdr_jax.plots import style
-from pdr_jax.study import document, learning, plan, state, table
+from pdr_jax.study import document, plan, state, table
 from pdr_jax.study.plan import Entry
 from pdr_jax.study.state import Record
 from pdr_jax.training import run_dir, run_lock, stages
@@ -76,7 +76,11 @@ def work(
   if table.SO_FAR in _table(workdir) and len(records_of(everything)) == len(everything):
     write(config, workdir, everything)  # another worker, with fewer results, has written after the last one
   if worked or not os.path.isdir(os.path.join(workdir, "figures")):
-    draw(workdir, results_of(everything), learning.curves(everything))
+    folders: dict[str, list[str]] = {}
+    for entry in everything:
+      if entry.trained:
+        folders.setdefault(entry.method, []).append(entry.folder)
+    draw(workdir, results_of(everything), learning.curves(folders))
   for line in state.lines(everything, states):
     say(line)
   say(f"results in {workdir}: study.md, study.json and figures/")
@@ -255,11 +259,11 @@ def _table(workdir: str) -> str:
     return file.read()
 
 
-def draw(workdir: str, results: joined.Results, probe: joined.Curves | None = None) -> None:
-  """Curves of all methods, that of the light probe too, and each method's matrices, into `figures/`."""
+def draw(workdir: str, results: joined.Results, probe: Sequence[joined.Curves] = ()) -> None:
+  """Curves of all methods, those of the light probe too, and each method's matrices, into `figures/`."""
   folder = os.path.join(workdir, "figures")
-  if probe is not None:
-    style.save(drawing.of_curves(probe, probe.figure.title), os.path.join(folder, "probe.png"))
+  for drawn in probe:
+    style.save(drawing.of_curves(drawn, drawn.figure.title), os.path.join(folder, f"{drawn.task}.png"))
   for drawn in joined.curves(results):
     figure = drawing.of_curves(drawn, f"{drawn.figure.title}, all features")
     style.save(figure, os.path.join(folder, f"{file_name(drawn.task)}.png"))

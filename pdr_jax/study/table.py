@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pdr_jax.evaluation import joined
 from pdr_jax.evaluation.joined import Cell, Row, Samples
 from pdr_jax.evaluation.tables import line
-from pdr_jax.study.comparison import Column, Ranking, rankings
+from pdr_jax.study.comparison import SEEDS, Column, Ranking, rankings
 from pdr_jax.study.state import Record
 from pdr_jax.training.progress import duration
 
@@ -20,6 +20,12 @@ EXPLAINED = (
     "Mean ± deviation over representations (where there is only one, over probes); all features. Bold: "
     "first, which is said only where the 95 % interval of the difference to every other column, over seeds "
     "and test examples, excludes zero."
+)
+
+WITHOUT_EXAMPLES = (
+    'Over "seeds": nothing is known of single test examples there, because a result is of an earlier version '
+    "or its measure has none, or the examples differ. The interval says nothing of how lucky the choice of "
+    "examples was, so nobody is called first."
 )
 
 
@@ -83,7 +89,8 @@ def _sure(grid: Grid) -> list[str]:
     unsure = [grid.titles[each.other] for each in ranking.differences if not each.sure]
     columns = grid.titles[ranking.best], grid.titles[nearest.other]
     lines.append(line([title, *columns, interval, nearest.over, ", ".join(unsure)]))
-  return lines
+  every = [difference.over for ranking in grid.rankings.values() for difference in ranking.differences]
+  return [*lines, "", WITHOUT_EXAMPLES] if SEEDS in every else lines
 
 
 def costs(records: Mapping[str, Record]) -> list[str]:

@@ -16,6 +16,8 @@ from pdr_jax.files import in_bucket, write_atomically
 from pdr_jax.training import run_dir
 from pdr_jax.training.nonfinite import NonFinite
 
+PROCESSOR_SECONDS = "speed/processor_seconds"  # of the run so far, at each validation
+
 
 class Meter:
   """Adds up (sum, count) metrics in float64.

@@ -17,7 +17,7 @@ from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import is_due, out_of_patience
 from pdr_jax.training.checkpoints import Checkpoints
 from pdr_jax.training.intake import Intake
-from pdr_jax.training.metric_log import Meter, MetricLog
+from pdr_jax.training.metric_log import PROCESSOR_SECONDS, Meter, MetricLog
 from pdr_jax.training.nonfinite import NonFinite
 from pdr_jax.training.progress import Progress
 from pdr_jax.training.trace import Trace
@@ -190,7 +190,7 @@ class Run:
     self._watchdog.at(f"validating and drawing step {self.step}")
     if self._due(self._train.validate_every):
       scores = self._validate()
-      self._log.write(self.step, scores)
+      self._log.write(self.step, scores | {PROCESSOR_SECONDS: round(self._processor_seconds(), 1)})
       if self._best is None or self._is_better(scores[self._train.best_metric], self._best["value"]):
         self._best = {"step": self.step, "value": scores[self._train.best_metric]}
       self.progress.say(self._validator.line(self.step, scores))

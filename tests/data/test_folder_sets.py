@@ -174,6 +174,22 @@ def test_stanford_cars_and_their_bodies(tmp_path):
   ].shape == (4,)
 
 
+def test_stanford_cars_as_pictures_and_a_table(tmp_path):
+  titles = ["Toyota Sequoia SUV 2012", "Audi S4 Sedan 2007"]
+  lines = ["file,class,class_name"]
+  for i in range(12):
+    picture(str(tmp_path / f"{i:05d}.jpg"), i)
+    lines.append(f"{i:05d}.jpg,{i % 2 + 1},{titles[i % 2]}")
+  (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+  data = opened("stanford_cars", tmp_path, val_examples=4)
+  batch = everything(data, data.validation)
+  found = [
+    (data.classes["label/car"][car], data.classes["label/body"][body])
+    for car, body in zip(batch["label/car"], batch["label/body"], strict=True)
+  ]
+  assert len(found) == 4 and set(found) <= set(zip(titles, ["SUV", "Sedan"], strict=True))
+
+
 def test_celeb_a_mask_hq_paints_its_parts_in_order(tmp_path):
   numbers, original = [0, 1, 2, 2000], [5, 162_770, 200_000, 7]
   for number in numbers:

@@ -42,6 +42,8 @@ def test_a_class_is_told_by_the_block_that_has_it_and_held_out_classes_too():
     found = {s.block: s.values[0] for s in result.scores if s.metric == "logistic/accuracy"}
     assert found["content"] > 0.95 and found["pose"] < 0.6
     assert result.protocol["chance"] == 0.25
+    for given in result.outcomes.values():  # frames of a clip are drawn together
+      assert len(set(given.clusters)) < len(given.clusters)
     assert {s.metric for s in result.scores} >= {"perceptron/accuracy", "logistic/accuracy"}
   assert result.protocol["gallery"] == "every other clip of each class in test"
 

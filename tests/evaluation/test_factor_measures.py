@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pdr_jax.evaluation import factor_measures
-from pdr_jax.metrics import views
+from pdr_jax.metrics import intervals, views
 
 SIDE = 12
 
@@ -53,7 +53,7 @@ def test_all_measures_of_a_split_without_its_padding():
     parts = {key: jnp.asarray(np.asarray(value, np.float32))[rows] for key, value in parts.items()}
     return parts | {"mask": jnp.ones_like(parts["depth"])}
 
-  found = factor_measures.measure(decompose, batches, "index")
+  found, outcomes = factor_measures.measure(decompose, batches, "index")
   assert found.keys() == factor_measures.DIRECTIONS.keys()
   # Logs of float32 depths near 1: errors of 1e-7 beside deviations of 5e-2.
   assert found["relief_scale"] == pytest.approx(scale, rel=1e-4)
@@ -66,6 +66,10 @@ def test_all_measures_of_a_split_without_its_padding():
   nearer = places[:8, :1, 1] < places[:8, 1:, 1]
   assert found["landmark_order"] == pytest.approx(nearer.mean())
   assert found["nose_nearest"] == pytest.approx(nearer.all(axis=1).mean())
+  for name, given in outcomes.items():  # what single pictures gave makes up the score
+    score = intervals.weighted_scores(given.values, given.strata, np.ones((1, 8)), measure=given.measure)
+    assert score.item() == pytest.approx(found[name], rel=1e-5, abs=1e-5)
+  assert {name for name in factor_measures.TITLES if factor_measures.DIRECTIONS[name]} <= outcomes.keys()
 
 
 def test_side_after_one_scale_against_a_loop():
@@ -80,8 +84,9 @@ def test_side_after_one_scale_against_a_loop():
   }
   x, y = (np.concatenate(parts) for parts in zip(*logs, strict=True))
   scale = (x * y).sum() / (x * x).sum()
-  found = factor_measures.relief(moments)
+  found, sides = factor_measures.relief(moments)
   assert found["relief_scale"] == pytest.approx(scale)
   side = np.mean([np.sqrt(np.mean((scale * x - y) ** 2)) for x, y in logs])
   assert found["side_x_100_scaled"] == pytest.approx(100 * side)
-  assert factor_measures.relief({name: 0 * value for name, value in moments.items()}) == {}
+  assert sides.mean() == pytest.approx(100 * side) and len(sides) == 3
+  assert factor_measures.relief({name: 0 * value for name, value in moments.items()})[0] == {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import memory_data, toy_encoder
-from support.results import mean, metrics
+from support.results import mean, metrics, through_json
 from support.tolerances import rounding
 
 from pdr_jax.config import base, variant
@@ -59,10 +59,11 @@ def reading():
   return representation._replace(method=representation.method._replace(decompose=decompose))
 
 
-def test_the_model_stands_beside_flat_depths(run):
+def test_the_model_stands_beside_flat_depths(run, tmp_path):
   settings = get_config().geometry
   settings.bound_steps = 0
-  result = task.true_depth(run, reading(), "validation", settings)
+  result = through_json(task.true_depth(run, reading(), "validation", settings), tmp_path)
+  assert len(result.outcomes) == 3  # SIDE, MAD, and SIDE after one scale
   truth = bowls(12, 1)
   flat = geometry.baseline_scores(np.ones((SIDE, SIDE), np.float32), truth["depth"], truth["mask"])
   # means of 12 numbers, each the spread of logarithms
@@ -129,5 +130,6 @@ def test_landmarks_without_padding_and_each_predictor_with_its_own_score():
   }
   result = task.at_landmarks(lambda weights, view, side: located, [batch], predictors)
   # Correlations of five float32 numbers.
-  assert result == {"right": pytest.approx(1, abs=1e-6), "hollow": pytest.approx(-1, abs=1e-6)}
+  scores = {name: value for name, (value, _) in result.items()}
+  assert scores == {"right": pytest.approx(1, abs=1e-6), "hollow": pytest.approx(-1, abs=1e-6)}
   assert task.at_landmarks(None, [batch], predictors) == {}

@@ -53,6 +53,33 @@ def test_outcomes_of_examples_are_read_again(tmp_path):
     len(again.outcomes)
 
 
+def test_outcomes_of_earlier_versions_are_means_and_of_later_ones_are_refused(tmp_path):
+  path, beside = str(tmp_path / "linear_who.json"), tmp_path / "linear_who.outcomes.npz"
+  named, used = records.with_outcomes([SCORE], {"accuracy": outcomes()})
+  records.write(path, RESULT._replace(scores=tuple(named), outcomes=used))
+  with np.load(beside) as file:
+    arrays = {key: file[key] for key in file.files}
+  assert {key.rpartition(":")[2] for key in arrays} == {
+    "values", "strata", "clusters", "examples", "measure"
+  }  # fmt: skip
+  np.savez(beside, **{key: value for key, value in arrays.items() if not key.endswith(":measure")})
+  assert dict(records.read(path).outcomes) == used
+  strange = {key: "median of medians" for key in arrays if key.endswith(":measure")}
+  np.savez(beside, **arrays | strange)
+  with pytest.raises(UserError, match=r"written by a later version .*'median of medians'"):
+    len(records.read(path).outcomes)
+
+
+def test_predictions_are_kept_with_their_truth(tmp_path):
+  truth = np.random.default_rng(0).normal(size=(2, 10))
+  given = records.outcomes_of(truth[None] + 0.1, truth, measure="r2")
+  named, used = records.with_outcomes([SCORE], {"accuracy": given})
+  records.write(str(tmp_path / "a.json"), RESULT._replace(scores=tuple(named), outcomes=used))
+  (read,) = records.read(str(tmp_path / "a.json")).outcomes.values()
+  assert read == given and read.truth.dtype == read.values.dtype == np.float32 and read.measure == "r2"
+  assert given != given._replace(measure="spearman") and given != given._replace(truth=None)
+
+
 def test_people_are_drawn_together_and_unknown_ones_alone():
   clusters = outcomes().clusters
   assert clusters.tolist()[:2] == [4, 4] and len(set(clusters)) == 5  # three people and two unknown

@@ -27,7 +27,7 @@ def ages(kind: str, seed: int, count: int = 120) -> Features:
 def test_the_protocol_against_scikit_learn_and_scipy(tmp_path):
   train, test = ages("noisy", 0), ages("noisy", 1)
   result = through_json(regression.regression(train, test, "age", seeds=(0, 1, 2)), tmp_path)
-  assert [given.values.shape for given in result.outcomes.values()] == [(3, 1, 120)]
+  assert [given.values.shape for given in result.outcomes.values()] == [(3, 1, 120)] * 3
   inputs, test_inputs = standardize(train.blocks["depth"], test.blocks["depth"])
   target, truth = train.labels["age"], test.labels["age"]
   for i, seed in enumerate((0, 1, 2)):

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 from support import memory_data, toy_encoder
-from support.results import mean
+from support.results import mean, through_json
 
 from pdr_jax.config import base
 from pdr_jax.errors import UserError
@@ -68,7 +68,7 @@ def choice(encoders: str, start: str) -> segmentation.Choice:
   return segmentation.Choice(tuple(encoders), start, CLASSES)
 
 
-def test_it_learns_what_it_sees(run, monkeypatch):
+def test_it_learns_what_it_sees(run, monkeypatch, tmp_path):
   monkeypatch.setattr(segmentation, "LEARNING_RATE", 1e-2)
   monkeypatch.setattr(segmentation, "subsets", lambda encoders: [tuple(encoders)])
   learned, train = [], segmentation.train
@@ -80,6 +80,8 @@ def test_it_learns_what_it_sees(run, monkeypatch):
   result = segmentation.segmentation(
     run, representation, "validation", asked, seeds=[0], say=lambda line: None
   )
+  result = through_json(result, tmp_path)
+  assert [given.values.shape for given in result.outcomes.values()] == [(1, 2 * CLASSES, 12)]
   miou, iou = mean(result, "a+b", "finetuned/miou"), result.details["iou"]["a+b finetuned"]
   assert miou > 0.6, result
   assert set(iou) == {"ground", "left", "right"} and result.protocol["test"] == 12

@@ -18,6 +18,7 @@ from PIL import Image
 from support import labelled_folder, toy_scene
 
 from pdr_jax.cli import report
+from pdr_jax.config import base
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records, study_file
 from pdr_jax.evaluation.records import Figure, Result, Score
@@ -203,6 +204,18 @@ def test_study_brings_its_table_and_its_methods(tmp_path):
   axis = plot.draw().axes[0]
   assert plot.name == "robustness_light" and axis.get_legend_handles_labels()[1] == ["pdr:unsup3d"]
   assert plot.title == "Robustness: probes outside, all features"
+  config = base()
+  config.train.batch_size = 8
+  for folder in folders:  # once its runs were probed while they learned
+    run_dir.record_start(folder, config)
+    line = {"step": 100, "val/probe": 0.5, "speed/processor_seconds": 1800.0}
+    with open(f"{folder}/metrics.jsonl", "w") as file:
+      file.write(json.dumps(line) + "\n")
+  seen, spent, _ = plots.of_runs(runs.read([str(tmp_path)]))
+  assert seen.title == "Light probe over training, by pictures seen"
+  assert spent.title == "Light probe over training, by processor time"
+  points = [plot.draw().axes[0].get_lines()[0].get_xydata()[0].tolist() for plot in (seen, spent)]
+  assert points == [[800, 0.5], [0.5, 0.5]]
 
 
 def test_an_older_study_is_refused_by_name(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from pdr_jax.evaluation import joined, records
 from pdr_jax.evaluation.records import Result, Score
-from pdr_jax.study import comparison
+from pdr_jax.study import comparison, table
 
 TITLE = "emotion, linear, accuracy"
 
@@ -55,6 +55,61 @@ def test_one_representation_is_not_enough_but_of_what_has_only_one():
   assert not single.first and single.differences[0].interval is None
   assert ranking({"pixels": draws(0.9, seeds=1, **words), "b": draws(0.1, **words)}).first
   assert ranking({"a": draws(0.9, **words)}) is None
+
+
+def r2(true, said):
+  return 1 - np.mean((true - said) ** 2) / np.var(true)
+
+
+def predictions(noise, truth, random, seeds=3, probes=2, kept=True):
+  """Evaluations whose score is R2 of the truth with this much noise."""
+  evaluations = []
+  for _ in range(seeds):
+    given = truth + noise * random.normal(size=(probes, *truth.shape))
+    values = tuple(r2(truth[0], each[0]) for each in given)
+    score = Score("regression", "age", "all", "r2", values, "higher", TITLE)
+    outcomes = {"r2": records.outcomes_of(given, truth, measure="r2")} if kept else {}
+    named, used = records.with_outcomes([score], outcomes)
+    evaluations.append({"regression/age": Result("regression/age", {}, tuple(named), outcomes=used)})
+  return evaluations
+
+
+def test_measures_that_are_no_means_are_taken_of_each_draw():
+  """The interval of two R2 against a loop over draws of examples and representations."""
+  random = np.random.default_rng(5)
+  truth = random.normal(size=(1, 200))
+  results = {name: predictions(noise, truth, random) for name, noise in (("a", 0.3), ("b", 0.6))}
+  (difference,) = ranking(results, draws=600).differences
+  assert difference.over == comparison.BOTH and difference.sure
+  given = {
+    name: [each["regression/age"].outcomes["regression/age/all/r2"].values for each in evaluations]
+    for name, evaluations in results.items()
+  }
+  drawn = []
+  for _ in range(600):
+    rows, total = random.integers(0, 200, 200), 0.0
+    for sign, name in ((1, "a"), (-1, "b")):
+      scores = np.array([
+        np.mean([r2(truth[0, rows], probe[0, rows]) for probe in each]) for each in given[name]
+      ])
+      total += sign * (scores.mean() + 2.687 * (scores[random.integers(0, 3, 3)].mean() - scores.mean()))
+    drawn.append(total)
+  expected = np.quantile(drawn, [0.025, 0.975])
+  # Percentiles of 600 draws are off by about a tenth of the width.
+  assert difference.interval == pytest.approx(expected, abs=0.2 * (expected[1] - expected[0]))
+
+
+def test_results_without_examples_have_an_interval_over_seeds_and_the_table_says_so():
+  random = np.random.default_rng(6)
+  truth = random.normal(size=(1, 100))
+  mixed = {name: predictions(0.1 + k, truth, random, kept=k > 0) for k, name in enumerate("ab")}
+  (difference,) = ranking(mixed).differences
+  assert difference.over == comparison.SEEDS and difference.interval[1] < 0 and not difference.sure
+  text = "\n".join(table.comparison(joined.samples(mixed), list(mixed)))
+  assert "| seeds |" in text and table.WITHOUT_EXAMPLES in text
+  whole = {name: predictions(0.1 + k, truth, random) for k, name in enumerate("ab")}
+  text = "\n".join(table.comparison(joined.samples(whole), list(whole)))
+  assert "| seeds and examples |" in text and table.WITHOUT_EXAMPLES not in text
 
 
 def test_other_examples_are_compared_by_seeds_alone():

@@ -13,14 +13,15 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
+from pdr_jax import config as config_lib
 from pdr_jax.cli import configurations
 from pdr_jax.config import base, variant
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import joined, records, study_file
+from pdr_jax.evaluation import joined, learning, records, study_file
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.records import Figure, Result, Score
 from pdr_jax.evaluation.run import Outcome, folder_of
-from pdr_jax.study import learning, plan, state, table, workers
+from pdr_jax.study import plan, state, table, workers
 from pdr_jax.study import run as study
 from pdr_jax.training import loop, run_dir, run_lock
 
@@ -210,7 +211,8 @@ def test_a_task_that_no_table_knows_stands_in_the_table():
 def test_the_figures(tmp_path):
   results = {"pdr": [evaluation(0.7), evaluation(0.75)], "pdr:unsup3d": [evaluation(0.6)]}
   points = {"pdr": [(0.0, 0.2, 0.0), (800.0, 0.6, 0.1)]}
-  study.draw(str(tmp_path), results, joined.Curves("probe", learning.FIGURE, {"": points}))
+  figure = Figure("curves", "val/probe", "light probe over training", "pictures seen", "balanced accuracy")
+  study.draw(str(tmp_path), results, [joined.Curves("probe", figure, {"": points})])
   assert sorted(os.listdir(tmp_path / "figures")) == [
     "factors_pdr.png",
     "factors_pdr_unsup3d.png",
@@ -222,21 +224,28 @@ def test_the_figures(tmp_path):
       assert min(image.size) > 200 and np.asarray(image.convert("L")).std() > 10  # not blank
 
 
-def test_the_probe_is_drawn_by_pictures_seen(config, tmp_path):
+def test_the_probe_is_drawn_by_pictures_seen_and_by_processor_time(config, tmp_path, monkeypatch):
+  monkeypatch.setattr(run_dir, "_git", lambda: None)
   config.run.train.batch_size = 8
-  entries = plan.plan(config, str(tmp_path))
-  assert learning.curves(entries) is None
+  entries = [entry for entry in plan.plan(config, str(tmp_path)) if entry.trained]
+  folders = {}
+  for entry in entries:
+    folders.setdefault(entry.method, []).append(entry.folder)
+  assert learning.curves(folders) == []
   for entry in entries:
     if entry.method == "simclr":
       os.makedirs(entry.folder)
+      run_dir.record_start(entry.folder, entry.run)
       with open(os.path.join(entry.folder, run_dir.METRICS), "w") as file:
         for step, value in ((50, 0.2), (100, 0.4)):
-          file.write(json.dumps({"step": step, "val/probe": value + 0.1 * entry.seed}) + "\n")
+          spent = {"speed/processor_seconds": 36.0 * step * (1 + entry.seed)}
+          file.write(json.dumps({"step": step, "val/probe": value + 0.1 * entry.seed} | spent) + "\n")
           file.write(json.dumps({"step": step, "train/loss": 1.0}) + "\n")
-  (panel,) = learning.curves(entries).panels.values()
+  seen, spent = learning.curves(folders)
   spread = np.std([0.2, 0.3], ddof=1)
-  assert list(panel) == ["simclr"]
-  assert np.allclose(panel["simclr"], [(400, 0.25, spread), (800, 0.45, spread)])
+  assert list(seen.panels[""]) == list(spent.panels[""]) == ["simclr"]
+  assert np.allclose(seen.panels[""]["simclr"], [(400, 0.25, spread), (800, 0.45, spread)])
+  assert np.allclose(spent.panels[""]["simclr"], [(0.75, 0.25, spread), (1.5, 0.45, spread)])
 
 
 @pytest.mark.slow
@@ -483,3 +492,21 @@ def test_the_shipped_studies_are_configurations():
   assert configurations.resolve("configs/eval/yale_b.py", []).identity == "subject"
   assert configurations.resolve("configs/eval/ssv.py:cars", []).run.ssv.azimuth == 180
   assert configurations.resolve("configs/eval/drnet.py:coil", []).run.data.name == "image_folder"
+
+
+@pytest.mark.parametrize("name", [
+  "claim", "claim:cars", "claim:celeb_a", "claim:utkface", "claim:fer2013", "claim:yale_b",
+  "claim:stanford_cars", "claim:face_synthetics", "loocc", "loocc:cars",
+])  # fmt: skip
+def test_the_studies_of_the_claim_can_be_run(name, tmp_path):
+  """Their runs are valid, have equal budgets, and stop as each file says; changes are changes."""
+  config = configurations.resolve(name, [])
+  assert config.question.endswith("?") and config.seeds == 3 and config.evaluation.seeds == 3
+  entries = plan.plan(config, str(tmp_path))
+  trained = [entry for entry in entries if entry.trained]
+  assert {entry.run.train.steps * entry.run.train.batch_size for entry in trained} == {config.pictures}
+  assert {entry.run.train.patience > 0 for entry in trained} == {name.startswith("claim")}
+  if name.startswith("loocc"):
+    first = {entry.method: config_lib.flatten(entry.run) for entry in entries if entry.seed == 0}
+    on = first.pop("pdr")
+    assert len(first) == 9 and all(run != on for run in first.values())

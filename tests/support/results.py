@@ -20,7 +20,9 @@ def through_json(result: Result, folder) -> Result:
   for entry in read.scores:
     if entry.outcomes:
       given = read.outcomes[entry.outcomes]
-      whole = intervals.weighted_scores(given.values, given.strata, np.ones((1, len(given.clusters))))
+      once = np.ones((1, given.clusters.shape[-1]))
+      words = dict(truth=given.truth, measure=given.measure)
+      whole = intervals.weighted_scores(given.values, given.strata, once, **words)
       # Means of means, some of float32 numbers.
       np.testing.assert_allclose(whole[0], entry.values, rtol=1e-5, atol=1e-6, err_msg=entry.outcomes)
   return read

@@ -1,15 +1,33 @@
 """Stanford Cars: photographs with the model and the body of the car."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
-from pdr_jax.data import folder_sets, image_folder
+from pdr_jax.data import folder_sets, image_folder, labels
 
 BODIES = ("Sedan", "SUV", "Coupe", "Convertible", "Hatchback", "Wagon", "Van", "Pickup")
 
 
+TABLE, NAME = "labels.csv", "class_name"  # of copies that are pictures and a table
+
+
 def read(path: str) -> folder_sets.Layout:
+  """The published layout, or pictures with a table of the classes' names (`Dodge Charger Sedan 2012`)."""
+  table = os.path.join(path, TABLE)
+  return read_table(path, table) if os.path.isfile(table) else read_folders(path)
+
+
+def read_table(path: str, table: str) -> folder_sets.Layout:
+  """Reads the pictures in a folder, or in its one zip, and the columns `file` and `class_name`."""
+  store = image_folder.open_store(path)
+  names = [row[NAME] for row in folder_sets.rows_by_file(table, store, (NAME,))]
+  titles = tuple(sorted(set(names)))
+  return folder_sets.Layout(store, _columns([titles.index(name) for name in names], titles))
+
+
+def read_folders(path: str) -> folder_sets.Layout:
   """Reads the folders `cars_train` and `cars_test`, and the tables in `devkit`.
 
   They are `cars_train_annos.mat`, `cars_test_annos_withlabels.mat` and `cars_meta.mat`.
@@ -30,17 +48,19 @@ def read(path: str) -> folder_sets.Layout:
     for row in entries(file, "annotations")
   }
   titles = tuple(map(str, entries("cars_meta.mat", "class_names")))
+  cars = [number["/".join(name.split("/")[-2:])] for name in store.names]
+  parts = [name.split("/")[-2].removeprefix("cars_") for name in store.names]
+  return folder_sets.Layout(store, _columns(cars, titles), parts)
+
+
+def _columns(cars: Sequence[int], titles: Sequence[str]) -> dict[str, labels.Column]:
+  """`car` and `body` of pictures, of which each shows a car by its number."""
   bodies = [body_of(title) for title in titles]
   kinds = tuple(sorted(set(bodies)))
-  cars = [number["/".join(name.split("/")[-2:])] for name in store.names]
-  return folder_sets.Layout(
-    store,
-    {
-      "car": folder_sets.classes_of(cars, titles),
-      "body": folder_sets.classes_of([kinds.index(bodies[car]) for car in cars], kinds),
-    },
-    [name.split("/")[-2].removeprefix("cars_") for name in store.names],
-  )
+  return {
+    "car": folder_sets.classes_of(cars, titles),
+    "body": folder_sets.classes_of([kinds.index(bodies[car]) for car in cars], kinds),
+  }
 
 
 def body_of(title: str) -> str:
@@ -56,5 +76,5 @@ SOURCE = folder_sets.source(
   "photographs of Stanford Cars with model and body",
   read,
   "a folder with cars_train/, cars_test/, and devkit/ with cars_train_annos.mat, cars_meta.mat and "
-  "cars_test_annos_withlabels.mat",
+  "cars_test_annos_withlabels.mat; or a folder or zip of pictures beside labels.csv (file, class_name)",
 )

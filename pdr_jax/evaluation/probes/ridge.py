@@ -47,17 +47,3 @@ def predict(
   final = fit(train, train_targets, l2)
   predicted = test @ final.coefficients[best, target].T + final.intercepts[best, target]
   return Prediction(predicted, tuple(float(l2[index]) for index in best))
-
-
-def held_out_r2(
-    train: Shaped[np.ndarray, "N D"],
-    train_targets: Shaped[np.ndarray, "N T"],
-    test: Shaped[np.ndarray, "M D"],
-    test_targets: Shaped[np.ndarray, "M T"],
-    *,
-    l2: Sequence[float],
-    seed: int = 0,
-) -> Float[np.ndarray, " T"]:
-  """R2 on test of `predict`, at most 1; 0 is what the mean of test would get."""
-  predicted = predict(train, train_targets, test, l2=l2, seed=seed).predicted
-  return r2_score(test_targets, predicted, multioutput="raw_values")

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from sklearn.metrics import r2_score
 
 from pdr_jax.errors import UserError
+from pdr_jax.evaluation import records
 from pdr_jax.evaluation.features import (
     ENCODER,
     Features,
@@ -12,6 +14,7 @@ from pdr_jax.evaluation.features import (
     check,
     is_class,
     of_encoder,
+    people_in,
     select,
     size,
     subsets,
@@ -39,10 +42,10 @@ def groups(features: Features) -> dict[str, list[str]]:
   return parts
 
 
-def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
+def factors(train: Features, test: Features, *, seed: int = 0, identity: str = "") -> Result:
   """Ridge from every subset of blocks to every number of every factor.
 
-  The penalty is chosen on a part of train.
+  The penalty is chosen on a part of train. `identity` names the label of the person, where people repeat.
 
   Scores:
     r2: of a block and a factor, the mean R2 on test over the factor's numbers, each at least 0 (worse than
@@ -62,20 +65,21 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
   targets = [
       np.stack([split.labels[part] for part in columns], axis=1).astype(np.float64) for split in (train, test)
   ]
-  matrix = {}
+  matrix, scores, outcomes = {}, [], {}
+  places = {factor: [columns.index(part) for part in parts] for factor, parts in known.items()}
+  people = people_in(test, identity)
   for block, subset in subsets(train.blocks).items():
-    explained = ridge.held_out_r2(
-        select(train, subset), targets[0], select(test, subset), targets[1], l2=ridge.L2, seed=seed
-    )
-    each = dict(zip(columns, np.maximum(explained, 0.0), strict=True))
-    matrix[block] = {
-        factor: float(np.mean([each[part] for part in parts])) for factor, parts in known.items()
-    }
-  scores = [
-      Score("factors", factor, block, "r2", (value,), "higher", headline=f"{factor}, R2")
-      for block, row in matrix.items()
-      for factor, value in row.items()
-  ]
+    inputs = select(train, subset), targets[0], select(test, subset)
+    predicted = ridge.predict(*inputs, l2=ridge.L2, seed=seed).predicted
+    each = np.maximum(r2_score(targets[1], predicted, multioutput="raw_values"), 0.0)
+    matrix[block] = {factor: float(np.mean(each[place])) for factor, place in places.items()}
+    for factor, value in matrix[block].items():
+      score = Score("factors", factor, block, "r2", (value,), "higher", headline=f"{factor}, R2")
+      said, true = (numbers[:, places[factor]].T for numbers in (predicted, targets[1]))
+      given = {"r2": records.outcomes_of(said[None], true, people=people, measure="r2_from_zero")}
+      named, used = records.with_outcomes([score], given)
+      scores += named
+      outcomes |= used
   scores += _leakage(matrix, of_encoder(train.blocks)) + _of_numbers(train, test, targets, known, seed)
   protocol = {
       "description": "factors, held-out R2",
@@ -88,7 +92,7 @@ def factors(train: Features, test: Features, *, seed: int = 0) -> Result:
       "l2": list(ridge.L2),
       "selection": ridge.SELECTION,
   }
-  return Result("factors", protocol, tuple(scores), figure=FIGURE)
+  return Result("factors", protocol, tuple(scores), figure=FIGURE, outcomes=outcomes)
 
 
 def _known(train: Features) -> dict[str, list[str]]:
@@ -147,7 +151,7 @@ def _of_numbers(
 def jobs(context: Context) -> Iterator[Job]:
   """One, where the data has a factor of known value."""
   if groups(context.train):
-    yield "factors", lambda: factors(context.train, context.test)
+    yield "factors", lambda: factors(context.train, context.test, identity=context.config.identity)
 
 
 TASK = Task(jobs, order=50)

@@ -18,7 +18,15 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
-from pdr_jax.evaluation.features import absent, class_count, classified, of_encoder, select, size
+from pdr_jax.evaluation.features import (
+    absent,
+    class_count,
+    classified,
+    of_encoder,
+    people_in,
+    select,
+    size,
+)
 from pdr_jax.evaluation.probes.descent import minimise, partitioned, trained
 from pdr_jax.evaluation.probes.linear_maps import softmax
 from pdr_jax.evaluation.records import Result
@@ -72,16 +80,21 @@ def finetune(context: Context, labels: Sequence[str]) -> Result:
   layer = Layer(tuple(labels), inputs, counts[0] if exclusive else len(labels), exclusive)
   truth = np.stack([test.labels[name] for name in labels], axis=1)
   usable = ~np.stack([absent(test, name) for name in labels], axis=1).any(axis=1)
-  title, runs = labels[0] if exclusive else ATTRIBUTES, []
+  title, runs, right = labels[0] if exclusive else ATTRIBUTES, [], []
   for seed in context.seeds:
     context.say(f"  fine-tuning for {title}, seed {seed}")
     params = fit(run, representation, layer, context.settings.steps, seed, context.say)
     logits = logits_of(run, representation, params, context.test_split)
     runs.append(_score(logits[usable], truth[usable], exclusive))
+    decided = logits.argmax(axis=1)[:, None] if exclusive else logits > 0
+    right.append((decided == truth)[usable].T)
   common = np.stack([np.bincount(known.labels[name]).argmax() for name in labels])
   majority = float(np.mean(truth[usable] == common[None]))
   titles = {"accuracy": f"{title}, fine-tuned, accuracy"}
   scores = records.of_runs("finetune", title, "all", runs, prefix="finetuned/", headlines=titles)
+  people = people_in(tested, context.config.identity)
+  given = {"accuracy": records.outcomes_of(np.stack(right), truth[usable].T, people=people)}
+  scores, outcomes = records.with_outcomes(scores, given)
   scores += records.of_runs("finetune", title, MAJORITY, [{"accuracy": majority}], direction="")
   kind = "multi-class" if exclusive else "multi-label"
   protocol = {
@@ -95,7 +108,7 @@ def finetune(context: Context, labels: Sequence[str]) -> Result:
       "solvers": f"Adam {LEARNING_RATE:g} on encoders and one linear layer",
       "selection": "none: the last step",
   }
-  return Result(f"finetune/{title}", protocol, tuple(scores))
+  return Result(f"finetune/{title}", protocol, tuple(scores), outcomes=outcomes)
 
 
 def fit(

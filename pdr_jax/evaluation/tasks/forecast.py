@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pdr_jax.evaluation import forecasts
-from pdr_jax.evaluation.records import Figure, Result, Score
+import numpy as np
+
+from pdr_jax.evaluation import forecasts, records
+from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import video
 
@@ -32,11 +34,17 @@ def forecast(context: Context) -> Result:
   known = made.truth.shape[1]
   guessed = {forecasts.FORECAST: made.foretold} | forecasts.guesses(made.given, made.foretold.shape[1])
   scores: list[Score] = []
+  outcomes: dict[str, Outcomes] = {}
   for block, frames in guessed.items():
     for name, metric in METRICS.items():
-      values = metric(frames[:, :known], made.truth).mean(axis=0)
+      each = metric(frames[:, :known], made.truth)
+      values = each.mean(axis=0)
       headline = f"forecast, {name.upper()}" if block == forecasts.FORECAST else ""
-      scores.append(Score("forecast", "", block, name, (float(values.mean()),), "higher", headline))
+      score = Score("forecast", "", block, name, (float(values.mean()),), "higher", headline)
+      of_clips = records.outcomes_of(each.mean(axis=1)[None, None], np.arange(len(each))[None])
+      named, used = records.with_outcomes([score], {name: of_clips})
+      outcomes |= used
+      scores += named
       scores += [
         Score("forecast", name, block, "by_step", (float(value),), "higher", place=float(t + 1))
         for t, value in enumerate(values)
@@ -50,7 +58,8 @@ def forecast(context: Context) -> Result:
     "test": len(made.given), "past": past, "future": made.foretold.shape[1], "known": known, "seeds": [0],
   }
   figure = Figure("curves", "by_step", "forecasts", "frame", "dB, SSIM, share")
-  return Result("forecast", protocol, tuple(scores), figure=figure, media=forecasts.media(made))
+  media = forecasts.media(made)
+  return Result("forecast", protocol, tuple(scores), figure=figure, media=media, outcomes=outcomes)
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -94,14 +94,18 @@ def true_depth(
   results[CONSTANT] = {key: value for key, value in results[CONSTANT].items() if key in OF_FLAT}
   results[AVERAGE] = {key: value for key, value in results[AVERAGE].items() if key in OF_FLAT}
   moving = {name: predictor for name, predictor in predictors.items() if name != CONSTANT}
-  results[MODEL] |= factor_measures.measure(
+  more, given = factor_measures.measure(
       lambda pictures: representation.method.decompose(representation.variables, pictures),
       batches,
       representation.input,
+      people,
   )
+  results[MODEL] |= more
+  given |= _outcomes(measured[MODEL][1], people)
   locate = registry.find(run.data.name).landmarks
-  for name, value in at_landmarks(locate, batches, moving, representation.input).items():
+  for name, (value, outcomes) in at_landmarks(locate, batches, moving, representation.input, people).items():
     results[name][LANDMARKS] = value
+    given |= {LANDMARKS: outcomes} if name == MODEL else {}
   protocol = {
       "description": "geometry: SIDE, MAD (degrees), relief and depth correlation at the input view",
       "test": _examples(batches),
@@ -113,7 +117,7 @@ def true_depth(
         "the method's depth network on true depth, L1, by the run's optimiser; its lowest validation SIDE, "
         f"at step {bound.step} of {bound.trained}: {end}"
     )
-  scores, outcomes = records.with_outcomes(_records(results), _outcomes(measured[MODEL][1], people))
+  scores, outcomes = records.with_outcomes(_records(results), given)
   scores += _gap(results) if bounded else []
   return Result("geometry", protocol, tuple(scores), outcomes=outcomes)
 
@@ -122,10 +126,11 @@ def _outcomes(
     pictures: Mapping[str, Float[np.ndarray, " N"]], people: Int[np.ndarray, " N"] | None
 ) -> dict[str, Outcomes]:
   """The errors of single pictures; one without a pixel to measure does not count."""
-  strata = np.where(pictures["covered"] > 0, 0, -1)[None].astype(np.int32)
+  covered = pictures["covered"] > 0
   errors = {"side_x_100": 100 * pictures["side"], "mad": pictures["mad"]}
-  words = {"truth": np.arange(strata.size)[None], "strata": strata, "people": people}
-  return {name: records.outcomes_of(values[None, None], **words) for name, values in errors.items()}
+  return {
+      name: factor_measures.of_some(values[covered], covered, people) for name, values in errors.items()
+  }
 
 
 def _records(results: Mapping[str, Mapping[str, float]]) -> list[Score]:
@@ -237,8 +242,9 @@ def at_landmarks(
     batches: Iterable[Mapping[str, np.ndarray]],
     predictors: Mapping[str, Predict],
     key: str = "image",
-) -> dict[str, float]:
-  """`metrics.landmarks.correlation` of each predictor over the pictures of a split.
+    people: Int[np.ndarray, " N"] | None = None,
+) -> dict[str, tuple[float, Outcomes]]:
+  """`metrics.landmarks.correlation` of each predictor over the pictures of a split, and what it is made of.
 
   `locate` is that of the data's source; empty if it has no landmarks.
   """
@@ -259,7 +265,15 @@ def at_landmarks(
     for name, values in depths.items():
       predicted[name].append(values[rows])
   truth = np.concatenate(true)
-  return {name: landmarks.correlation(np.concatenate(each), truth) for name, each in predicted.items()}
+  return {name: _of_landmarks(np.concatenate(each), truth, people) for name, each in predicted.items()}
+
+
+def _of_landmarks(
+    predicted: Float[np.ndarray, "N L"], true: Float[np.ndarray, "N L"], people: Int[np.ndarray, " N"] | None
+) -> tuple[float, Outcomes]:
+  values, truth = (landmarks.relative(depth).T for depth in (predicted, true))
+  given = records.outcomes_of(values[None], truth, people=people, measure="correlation")
+  return landmarks.correlation(predicted, true), given
 
 
 def jobs(context: Context) -> Iterator[Job]:

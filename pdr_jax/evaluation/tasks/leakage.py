@@ -123,7 +123,7 @@ def _numbered(frames: Frames, label: str) -> Frames:
 
   def number(part: Features) -> Features:
     values = np.searchsorted(present, part.labels[label]).astype(np.int32)
-    return part._replace(labels={label: values}, classes=classes)
+    return part._replace(labels={label: values, CLIP: part.labels[CLIP]}, classes=classes)
 
   return Frames(number(frames.train), number(test))
 
@@ -134,9 +134,8 @@ def classify(train: Features, test: Features, label: str, hidden: int, seeds: Se
   frames = _numbered(halves(test, label) if kept_apart else Frames(train, test), label)
   name = f"leakage/{label}"
   titles = {"accuracy": f"{label} from a block of single frames, accuracy"}
-  result = multi_class(
-    frames.train, frames.test, label, seeds=seeds, solvers=["logistic"], task=name, headlines=titles
-  )
+  words = {"seeds": seeds, "solvers": ["logistic"], "task": name, "headlines": titles, "identity": CLIP}
+  result = multi_class(frames.train, frames.test, label, **words)
   scores = list(result.scores)
   if hidden:
     scores += perceptron(frames, label, name, hidden, seeds)
@@ -173,14 +172,14 @@ def _int(values: np.ndarray) -> Int[np.ndarray, " N"]:
 
 def measure(train: Features, test: Features, label: str, seeds: Sequence[int]) -> Result:
   """R2 of a number from each block, by ridge regression."""
-  result = regression(train, test, label, seeds=seeds)
+  result = regression(train, test, label, seeds=seeds, identity=CLIP)
   name = f"leakage/{label}"
   titles = {"r2": f"{label} from a block of single frames, R2"}
   scores = tuple(
-    score._replace(task=name, headline=titles.get(score.metric, ""), outcomes="") for score in result.scores
+    score._replace(task=name, headline=titles.get(score.metric, "")) for score in result.scores
   )
   protocol = result.protocol | {"description": "a number from the blocks of single frames"}
-  return result._replace(task=name, protocol=protocol, scores=scores, outcomes={})
+  return result._replace(task=name, protocol=protocol, scores=scores)
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -54,8 +54,10 @@ def regression(
         "r2": f"{label}, ridge, R2",
         "spearman": f"{label}, ridge, Spearman",
     }
-    errors = np.stack([np.abs(each.predicted[:, 0] - truth) for each in predictions])[:, None]
-    each = {"mean_absolute_error": records.outcomes_of(errors, truth[None], people=people)}
+    predicted = np.stack([each.predicted.T for each in predictions])
+    each = {"mean_absolute_error": records.outcomes_of(np.abs(predicted - truth), truth[None], people=people)}
+    for name in ("r2", "spearman"):
+      each[name] = records.outcomes_of(predicted, truth[None], people=people, measure=name)
     named, used = records.with_outcomes(_of_block(label, block, runs, titles), each)
     scores += named
     outcomes |= used

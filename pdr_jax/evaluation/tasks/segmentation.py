@@ -18,9 +18,10 @@ from pdr_jax.data import pipeline
 from pdr_jax.elements import zeros
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
+from pdr_jax.evaluation.features import people_in
 from pdr_jax.evaluation.probes import unet
 from pdr_jax.evaluation.probes.descent import minimise, partitioned, run_once, trained
-from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics.classification import confusion
@@ -57,6 +58,7 @@ def segmentation(
     *,
     seeds: Sequence[int],
     say: Callable[[str], None] = print,
+    people: Int[np.ndarray, " N"] | None = None,
 ) -> Result:
   """Every choice of encoders with every start, for each seed (fresh parameters, order of the images).
 
@@ -64,6 +66,7 @@ def segmentation(
     run: the data, with `segmentation` `[H, W]` maps (255: not named), and the batch size.
     split: what is tested on.
     settings: `steps` of training, and which of `STARTS`.
+    people: who is on each picture of the split, see `records.outcomes_of`.
 
   Scores are `START/miou` (over the classes that occur in the test split) and `START/pixel_accuracy`; the IoU
   of each class is in `details["iou"]`. Raises `UserError` without maps, or for a representation that a U-Net
@@ -77,18 +80,25 @@ def segmentation(
     )
   count, names = class_names(run, representation)
   scores: list[Score] = []
+  outcomes: dict[str, Outcomes] = {}
   ious: dict[str, dict[str, list[float]]] = {}
   for chosen in subsets(encoders):
     block = "+".join(chosen)
     for start in settings.starts:
-      runs, choice = [], Choice(chosen, start, count)
+      counts, choice = [], Choice(chosen, start, count)
       for seed in seeds:
         say(f"  segmentation, {block} {start}, seed {seed}")
         params = train(run, representation, choice, settings.steps, seed, say)
-        runs.append(scores_of(test(run, representation, choice, params, split)))
+        counts.append(test(run, representation, choice, params, split))
+      runs = [scores_of(each.sum(axis=0)) for each in counts]
       titles = {"miou": f"segmentation, {start}, mIoU"} if len(chosen) == len(encoders) else {}
       means = [{name: run[name] for name in ("miou", "pixel_accuracy")} for run in runs]
-      scores += records.of_runs(MAPS, "classes", block, means, prefix=f"{start}/", headlines=titles)
+      named, used = records.with_outcomes(
+          records.of_runs(MAPS, "classes", block, means, prefix=f"{start}/", headlines=titles),
+          {"miou": of_pictures(np.stack(counts), people)} if titles else {},
+      )
+      scores += named
+      outcomes |= used
       ious[f"{block} {start}"] = {
           names[k]: [run["iou"][k] for run in runs] for k in range(count) if runs[0]["iou"][k] is not None
       }
@@ -106,7 +116,17 @@ def segmentation(
       "solvers": f"U-Net, cross-entropy, Adam {LEARNING_RATE:g}; encoders fresh (scratch), kept (frozen) or "
                  "trained on (finetuned)",
   }
-  return Result(MAPS, protocol, tuple(scores), {"iou": ious})
+  return Result(MAPS, protocol, tuple(scores), {"iou": ious}, outcomes=outcomes)
+
+
+def of_pictures(
+    counts: Int[np.ndarray, "S N C C"], people: Int[np.ndarray, " N"] | None = None
+) -> Outcomes:
+  """The pixels of each class in each picture that mIoU is made of, see `metrics.resampled.miou`."""
+  right, true = np.diagonal(counts, axis1=2, axis2=3), counts.sum(axis=3)
+  parts = np.concatenate([right, true + counts.sum(axis=2) - right], axis=2)  # [S N 2C]
+  values, truth = parts.transpose(0, 2, 1).astype(np.int32), true[0].T.astype(np.int32)
+  return records.outcomes_of(values, truth, people=people, measure="miou")
 
 
 def _encoders(representation: Representation) -> list[str]:
@@ -190,21 +210,22 @@ def cross_entropy(
 
 def test(
     run: ConfigDict, representation: Representation, choice: Choice, params: dict, split: str
-) -> Int[np.ndarray, "{choice.classes} {choice.classes}"]:
-  """The confusion matrix of all pixels of a split."""
+) -> Int[np.ndarray, "N {choice.classes} {choice.classes}"]:
+  """The confusion matrix of the pixels of each picture of a split."""
   method, key, classes = representation.method, representation.input, choice.classes
 
   def classify(params: dict, images: Array) -> Array:
     return unet.apply(params, method, choice.encoders, images, classes).argmax(axis=-1).astype(jnp.uint8)
 
-  predict, counts = steps.mapped(classify, params), np.zeros((classes, classes), np.int64)
+  predict, counts = steps.mapped(classify, params), []
   for batch in batches.of_split(run, representation.reads, split, [MAPS]):
     keep = np.asarray(batch["_mask"]) > 0
     called = predict(np.asarray(batch[key]))
     truth = np.asarray(batch[MAPS]).astype(np.int64)
     truth = np.where(truth < classes, truth, -1)
-    counts += confusion(truth[keep], called.reshape(truth.shape)[keep].astype(np.int64), classes)
-  return counts
+    pairs = zip(truth[keep], called.reshape(truth.shape)[keep].astype(np.int64), strict=True)
+    counts += [confusion(*pair, classes) for pair in pairs]
+  return np.stack(counts)
 
 
 def jobs(context: Context) -> Iterator[Job]:
@@ -212,7 +233,7 @@ def jobs(context: Context) -> Iterator[Job]:
   if context.representation.variables is not None:
     yield MAPS, lambda: segmentation(
         context.run, context.representation, context.test_split, context.settings,
-        seeds=context.seeds, say=context.say,
+        seeds=context.seeds, say=context.say, people=people_in(context.test, context.config.identity),
     )
 
 

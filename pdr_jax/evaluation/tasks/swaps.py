@@ -17,7 +17,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
 from pdr_jax.evaluation.probes import judge as judges
 from pdr_jax.evaluation.probes.linear_maps import softmax
-from pdr_jax.evaluation.records import Media, Result, Score
+from pdr_jax.evaluation.records import Media, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.plots import clips as pictures
 
@@ -72,15 +72,16 @@ def swaps(context: Context) -> Result:
   media = draw(context, swap, test[context.representation.input])
   truth = truth_of(context)
   scores: list[Score] = []
+  outcomes: dict[str, Outcomes] = {}
   if context.settings.judge_steps and (truth.classes or truth.numbers):
-    scores = judged(context, swap, test, truth)
+    scores, outcomes = judged(context, swap, test, truth)
   protocol = {
     "description": "content of one clip in the poses of another; a judge trained on real clips",
     "labels": [*truth.classes, *truth.numbers], "motion": sorted(truth.motion),
     "judge_steps": context.settings.judge_steps, "seeds": list(context.seeds) if scores else [],
     "test": min(len(test[context.representation.input]), context.settings.pairs),
   }
-  return Result("swaps", protocol, tuple(scores), media=media)
+  return Result("swaps", protocol, tuple(scores), media=media, outcomes=outcomes)
 
 
 def _clips(context: Context, count: int) -> dict[str, np.ndarray]:
@@ -132,8 +133,8 @@ def draw(context: Context, swap: Any, clips: Float[np.ndarray, "N T S S C"]) -> 
 
 def judged(
   context: Context, swap: Any, test: Mapping[str, np.ndarray], truth: Truth
-) -> list[Score]:
-  """The judge's scores on real and on swapped clips, one value a seed."""
+) -> tuple[list[Score], dict[str, Outcomes]]:
+  """The judge's scores on real and on swapped clips, one value a seed, and what single clips gave."""
   key, variables = context.representation.input, context.representation.variables
   net = judges.Judge(truth.classes, truth.numbers)
   count = min(len(test[key]), context.settings.pairs)
@@ -157,15 +158,22 @@ def judged(
     of_seed.append({
       name: _judge(run, params, given, size) for name, given in (("real", clips), ("swapped", swapped))
     })
-  scores = []
+  scores, outcomes = [], {}
   for label in (*truth.classes, *truth.numbers):
     moves = label in truth.motion
     for name in ("real", "swapped"):
       rows = others if moves and name == "swapped" else np.arange(count)
-      runs = [_scores(outputs[name][label], test[label][:count][rows], truth, label) for outputs in of_seed]
+      wanted = test[label][:count][rows]
+      runs = [_scores(outputs[name][label], wanted, truth, label) for outputs in of_seed]
       what = "real clips" if name == "real" else "swapped, motion kept" if moves else "swapped, content kept"
-      scores += _records(label.removeprefix("label/"), what, runs)
-  return scores
+      given = {}
+      if label in truth.classes:
+        right = np.stack([outputs[name][label].argmax(axis=1) == wanted for outputs in of_seed])[:, None]
+        given = {"accuracy": records.outcomes_of(right, wanted[None])}
+      named, used = records.with_outcomes(_records(label.removeprefix("label/"), what, runs), given)
+      scores += named
+      outcomes |= used
+  return scores, outcomes
 
 
 def _judge(run: Any, params: dict, clips: Float[np.ndarray, "N T S S C"], size: int) -> dict:

@@ -16,9 +16,9 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
-from pdr_jax.evaluation.features import Features, check, labelled, select, size, subsets
+from pdr_jax.evaluation.features import Features, check, labelled, people_in, select, size, subsets
 from pdr_jax.evaluation.probes import ridge
-from pdr_jax.evaluation.records import Figure, Result, Score
+from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import viewpoint as metrics
 
@@ -130,14 +130,17 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
   circle = np.array([
     angle == "azimuth" and metrics.goes_round(train.true[:, i]) for i, angle in enumerate(labels)
   ])
-  scores, calibration = [], {}
+  people = people_in(test.features, context.config.identity)
+  scores, outcomes, calibration = [], {}, {}
   for count in sizes:
     chosen = [np.random.default_rng(seed).permutation(len(train.true))[:count] for seed in context.seeds]
     calibration[str(count)] = [np.sort(rows).tolist() for rows in chosen]
     runs = [fits(train, test, rows, circle, seed) for rows, seed in zip(chosen, context.seeds, strict=True)]
     for block in runs[0]:
       predicted = [run[block] for run in runs]
-      scores += of_fit(block, predicted, test.true, labels, circle, count)
+      named, used = of_fit(block, predicted, test.true, labels, circle, count, people)
+      scores += named
+      outcomes |= used
   protocol = {
     "description": "viewpoint after a fit to few labelled pictures of train; tested on the whole test split",
     "labels": list(labels.values()), "angles": list(labels), "sizes": sizes, "seeds": list(context.seeds),
@@ -149,7 +152,8 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
     "curves", "mean_absolute_error", "Viewpoint after a fit to labelled pictures", "labelled pictures",
     "mean absolute error, degrees",
   )
-  return Result("viewpoint", protocol, tuple(scores), {"calibration": calibration}, figure)
+  details = {"calibration": calibration}
+  return Result("viewpoint", protocol, tuple(scores), details, figure, outcomes=outcomes)
 
 
 def fits(
@@ -180,35 +184,41 @@ def fits(
 def of_fit(
   block: str, predicted: list[Float[np.ndarray, "M A"]], true: Float[np.ndarray, "M A"],
   labels: Mapping[str, str], circle: Bool[np.ndarray, " A"], count: int,
-) -> list[Score]:
+  people: Int[np.ndarray, " M"] | None = None,
+) -> tuple[list[Score], dict[str, Outcomes]]:
   """The scores of a fit: of each angle, of their mean, and of the rotation where all three are known.
 
-  `labels` are `{angle: label}`.
+  `labels` are `{angle: label}`. Then what single pictures gave, of the scores that a study shows; `people`:
+  who is on each.
   """
-  words = dict(prefix=f"{count}/", direction="", place=float(count))
-
-  def scores(label: str, runs: list[dict[str, float]]) -> list[Score]:
-    titles = {}
-    if count == TITLED:
-      titles = {name: f"{label}, {block}, {TITLED} labels, {name.replace('_', ' ')}" for name in runs[0]}
-    given = records.of_runs("viewpoint", label, block, runs, headlines=titles, **words)
-    return [
-      score._replace(direction="lower" if records.name(score) in LOWER else "higher") for score in given
-    ]
-
-  of_angle = [
-    [metrics.errors(run[:, i], true[:, i], bool(circle[i])) for run in predicted] for i in range(len(labels))
-  ]
-  result = [score for label, runs in zip(labels, of_angle, strict=True) for score in scores(label, runs)]
+  key = "mean_absolute_error"
+  # By label and metric the errors of single pictures, [seeds, angles, M].
+  single: dict[str, dict[str, np.ndarray]] = {}
+  for i, label in enumerate(labels):
+    runs = [metrics.errors(run[:, i], true[:, i], bool(circle[i])) for run in predicted]
+    single[label] = {name: np.stack([run[name] for run in runs])[:, None] for name in runs[0]}
   if len(labels) > 1:
-    key = "mean_absolute_error"
-    means = [{key: float(np.mean([angle[key] for angle in run]))} for run in zip(*of_angle, strict=True)]
-    result += scores("mean of the angles", means)
+    off = np.concatenate([single[label][key] for label in labels], axis=1)
+    single["mean of the angles"] = {key: off}
   if tuple(labels) == ANGLES:
     turntable = labels["azimuth"] in TURNTABLE
-    runs = [{"geodesic_error": float(metrics.geodesic(run, true, turntable).mean())} for run in predicted]
-    result += scores("rotation", runs)
-  return result
+    off = np.stack([metrics.geodesic(run, true, turntable) for run in predicted])[:, None]
+    single["rotation"] = {"geodesic_error": off}
+  scores, outcomes = [], {}
+  for label, measured in single.items():
+    for metric, values in measured.items():
+      middle = np.median if metric == metrics.MEDIAN else np.mean
+      title = f"{label}, {block}, {TITLED} labels, {metric.replace('_', ' ')}" if count == TITLED else ""
+      score = Score(
+        "viewpoint", label, block, f"{count}/{metric}", tuple(middle(values, axis=(1, 2)).tolist()),
+        "lower" if metric in LOWER else "higher", title, float(count),
+      )
+      measure = "median" if metric == metrics.MEDIAN else "mean"
+      given = records.outcomes_of(values, true.T, people=people, measure=measure)
+      named, used = records.with_outcomes([score], {metric: given})
+      scores += named
+      outcomes |= used
+  return scores, outcomes
 
 
 def jobs(context: Context) -> Iterator[Job]:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches as batch_lib
-from pdr_jax.evaluation.records import Result, Score
+from pdr_jax.evaluation import records
+from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import voxels
@@ -51,11 +52,11 @@ def defaults() -> dict[str, Any]:
 
 
 class Measured(NamedTuple):
-  """Means over pictures of one predictor."""
+  """Of one predictor: what each picture gave, and its threshold."""
 
-  iou: float
-  views: float
-  occupied: float
+  iou: Float[np.ndarray, " N"]
+  views: Float[np.ndarray, " N"]
+  occupied: Float[np.ndarray, " N"]
   threshold: float
 
 
@@ -89,10 +90,12 @@ def shapes(
   def model(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     return predicted[id(batch)] if id(batch) in predicted else decompose(batch[key])["voxels"]
 
-  scores = []
+  scores, outcomes = [], {}
   for name, predict in ({MODEL: model} | predictors).items():
     say(f"  {name}")
-    scores += _records(name, measure(predict, select, test, settings, fixed=name == HULL))
+    named, used = _records(name, measure(predict, select, test, settings, fixed=name == HULL))
+    scores += named
+    outcomes |= used
   scores += of_pictures(test, parts, key) + of_poses(test, parts)
   protocol = {
     "description": "voxels: IoU after the best azimuth and mirror of every picture; threshold chosen before",
@@ -102,7 +105,7 @@ def shapes(
     "views": settings.views,
     HULL: f"true silhouettes from {HULL_VIEWS} true azimuths",
   }
-  return Result("voxels", protocol, tuple(scores))
+  return Result("voxels", protocol, tuple(scores), outcomes=outcomes)
 
 
 def decomposing(representation: Representation) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
@@ -187,8 +190,7 @@ def measure(
     occupied.append((np.asarray(density) > threshold).mean(axis=(1, 2, 3)))
     azimuths = unseen(batch["azimuth"], settings.views)
     views.append(np.asarray(_views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)))
-  mean = [float(np.concatenate(values).mean()) for values in (ious, views, occupied)]
-  return Measured(*mean, threshold)
+  return Measured(*map(np.concatenate, (ious, views, occupied)), threshold)
 
 
 def unseen(azimuth: np.ndarray, count: int) -> np.ndarray:
@@ -210,17 +212,23 @@ _align = jax.jit(voxels.align, static_argnames="angles")
 _compare_views = jax.jit(voxels.silhouette_iou)
 
 
-def _records(name: str, measured: Measured) -> list[Score]:
+def _records(name: str, measured: Measured) -> tuple[list[Score], dict[str, Outcomes]]:
+  """The scores of a predictor, and of the model what single pictures gave."""
   values = {
     "iou": (measured.iou, "higher"),
     "held_out_views/iou": (measured.views, "higher"),
     "occupied": (measured.occupied, ""),
-    "threshold": (measured.threshold, ""),
+    "threshold": (np.array([measured.threshold]), ""),
   }
-  return [
-    Score("voxels", "", name, metric, (value,), direction, TITLES.get(metric, "") if name == MODEL else "")
-    for metric, (value, direction) in values.items()
-  ]
+  scores, outcomes = [], {}
+  for metric, (each, direction) in values.items():
+    title = TITLES.get(metric, "") if name == MODEL else ""
+    score = Score("voxels", "", name, metric, (float(each.mean()),), direction, title)
+    given = records.outcomes_of(each[None, None], np.arange(len(each))[None])
+    named, used = records.with_outcomes([score], {records.name(score): given})
+    scores += named
+    outcomes |= used
+  return scores, outcomes
 
 
 def of_pictures(test: list[dict], parts: list[dict], key: str) -> list[Score]:
