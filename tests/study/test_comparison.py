@@ -104,7 +104,7 @@ def test_results_without_examples_have_an_interval_over_seeds_and_the_table_says
   truth = random.normal(size=(1, 100))
   mixed = {name: predictions(0.1 + k, truth, random, kept=k > 0) for k, name in enumerate("ab")}
   (difference,) = ranking(mixed).differences
-  assert difference.over == comparison.SEEDS and difference.interval[1] < 0 and not difference.sure
+  assert difference.over == comparison.SEEDS and difference.interval[0] > 0 and not difference.sure
   text = "\n".join(table.comparison(joined.samples(mixed), list(mixed)))
   assert "| seeds |" in text and table.WITHOUT_EXAMPLES in text
   whole = {name: predictions(0.1 + k, truth, random) for k, name in enumerate("ab")}
