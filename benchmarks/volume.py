@@ -12,6 +12,11 @@ axis:
   product      a matrix product with the M x M bilinear weights of a plane of M pixels
   by_matrix    `rotate` with the rotation's matrix
 
+Sums along the rays of volumes turned about it, one channel, one angle:
+
+  library      `ray_sums`: products with the weights of rays, the turned volume is never made
+  turned       `rotate_about_axis`, and a sum over the depth
+
 By any rotation:
 
   library      `rotate`: 8 gathers of rows, 8 scatters
@@ -74,6 +79,14 @@ def product(value, angle):
   return from_rows(jnp.einsum("bpq,bqf->bpf", weights, rows, precision="highest"), value.shape)
 
 
+def summed(density, angle):
+  return volume.ray_sums(density, angle[:, None])[:, 0]
+
+
+def turned(density, angle):
+  return volume.rotate_about_axis(density[..., None], angle)[..., 0].sum(axis=1)
+
+
 def voxel_rows(value, rotation):
   """What `rotate` gathers: rows [B, N, C], and index and weight of eight neighbours."""
   batch, *size, channels = value.shape
@@ -127,7 +140,8 @@ def candidates(value, rotation):
 
 def run(title: str, forms: dict, value, turn, repetitions: int) -> None:
   """Checks that all forms agree, times them and prints a table."""
-  cotangent = jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32)
+  shape = jax.eval_shape(forms["library"], value, turn).shape
+  cotangent = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
 
   def programs(form):
     forward = jax.jit(form)
@@ -175,6 +189,8 @@ def main() -> None:
       about["product"] = product
     repetitions = 2 if flags.quick else flags.repetitions
     run("about y", about, value, angle, repetitions)
+    if channels == 1:
+      run("ray sums", {"library": summed, "turned": turned}, value[..., 0], angle, repetitions)
     any_rotation = {"library": volume.rotate, "autodiff": autodiff, "candidates": candidates}
     run("any", any_rotation, value, rotation, repetitions)
 
