@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
@@ -24,16 +24,18 @@ from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import voxels
 from pdr_jax.metrics.similarity import ssim
 
-MODEL, HULL, MEAN, SPHERE = "model", "visual hull", "mean shape", "sphere"
+MODEL, HULL, MEAN, SPHERE, TRUTH = "model", "visual hull", "mean shape", "sphere", "truth"
 NEAREST = "nearest training shape"
 TITLES = {
   "iou": "voxels, IoU",
   "held_out_views/iou": "voxels, IoU of unseen views",
   "occupied": "voxels, occupied share",
+  "views_alike": "voxels, IoU of a shape's own views",
   "pose/to_uniform": "pose, distance to even",
 }
 DENSE = 20.0  # absorption of an occupied voxel of the truth: nothing gets through
 HULL_VIEWS = 12
+AROUND = tuple(2 * np.pi * k / 8 for k in range(8))  # azimuths whose silhouettes are compared with each other
 RADII = tuple(np.arange(0.3, 1.0, 0.05))  # of spheres, in half sides
 PARTS = ("voxels", "azimuth")  # of a decomposition that this task scores
 
@@ -56,6 +58,7 @@ class Measured(NamedTuple):
   iou: float
   views: float
   occupied: float
+  alike: float
   threshold: float
 
 
@@ -93,7 +96,7 @@ def shapes(
   for name, predict in ({MODEL: model} | predictors).items():
     say(f"  {name}")
     scores += _records(name, measure(predict, select, test, settings, fixed=name == HULL))
-  scores += of_pictures(test, parts, key) + of_poses(test, parts)
+  scores += of_truth(test) + of_pictures(test, parts, key) + of_poses(test, parts)
   protocol = {
     "description": "voxels: IoU after the best azimuth and mirror of every picture; threshold chosen before",
     "test": sum(len(batch["voxels"]) for batch in test),
@@ -179,7 +182,7 @@ def measure(
     for batch in select
   )
   threshold = float(every[int(np.argmax(totals))])
-  ious, views, occupied = [], [], []
+  ious, views, occupied, own = [], [], [], []
   for batch in test:
     density = jnp.asarray(predict(batch))
     scores = np.asarray(compare(density, batch["voxels"], jnp.asarray([threshold]), angles=angles))[..., 0]
@@ -187,8 +190,15 @@ def measure(
     occupied.append((np.asarray(density) > threshold).mean(axis=(1, 2, 3)))
     azimuths = unseen(batch["azimuth"], settings.views)
     views.append(np.asarray(_views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)))
-  mean = [float(np.concatenate(values).mean()) for values in (ious, views, occupied)]
+    own.append(alike(density > threshold))
+  mean = [float(np.concatenate(values).mean()) for values in (ious, views, occupied, own)]
   return Measured(*mean, threshold)
+
+
+def alike(shapes: ArrayLike) -> np.ndarray:
+  """How far the silhouettes of occupied voxels agree from all sides, of each shape."""
+  around = jnp.broadcast_to(jnp.asarray(AROUND, jnp.float32)[None], (len(shapes), len(AROUND)))
+  return np.asarray(_compare_sides(DENSE * jnp.asarray(shapes, jnp.float32), around))
 
 
 def unseen(azimuth: np.ndarray, count: int) -> np.ndarray:
@@ -208,6 +218,7 @@ def _views(
 
 _align = jax.jit(voxels.align, static_argnames="angles")
 _compare_views = jax.jit(voxels.silhouette_iou)
+_compare_sides = jax.jit(voxels.views_alike)
 
 
 def _records(name: str, measured: Measured) -> list[Score]:
@@ -215,12 +226,22 @@ def _records(name: str, measured: Measured) -> list[Score]:
     "iou": (measured.iou, "higher"),
     "held_out_views/iou": (measured.views, "higher"),
     "occupied": (measured.occupied, ""),
+    "views_alike": (measured.alike, ""),
     "threshold": (measured.threshold, ""),
   }
   return [
     Score("voxels", "", name, metric, (value,), direction, TITLES.get(metric, "") if name == MODEL else "")
     for metric, (value, direction) in values.items()
   ]
+
+
+def of_truth(test: list[dict]) -> list[Score]:
+  """What exact shapes score where there is nothing to compare with."""
+  values = {
+    "occupied": np.concatenate([batch["voxels"].mean(axis=(1, 2, 3)) for batch in test]),
+    "views_alike": np.concatenate([alike(batch["voxels"]) for batch in test]),
+  }
+  return [Score("voxels", "", TRUTH, name, (float(value.mean()),), "") for name, value in values.items()]
 
 
 def of_pictures(test: list[dict], parts: list[dict], key: str) -> list[Score]:
