@@ -9,6 +9,7 @@ operations over the rate of a matrix product and bytes over the bandwidth of a c
 
 import argparse
 import itertools
+import time
 from functools import partial
 
 import jax
@@ -129,7 +130,10 @@ def main() -> None:
   parser.add_argument("--width", type=int, default=128)
   parser.add_argument("--repetitions", type=int, default=9)
   parser.add_argument("--quick", action="store_true", help="narrow, two repetitions: does it run")
+  of_cores = "of all cores together, instead of wall time; on one core it holds beside other work"
+  parser.add_argument("--processor_time", action="store_true", help=of_cores)
   flags = parser.parse_args()
+  clock = time.process_time if flags.processor_time else time.perf_counter
   config = base("voxels")
   width = 8 if flags.quick else flags.width
   config.voxels.update(width_encoder=width, width_decoder=width, pose="circular", pose_components=1)
@@ -138,8 +142,8 @@ def main() -> None:
   images = np.random.default_rng(0).uniform(-1, 1, (flags.batch, SIDE, SIDE, 1)).astype(np.float32)
   steps = {"PyTorch": torch_step(config, images), **our_steps(config, images)}
   print(measure.machine(), flush=True)
-  rates, bandwidth = roofline.ceilings(flags.quick)
-  seconds = measure.alternating(steps, 2 if flags.quick else flags.repetitions)
+  rates, bandwidth = roofline.ceilings(flags.quick, clock)
+  seconds = measure.alternating(steps, 2 if flags.quick else flags.repetitions, clock)
   work, rows = works(config.voxels.code, width, flags.batch), []
   for name, values in seconds.items():
     beside = seconds["PyTorch" if name in ("PyTorch", "ours") else "ours"]
