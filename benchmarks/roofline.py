@@ -19,6 +19,7 @@ upper bound.
 
 import argparse
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -244,7 +245,7 @@ def contrast_loss(params, picture, blocks, drawn, *, encode, config):
 # ---------------------------------------------------------------- ceilings and times
 
 
-def matrix_rate(dtype: str, side: int) -> float:
+def matrix_rate(dtype: str, side: int, clock: Callable[[], float] = time.perf_counter) -> float:
   """Operations a second of `[side, side] @ [side, side]`, the best of five runs of a few products each."""
   a, b = (jax.random.normal(key, (side, side), dtype) for key in jax.random.split(jax.random.key(0)))
   product, count = jax.jit(jnp.matmul), 4
@@ -252,10 +253,10 @@ def matrix_rate(dtype: str, side: int) -> float:
   def run():
     jax.block_until_ready([product(a, b) for _ in range(count)])
 
-  return 2.0 * side**3 * count / measure.alternating({"": run}, 5)[""].min()
+  return 2.0 * side**3 * count / measure.alternating({"": run}, 5, clock)[""].min()
 
 
-def copy_bandwidth(mebibytes: int) -> float:
+def copy_bandwidth(mebibytes: int, clock: Callable[[], float] = time.perf_counter) -> float:
   """Bytes read plus bytes written a second, by adding one to an array in place; the best of five runs."""
   array = jnp.zeros(mebibytes * 2**18, jnp.float32)
   add, count = jax.jit(lambda x: x + 1, donate_argnums=0), 4
@@ -266,7 +267,7 @@ def copy_bandwidth(mebibytes: int) -> float:
       array = add(array)
     jax.block_until_ready(array)
 
-  return 2.0 * array.nbytes * count / measure.alternating({"": run}, 5)[""].min()
+  return 2.0 * array.nbytes * count / measure.alternating({"": run}, 5, clock)[""].min()
 
 
 def ready(part: Part) -> tuple[Callable[[], None], jax.stages.Lowered, jax.stages.Compiled]:
@@ -300,13 +301,15 @@ def arguments() -> argparse.Namespace:
   return parser.parse_args()
 
 
-def ceilings(quick: bool) -> tuple[dict[str, float], float]:
+def ceilings(
+  quick: bool, clock: Callable[[], float] = time.perf_counter
+) -> tuple[dict[str, float], float]:
   """Operations a second of a matrix product by type, and bytes a second of a copy; prints them."""
   accelerator = jax.default_backend() != "cpu"
   side, mebibytes = (512, 16) if quick else (8192, 2048) if accelerator else (3072, 256)
   dtypes = ["float32", "bfloat16"] if accelerator else ["float32"]
-  rates = {dtype: matrix_rate(dtype, side) for dtype in dtypes}
-  bandwidth = copy_bandwidth(mebibytes)
+  rates = {dtype: matrix_rate(dtype, side, clock) for dtype in dtypes}
+  bandwidth = copy_bandwidth(mebibytes, clock)
   print(
     f"ceilings: matrix product [{side}, {side}] "
     + ", ".join(f"{name} {value / 1e12:.3f} TFLOP/s" for name, value in rates.items())

@@ -12,6 +12,11 @@ axis:
   product      a matrix product with the M x M bilinear weights of a plane of M pixels
   by_matrix    `rotate` with the rotation's matrix
 
+Sums along the rays of volumes turned about it, one channel, one angle:
+
+  library      `ray_sums`: products with the weights of rays, the turned volume is never made
+  turned       `rotate_about_axis`, and a sum over the depth
+
 By any rotation:
 
   library      `rotate`: 8 gathers of rows, 8 scatters
@@ -24,6 +29,7 @@ Three shears are left out: they interpolate three times and give other numbers.
 
 import argparse
 import itertools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +78,14 @@ def product(value, angle):
          for p, n in zip(position, (depth, width), strict=True)]
   weights = (hat[0][..., None] * hat[1][:, :, None]).reshape(batch, depth * width, depth * width)
   return from_rows(jnp.einsum("bpq,bqf->bpf", weights, rows, precision="highest"), value.shape)
+
+
+def summed(density, angle):
+  return volume.ray_sums(density, angle[:, None])[:, 0]
+
+
+def turned(density, angle):
+  return volume.rotate_about_axis(density[..., None], angle)[..., 0].sum(axis=1)
 
 
 def voxel_rows(value, rotation):
@@ -125,9 +139,10 @@ def candidates(value, rotation):
   return _gathered(rows, index, weight, rotation, jnp.zeros(value.shape[1])).reshape(value.shape)
 
 
-def run(title: str, forms: dict, value, turn, repetitions: int) -> None:
+def run(title: str, forms: dict, value, turn, repetitions: int, clock) -> None:
   """Checks that all forms agree, times them and prints a table."""
-  cotangent = jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32)
+  shape = jax.eval_shape(forms["library"], value, turn).shape
+  cotangent = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
 
   def programs(form):
     forward = jax.jit(form)
@@ -148,7 +163,7 @@ def run(title: str, forms: dict, value, turn, repetitions: int) -> None:
         name: lambda program=pair[column]: jax.block_until_ready(program(value, turn))
         for name, pair in compiled.items()
     }
-    seconds = measure.alternating(steps, repetitions)
+    seconds = measure.alternating(steps, repetitions, clock)
     for name, values in seconds.items():
       ratio = np.median(values / seconds["library"])
       rows.append([f"{title}, {kind}: {name}", measure.spread(values * 1e3 / len(value), 3), f"{ratio:.2f}"])
@@ -161,7 +176,10 @@ def main() -> None:
   parser.add_argument("--sizes", default="voxels,ssv", help=", ".join(f"{k}: {v}" for k, v in SIZES.items()))
   parser.add_argument("--repetitions", type=int, default=15)
   parser.add_argument("--quick", action="store_true", help="side 6, two repetitions: does it run")
+  of_cores = "of all cores together, instead of wall time; on one core it holds beside other work"
+  parser.add_argument("--processor_time", action="store_true", help=of_cores)
   flags = parser.parse_args()
+  clock = time.process_time if flags.processor_time else time.perf_counter
   print(measure.machine(), flush=True)
   for name in flags.sizes.split(","):
     side, channels, batch = (6, 2, 2) if flags.quick else SIZES[name]
@@ -174,9 +192,11 @@ def main() -> None:
     if side <= 32:  # the product's weights are side^4 numbers for each volume
       about["product"] = product
     repetitions = 2 if flags.quick else flags.repetitions
-    run("about y", about, value, angle, repetitions)
+    run("about y", about, value, angle, repetitions, clock)
+    if channels == 1:
+      run("ray sums", {"library": summed, "turned": turned}, value[..., 0], angle, repetitions, clock)
     any_rotation = {"library": volume.rotate, "autodiff": autodiff, "candidates": candidates}
-    run("any", any_rotation, value, rotation, repetitions)
+    run("any", any_rotation, value, rotation, repetitions, clock)
 
 
 if __name__ == "__main__":

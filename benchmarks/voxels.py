@@ -3,21 +3,24 @@
 Published widths at side 28, the circular pose of one component, the KL, Adam: forward, backward and update,
 in PyTorch eager with `grid_sample` for the rotation. Milliseconds per picture, the median of alternating
 repetitions with the middle half in brackets, and the ratio to PyTorch's. Below it, the decoder's and the
-projection's forward and backward passes alone, as shares of the step.
+projection's forward and backward passes alone, as shares of the step, and next to their floors: the larger of
+operations over the rate of a matrix product and bytes over the bandwidth of a copy, both measured first.
 """
 
 import argparse
 import itertools
+import time
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import arithmetic, measure, roofline
 from pdr_jax import methods
 from pdr_jax.config import base
 from pdr_jax.methods.voxels import model, projection
+from pdr_jax.networks.voxels import coarse_side
 
 SIDE = 28
 
@@ -102,6 +105,24 @@ def our_steps(config, images: np.ndarray) -> dict:
   }
 
 
+def works(code: int, width: int, batch: int) -> dict[str, arithmetic.Work]:
+  """The fewest operations and bytes of the two parts, forward and backward."""
+
+  def up(side: int, inputs: int, outputs: int) -> arithmetic.Convolution:
+    voxels, kernel = batch * side**3, 27 * inputs * outputs
+    return arithmetic.Convolution(voxels * kernel, voxels * inputs, 8 * voxels * outputs, kernel, inputs)
+
+  coarse = coarse_side(SIDE)
+  first = coarse**3 * width
+  expand = arithmetic.Convolution(batch * code * first, batch * code, batch * first, code * first, code)
+  decoder = [expand, up(coarse, width, width // 2), up(2 * coarse, width // 2, 1)]
+  # Four products and sums for every voxel: forward, by the density and by the angle. Volumes are read in both
+  # directions, and their gradient is written.
+  voxels = batch * SIDE**3
+  turned = arithmetic.Work(3 * 8.0 * voxels, 3 * 4.0 * voxels)
+  return {"decoder": arithmetic.training(decoder, 4), "projection": turned}
+
+
 def main() -> None:
   """Parses the command line, measures and prints."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -109,7 +130,10 @@ def main() -> None:
   parser.add_argument("--width", type=int, default=128)
   parser.add_argument("--repetitions", type=int, default=9)
   parser.add_argument("--quick", action="store_true", help="narrow, two repetitions: does it run")
+  of_cores = "of all cores together, instead of wall time; on one core it holds beside other work"
+  parser.add_argument("--processor_time", action="store_true", help=of_cores)
   flags = parser.parse_args()
+  clock = time.process_time if flags.processor_time else time.perf_counter
   config = base("voxels")
   width = 8 if flags.quick else flags.width
   config.voxels.update(width_encoder=width, width_decoder=width, pose="circular", pose_components=1)
@@ -118,12 +142,19 @@ def main() -> None:
   images = np.random.default_rng(0).uniform(-1, 1, (flags.batch, SIDE, SIDE, 1)).astype(np.float32)
   steps = {"PyTorch": torch_step(config, images), **our_steps(config, images)}
   print(measure.machine(), flush=True)
-  seconds = measure.alternating(steps, 2 if flags.quick else flags.repetitions)
-  rows = []
+  rates, bandwidth = roofline.ceilings(flags.quick, clock)
+  seconds = measure.alternating(steps, 2 if flags.quick else flags.repetitions, clock)
+  work, rows = works(config.voxels.code, width, flags.batch), []
   for name, values in seconds.items():
     beside = seconds["PyTorch" if name in ("PyTorch", "ours") else "ours"]
-    rows.append([name, measure.spread(values * 1e3 / flags.batch, 3), f"{np.median(values / beside):.2f}"])
-  print(measure.table(["step", "ms per picture [middle half]", "time / PyTorch, or share of ours"], rows))
+    row = [name, measure.spread(values * 1e3 / flags.batch, 3), f"{np.median(values / beside):.2f}", "", ""]
+    if name in work:
+      floor = max(work[name].flops / rates["float32"], work[name].bytes / bandwidth)
+      row[3:] = [f"{floor * 1e3 / flags.batch:.3f}", f"{np.median(values) / floor:.1f}"]
+    rows.append(row)
+  header = ["step", "ms per picture [middle half]", "time / PyTorch, or share of ours"]
+  header += ["floor, ms", "time / floor"]
+  print(measure.table(header, rows))
 
 
 if __name__ == "__main__":

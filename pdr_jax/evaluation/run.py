@@ -71,15 +71,17 @@ def evaluate(
     from pdr_jax.exports import reader
 
     reader.read_manifest(export)  # something else is not a run directory, but not an export either
-  run = data_of(run_dir.read_config(export or workdir), config)
+  trained = run_dir.read_config(export or workdir)
+  run = data_of(trained, config)
   normalized_data.prepare(run, say)
   data = pipeline.describe(run)
   say(data.summary())
   _check_labels(config, data.elements)
+  built_as = model_of(run, trained)
   if export:
-    representation = representations.of_export(run, export)
+    representation = representations.of_export(built_as, export)
   else:
-    representation = representations.create(run, workdir, method, config.checkpoint, config.components)
+    representation = representations.create(built_as, workdir, method, config.checkpoint, config.components)
   folder = folder_of(workdir, representation.name)
   contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
   results = {}
@@ -121,6 +123,13 @@ def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
       run.data[key] = config.data[key]
   run.data.flip = False
   run.train.batch_size = config.batch_size
+  return run
+
+
+def model_of(run: ConfigDict, trained: ConfigDict) -> ConfigDict:
+  """`run`, of `data_of`, with the batch of the training: a model may have parameters for each place of it."""
+  run = ConfigDict(run.to_dict())
+  run.train.batch_size = trained.train.batch_size
   return run
 
 

@@ -80,6 +80,23 @@ def silhouette_iou(
   return _over_union(shared, (seen[0] | seen[1]).astype(jnp.float32).sum(axis=(2, 3)))
 
 
+def views_alike(
+  density: Float[ArrayLike, "B S S S"], azimuths: Float[ArrayLike, "B K"]
+) -> Float[Array, " B"]:
+  """Mean IoU of the silhouettes of a volume of absorption from K azimuths, every one with every other.
+
+  1: the volume looks the same from all of them.
+  """
+  batch, count = azimuths.shape
+  seen = (-jnp.expm1(-volume.ray_sums(density, azimuths)) > SEEN).astype(jnp.float32)
+  seen = seen.reshape(batch, count, -1)
+  shared = jnp.einsum("bip,bjp->bij", seen, seen)
+  area = seen.sum(axis=-1)
+  every = _over_union(shared, area[:, :, None] + area[:, None] - shared)
+  others = 1 - jnp.eye(count)
+  return (every * others[None]).sum(axis=(1, 2)) / (count * (count - 1))
+
+
 def visual_hull(
   silhouettes: Float[ArrayLike, "B K S S"], azimuths: Float[ArrayLike, "B K"]
 ) -> Float[Array, "B S S S"]:

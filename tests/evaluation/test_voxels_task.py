@@ -8,9 +8,12 @@ from ml_collections import ConfigDict
 from pdr_jax import methods
 from pdr_jax.config import base
 from pdr_jax.errors import UserError
+from pdr_jax.evaluation import run as evaluation
+from pdr_jax.evaluation.config import get_config as evaluation_config
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.tasks import voxels as task
 from pdr_jax.methods.contract import Method
+from pdr_jax.training.loop import train
 
 SIDE = 28
 SETTINGS = ConfigDict(task.defaults() | dict(select=4, most=8, angles=4, views=2))
@@ -50,14 +53,38 @@ def test_scores_of_an_extruded_picture():
   run = config()
   result = task.shapes(run, representation(run, extrude), "test", SETTINGS, say=lambda line: None)
   scores = {(score.block, score.metric): score.values[0] for score in result.scores}
-  assert {block for block, _ in scores} == {task.MODEL, task.HULL, task.MEAN, task.SPHERE, task.NEAREST}
+  beside = {task.HULL, task.MEAN, task.SPHERE, task.NEAREST, task.TRUTH}
+  assert {block for block, _ in scores} == {task.MODEL} | beside
   iou = {block: value for (block, metric), value in scores.items() if metric == "iou"}
   assert iou[task.HULL] > max(value for block, value in iou.items() if block != task.HULL)
   assert 0 < iou[task.MODEL] < iou[task.HULL] <= 1
   assert scores[task.HULL, "held_out_views/iou"] > 0.85
   assert scores[task.MODEL, "projection/squared_error"] == 0 and scores[task.MODEL, "projection/ssim"] > 0.999
   assert scores[task.MODEL, "pose/to_uniform"] > 0.49  # always the same azimuth
+  assert scores[task.SPHERE, "views_alike"] > 0.9 > scores[task.TRUTH, "views_alike"] > 0.3
   assert scores[task.MODEL, "occupied"] > 0.05 and result.protocol["test"] == 8
+
+
+def test_a_model_keeps_the_batch_of_its_training():
+  """Free poses have parameters for each place of a batch; the evaluation's own batch is its data's."""
+  trained, asked = config(), evaluation_config()
+  trained.train.batch_size, asked.batch_size = 6, 4
+  run = evaluation.data_of(trained, asked)
+  built_as = evaluation.model_of(run, trained)
+  assert run.train.batch_size == 4 and built_as.train.batch_size == 6 and built_as.data == run.data
+
+
+@pytest.mark.slow
+def test_free_poses_are_evaluated_in_batches_of_another_size(tmp_path):
+  run = config()
+  run.train.update(steps=1, figure_every=0, gradient_norms_every=0)
+  run.voxels.update(width_encoder=2, width_decoder=2, code=2, pose="free")
+  assert train(run, str(tmp_path)).exit_code == 0
+  asked = evaluation_config()
+  asked.tasks, asked.batch_size = ("voxels",), 8
+  asked.voxels.update(SETTINGS)
+  outcome = evaluation.evaluate(asked, str(tmp_path), say=lambda line: None)
+  assert not outcome.failed and outcome.results["voxels"].protocol["test"] == 8
 
 
 def test_what_has_no_voxels_is_refused():

@@ -13,7 +13,7 @@ from pdr_jax.config import base, variant
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
-from pdr_jax.methods.voxels import inference, model, pose, projection, system
+from pdr_jax.methods.voxels import inference, model, pose, projection, settings, system
 from pdr_jax.render import volume
 from pdr_jax.training import checkpoints, loop
 from pdr_jax.training import step as steps
@@ -178,6 +178,16 @@ def test_variants_and_what_cannot_be():
     config.data[key] = value
     with pytest.raises(UserError, match=words):
       validate(config, 1)
+
+
+def test_a_variant_says_the_same_over_any_configuration():
+  """`parity` is the released code over the quickstart too, and a regulariser takes its weight with it."""
+  tuned = base("voxels")
+  tuned.voxels.update(absorption="occupancy", symmetric=True, sample_std=1.0, beta=7.0, pose="circular")
+  tuned.voxels.update(regulariser="kl", clip_mean=1.0)
+  assert variant(tuned, "parity").voxels == variant(base("voxels"), "parity").voxels
+  for name in settings.REGULARISERS:
+    assert variant(base("voxels"), f"mmd,{name}").voxels == variant(base("voxels"), name).voxels
 
 
 class Stream:

@@ -56,6 +56,16 @@ def test_silhouettes_and_hull():
   np.testing.assert_array_equal(ious, np.ones((1, 6)))
 
 
+def test_own_views_are_alike_where_a_shape_is_round():
+  """A plate 10 wide and 2 thick: from its side a fifth of the picture is left; a column hides its turns."""
+  plate, column = np.zeros((2, S, S, S), np.float32)
+  plate[S // 2 - 1 : S // 2 + 1, 4:10, S // 2 - 5 : S // 2 + 5] = 1
+  column[:, 4:10] = volume.cylinder_mask(S, 6, S)
+  around = jnp.broadcast_to(jnp.array([[0.0, np.pi / 2, np.pi]]), (2, 3))
+  alike = voxels.views_alike(20.0 * jnp.stack([plate, column]), around)
+  np.testing.assert_allclose(alike, [(0.2 + 1.0 + 0.2) / 3, 1.0], rtol=1e-6)
+
+
 def test_ray_sums_are_those_of_turned_volumes():
   rng = np.random.default_rng(0)
   value = jnp.asarray(rng.uniform(size=(2, 6, 4, 5)), jnp.float32)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
 from pdr_jax.data import pipeline
@@ -25,16 +25,18 @@ from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import voxels
 from pdr_jax.metrics.similarity import ssim
 
-MODEL, HULL, MEAN, SPHERE = "model", "visual hull", "mean shape", "sphere"
+MODEL, HULL, MEAN, SPHERE, TRUTH = "model", "visual hull", "mean shape", "sphere", "truth"
 NEAREST = "nearest training shape"
 TITLES = {
   "iou": "voxels, IoU",
   "held_out_views/iou": "voxels, IoU of unseen views",
   "occupied": "voxels, occupied share",
+  "views_alike": "voxels, IoU of a shape's own views",
   "pose/to_uniform": "pose, distance to even",
 }
 DENSE = 20.0  # absorption of an occupied voxel of the truth: nothing gets through
 HULL_VIEWS = 12
+AROUND = tuple(2 * np.pi * k / 8 for k in range(8))  # azimuths whose silhouettes are compared with each other
 RADII = tuple(np.arange(0.3, 1.0, 0.05))  # of spheres, in half sides
 PARTS = ("voxels", "azimuth")  # of a decomposition that this task scores
 
@@ -57,6 +59,7 @@ class Measured(NamedTuple):
   iou: Float[np.ndarray, " N"]
   views: Float[np.ndarray, " N"]
   occupied: Float[np.ndarray, " N"]
+  alike: Float[np.ndarray, " N"]
   threshold: float
 
 
@@ -96,7 +99,7 @@ def shapes(
     named, used = _records(name, measure(predict, select, test, settings, fixed=name == HULL))
     scores += named
     outcomes |= used
-  scores += of_pictures(test, parts, key) + of_poses(test, parts)
+  scores += of_truth(test) + of_pictures(test, parts, key) + of_poses(test, parts)
   protocol = {
     "description": "voxels: IoU after the best azimuth and mirror of every picture; threshold chosen before",
     "test": sum(len(batch["voxels"]) for batch in test),
@@ -182,7 +185,7 @@ def measure(
     for batch in select
   )
   threshold = float(every[int(np.argmax(totals))])
-  ious, views, occupied = [], [], []
+  ious, views, occupied, own = [], [], [], []
   for batch in test:
     density = jnp.asarray(predict(batch))
     scores = np.asarray(compare(density, batch["voxels"], jnp.asarray([threshold]), angles=angles))[..., 0]
@@ -190,7 +193,14 @@ def measure(
     occupied.append((np.asarray(density) > threshold).mean(axis=(1, 2, 3)))
     azimuths = unseen(batch["azimuth"], settings.views)
     views.append(np.asarray(_views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)))
-  return Measured(*map(np.concatenate, (ious, views, occupied)), threshold)
+    own.append(alike(density > threshold))
+  return Measured(*map(np.concatenate, (ious, views, occupied, own)), threshold)
+
+
+def alike(shapes: ArrayLike) -> np.ndarray:
+  """How far the silhouettes of occupied voxels agree from all sides, of each shape."""
+  around = jnp.broadcast_to(jnp.asarray(AROUND, jnp.float32)[None], (len(shapes), len(AROUND)))
+  return np.asarray(_compare_sides(DENSE * jnp.asarray(shapes, jnp.float32), around))
 
 
 def unseen(azimuth: np.ndarray, count: int) -> np.ndarray:
@@ -210,6 +220,7 @@ def _views(
 
 _align = jax.jit(voxels.align, static_argnames="angles")
 _compare_views = jax.jit(voxels.silhouette_iou)
+_compare_sides = jax.jit(voxels.views_alike)
 
 
 def _records(name: str, measured: Measured) -> tuple[list[Score], dict[str, Outcomes]]:
@@ -218,6 +229,7 @@ def _records(name: str, measured: Measured) -> tuple[list[Score], dict[str, Outc
     "iou": (measured.iou, "higher"),
     "held_out_views/iou": (measured.views, "higher"),
     "occupied": (measured.occupied, ""),
+    "views_alike": (measured.alike, ""),
     "threshold": (np.array([measured.threshold]), ""),
   }
   scores, outcomes = [], {}
@@ -229,6 +241,15 @@ def _records(name: str, measured: Measured) -> tuple[list[Score], dict[str, Outc
     scores += named
     outcomes |= used
   return scores, outcomes
+
+
+def of_truth(test: list[dict]) -> list[Score]:
+  """What exact shapes score where there is nothing to compare with."""
+  values = {
+    "occupied": np.concatenate([batch["voxels"].mean(axis=(1, 2, 3)) for batch in test]),
+    "views_alike": np.concatenate([alike(batch["voxels"]) for batch in test]),
+  }
+  return [Score("voxels", "", TRUTH, name, (float(value.mean()),), "") for name, value in values.items()]
 
 
 def of_pictures(test: list[dict], parts: list[dict], key: str) -> list[Score]:

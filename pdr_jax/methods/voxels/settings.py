@@ -15,6 +15,7 @@ from pdr_jax.rules import ANYTHING, above, at_least, between, one_of
 
 REGULARISERS = ("mu_vae", "mu_vae_per_dimension", "mmd", "kl", "none")
 POSES = ("free", "adversarial", "circular")
+WIDTHS = ("width_encoder", "width_decoder", "width_texture", "judge_width")  # sizes of networks, no choices
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -95,23 +96,24 @@ def _small(config: ConfigDict) -> None:
 
 
 def _parity(config: ConfigDict) -> None:
-  """What the released code does: a texture network, free poses with their own step, opaque rays at first."""
-  config.voxels.update(texture=True, regulariser="mu_vae", pose="free", pose_step=True, density_start=0.0)
-  config.voxels.update(beta=1.0, pose_weight=1.0, clip_mean=6.0, clip_log_variance=1.0)
+  """What the released code does: all but the widths, whatever the configuration said before."""
+  config.voxels.update({key: value for key, value in defaults()["voxels"].items() if key not in WIDTHS})
+  config.voxels.update(texture=True, density_start=0.0)
 
 
 def _sweeps() -> dict[str, Any]:
-  """A variant for each regulariser and each pose, so that a study can name them."""
+  """A variant for each regulariser and each pose, so that a study can name them.
 
-  def set_key(key: str, value: str, **more: float):
-    def change(config: ConfigDict) -> None:
-      config.voxels.update({key: value, **more})
+  A regulariser comes with its weight and with the deviation of the codes that it leaves.
+  """
 
-    return change
+  def setter(**values: Any):
+    return lambda config: config.voxels.update(values)
 
-  codes = {"mmd": {"sample_std": 1.0, "beta": 100.0}, "kl": {"sample_std": 1.0}}
-  chosen = {name: set_key("regulariser", name, **codes.get(name, {})) for name in REGULARISERS}
-  return chosen | {name: set_key("pose", name) for name in POSES}
+  wide = {"beta": 1.0, "sample_std": 4.0}
+  others = {"mmd": {"beta": 100.0, "sample_std": 1.0}, "kl": {"beta": 1.0, "sample_std": 1.0}}
+  chosen = {name: setter(regulariser=name, **others.get(name, wide)) for name in REGULARISERS}
+  return chosen | {name: setter(pose=name) for name in POSES}
 
 
 VARIANTS = {"small": _small, "parity": _parity} | _sweeps()
