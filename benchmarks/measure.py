@@ -64,20 +64,22 @@ def images(batch: int, side: int) -> np.ndarray:
   return np.random.default_rng(0).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
 
 
-def alternating(steps: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, np.ndarray]:
-  """Wall seconds of each step, `{name: [repetitions]}`, after one warm-up each.
+def alternating(
+  steps: Mapping[str, Callable[[], Any]], repetitions: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, np.ndarray]:
+  """Seconds of each step, `{name: [repetitions]}`, after one warm-up each.
 
   Repetitions alternate between the steps, so that a machine that slows down slows all of them alike and
-  ratios within a repetition hold.
+  ratios within a repetition hold. `clock`: of the wall; `time.process_time` where others run beside it.
   """
   for step in steps.values():
     step()
   seconds = {name: np.empty(repetitions) for name in steps}
   for repetition in range(repetitions):
     for name, step in steps.items():
-      start = time.perf_counter()
+      start = clock()
       step()
-      seconds[name][repetition] = time.perf_counter() - start
+      seconds[name][repetition] = clock() - start
   return seconds
 
 
