@@ -12,8 +12,8 @@ The gradient by the synthesis network's parameters of the 32 pictures of a step 
 
 And by the viewpoint network's parameters, of 3 groups of 8 pictures:
 
-  passes       a pass for each group
-  one pass     for all of them: the library's form
+  passes       a pass for each group: the library's form
+  one pass     for all of them
 
 Milliseconds of processor time, the median of alternating repetitions with the middle half in brackets, the
 ratio to the first form, and the share of the time that XLA's count of operations takes at the speed of a
@@ -111,10 +111,9 @@ def viewpoint(width: int, together: bool) -> tuple:
     return (weights * (seen.realism + seen.codes.sum(axis=1) + seen.magnitudes[..., 0].sum(axis=1))).sum()
 
   def total(variables):
-    if together:
-      return of(net.apply(variables, images, groups=3), weights)
-    parts = zip(jnp.split(images, 3), jnp.split(weights, 3), strict=True)
-    return sum(of(net.apply(variables, part), share) for part, share in parts)
+    count = 1 if together else 3
+    parts = zip(jnp.split(images, count), jnp.split(weights, count), strict=True)
+    return sum(of(net.apply(variables, part, deviation=0.5), share) for part, share in parts)
 
   return gradient(net, (images,), total, [])
 

@@ -115,7 +115,7 @@ class Seen(NamedTuple):
     quadrants: logits of the signs of cosine and sine: both positive, sine negative, cosine negative, both.
     features: the vector that all of these are read from.
     maps: the trunk's maps, from fine to coarse.
-    deviation: that of the last map over the picture's group, which the critic reads.
+    deviation: that of the last map over the batch, which the critic reads.
   """
 
   realism: Float[Array, " B"]
@@ -124,7 +124,7 @@ class Seen(NamedTuple):
   quadrants: Float[Array, "B 3 4"]
   features: Float[Array, "B W"]
   maps: list[Float[Array, "B _ _ _"]]
-  deviation: Float[Array, " B"]
+  deviation: Float[Array, ""]
 
 
 class Viewpoint(nn.Module):
@@ -143,10 +143,9 @@ class Viewpoint(nn.Module):
   @nn.compact
   def __call__(
     self, images: Float[ArrayLike, "B S S C"], deviation: Float[ArrayLike, ""] | None = None,
-    dropout: Float[ArrayLike, "B 3 H"] | None = None, groups: int = 1,
+    dropout: Float[ArrayLike, "B 3 H"] | None = None,
   ) -> Seen:
-    """`deviation`: in the place of that of this batch, so that each picture is seen by itself; else the batch
-    is of as many equal groups, each with a deviation of its own.
+    """`deviation`: in the place of that of this batch, so that each picture is seen by itself.
 
     `dropout`: factors of the angles' hidden layers, 0 or the reciprocal of the share that stays; None: 1.
     """
@@ -156,12 +155,8 @@ class Viewpoint(nn.Module):
         x = activate(instance_norm(Equalised(self.width, 2, name=f"down{len(maps)}_conv{j}")(x)))
       x = halved(x)
       maps.append(x)
-    if deviation is None:
-      each = jnp.stack([batch_deviation(part, self.axis_name) for part in jnp.split(x, groups)])
-    else:
-      each = jnp.asarray(deviation)[None]
-    deviation = jnp.repeat(each, x.shape[0] // each.size)
-    x = jnp.concatenate([x, jnp.broadcast_to(deviation[:, None, None, None], (*x.shape[:3], 1))], axis=-1)
+    deviation = batch_deviation(x, self.axis_name) if deviation is None else jnp.asarray(deviation)
+    x = jnp.concatenate([x, jnp.broadcast_to(deviation[None, None, None, None], (*x.shape[:3], 1))], axis=-1)
     x = activate(instance_norm(Equalised(self.width, 2, name="last_conv")(x)))
     features = activate(Equalised(self.width, name="features")(x.reshape(x.shape[0], -1)))
     angles = [

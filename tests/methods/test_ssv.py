@@ -93,7 +93,7 @@ def test_the_step_is_pytorchs(start, update):
   def draws(key):
     return tuple(tensor(part) for part in model.draw(jax.random.fold_in(rng, key), index, CONFIG))
 
-  dropout = [tensor(system._dropout(rng, [i], index, CONFIG)) for i in range(6)]
+  dropout = [tensor(system._dropout(rng, i, index, CONFIG)) for i in range(6)]
   mix = tensor(model.draw_mix(jax.random.fold_in(rng, system._MIX), index))
   images = tensor(np.moveaxis(batch["image"], -1, 1).copy())
   v, s = (reference.tensors(jax.device_get(state.params[name])) for name in model.NETWORKS)
@@ -132,7 +132,7 @@ def test_the_pieces_of_a_step(start):
   assert np.abs(drawn.codes).max() <= 1 and abs(float(drawn.codes.mean())) < 0.05
   dropout = model.draw_dropout(rng, jnp.arange(500), CONFIG)
   assert set(np.unique(dropout)) == {0.0, 2.0} and abs(float(dropout.mean()) - 1) < 0.05
-  assert system._dropout(rng, [0], jnp.arange(3), tiny(dropout=0.0)) is None
+  assert system._dropout(rng, 0, jnp.arange(3), tiny(dropout=0.0)) is None
 
 
 def test_diversity_is_that_of_the_data_and_ignores_padding():

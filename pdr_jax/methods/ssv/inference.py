@@ -113,7 +113,13 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
   made = synthesize(variables["synthesis"], *drawn, config)
   # one pass for all three kinds of pictures
   everything = see(variables, jnp.concatenate([images, images[:, :, ::-1], made]), config)
-  real, mirrored, found = model.apart(everything, 3)
+  real, mirrored, found = (
+    everything._replace(**{
+      name: value[i * count : (i + 1) * count]
+      for name, value in everything._asdict().items() if name not in ("maps", "deviation")
+    })
+    for i in range(3)
+  )
   rebuilt = synthesize(variables["synthesis"], real.codes, view_of(real), config)
   azimuth = jnp.rad2deg(view_of(real)[:, 0])
   scores = {

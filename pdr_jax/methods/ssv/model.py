@@ -64,18 +64,9 @@ def synthesize(
 def see(
   params: dict, images: Float[ArrayLike, "B S S C"], config: ConfigDict, axis_name: str | None = None,
   deviation: Float[ArrayLike, ""] | None = None, dropout: Float[ArrayLike, "B 3 H"] | None = None,
-  groups: int = 1,
 ) -> Seen:
   """What the viewpoint network of these parameters sees; see `networks.ssv.Viewpoint`."""
-  apply = partial(networks(config, axis_name)["viewpoint"].apply, groups=groups)
-  return _apply(apply, config, params, images, deviation, dropout)
-
-
-def apart(seen: Seen, groups: int) -> list[Seen]:
-  """What is seen in each of as many equal groups of pictures."""
-  leaves, tree = jax.tree.flatten(seen)
-  parts = zip(*(jnp.split(leaf, groups) for leaf in leaves), strict=True)
-  return [jax.tree.unflatten(tree, part) for part in parts]
+  return _apply(networks(config, axis_name)["viewpoint"].apply, config, params, images, deviation, dropout)
 
 
 def _apply(apply: Callable[..., Any], config: ConfigDict, params: dict, *inputs: Any) -> Any:

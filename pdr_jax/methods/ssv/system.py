@@ -5,7 +5,6 @@ viewpoints in pictures, and is the critic that the first one has to please. Ever
 network, the other fixed, and then one of the synthesis network. Equations: specification, section 1.5.
 """
 
-from collections.abc import Iterable
 from functools import partial
 
 import jax
@@ -120,9 +119,10 @@ def viewpoint_terms(
   drawn = draw(jax.random.fold_in(rng, _FAKE), index, config)
   fake = jax.lax.stop_gradient(synthesize(other, *drawn, config))
   look = partial(see, params, config=config, axis_name=axis_name)
-  everything = jnp.concatenate([images, images[:, :, ::-1], fake])
-  seen = look(everything, dropout=_dropout(rng, range(3), index, config), groups=3)
-  real, mirrored, made = model.apart(seen, 3)
+  dropout = [_dropout(rng, i, index, config) for i in range(3)]
+  real = look(images, dropout=dropout[0])
+  mirrored = look(images[:, :, ::-1], dropout=dropout[1])
+  made = look(fake, dropout=dropout[2])
   mix = model.draw_mix(jax.random.fold_in(rng, _MIX), index)
   terms = {
     "critic": adversarial.critic_loss(real.realism, made.realism, config.ssv.drift),
@@ -134,15 +134,12 @@ def viewpoint_terms(
   }
   if config.ssv.image_weight:
     rebuilt = synthesize(other, real.codes, view_of(real), config)
-    if features is None:
-      pair = real.maps[0], model.own_features(params, rebuilt, config)
-    else:
-      pair = features(images), features(rebuilt)
-    terms["image"] = cosine_distance(jax.lax.stop_gradient(pair[0]), pair[1])
+    compare = features or partial(model.own_features, params, config=config)
+    terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(images)), compare(rebuilt))
   else:
     terms["image"] = jnp.zeros(())
   shown = {
-    "deviation": real.deviation.mean(),
+    "deviation": real.deviation,
     "critic_gap": real.realism.mean() - made.realism.mean(),
     "diversity": inference.diversity(fake, images, axis_name=axis_name),
   }
@@ -157,15 +154,11 @@ def found_again(seen: model.Seen, drawn: Drawn) -> dict[str, Float[Array, " B"]]
   }
 
 
-def _dropout(
-  rng: Array, numbers: Iterable[int], index: Array, config: ConfigDict
-) -> Float[Array, "P 3 H"] | None:
-  """What the viewpoint network leaves out of groups of pictures with these numbers."""
+def _dropout(rng: Array, number: int, index: Array, config: ConfigDict) -> Float[Array, "B 3 H"] | None:
+  """What a pass through the viewpoint network leaves out."""
   if not config.ssv.dropout:
     return None
-  return jnp.concatenate([
-    model.draw_dropout(jax.random.fold_in(rng, _DROPOUT + number), index, config) for number in numbers
-  ])
+  return model.draw_dropout(jax.random.fold_in(rng, _DROPOUT + number), index, config)
 
 
 # ---------------------------------------------------------------- the synthesis network's step
@@ -203,7 +196,8 @@ def synthesis_terms(
     views, groups = jnp.concatenate([views, angles.mirrored(first.angles)]), (0, 0, 1, 0)
   codes = jnp.concatenate([first.codes, second.codes])
   pictures = synthesize(params, codes, views, config, groups)
-  dropout = _dropout(rng, (3, 4, 5), index, config)
+  dropout = [_dropout(rng, i, index, config) for i in (3, 4, 5)]
+  dropout = None if dropout[0] is None else jnp.concatenate(dropout)
   seen = see(other, pictures[: 3 * count], config, axis_name, dropout=dropout)
   found = found_again(seen, drawn)
   terms = {"realism": -seen.realism, "paired_code": found["code"], "paired_view": found["view"]}
