@@ -49,11 +49,14 @@ class Synthesis(nn.Module):
 
   @nn.compact
   def __call__(
-    self, codes: Float[ArrayLike, "B N"], angles: Float[ArrayLike, "B 3"]
-  ) -> Float[Array, "B S S C"]:
+    self, codes: Float[ArrayLike, "B N"], angles: Float[ArrayLike, "P 3"], groups: tuple[int, ...] = (0,)
+  ) -> Float[Array, "P S S C"]:
+    """`groups`: pictures come in groups, all as large; for each of them the number of the group of codes that
+    it is made of. A volume is made once for all pictures of its code.
+    """
     mapping = Mapping(name="mapping")
     in_volume, in_picture = (mapping(code) for code in jnp.split(codes, 2, axis=-1))
-    x = self._volume(in_volume)
+    x, in_picture = (_regrouped(y, groups) for y in (self._volume(in_volume), in_picture))
     x = volume.rotate(x, rotation_of(angles), nearest=self.nearest)
     width = max(x.shape[-1] // 2, 1)
     for i in range(4):
@@ -83,6 +86,12 @@ class Synthesis(nn.Module):
         x = Equalised(max(self.width // 2 ** (i + 1), 1), 3, name=f"volume{i}_conv{j}")(x)
         x = activate(AdaIN(name=f"volume{i}_norm{j}")(x, style))
     return x
+
+
+def _regrouped(x: Float[ArrayLike, "B ..."], groups: tuple[int, ...]) -> Float[Array, "P ..."]:
+  """The parts of a batch that have these numbers."""
+  parts = jnp.split(x, max(groups) + 1)
+  return jnp.concatenate([parts[number] for number in groups])
 
 
 def rotation_of(angles: Float[ArrayLike, "B 3"]) -> Float[Array, "B 3 3"]:

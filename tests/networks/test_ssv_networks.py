@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.programs import compiled
 from support.references import needs_torch, torch
+from support.tolerances import sum_tolerance
 
 from pdr_jax.networks import equalised, ssv
 
@@ -93,6 +94,62 @@ def test_viewpoint_network_and_the_gradient_of_a_gradient_are_pytorchs():
   close(value, t_value, 1e-4)
   for name in ("pixels", "down0_conv0", "down0_conv1", "last_conv", "features", "realism"):
     close(grads[name]["kernel"], t_params[name]["kernel"].grad, 1e-3)  # one more pass through all layers
+
+
+@needs_torch
+@pytest.mark.parametrize("outputs", [2, 5])
+def test_convolutions_in_space_and_their_gradients_are_pytorchs(outputs):
+  """Fewer channels at the output and at the input."""
+  x, kernel = random((2, 3, 4, 5, 4), 0), random((3, 3, 3, 4, outputs), 1)
+  cotangent = random((2, 3, 4, 5, outputs), 2)
+
+  @compiled
+  def run(x, kernel):
+    out, pull = jax.vjp(equalised.conv_space, x, kernel)
+    return out, *pull(cotangent)
+
+  t_x, t_kernel = (
+    torch.tensor(array.transpose(axes).astype(np.float64), requires_grad=True)
+    for array, axes in ((x, (0, 4, 1, 2, 3)), (kernel, (4, 3, 0, 1, 2)))
+  )
+  theirs = torch.nn.functional.conv3d(t_x, t_kernel, padding=1)
+  theirs.backward(torch.tensor(np.moveaxis(cotangent, -1, 1).astype(np.float64)))
+  of_x, of_kernel = t_x.grad.permute(0, 2, 3, 4, 1), t_kernel.grad.permute(2, 3, 4, 1, 0)
+  expected = theirs.permute(0, 2, 3, 4, 1), of_x, of_kernel
+  for ours, want, terms in zip(run(x, kernel), expected, (27 * 4, 27 * outputs, 2 * 60), strict=True):
+    np.testing.assert_allclose(ours, want.detach().numpy(), rtol=0, atol=sum_tolerance(terms))
+
+
+@needs_torch
+@pytest.mark.parametrize("shape", [(2, 3, 5, 2), (2, 1, 2, 3, 2)])
+def test_doubling_and_its_gradient_are_pytorchs(shape):
+  x = random(shape, 0)
+  cotangent = random((shape[0], *(2 * side for side in shape[1:-1]), shape[-1]), 1)
+
+  @compiled
+  def run(x):
+    out, pull = jax.vjp(equalised.doubled, x)
+    return out, pull(cotangent)[0]
+
+  ours, of_x = run(x)
+  t_x = torch.tensor(np.moveaxis(x, -1, 1).astype(np.float64), requires_grad=True)
+  mode = {4: "bilinear", 5: "trilinear"}[len(shape)]
+  theirs = torch.nn.functional.interpolate(t_x, scale_factor=2, mode=mode, align_corners=False)
+  theirs.backward(torch.tensor(np.moveaxis(cotangent, -1, 1).astype(np.float64)))
+  # two numbers an axis, and up to four in the gradient
+  theirs = np.moveaxis(theirs.detach().numpy(), 1, -1)
+  np.testing.assert_allclose(ours, theirs, rtol=0, atol=sum_tolerance(8, 4))
+  np.testing.assert_allclose(of_x, np.moveaxis(t_x.grad.numpy(), 1, -1), rtol=0, atol=sum_tolerance(64, 4))
+
+
+def test_pictures_that_share_a_volume_are_those_made_one_by_one():
+  codes, angles = random((4, CODE), 0), 0.3 * random((6, 3), 1)
+  params = parameters(SYNTHESIS, codes, angles[:4])
+  apply = compiled(SYNTHESIS.apply, static_argnums=3)
+  shared = apply({"params": params}, codes, angles, (0, 1, 0))
+  alone = apply({"params": params}, np.concatenate([codes, codes[:2]]), angles, (0,))
+  # the same numbers, in programs that may sum them in other orders
+  np.testing.assert_allclose(shared, alone, rtol=0, atol=2e-5 * np.abs(alone).max())
 
 
 def count(net, *inputs):

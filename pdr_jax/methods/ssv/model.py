@@ -51,10 +51,14 @@ def init(rng: Array, config: ConfigDict) -> dict[str, Any]:
 
 
 def synthesize(
-  params: dict, codes: Float[ArrayLike, "B N"], view: Float[ArrayLike, "B 3"], config: ConfigDict
-) -> Float[Array, "B S S C"]:
-  """Pictures of codes and angles (radians); `params` are those of the synthesis network."""
-  return _apply(networks(config)["synthesis"], config, params, codes, view)
+  params: dict, codes: Float[ArrayLike, "B N"], view: Float[ArrayLike, "P 3"], config: ConfigDict,
+  groups: tuple[int, ...] = (0,),
+) -> Float[Array, "P S S C"]:
+  """Pictures of codes and angles (radians); `params` are those of the synthesis network.
+
+  `groups` says which codes each group of pictures is made of; see `networks.ssv.Synthesis`.
+  """
+  return _apply(partial(networks(config)["synthesis"].apply, groups=groups), config, params, codes, view)
 
 
 def see(
@@ -62,12 +66,12 @@ def see(
   deviation: Float[ArrayLike, ""] | None = None, dropout: Float[ArrayLike, "B 3 H"] | None = None,
 ) -> Seen:
   """What the viewpoint network of these parameters sees; see `networks.ssv.Viewpoint`."""
-  return _apply(networks(config, axis_name)["viewpoint"], config, params, images, deviation, dropout)
+  return _apply(networks(config, axis_name)["viewpoint"].apply, config, params, images, deviation, dropout)
 
 
-def _apply(net: Any, config: ConfigDict, params: dict, *inputs: Any) -> Any:
+def _apply(apply: Callable[..., Any], config: ConfigDict, params: dict, *inputs: Any) -> Any:
   def run(params, *inputs):
-    return net.apply({"params": params}, *inputs)
+    return apply({"params": params}, *inputs)
 
   return (jax.checkpoint(run) if config.train.remat else run)(params, *inputs)
 

@@ -73,7 +73,7 @@ RULES = {
 
 def _small(config: ConfigDict) -> None:
   """Narrow networks; the common part says side, batch and steps."""
-  config.ssv.update(width_synthesis=48, width_viewpoint=48, volume_side=8, code=16)
+  config.ssv.update(width_synthesis=32, width_viewpoint=48, volume_side=8, code=16)
   config.optim.update(learning_rate=1e-3, ema=0.99)
   config.train.update(batch_size=8, gradient_norms_every=0)
 

@@ -191,13 +191,11 @@ def synthesis_terms(
     jnp.concatenate([first.codes, first.codes, second.codes]),
     jnp.concatenate([first.angles, second.angles, first.angles]),
   )
-  every = drawn
+  views, groups = drawn.angles, (0, 0, 1)
   if config.ssv.mirror_weight:
-    every = Drawn(
-      jnp.concatenate([drawn.codes, first.codes]),
-      jnp.concatenate([drawn.angles, angles.mirrored(first.angles)]),
-    )
-  pictures = synthesize(params, *every, config)
+    views, groups = jnp.concatenate([views, angles.mirrored(first.angles)]), (0, 0, 1, 0)
+  codes = jnp.concatenate([first.codes, second.codes])
+  pictures = synthesize(params, codes, views, config, groups)
   dropout = [_dropout(rng, i, index, config) for i in (3, 4, 5)]
   dropout = None if dropout[0] is None else jnp.concatenate(dropout)
   seen = see(other, pictures[: 3 * count], config, axis_name, dropout=dropout)
