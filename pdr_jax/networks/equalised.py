@@ -146,7 +146,7 @@ def _shifted_down(x: Array, rim: Array, axis: int) -> Array:
   )
 
 
-def _doubled_backward(axis: int, _: None, cotangent: Array) -> tuple[Array]:
+def _doubled_backward(axis: int, _: None, cotangent: ArrayLike) -> tuple[Array]:
   shape = cotangent.shape
   pairs = cotangent.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :])
   even, odd = (lax.index_in_dim(pairs, k, axis + 1, keepdims=False) for k in (0, 1))

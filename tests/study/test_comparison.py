@@ -38,7 +38,9 @@ def test_first_is_said_only_where_it_is_sure():
   hard = random.random(300)
   words = dict(hard=hard, random=random)
   pixels = draws(0.5, seeds=1, **words)
-  sure = ranking({"a": draws(0.8, **words), "b": draws(0.6, **words), "pixels": pixels})
+  results = {"a": draws(0.8, **words), "b": draws(0.6, **words), "pixels": pixels}
+  sure = ranking(results)
+  assert "| **0." in table.markdown(joined.samples(results), list(results), {}, "", {})
   assert sure.best == ("a", "") and sure.first
   assert [each.other[0] for each in sure.differences] == ["b", "pixels"]
   assert sure.differences[0].over == comparison.BOTH
