@@ -99,6 +99,7 @@ def test_one_frame_is_a_clip_too():
   np.testing.assert_allclose(labels[0]["view_outside"], yaw - people.YAW_LIMIT, rtol=0, atol=rounding(2, 90))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["heads", "people"])
 def test_landmarks_of_each_frames_view_lie_on_the_surface_of_that_frame(name, renderer_of):
   """The views are those of the pictures: with the view of another frame the landmarks are elsewhere."""

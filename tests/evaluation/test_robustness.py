@@ -25,6 +25,7 @@ def pictures(degrees: np.ndarray, seed: int) -> Features:
   return Features({"depth": (block + noise).astype(np.float32)}, labels, {})
 
 
+@pytest.mark.slow
 def test_the_curve_falls_where_the_features_turn(tmp_path):
   degrees = np.concatenate([np.random.default_rng(2).uniform(1, 39, 400), [55.0, 56.0, np.nan, 0.0]])
   train, inside, outside = (

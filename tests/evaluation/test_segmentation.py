@@ -92,6 +92,7 @@ def test_it_learns_what_it_sees(run, monkeypatch, tmp_path):
   np.testing.assert_array_equal(encoders["model_state"]["seen"], 0)  # it is no parameter
 
 
+@pytest.mark.slow
 def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
   representation = source()
   learned_params = segmentation.train(run, representation, choice("ab", "frozen"), 2, 0, lambda line: None)
@@ -108,6 +109,7 @@ def test_frozen_encoders_stay_and_unnamed_pixels_do_not_count(run):
   assert float(total) == pytest.approx(losses[known].sum(), rel=1e-5)  # float32 sums of a thousand terms
 
 
+@pytest.mark.slow
 def test_from_scratch_means_other_encoders(run):
   representation = source()
   fresh = segmentation.train(run, representation, choice("a", "scratch"), 1, 0, lambda line: None)

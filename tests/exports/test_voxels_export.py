@@ -33,6 +33,7 @@ def model(tmp_path_factory):
   return method, variables, folder
 
 
+@pytest.mark.slow
 def test_programs_say_what_the_method_says(model):
   method, variables, folder = model
   loaded = pdr_jax.load(folder)

@@ -96,6 +96,7 @@ def images(count):
   return np.random.default_rng(0).uniform(-1, 1, (count, 64, 64, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["unsup3d", "pdr"])
 def test_full_width_outputs_equal_pytorchs(layout, tmp_path):
   made = networks(**FULL)

@@ -48,6 +48,7 @@ def update(start):
   return compiled(partial(start[0].update, axis_name=None))
 
 
+@pytest.mark.slow
 def test_the_step_is_pytorchs(start, update):
   """Losses, the optimisers' first steps and running statistics, from the same weights and draws."""
   torch = pytest.importorskip("torch")
@@ -202,6 +203,7 @@ def test_draws_of_frames():
   np.testing.assert_array_equal(sampling.take(clips, jnp.array([1, 3]))[:, 0, 0, 0], [1, FRAMES + 3])
 
 
+@pytest.mark.slow
 def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start):
   method, state, batch = start
   mask = (np.arange(BATCH) < 5).astype(np.float32)

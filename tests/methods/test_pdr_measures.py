@@ -51,6 +51,7 @@ def ratios(split, parts):
   return {name: total / count for name, (total, count) in sums.items()}
 
 
+@pytest.mark.slow
 def test_ratios_are_those_of_the_whole_split_whatever_the_batches(split):
   whole = ratios(split, [(np.arange(COUNT), np.ones(COUNT))])
   parts = ratios(split, [(np.arange(4), np.ones(4)), (np.array([4, 5, 6, 7, 8, 0]), [1] * 5 + [0])])

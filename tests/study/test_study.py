@@ -270,6 +270,7 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   assert len(machine.trained) == 8 and len(machine.evaluated) == evaluated + 8
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_named_the_others_go_on_and_it_is_tried_again_alone(
   config, tmp_path, monkeypatch
 ):

@@ -192,7 +192,8 @@ def measure(
     ious.append(scores.max(axis=1))
     occupied.append((np.asarray(density) > threshold).mean(axis=(1, 2, 3)))
     azimuths = unseen(batch["azimuth"], settings.views)
-    views.append(np.asarray(_views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)))
+    compared = _views(density, scores.argmax(axis=1), threshold, batch, azimuths, angles)
+    views.append(np.asarray(compared).mean(axis=1))
     own.append(alike(density > threshold))
   return Measured(*map(np.concatenate, (ious, views, occupied, own)), threshold)
 
