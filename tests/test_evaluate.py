@@ -44,6 +44,7 @@ def result(run, task, representation=""):
   return records.read(os.path.join(run, "evaluation", representation, f"{task}.json"))
 
 
+@pytest.mark.slow
 def test_pixels_tell_colours_and_finished_tasks_are_kept(run, capsys, monkeypatch):
   words = [
     *WORDS,

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from pdr_jax.config import base
 from pdr_jax.evaluation.config import get_config as evaluation
 
-# The data, and the labels that are asked for; azimuths are asked for besides.
+# The data, and what is asked of each block: who it is, and where it looks.
 DATA = {
-    "": (dict(name="people", frames=8, train_examples=2_000, val_examples=300), ("identity",)),
+    "": (dict(name="people", frames=8, train_examples=2_000, val_examples=300), ("identity", "yaw")),
     "coil": (
         dict(
             name="image_folder", frames=12, train_examples=0, val_examples=90,

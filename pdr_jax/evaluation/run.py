@@ -180,8 +180,8 @@ def _tell_unused(
     about += [*result.protocol.get("labels", ()), *(score.label for score in result.scores)]
     about += name.split("/") + re.findall(r"'([^']+)'", f"{result.skipped} {result.failed}")
   labels = [key.removeprefix("label/") for key in published if key.startswith("label/")]
-  # Of a factor, such as position, results may be about its numbers: position_0, position/0.
-  parts = {name: re.compile(rf"{re.escape(name)}([_/]\d+)?") for name in labels}
+  # Of a factor, such as position, results may be about its numbers: position_0, position/0, azimuth_sin.
+  parts = {name: re.compile(rf"{re.escape(name)}([_/](\d+|sin|cos))?") for name in labels}
   unused = [name for name in labels if not any(map(parts[name].fullmatch, about))]
   named = [name for name in unused if name in config.labels]
   tasks = ", ".join(config.tasks)

@@ -130,8 +130,8 @@ def init(
   sizes = model.first.drnet
   example = jnp.zeros((1, sizes.content_size + sizes.pose_size))
   params = model.net.init(rng, model.net.start(1), example)["params"]
-  sizes = (sizes.pose_size,)
-  statistics = {POSES: {"mean": jnp.zeros(sizes), "var": jnp.ones(sizes)}} if model.standardise else None
+  pose = (sizes.pose_size,)
+  statistics = {POSES: {"mean": jnp.zeros(pose), "var": jnp.ones(pose)}} if model.standardise else None
   return gradient_step.init({"predictor": params}, tx, config, statistics)
 
 

@@ -50,6 +50,7 @@ def up_and_front():
   return np.array([0, np.cos(tilt), np.sin(tilt)]), np.array([0, -np.sin(tilt), np.cos(tilt)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_the_azimuth_turns_evenly_and_nothing_else_changes(name):
   limit, sweeps, sides = WORLDS[name][1].YAW_LIMIT, [], set()

@@ -61,6 +61,13 @@ def test_labels_of_frames_and_turns_and_places():
   assert got["who"].dtype == np.int32
 
 
+def test_a_name_asks_for_the_numbers_that_are_made_of_it():
+  asked = ["azimuth_deg", "position"]
+  found = [name for name in ("azimuth_deg_sin", "position_1", "who", "yaw") if leakage.is_asked(name, asked)]
+  assert found == ["azimuth_deg_sin", "position_1"]
+  assert leakage.is_asked("who", []) and leakage.is_asked("azimuth_deg", asked)
+
+
 def test_entropies_of_a_sure_and_of_an_unsure_judge():
   sure = entropies(np.eye(4))
   np.testing.assert_allclose([sure["entropy_given"], sure["entropy"]], [0, np.log(4)], atol=1e-9)

@@ -130,6 +130,7 @@ def test_pose_vectors_without_batch_normalisation():
   np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_term_reaches_its_networks_alone(start):
   """Reconstruction: encoders and decoder; similarity: the content encoder; adversary: the pose encoder."""
   method, state, batch = start

@@ -232,6 +232,7 @@ def test_samples_are_made_of_the_pictures_codes(method, monkeypatch):
   assert not np.array_equal(codes, sample)
 
 
+@pytest.mark.slow
 def test_loss_falls(method):
   seen = losses_of_overfit(method, 60, ("reconstruction", "perplexity"))
   assert np.mean(seen["reconstruction"][-5:]) < 0.5 * seen["reconstruction"][0]

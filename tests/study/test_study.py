@@ -291,6 +291,7 @@ def test_a_run_that_fails_is_named_the_others_go_on_and_it_is_tried_again_alone(
     work(config, tmp_path, only=["simclr/seed_7"])
 
 
+@pytest.mark.slow
 def test_any_exception_of_a_run_is_its_failure(config, tmp_path, monkeypatch):
   machine = Machine(monkeypatch)
   config.methods, config.seeds = ("pixels", "simclr"), 1

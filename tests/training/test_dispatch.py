@@ -106,6 +106,7 @@ def broken(*numbers):
   return plain._replace(update=update)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_found_among_those_that_went_together(tmp_path):
   method, cadences = (
     broken(5),

@@ -182,6 +182,11 @@ def measure(train: Features, test: Features, label: str, seeds: Sequence[int]) -
   return result._replace(task=name, protocol=protocol, scores=scores)
 
 
+def is_asked(label: str, asked: Sequence[str]) -> bool:
+  """Whether a label is among those that the user names, none being all: `azimuth_deg` asks for its sine."""
+  return not asked or label in asked or label.rpartition("_")[0] in asked
+
+
 def jobs(context: Context) -> Iterator[Job]:
   """One for each label and each coordinate, for a method with the blocks content and pose."""
   if not set(BLOCKS) <= context.train.blocks.keys() or context.representation.method is None:
@@ -190,7 +195,7 @@ def jobs(context: Context) -> Iterator[Job]:
   hidden, seeds = context.settings.hidden, context.seeds
   asked = list(context.config.labels)
   for label, values in train.labels.items():
-    if label == CLIP or (asked and label not in asked) or len(np.unique(values)) < 2:
+    if label == CLIP or not is_asked(label, asked) or len(np.unique(values)) < 2:
       continue
     if np.issubdtype(values.dtype, np.integer):
       yield f"leakage/{label}", lambda label=label: classify(train, test, label, hidden, seeds)
