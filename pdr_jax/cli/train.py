@@ -3,7 +3,7 @@
 import argparse
 import gc
 
-from pdr_jax.cli import flags, runtime
+from pdr_jax.cli import compile_apart, flags, runtime
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -59,5 +59,9 @@ def main(argv: list[str]) -> int:
   with distributed.failing_at_once():
     validate(config, jax.device_count())
     normalized_data.prepare(config)
+    if compile_apart.is_asked():
+      return compile_apart.compile_all(config)
+    if compile_apart.pays(config, values.workdir):
+      compile_apart.in_another_process(config, argv)
     override = values.override_config
     return train(config, values.workdir, override_config=override, read_first=first_stage.read).exit_code

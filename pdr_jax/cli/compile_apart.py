@@ -1,0 +1,98 @@
+"""A run's programs, compiled by a process of its own before the run on a CPU.
+
+Compiling leaves millions of small objects behind, and between them thousands of free places of as many sizes.
+The C library keeps these sorted, and goes through them whenever a step frees its temporaries: in a process
+that has compiled, steps of small networks take half as long again (benchmarks/README.md, "A cold start"). The
+run reads the programs from the cache instead.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import subprocess
+import sys
+import threading
+import time
+
+from ml_collections import ConfigDict
+
+WORTH = 500  # steps, from which on the run wins more than the second process takes
+COMPILE_ONLY = "PDR_JAX_COMPILE_ONLY"  # environment variable of the second process
+
+
+def is_asked() -> bool:
+  """Whether this is the process that compiles."""
+  return bool(os.environ.get(COMPILE_ONLY))
+
+
+def pays(config: ConfigDict, workdir: str) -> bool:
+  """Whether a run is long, fresh, alone and on a CPU, and its programs have not been compiled here before."""
+  import jax
+
+  train = config.train
+  alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and train.steps_per_dispatch == 1
+  fresh = not config.init_from and not os.path.exists(os.path.join(workdir, "checkpoints"))
+  return alone and fresh and train.steps >= WORTH and not os.path.exists(_marker(config))
+
+
+def in_another_process(config: ConfigDict, argv: list[str]) -> None:
+  """Waits for a process that prepares the data and compiles. Where it fails, the run does both itself."""
+  print("first start: another process prepares the data and compiles, some two minutes", flush=True)
+  # XLA's complaints about long compilations are no news here.
+  environment = os.environ | {COMPILE_ONLY: "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+  done = subprocess.run([sys.executable, "-m", "pdr_jax.main", *argv[1:]], env=environment, check=False)
+  if done.returncode == 0:
+    with open(_marker(config), "w"):
+      pass
+
+
+def compile_all(config: ConfigDict) -> int:
+  """What the other process does; its exit code. It leaves it to the run to tell what is wrong."""
+  threading.Thread(target=_end_with_the_run, args=(os.getppid(),), daemon=True).start()
+  try:
+    _compile(config)
+  except (Exception, KeyboardInterrupt):
+    return 1
+  return 0
+
+
+def _end_with_the_run(run: int) -> None:
+  """Ends this process when the run's process, which waits for it, is gone."""
+  while os.getppid() == run:
+    time.sleep(1)
+  os._exit(1)
+
+
+def _compile(config: ConfigDict) -> None:
+  """Compiles step, validation and pictures into JAX's cache."""
+  import jax
+
+  from pdr_jax import methods
+  from pdr_jax.training import loop, nonfinite
+  from pdr_jax.training import step as steps
+  from pdr_jax.training.validation import Validator
+
+  config = loop.filled_in(config)
+  data, method = loop.open_data(config), methods.create(config)
+  batch = next(iter(data.validation))
+  example = {name: value for name, value in batch.items() if name != "_mask"}
+  state, root = steps.initial_state(method, config.seed, example), steps.stream(config.seed, "update")
+  trained = nonfinite.skipping(method) if config.train.skip_nonfinite else method
+  print("compiling", flush=True)
+  steps.update_fn(trained).lower(state, steps.place(next(data.train)), root).compile()
+  steps.validate_fn(method).lower(state, steps.place(batch)).compile()
+  if config.train.figure_every and method.pictures is not None:
+    inputs = Validator(method, data.validation).first(methods.describe(config.method).input)
+    variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), methods.inference_variables(state))
+    steps.pictures_fn(method).lower(variables, inputs).compile()
+
+
+def _marker(config: ConfigDict) -> str:
+  """The file that says that these programs lie in the cache: by configuration, versions and flags."""
+  import jax
+
+  versions = [importlib.metadata.version(name) for name in ("pdr_jax", "jax", "jaxlib")]
+  flags = os.environ.get("XLA_FLAGS", "")
+  told = repr((config.to_json_best_effort(sort_keys=True), versions, flags, jax.device_count()))
+  folder = str(jax.config.jax_compilation_cache_dir)
+  return os.path.join(folder, f"compiled-{hashlib.sha256(told.encode()).hexdigest()[:16]}")
