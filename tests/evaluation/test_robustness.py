@@ -56,6 +56,20 @@ def test_the_curve_falls_where_the_features_turn(tmp_path):
     assert [point[1] for point in drawn.panels[label]["depth"]] == pytest.approx(accuracy)
 
 
+def test_probes_that_learn_the_same_are_fitted_once(monkeypatch):
+  degrees = np.linspace(1, 19, 40)
+  parts = enumerate((np.zeros(60), np.zeros(40), degrees))
+  train, inside, outside = (pictures(each, seed) for seed, each in parts)
+  words = {"single": ["high"], "several": ["who"], "width": 20, "seeds": [0]}
+  fitted = {}
+  alone = robustness.robustness(train, inside, outside, degrees, kind="view", **words)
+  robustness.robustness(train, inside, outside, degrees, kind="light", fitted=fitted, **words)
+  assert len(fitted) == 2
+  monkeypatch.setattr(robustness.linear_maps, "logistic_models", None)  # would be called for new ones
+  again = robustness.robustness(train, inside, outside, degrees, kind="view", fitted=fitted, **words)
+  assert again.scores == alone.scores
+
+
 def test_nothing_outside_is_one_line():
   part = pictures(np.zeros(40), 0)
   with pytest.raises(UserError, match="no 10 images lie outside of the training range"):
