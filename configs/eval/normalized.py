@@ -53,7 +53,7 @@ def get_config(variants: str = "") -> ConfigDict:
   return ConfigDict(dict(
       question="Is the picture in canonical pose and without its light the better representation?",
       methods=others,
-      blocks=("normalized",),  # that have a column of their own, beside all of a method
+      blocks=("encoder", "normalized"),  # that have columns of their own, beside all of a method
       seeds=3,             # representations of each method
       pictures=32_000,     # that each method sees
       run=run,
