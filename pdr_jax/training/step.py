@@ -119,7 +119,7 @@ def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
 @functools.lru_cache(maxsize=8)
 def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Array]]:
   """`(inference variables, inputs) -> {column: pictures}` on one device."""
-  return jax.jit(method.pictures)
+  return jax.jit(method.pictures, compiler_options=quick_to_compile())
 
 
 def mapped(function: Callable[..., Tree], *shared: Tree) -> Callable[[np.ndarray], Tree]:
@@ -181,9 +181,16 @@ def abstract_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np
 
 def initial_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """A fresh state on every device."""
-  # It runs once. XLA:CPU would spend most of a minute on optimising its many small random number programs.
-  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-  return replicate(jax.jit(method.init, compiler_options=options)(stream(seed, "init"), _numeric(batch)))
+  init = jax.jit(method.init, compiler_options=quick_to_compile())
+  return replicate(init(stream(seed, "init"), _numeric(batch)))
+
+
+def quick_to_compile() -> dict[str, int] | None:
+  """Compiler options of programs that run once or a few times on few pictures.
+
+  XLA:CPU would spend longer on optimising them, most of a minute for random numbers, than it wins.
+  """
+  return {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
 
 
 def first_nonfinite(tree: Tree) -> str | None:

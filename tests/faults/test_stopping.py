@@ -35,6 +35,7 @@ def ended(child, reader, seconds: float) -> float:
   return time.monotonic() - since
 
 
+@pytest.mark.slow
 def test_a_stall_is_told_and_the_grace_period_ends_a_run_that_cannot_save(tmp_path):
   child, lines, reader = hanging(tmp_path, '{"stall_minutes": 0.02, "grace_seconds": 2}')
 

@@ -38,6 +38,7 @@ def gone():
 METHOD = toy_run.method()
 
 
+@pytest.mark.slow
 def test_two_optimisers_resume_bit_for_bit(tmp_path):
   assert train(tmp_path / "whole").exit_code == 0
   data, cut = toy.data(), {7: lambda: os.kill(os.getpid(), signal.SIGTERM), 11: gone}

@@ -184,6 +184,7 @@ def first_moment(state, name):
   return np.concatenate([np.ravel(leaf) for leaf in leaves])
 
 
+@pytest.mark.slow
 def test_gradients_reach_all_five_networks(stepped):
   (one, _), _ = stepped
   moments = one.opt_state["main"][2].mu

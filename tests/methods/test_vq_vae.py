@@ -102,6 +102,7 @@ def test_gradient_goes_straight_through():
   np.testing.assert_allclose(grads, 2 * weight * chosen, rtol=0, atol=rounding(8, 2 * 4))
 
 
+@pytest.mark.slow
 def test_terms_are_equation_3_and_the_optimiser_leaves_the_codebook_alone(method):
   config = tiny("vq_vae")
   nets, pictures = vq_vae.networks(config), images()

@@ -266,7 +266,9 @@ def loss_terms(
   if config.view_consistency.weight:
     angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
-    values = view_consistency.loss(view_of, scene, angles, images, config, axis_name)
+    seen_depth = rendering.depth[: images.shape[0]]
+    shown = view_consistency.turned(images, scene, seen_depth, angles, config, axis_name)
+    values = view_consistency.loss(view_of, shown, angles)
     terms["view_consistency"] = masked_mean(values, None, axis_name)
   if config.loocc.weight:
     drawn = loocc.draw(rng, index, config)
