@@ -42,6 +42,7 @@ def get_config(variants: str = "") -> ConfigDict:
   run.data.update({"train_examples": 0} | DATA[variants])
   run.optim.update(learning_rate=1e-3, schedule="cosine")
   run.train.update(batch_size=32, steps=1_000, validate_every=250, figure_every=250, checkpoint_every=250)
+  run.train.gradient_norms_every = 0
   probes.update(batch_size=32, seeds=1, tasks=TASKS.get(variants, ("identification", "robustness")))
   if variants == "heads":
     probes.data.update(PEOPLE)
