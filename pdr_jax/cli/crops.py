@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from pdr_jax.data import decode, transforms
 from pdr_jax.errors import UserError
 
-AUTO, CENTRE = "auto", "center"
+AUTO, CENTRE, FACES = "auto", "center", "faces"
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the source, as it is looked at
 LOOKED_AT = 320  # pixels of the squares in which faces are looked for
 SMALLEST_FACE = 0.15  # of such a square
@@ -22,6 +22,7 @@ SCALES = (1.0, 1.2, 1.45, 1.75)  # of a crop, in sides of the detector's box
 SHIFTS = (-0.1, 0.0, 0.1)  # of a crop, downwards, in the same unit
 FRACTIONS = (1.0, 0.8, 0.6, 0.45)  # of the shorter side, where no face is found
 TOGETHER = 13  # crops in one batch of the model: one size, one program
+SAME = 0.3  # of their union is shared by two boxes around one face
 FLAT = 1e-3  # contrast, of [-1, 1], below which a crop shows nothing
 
 
@@ -32,25 +33,29 @@ class Crop(NamedTuple):
   how: str = ""
 
 
-# Of a file: its bytes, width and height.
-Chooser = Callable[[bytes, int, int], Crop]
+# Of a file: its bytes, width and height, and the face that is meant, if one is.
+Chooser = Callable[..., Crop]
 
 
 def parse(words: Sequence[str]) -> tuple[int, ...] | str:
-  """The words after `--crop`: auto, or a rectangle, empty for the centre square. Raises `UserError`."""
-  if list(words) in ([AUTO], [CENTRE], []):
-    return AUTO if list(words) == [AUTO] else ()
+  """The words after `--crop`: auto, faces, or a rectangle, empty for the centre square.
+
+  Raises `UserError`.
+  """
+  if list(words) in ([AUTO], [FACES], [CENTRE], []):
+    return words[0] if list(words) in ([AUTO], [FACES]) else ()
   try:
     return decode.check_crop([int(word) for word in words])
   except ValueError:
     raise UserError(
-      f"--crop {' '.join(words)}: must be auto, center, or LEFT TOP RIGHT BOTTOM; pictures stand before it"
+      f"--crop {' '.join(words)}: must be auto, faces, center, or LEFT TOP RIGHT BOTTOM; pictures stand "
+      "before it"
     ) from None
 
 
 def fixed(crop: tuple[int, ...]) -> Chooser:
   """The same crop of every picture, empty for the centre square."""
-  return lambda data, width, height: Crop(decode.crop_box(width, height, crop))
+  return lambda data, width, height, face=None: Crop(decode.crop_box(width, height, crop))
 
 
 def automatic(model: Any) -> Chooser:
@@ -63,9 +68,8 @@ def automatic(model: Any) -> Chooser:
     raise UserError(f"--crop auto: a model of {model.manifest['method']} does not reconstruct pictures")
   detect, error, side = detector(), reconstruction_error(model), model.side
 
-  def choose(data: bytes, width: int, height: int) -> Crop:
-    found = [face for box in squares(width, height) for face in _in_square(detect, data, box)]
-    face = max(found, key=_size, default=None)
+  def choose(data: bytes, width: int, height: int, face: Box | None = None) -> Crop:
+    face = face or max(_found(detect, data, width, height), key=_size, default=None)
     candidates = around(face, width, height) if face else []
     if candidates:
       how = f"around a face of {_size(face)} pixels, found by scikit-image's cascade"
@@ -97,6 +101,28 @@ def detector() -> Callable[[UInt8[np.ndarray, "S S 3"]], list[dict]] | None:
     )
 
   return detect
+
+
+def faces(detect: Callable | None, data: bytes, width: int, height: int) -> list[Box]:
+  """The faces in a photograph, each once, from left to right; none without a detector."""
+  apart: list[Box] = []
+  for face in sorted(_found(detect, data, width, height), key=_size, reverse=True):
+    if all(_shared(face, other) < SAME for other in apart):
+      apart.append(face)
+  return sorted(apart)
+
+
+def _found(detect: Callable | None, data: bytes, width: int, height: int) -> list[Box]:
+  """What the detector finds in squares that cover the picture: a face may be in several of them."""
+  return [face for box in squares(width, height) for face in _in_square(detect, data, box)]
+
+
+def _shared(one: Box, other: Box) -> float:
+  """The intersection of two boxes over their union."""
+  wide, high = (min(one[k + 2], other[k + 2]) - max(one[k], other[k]) for k in (0, 1))
+  both = max(wide, 0) * max(high, 0)
+  areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+  return both / max(sum(areas) - both, 1)
 
 
 def _in_square(detect: Callable | None, data: bytes, box: Box) -> list[Box]:

@@ -46,7 +46,8 @@ def declare(parser: argparse.ArgumentParser) -> None:
     default=(),
     metavar="CROP",
     help="what is kept of every picture: center (the centre square, default), LEFT TOP RIGHT BOTTOM in "
-    "pixels, or auto: the face, by a detector (pip install scikit-image) and the reconstruction error",
+    "pixels, or auto: the face, by a detector (pip install scikit-image) and the reconstruction error; "
+    "faces: every face of a photograph, each with results of its own",
   )
   parser.add_argument(
     "--side",
@@ -91,6 +92,8 @@ def main(argv: list[str]) -> int:
     raise UserError(f"--side {values.side}: must be at least 1")
   out = os.path.abspath(os.path.expanduser(values.out))
   given = pictures.find(values.pictures, out)
+  if crop == crops.FACES:
+    given = pictures.by_face(given)
   if values.normalize_only:
     given = [picture._replace(target=f"{picture.target}.png") for picture in given]
   _check_targets(given, out, values)
@@ -100,7 +103,7 @@ def main(argv: list[str]) -> int:
   runtime.cache_compilations()
   labels = normalized_folder.labels_of(values.pictures) if values.normalize_only else {}
   model, rows, done = pdr_jax.load(values.export), [], 0
-  choose = crops.automatic(model) if crop == crops.AUTO else crops.fixed(crop)
+  choose = crops.automatic(model) if crop in (crops.AUTO, crops.FACES) else crops.fixed(crop)
   for batch in pictures.batches(given, model.element, choose, values.side):
     parts = {name: np.asarray(value) for name, value in model.decompose(batch.images).items()}
     writer = _writer(parts, model, values.normalize_only)

@@ -3,8 +3,10 @@
 
 import collections
 import functools
+import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -20,15 +22,24 @@ from pdr_jax.files import write_json
 
 BATCH = 32
 RANGE = (-1.0, 1.0)  # of the pixels that a model gets
+LOOK_EVERY = 10.0  # seconds between two lines of progress
 MULTIPLE = 32  # of a photograph's side: each side is a program of its own to compile
 
 
 class Picture(NamedTuple):
-  """A picture that was given: how it is called in messages, how to open it, and the folder of its results."""
+  """A picture that was given.
+
+  Attributes:
+    title: how it is called in messages.
+    open: how to open it.
+    target: the folder of its results.
+    face: which face of it is meant, in pixels; None: the picture has not been looked at.
+  """
 
   title: str
   open: Callable[[], BinaryIO]
   target: str
+  face: crops.Box | None = None
 
 
 class Batch(NamedTuple):
@@ -82,6 +93,36 @@ def find(places: Sequence[str], out: str) -> list[Picture]:
       f"two pictures would go to {target}: name their folders one at a time, each with its own --out"
     )
   return pictures
+
+
+def by_face(pictures: Sequence[Picture]) -> list[Picture]:
+  """Each picture of several faces once for each of them; others, and what cannot be read, as they are.
+
+  The results of the faces go to folders that end in `_face_1` and so on, from left to right. Raises
+  `UserError` where nothing finds faces.
+  """
+  detect = crops.detector()
+  if detect is None:
+    raise UserError(
+      "--crop faces: scikit-image, which finds faces, is not installed: pip install scikit-image"
+    )
+  apart, told = [], time.monotonic()
+  for number, picture in enumerate(pictures, 1):
+    try:
+      with picture.open() as file:
+        data = file.read()
+      found = crops.faces(detect, data, *decode.check_header(io.BytesIO(data)))
+    except Exception:  # the picture's turn comes again, when it is left out with the reason
+      found = []
+    if len(found) > 1:
+      say(picture, f"shows {len(found)} faces")
+    targets = [f"{picture.target}_face_{k}" for k in range(1, len(found) + 1)] if len(found) > 1 else []
+    several = [picture._replace(target=t, face=face) for t, face in zip(targets, found, strict=False)]
+    apart += several or [picture]
+    if time.monotonic() - told > LOOK_EVERY:
+      print(f"faces are looked for: {number} of {len(pictures)} pictures", file=sys.stderr)
+      told = time.monotonic()
+  return apart
 
 
 def _inside(name: str) -> str:
@@ -138,7 +179,7 @@ def read(
     size = decode.check_header(file)  # before the whole of a huge file is read
   with picture.open() as file:
     data = file.read()
-  crop, how = choose(data, *size)
+  crop, how = choose(data, *size, picture.face)
   if how:
     say(picture, f"is cut to {' '.join(map(str, crop))}: {how}")
   left, top, right, bottom = crop

@@ -65,17 +65,18 @@ class Part(NamedTuple):
   records: Mapping[str, Record]
 
 
-def section(title: str, parts: Sequence[Part]) -> list[str]:
+def section(title: str, parts: Sequence[Part], blocks: Sequence[str] = ()) -> list[str]:
   """The lines of a section: who is first and how sure that is, what it cost, and how it was made.
 
-  Several studies become one table, whose rows begin with their data.
+  Several studies become one table, whose rows begin with their data. `blocks`: see `table.comparison`.
   """
   every, methods = {}, {}
   for part in parts:
     before = f"{part.data}: " if len(parts) > 1 else ""
     every |= {before + row: columns for row, columns in samples(part.results).items()}
     methods |= dict.fromkeys(part.results)
-  lines = [f"## {title}", "", *table.comparison(every, list(methods), "### How sure that is"), ""]
+  compared = table.comparison(every, list(methods), "### How sure that is", blocks=blocks)
+  lines = [f"## {title}", "", *compared, ""]
   for part in parts:
     heading = f"### What it has cost{f' on {part.data}' if len(parts) > 1 else ''}"
     lines += [heading, "", *costs(part.records), ""]

@@ -236,7 +236,8 @@ def write_section(studies: Mapping[str, ConfigDict], path: str, how: str) -> Non
   name = "+".join(os.path.basename(part.folder) for part in parts)
   (config, *others) = studies.values()
   heading = question(config) if others else title(config)
-  document.write(path, name, document.section(heading, parts), how)
+  blocks = tuple(dict.fromkeys(block for each in studies.values() for block in _blocks_of(each)))
+  document.write(path, name, document.section(heading, parts, blocks), how)
 
 
 def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
@@ -250,7 +251,8 @@ def write(config: ConfigDict, workdir: str, entries: Sequence[Entry]) -> None:
   every = joined.samples(results)
   study_file.write(workdir, study, joined.rows_of(every), config.copy_and_resolve_references().to_dict())
   left = len(entries) - len(records)
-  text = table.markdown(every, list(results), study.failed, title(config), records, left=left)
+  about = {"left": left, "blocks": _blocks_of(config)}
+  text = table.markdown(every, list(results), study.failed, title(config), records, **about)
   write_text(os.path.join(workdir, study_file.TABLE), text)
 
 
@@ -287,6 +289,11 @@ def title(config: ConfigDict) -> str:
 def question(config: ConfigDict) -> str:
   """What the study asks."""
   return config.get("question", "") or "Methods by tasks"
+
+
+def _blocks_of(config: ConfigDict) -> tuple[str, ...]:
+  """The feature blocks that have a column of their own."""
+  return tuple(config.get("blocks", ()))
 
 
 def _quiet(line: str) -> None:

@@ -44,22 +44,24 @@ def markdown(
     records: Mapping[str, Record],
     *,
     left: int = 0,
+    blocks: Sequence[str] = (),
 ) -> str:
   """Methods by tasks, who is first and how sure that is; below, what each feature block alone can do.
 
-  While runs are `left`, nobody is first: intervals take a while, and would change.
+  While runs are `left`, nobody is first: intervals take a while, and would change. `blocks` are as in
+  `comparison`.
   """
   rows = joined.rows_of(every)
   if left:
-    grid = Grid({(method, ""): method for method in methods}, {})
+    grid = Grid(_titles(every, methods, blocks), {})
     shown = [f"{SO_FAR} {left} runs are left, and nobody is called first.", "", *_lines(rows, grid)]
   else:
-    shown = comparison(every, methods)
+    shown = comparison(every, methods, blocks=blocks)
   parts = [f"# {title}", "", *shown, ""]
   for method in methods:
-    blocks = dict.fromkeys(block for row in rows for name, block in row.cells if name == method and block)
-    if blocks:
-      titles = {(method, block): block for block in blocks} | {(method, ""): "all"}
+    own = dict.fromkeys(block for row in rows for name, block in row.cells if name == method and block)
+    if own:
+      titles = {(method, block): block for block in own} | {(method, ""): "all"}
       grid = Grid(titles, {} if left else rankings(every, list(titles), DRAWS_OF_BLOCKS))
       parts += [f"## {method} by feature block", "", *_lines(rows, grid, fewest=2), ""]
   if failed:
@@ -69,12 +71,28 @@ def markdown(
   return "\n".join(parts)
 
 
-def comparison(every: Every, methods: Sequence[str], heading: str = "## How sure that is") -> list[str]:
-  """The table of all methods, and how sure it is who is first."""
-  titles = {(method, ""): method for method in methods}
+def comparison(
+    every: Every, methods: Sequence[str], heading: str = "## How sure that is", *, blocks: Sequence[str] = ()
+) -> list[str]:
+  """The table of all methods, and how sure it is who is first.
+
+  Each of the feature `blocks` has a column of its own, beside that of all features, of the methods that have
+  it.
+  """
+  titles = _titles(every, methods, blocks)
   grid = Grid(titles, rankings(every, list(titles)))
   lines = [EXPLAINED, "", *_lines(joined.rows_of(every), grid)]
   return [*lines, "", heading, "", *_sure(grid)] if grid.rankings else lines
+
+
+def _titles(every: Every, methods: Sequence[str], blocks: Sequence[str]) -> dict[Column, str]:
+  """The columns of the table of all methods, with their titles."""
+  known = {column for columns in every.values() for column in columns}
+  titles = {}
+  for method in methods:
+    titles[method, ""] = method
+    titles |= {(method, block): f"{method}, {block}" for block in blocks if (method, block) in known}
+  return titles
 
 
 def _sure(grid: Grid) -> list[str]:

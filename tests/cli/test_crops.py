@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdr_jax.cli import crops
+from pdr_jax.cli import crops, pictures
 from pdr_jax.data import decode
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
@@ -90,7 +90,7 @@ def test_what_stands_behind_the_flag():
   assert crops.parse(["auto"]) == "auto" and crops.parse(["center"]) == crops.parse([]) == ()
   assert crops.parse(["1", "2", "30", "40"]) == (1, 2, 30, 40)
   for words in (["1", "2", "3", "4", "a.png"], ["middle"]):
-    with pytest.raises(UserError, match="must be auto, center, or LEFT TOP RIGHT BOTTOM; pictures stand"):
+    with pytest.raises(UserError, match="must be auto, faces, center, or LEFT TOP RIGHT BOTTOM; pictures"):
       crops.parse(words)
   with pytest.raises(decode.CropOutside):
     crops.fixed((0, 0, 50, 50))(b"", 40, 60)
@@ -105,3 +105,32 @@ def test_a_flat_picture_is_not_chosen():
   wall, target = np.full((SIDE, SIDE, 3), 100, np.uint8), ring(SIDE)
   walls, targets = error(np.stack([wall, target]))
   assert walls == np.inf and targets < 1e-6
+
+
+def test_every_face_of_a_photograph_is_a_picture_of_its_own(monkeypatch, capsys):
+  """Faces that overlapping squares show twice count once; they are numbered from left to right."""
+  wanted = [(20, 30, 100, 110), (200, 40, 280, 120)]
+  squares = iter(crops.squares(310, 160))
+
+  def detect(square):
+    left, _, right, _ = next(squares)
+    scale = crops.LOOKED_AT / 160
+    seen = [face for face in wanted if left <= face[0] and face[2] <= right]
+    boxes = [(face[0] - left + shift, face[1], 80 - shift) for face in seen for shift in (0, 3)]
+    names = ("c", "r", "width", "height")
+    return [dict(zip(names, np.multiply([c, r, w, w], scale), strict=True)) for c, r, w in boxes]
+
+  monkeypatch.setattr(crops, "detector", lambda: detect)
+  data = encoded(310, 160, (0, 0, 30, 30))
+  two = pictures.Picture("two.png", lambda: io.BytesIO(data), "out/two")
+  left, right = pictures.by_face([two])
+  assert (left.target, right.target) == ("out/two_face_1", "out/two_face_2")
+  np.testing.assert_allclose([left.face, right.face], wanted, atol=1)
+  assert left.title == right.title == "two.png" and "two.png shows 2 faces" in capsys.readouterr().err
+  # A crop around the face that is meant, though the other one is as large and no detector is asked again.
+  assert crops.automatic(Target())(data, 310, 160, right.face).box[0] > 150
+  broken = two._replace(open=lambda: io.BytesIO(b"no picture"))
+  assert pictures.by_face([broken]) == [broken]
+  monkeypatch.setattr(crops, "detector", lambda: None)
+  with pytest.raises(UserError, match="--crop faces: scikit-image, which finds faces, is not installed"):
+    pictures.by_face([two])

@@ -11,6 +11,7 @@ from support.results import mean, score, through_json
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import joined
 from pdr_jax.evaluation.features import Features
+from pdr_jax.evaluation.probes import linear_maps
 from pdr_jax.evaluation.tasks import robustness
 from pdr_jax.evaluation.tasks.robustness import LIGHT_ANGLE
 
@@ -54,6 +55,27 @@ def test_the_curve_falls_where_the_features_turn(tmp_path):
     beyond = mean(result, "depth", "outside/balanced_accuracy", label)
     assert beyond == pytest.approx(np.mean(accuracy[1:]), rel=1e-12)  # a mean of five float64 numbers
     assert [point[1] for point in drawn.panels[label]["depth"]] == pytest.approx(accuracy)
+
+
+def test_probes_that_learn_the_same_are_fitted_once(monkeypatch):
+  calls = []
+
+  def models(inputs, targets, exclusive, seeds):
+    calls.append(inputs)
+    maps = np.random.default_rng(len(calls)).normal(size=(len(seeds), targets.shape[1], inputs.shape[1]))
+    return linear_maps.Models(maps, maps[..., 0], {})
+
+  monkeypatch.setattr(linear_maps, "logistic_models", models)
+  degrees = np.linspace(1, 19, 40)
+  parts = enumerate((np.zeros(60), np.zeros(40), degrees))
+  train, inside, outside = (pictures(each, seed) for seed, each in parts)
+  words = {"single": ["high"], "several": ["who"], "width": 20, "seeds": [0]}
+  fitted = {}
+  first = robustness.robustness(train, inside, outside, degrees, kind="view", fitted=fitted, **words)
+  again = robustness.robustness(train, inside, outside, degrees, kind="view", fitted=fitted, **words)
+  assert len(calls) == len(fitted) == 2 and again.scores == first.scores
+  alone = robustness.robustness(train, inside, outside, degrees, kind="view", **words)
+  assert len(calls) == 4 and alone.scores != first.scores  # other maps: of new calls
 
 
 def test_nothing_outside_is_one_line():

@@ -162,3 +162,25 @@ def test_blocks_of_one_representation_share_their_seeds():
 def test_no_better_side_is_no_ranking():
   results = {name: [evaluation(np.ones((2, 4)), direction="")] * 2 for name in ("a", "b")}
   assert ranking(results) is None
+
+
+def test_a_block_has_a_column_of_its_own_and_may_be_first():
+  random = np.random.default_rng(7)
+  words = dict(hard=random.random(300), random=random)
+  whole, block, other = (draws(level, **words) for level in (0.6, 0.8, 0.4))
+
+  def both(all_of_it, flat):
+    (first,), (second,) = all_of_it["linear/emotion"].scores, flat["linear/emotion"].scores
+    outcomes = {"all": all_of_it["linear/emotion"].outcomes[first.outcomes]}
+    outcomes["flat"] = flat["linear/emotion"].outcomes[second.outcomes]
+    scores = first._replace(outcomes="all"), second._replace(block="flat", outcomes="flat")
+    return {"linear/emotion": Result("linear/emotion", {}, scores, outcomes=outcomes)}
+
+  results = {"a": [both(*pair) for pair in zip(whole, block, strict=True)], "b": other}
+  every = joined.samples(results)
+  plain = table.comparison(every, list(results))
+  assert plain[2] == "| task | a | b |" and plain[4].split("|")[2].strip().startswith("**")
+  shown = table.comparison(every, list(results), blocks=("flat", "absent"))
+  assert shown[2] == "| task | a | a, flat | b |"
+  assert shown[4].split("|")[3].strip().startswith("**") and shown[4].count("**") == 2
+  assert any(line.startswith(f"| {TITLE} | a, flat | a |") for line in shown)

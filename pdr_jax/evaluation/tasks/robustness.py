@@ -44,6 +44,9 @@ def defaults() -> dict[str, float]:
   )
 
 
+Fitted = dict[tuple, linear_maps.Models]  # by blocks, labels and number of classes
+
+
 class Answers(NamedTuple):
   """What probes said of the examples of a bin.
 
@@ -70,6 +73,7 @@ def robustness(
     width: float = 10.0,
     seeds: Sequence[int] = range(5),
     identity: str = "",
+    fitted: Fitted | None = None,
 ) -> Result:
   """Logistic regression on train, scored inside the range, and outside of it in bins of `width` degrees.
 
@@ -81,6 +85,7 @@ def robustness(
     single: attributes (labels of 0 or 1), whose scores are averaged.
     several: labels of several classes, each for itself.
     identity: the label of the person, where people repeat.
+    fitted: probes of earlier calls for the same `train` and `seeds`; new ones are added.
 
   Scores are `BIN/accuracy` and `BIN/balanced_accuracy`, such as `10-20/accuracy`, placed at the mean distance
   of the bin's images, and `outside/balanced_accuracy`, the mean over the bins. Bins of fewer than 10 images
@@ -94,10 +99,10 @@ def robustness(
   parts = {INSIDE: inside, **{name: take(outside, rows) for name, rows in bins.items()}}
   places = {INSIDE: 0.0, **{name: float(degrees[rows].mean()) for name, rows in bins.items()}}
   tasks = ({ATTRIBUTES: list(single)} if single else {}) | {name: [name] for name in several}
-  scores, outcomes = [], {}
+  scores, outcomes, fitted = [], {}, {} if fitted is None else fitted
   for block, subset in subsets(train.blocks).items():
     for label, labels in tasks.items():
-      curve, answers = _curve(train, parts, subset, labels, label != ATTRIBUTES, seeds, identity)
+      curve, answers = _curve(train, parts, subset, labels, label != ATTRIBUTES, seeds, identity, fitted)
       for score in _records(kind, label, block, curve, places):
         given = {}
         if score.headline:
@@ -163,6 +168,7 @@ def _curve(
     exclusive: bool,
     seeds: Sequence[int],
     identity: str,
+    fitted: Fitted,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, Answers]]:
   """Scores of each seed by bin, and the answers that they are of.
 
@@ -170,15 +176,16 @@ def _curve(
   """
   scores: dict[str, list[dict[str, float]]] = {}
   answers: dict[str, Answers] = {}
-  models = None
   for name, part in parts.items():
     known, tested = classified(train, part, labels)
     inputs, test_inputs = standardize(select(known, subset), select(tested, subset))
-    if models is None:
+    count = class_count(labels[0], known, *parts.values()) if exclusive else 0
+    key = tuple(subset), tuple(labels), count
+    if key not in fitted:
       truth = np.stack([known.labels[label] for label in labels], axis=1)
-      count = class_count(labels[0], known, *parts.values()) if exclusive else 0
       targets = np.eye(count, dtype=np.float32)[truth[:, 0]] if exclusive else truth.astype(np.float32)
-      models = linear_maps.logistic_models(inputs, targets, exclusive, list(seeds))
+      fitted[key] = linear_maps.logistic_models(inputs, targets, exclusive, list(seeds))
+    models = fitted[key]
     maps = zip(models.coefficients, models.intercepts, strict=True)
     logits = [test_inputs @ w.T + b for w, b in maps]
     decided = [each.argmax(axis=1)[None] if exclusive else (each > 0).astype(np.int64).T for each in logits]
@@ -275,9 +282,10 @@ def jobs(context: Context) -> Iterator[Job]:
   if context.config.light_angles:
     yield "robustness/light", lambda: _of_light_angles(context)
     return
+  fitted: Fitted = {}  # the probes of light and of view are the same
   for kind in KINDS:
     if f"test_{kind}" in context.outside:
-      yield f"robustness/{kind}", lambda kind=kind: _of_split(context, kind)
+      yield f"robustness/{kind}", lambda kind=kind: _of_split(context, kind, fitted)
 
 
 def _of_light_angles(context: Context) -> Result:
@@ -292,7 +300,7 @@ def _of_light_angles(context: Context) -> Result:
   )
 
 
-def _of_split(context: Context, kind: str) -> Result:
+def _of_split(context: Context, kind: str, fitted: Fitted) -> Result:
   outside = context.outside[f"test_{kind}"]()
   label = f"{kind}_outside"
   if label not in outside.labels:
@@ -307,6 +315,7 @@ def _of_split(context: Context, kind: str) -> Result:
       single=attributes(context),
       several=classes(context),
       width=context.settings.width,
+      fitted=fitted,
       **context.probes,
   )
 
