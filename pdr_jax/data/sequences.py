@@ -59,10 +59,13 @@ def read_roles(text: str) -> tuple[dict[str, str], str]:
   return roles, ",".join(rest)
 
 
-def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
+def cut(
+  names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str, stride: int = 1
+) -> Clips:
   """Cuts the sequences of files into clips of so many frames, one after the other.
 
-  A rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
+  With a `stride` of n a clip is of every n-th frame, and a sequence is n such, which begin a frame apart. A
+  rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
   `person`, or else one folder. Its files are in the order of the column `frame`, or else in the natural order
   of their names (2 before 10).
 
@@ -71,6 +74,7 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
     columns: labels by name, one value for each file; None or "" where it is missing.
     frames: T.
     where: names the files and their table in messages.
+    stride: from one frame of a clip to the next, 1 or more.
 
   Raises UserError: a file without a sequence, a person or a frame number; two files with the same number; a
     number that is missing between others; a sequence of two people; no sequence with T frames.
@@ -82,6 +86,7 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
   members: dict[str, list[int]] = {}
   for i, sequence in enumerate(ids):
     members.setdefault(sequence, []).append(i)
+  wanted = f"data.frames={frames}" + (f" at data.options=stride={stride}" if stride > 1 else "")
   rows, owners, left_out, gaps, rest = [], [], [], [], 0
   for sequence in sorted(members, key=natural):
     files = members[sequence]
@@ -92,16 +97,20 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
     else:
       files.sort(key=lambda i: numbers[i])
       _check_numbers(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
-    count = len(files) // frames
-    rows += [files[k * frames : (k + 1) * frames] for k in range(count)]
-    owners += [people[files[0]]] * count
-    rest += len(files) % frames if count else 0
-    if not count:
-      left_out.append((sequence, f"{len(files)} frames, fewer than data.frames={frames}"))
+    found = [
+      part[k : k + frames]
+      for part in (files[begin::stride] for begin in range(stride))
+      for k in range(0, len(part) - frames + 1, frames)
+    ]
+    rows += found
+    owners += [people[files[0]]] * len(found)
+    rest += len(files) - len(found) * frames if found else 0
+    if not found:
+      left_out.append((sequence, f"{len(files)} frames, fewer than {wanted}"))
   if not rows:
     longest = max(members, key=lambda sequence: len(members[sequence]))
     raise UserError(
-      f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, "
+      f"{wanted}: none of the {len(members)} sequences of {where} is so long; the longest, "
       f"{longest}, has {len(members[longest])} frames"
     )
   return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps))

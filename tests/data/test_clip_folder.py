@@ -175,3 +175,17 @@ def test_columns_of_other_names_say_what_is_a_sequence(tmp_path):
   assert not owners[0] & owners[1]
   with pytest.raises(UserError, match=r"data\.label_kinds=cat:sequence: the columns are car, turn"):
     opened(tmp_path, frames=4, label_kinds="cat:sequence")
+
+
+def test_a_stride_is_an_option_of_clips(tmp_path):
+  write(tmp_path, {f"{who}/{k}.png": png(10 * who + k) for who in range(4) for k in range(6)})
+  _, data = opened(tmp_path, frames=3, options="stride=2", val_examples=2)
+  assert (data.train.size, data.validation.size) == (6, 2)
+  expected = [np.stack([pixels(10 * who + k) for k in (begin, begin + 2, begin + 4)])
+              for who in range(4) for begin in (0, 1)]
+  for clip in everything(data)["clip"]:
+    assert sum((clip == one).all() for one in expected) == 1
+  with pytest.raises(UserError, match=r"^data.options=stride=2: is for clips; data.frames=0 reads single"):
+    opened(tmp_path, frames=0, options="stride=2")
+  with pytest.raises(UserError, match=r"^data.options: stride=0: must be at least 1"):
+    opened(tmp_path, frames=3, options="stride=0")
