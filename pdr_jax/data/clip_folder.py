@@ -55,6 +55,9 @@ def _told(clips: sequences.Clips, frames: int) -> list[str]:
       f"{len(clips.gaps):,} sequences have gaps in the numbers of their files: in {sequence}, "
       f"{posixpath.basename(after)} is taken for what comes after {posixpath.basename(before)}"
     )
+  if len(clips.steps) > 1:
+    of_each = ", ".join(f"{step} in {sequence}" for step, sequence in sorted(clips.steps.items())[:3])
+    told.append(f"the numbers of frames have several steps, each taken for one frame: {of_each}")
   return told
 
 

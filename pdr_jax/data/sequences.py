@@ -6,6 +6,7 @@ It says which files are a clip and which clips are kept apart, and gives frames 
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Clips(NamedTuple):
     left_out: sequences that are too short, as (sequence, reason).
     rest: how many files at the ends of longer sequences are in no clip.
     gaps: sequences whose files are numbered with a gap, with the two files that are taken for neighbours.
+    steps: from one frame's number to the next, with the first sequence where it is so.
   """
 
   frames: Int[np.ndarray, "N T"]
@@ -37,6 +39,7 @@ class Clips(NamedTuple):
   left_out: tuple[tuple[str, str], ...]
   rest: int = 0
   gaps: tuple[tuple[str, str, str], ...] = ()
+  steps: Mapping[int, str] = MappingProxyType({})
 
   def files(self, chosen: Sequence[int]) -> list[int]:
     """The files of the chosen clips, clip after clip."""
@@ -88,6 +91,7 @@ def cut(
     members.setdefault(sequence, []).append(i)
   wanted = f"data.frames={frames}" + (f" at data.options=stride={stride}" if stride > 1 else "")
   rows, owners, left_out, gaps, rest = [], [], [], [], 0
+  steps: dict[int, str] = {}
   for sequence in sorted(members, key=natural):
     files = members[sequence]
     _check_one_person(sequence, [people[i] for i in files], where)
@@ -96,7 +100,8 @@ def cut(
       gaps += [(sequence, *pair) for pair in _gaps([names[i] for i in files])[:1]]
     else:
       files.sort(key=lambda i: numbers[i])
-      _check_numbers(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
+      step = _step(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
+      steps.setdefault(step, sequence)
     found = [
       part[k : k + frames]
       for part in (files[begin::stride] for begin in range(stride))
@@ -113,7 +118,7 @@ def cut(
       f"{wanted}: none of the {len(members)} sequences of {where} is so long; the longest, "
       f"{longest}, has {len(members[longest])} frames"
     )
-  return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps))
+  return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps), steps)
 
 
 def keep_apart(
@@ -187,8 +192,8 @@ def _check_one_person(sequence: str, people: Sequence[str], where: str) -> None:
       raise UserError(f"{where}: the sequence {sequence} is of two people, {people[0]} and {person}")
 
 
-def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], where: str) -> None:
-  """Sorted numbers must be different, and a constant step apart."""
+def _step(sequence: str, numbers: Sequence[int], names: Sequence[str], where: str) -> int:
+  """The step between sorted numbers, which must be different, and a constant step apart."""
   steps = np.diff(numbers)
   for k in np.flatnonzero(steps == 0):
     raise UserError(
@@ -200,6 +205,7 @@ def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], 
       f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames "
       "without a gap, or give what comes after the gap another sequence"
     )
+  return int(min(steps, default=1))
 
 
 def _gaps(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -50,6 +50,12 @@ def test_person_and_frame_are_enough_and_a_sequence_is_of_one_person():
   assert sequences.varying(columns, clips) == {"frame"}
 
 
+def test_several_steps_between_numbers_are_recorded():
+  names = [f"{k}.png" for k in range(6)]
+  columns = {"sequence": ["a"] * 3 + ["b"] * 3, "frame": [1, 2, 3, 10, 20, 30]}
+  assert sequences.cut(names, columns, 3, "labels.csv").steps == {1: "a", 10: "b"}
+
+
 def test_a_stride_interleaves_the_clips_of_a_sequence():
   """Ten frames, every third one: 0 3 6 9, 1 4 7, 2 5 8; of the first a rest of one is left."""
   names = [f"{k}.png" for k in (*range(10), 20, 21, 22, 23)]
