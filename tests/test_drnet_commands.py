@@ -67,6 +67,7 @@ def test_the_first_stage_is_evaluated(trained):
   named = {(score["label"], score["block"], score["metric"]) for score in swaps["scores"]}
   assert ("digit", "swapped, content kept", "accuracy") in named
   assert ("position", "swapped, motion kept", "mean_distance") in named
+  assert ("position", "swapped, motion of the content", "mean_distance") in named
   assert ("digit", "real clips", "entropy_given") in named
   for label, metric in (("digit", "logistic/accuracy"), ("position_0", "r2")):
     result = scores(trained / "first", f"leakage_{label}")

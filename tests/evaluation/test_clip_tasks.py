@@ -53,7 +53,7 @@ def test_a_perceptron_learns_from_few_frames():
   frames = leakage.Frames(frames_of(range(4), 6), frames_of(range(4), 5, seed=1))
   found = leakage.perceptron(frames, "who", "leakage/who", 8, range(1))
   accuracy = {s.block: s.values[0] for s in found if s.metric == "perceptron/accuracy"}
-  assert accuracy["content"] > 0.95 and accuracy["pose"] < 0.6
+  assert accuracy["content"] > 0.9 and accuracy["pose"] < 0.6
 
 
 def test_labels_of_frames_and_turns_and_places():
