@@ -9,7 +9,7 @@ import numpy as np
 def baselines(batches: Iterable[dict[str, Any]], sums: Callable) -> dict[str, dict[str, float]]:
   """`val/reconstruction` of the frame that gives the content, as it is.
 
-  A network that does worse does not keep what stays. The mean frame of a clip, which knows what is to come, is
+  A network that does worse does not keep what stays. The mean frame, which knows what is to come, is
   the best picture in which nothing moves.
   """
   totals = dict.fromkeys(("first", "mean", "count"), 0.0)
