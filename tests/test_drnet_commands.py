@@ -1,6 +1,7 @@
 """DrNET and its forecasts by the commands, on moving digits: train, evaluate, foretell, export, report."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,7 @@ def test_the_first_stage_is_evaluated(trained):
   named = {(score["label"], score["block"], score["metric"]) for score in swaps["scores"]}
   assert ("digit", "swapped, content kept", "accuracy") in named
   assert ("position", "swapped, motion kept", "mean_distance") in named
+  assert ("position", "swapped, motion of the content", "mean_distance") in named
   assert ("digit", "real clips", "entropy_given") in named
   for label, metric in (("digit", "logistic/accuracy"), ("position_0", "r2")):
     result = scores(trained / "first", f"leakage_{label}")
@@ -76,15 +78,21 @@ def test_the_first_stage_is_evaluated(trained):
   assert page.read_text().count("data:image/gif;base64,") == 1
 
 
-def test_the_second_stage_is_evaluated(trained):
-  run(
-    evaluate, "evaluate", f"--workdir={trained / 'second'}", "--config.tasks=forecast",
-    "--config.batch_size=8", "--config.forecast.past=3",
-  )  # fmt: skip
+def test_the_second_stage_is_evaluated_beside_another_run(trained):
+  """Beside a copy of itself, whose rows are the same."""
+  shutil.copytree(trained / "second", trained / "copy")
+  words = [f"--workdir={trained / 'second'}", "--config.tasks=forecast", "--config.batch_size=8"]
+  words += ["--config.forecast.past=3", f"--config.forecast.beside={trained / 'copy'}"]
+  run(evaluate, "evaluate", *words)
   result = scores(trained / "second", "forecast")
   steps = [s["place"] for s in result["scores"] if s["label"] == "psnr" and s["block"] == "forecast"]
   assert steps == [1.0, 2.0, 3.0]
-  assert {s["block"] for s in result["scores"]} == {"forecast", "last frame", "mean frame"}
+  assert {s["block"] for s in result["scores"]} == {"forecast", "copy", "last frame", "mean frame"}
+  rows: dict = {"forecast": {}, "copy": {}}
+  for score in result["scores"]:
+    if score["block"] in rows:
+      rows[score["block"]][score["label"], score["metric"], score.get("place")] = score["values"]
+  assert rows["forecast"] == rows["copy"] and len(rows["copy"]) == 11  # three steps of three, and two means
   assert (trained / "second" / "evaluation" / "forecast.png").exists()  # its curves
   assert set(result["details"]["media"]) == {"forecast_strip.png", "forecast_clips.gif"}
 
@@ -111,6 +119,8 @@ def test_forecasts_feed_their_own_poses_back(trained):
   ]
   np.testing.assert_allclose(made[0].foretold, made[1].foretold[:, :3], atol=1e-5)
   assert made[1].truth.shape[1] == 7 and made[0].given.shape[1] == 3
+  with pytest.raises(UserError, match=r"first is of drnet, which foretells nothing"):
+    forecasts.of_others(str(trained / "first"), made[0], config)
 
 
 def test_the_second_stage_starts_from_an_export_too_and_is_exported(trained):

@@ -4,8 +4,11 @@ import posixpath
 
 from pdr_jax.data import image_folder, label_files, sequences, splits, stores
 from pdr_jax.data import labels as label_lib
-from pdr_jax.data.dataset import Dataset
+from pdr_jax.data.dataset import Dataset, Option, options_of
 from pdr_jax.errors import UserError
+from pdr_jax.rules import at_least
+
+OPTIONS = {"stride": Option(1, at_least(1), "every so manieth frame of a sequence makes a clip")}
 
 
 def open_clip_folder(config) -> Dataset:
@@ -27,7 +30,8 @@ def open_clip_folder(config) -> Dataset:
     if name not in cells:
       raise UserError(f"data.label_kinds={name}:{role}: the columns are {', '.join(cells) or 'none'}")
     cells[role] = cells[name]
-  clips = sequences.cut(store.names, cells, data.frames, store.where)
+  stride = options_of(data, OPTIONS)["stride"]
+  clips = sequences.cut(store.names, cells, data.frames, store.where, stride)
   chosen = _choose(data, store.names, labelled, clips)
   files = splits.Chosen(*(clips.files(part) for part in chosen[:3]), note=chosen.note)
   frames = image_folder.assemble(config, store, labelled, files)
@@ -51,6 +55,9 @@ def _told(clips: sequences.Clips, frames: int) -> list[str]:
       f"{len(clips.gaps):,} sequences have gaps in the numbers of their files: in {sequence}, "
       f"{posixpath.basename(after)} is taken for what comes after {posixpath.basename(before)}"
     )
+  if len(clips.steps) > 1:
+    of_each = ", ".join(f"{step} in {sequence}" for step, sequence in sorted(clips.steps.items())[:3])
+    told.append(f"the numbers of frames have several steps, each taken for one frame: {of_each}")
   return told
 
 

@@ -65,8 +65,10 @@ def assemble(
   decode.check_crop(data.crop)
   order = [*chosen.train, *chosen.validation, *chosen.test]
   in_memory = dataset.decode_first(len(order), (data.side, data.side, data.channels))
-  images, bad = _read_all(store, [names[i] for i in order], data, in_memory)
-  skipped = [(stores.printable(names[order[i]]), str(bad[i])) for i in sorted(bad)]
+  files = [names[i] for i in order]
+  images, bad, sizes = _read_all(store, files, data, in_memory)
+  with_it = "; its clip is left out" if data.frames else ""
+  skipped = [(stores.printable(names[order[i]]), f"{bad[i]}{with_it}") for i in sorted(bad)]
   if len(bad) == len(order):
     _raise_nothing(store.where, bad, skipped)
 
@@ -97,7 +99,7 @@ def assemble(
       classes=_classes(labelled, maps),
       skipped=skipped,
       note="" if in_memory else dataset.LAZY_NOTE,
-      report=_report(store, labelled, chosen, data),
+      report=(*_report(store, labelled, chosen, data), *_mixed(files, sizes, data.frames)),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
       fingerprint=_fingerprint(store, order, labelled, chosen),
   )
@@ -124,6 +126,21 @@ def _report(store: Any, labelled: label_lib.Labels, chosen: splits.Chosen, data)
   return tuple(filter(None, lines))
 
 
+def _mixed(names: Sequence[str], sizes: Mapping[int, tuple[int, int]], frames: int) -> list[str]:
+  """Says where frames of one clip are of several sizes."""
+  pairs = []
+  for start in range(0, len(names) if frames else 0, frames or 1):
+    known = [i for i in range(start, start + frames) if i in sizes]
+    pairs += [(known[0], i) for i in known if sizes[i] != sizes[known[0]]][:1]
+  if not pairs:
+    return []
+  first = [f"{stores.printable(names[i])} ({sizes[i][0]}x{sizes[i][1]})" for i in pairs[0]]
+  return [
+    f"{len(pairs):,} clips have frames of several sizes, the first with {' and '.join(first)}; each frame is "
+    "cut and scaled by itself"
+  ]
+
+
 def _elements(data, labelled: label_lib.Labels, maps: Maps | None) -> dict:
   arrays = {"image": np.empty((0, data.side, data.side, data.channels), np.uint8)}
   arrays |= {"segmentation": np.empty((0, data.side, data.side), np.uint8)} if maps else {}
@@ -140,26 +157,27 @@ def _classes(labelled: label_lib.Labels, maps: Maps | None) -> dict[str, tuple[s
 
 def _read_all(
     store: Any, names: Sequence[str], data, in_memory: bool
-) -> tuple[np.ndarray | None, dict[int, decode.BadImage]]:
-  """All images, decoded, where they stay in memory, and why some cannot be used.
+) -> tuple[np.ndarray | None, dict[int, decode.BadImage], dict[int, tuple[int, int]]]:
+  """All images, decoded, where they stay in memory, why some cannot be used, and of clips width and height.
 
   Where they do not stay in memory, only their headers are checked.
   """
   images = np.zeros((len(names), data.side, data.side, data.channels), np.uint8) if in_memory else None
   bad: dict[int, decode.BadImage] = {}
+  sizes: dict[int, tuple[int, int]] = {}
   read = _reader(store, data)
 
   def work(i: int) -> None:
     try:
       if in_memory:
         images[i] = read(names[i])
-      else:
-        _check(store, names[i], tuple(data.crop))
+      if data.frames or not in_memory:
+        sizes[i] = _check(store, names[i], tuple(data.crop))
     except decode.BadImage as error:
       bad[i] = error
 
   dataset.for_each(len(names), work, "reading images" if in_memory else "checking images")
-  return images, bad
+  return images, bad, sizes
 
 
 def _raise_nothing(where: str, bad: Mapping[int, decode.BadImage], skipped: list[tuple[str, str]]) -> None:
@@ -179,17 +197,17 @@ def _read(store: Any, name: str, *, side: int, crop: tuple[int, ...], channels: 
   return transforms.picture(stores.read(store, name), side, crop, channels)
 
 
-def _check(store: Any, name: str, crop: tuple[int, ...]) -> None:
+def _check(store: Any, name: str, crop: tuple[int, ...]) -> tuple[int, int]:
+  """Width and height. Raises BadImage."""
   if isinstance(store, stores.Zip):
     # Pillow seeks about in a header; a compressed zip entry seeks slowly, so it is taken whole.
-    decode.check_header(io.BytesIO(stores.read(store, name)), crop)
-    return
+    return decode.check_header(io.BytesIO(stores.read(store, name)), crop)
   try:
     file = store.open(name)
   except OSError as error:
     raise decode.BadImage(f"cannot be read ({error})") from error
   with file:
-    decode.check_header(file, crop)
+    return decode.check_header(file, crop)
 
 
 class _LazySplit:

@@ -6,6 +6,7 @@ It says which files are a clip and which clips are kept apart, and gives frames 
 import posixpath
 import re
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ class Clips(NamedTuple):
     left_out: sequences that are too short, as (sequence, reason).
     rest: how many files at the ends of longer sequences are in no clip.
     gaps: sequences whose files are numbered with a gap, with the two files that are taken for neighbours.
+    steps: from one frame's number to the next, with the first sequence where it is so.
   """
 
   frames: Int[np.ndarray, "N T"]
@@ -37,6 +39,7 @@ class Clips(NamedTuple):
   left_out: tuple[tuple[str, str], ...]
   rest: int = 0
   gaps: tuple[tuple[str, str, str], ...] = ()
+  steps: Mapping[int, str] = MappingProxyType({})
 
   def files(self, chosen: Sequence[int]) -> list[int]:
     """The files of the chosen clips, clip after clip."""
@@ -59,10 +62,13 @@ def read_roles(text: str) -> tuple[dict[str, str], str]:
   return roles, ",".join(rest)
 
 
-def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str) -> Clips:
+def cut(
+  names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int, where: str, stride: int = 1
+) -> Clips:
   """Cuts the sequences of files into clips of so many frames, one after the other.
 
-  A rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
+  With a `stride` of n a clip is of every n-th frame, and a sequence is n such, which begin a frame apart. A
+  rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
   `person`, or else one folder. Its files are in the order of the column `frame`, or else in the natural order
   of their names (2 before 10).
 
@@ -71,6 +77,7 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
     columns: labels by name, one value for each file; None or "" where it is missing.
     frames: T.
     where: names the files and their table in messages.
+    stride: from one frame of a clip to the next, 1 or more.
 
   Raises UserError: a file without a sequence, a person or a frame number; two files with the same number; a
     number that is missing between others; a sequence of two people; no sequence with T frames.
@@ -82,7 +89,9 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
   members: dict[str, list[int]] = {}
   for i, sequence in enumerate(ids):
     members.setdefault(sequence, []).append(i)
+  wanted = f"data.frames={frames}" + (f" at data.options=stride={stride}" if stride > 1 else "")
   rows, owners, left_out, gaps, rest = [], [], [], [], 0
+  steps: dict[int, str] = {}
   for sequence in sorted(members, key=natural):
     files = members[sequence]
     _check_one_person(sequence, [people[i] for i in files], where)
@@ -91,20 +100,25 @@ def cut(names: Sequence[str], columns: Mapping[str, Sequence[Any]], frames: int,
       gaps += [(sequence, *pair) for pair in _gaps([names[i] for i in files])[:1]]
     else:
       files.sort(key=lambda i: numbers[i])
-      _check_numbers(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
-    count = len(files) // frames
-    rows += [files[k * frames : (k + 1) * frames] for k in range(count)]
-    owners += [people[files[0]]] * count
-    rest += len(files) % frames if count else 0
-    if not count:
-      left_out.append((sequence, f"{len(files)} frames, fewer than data.frames={frames}"))
+      step = _step(sequence, [numbers[i] for i in files], [names[i] for i in files], where)
+      steps.setdefault(step, sequence)
+    found = [
+      part[k : k + frames]
+      for part in (files[begin::stride] for begin in range(stride))
+      for k in range(0, len(part) - frames + 1, frames)
+    ]
+    rows += found
+    owners += [people[files[0]]] * len(found)
+    rest += len(files) - len(found) * frames if found else 0
+    if not found:
+      left_out.append((sequence, f"{len(files)} frames, fewer than {wanted}"))
   if not rows:
     longest = max(members, key=lambda sequence: len(members[sequence]))
     raise UserError(
-      f"data.frames={frames}: none of the {len(members)} sequences of {where} is so long; the longest, "
+      f"{wanted}: none of the {len(members)} sequences of {where} is so long; the longest, "
       f"{longest}, has {len(members[longest])} frames"
     )
-  return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps))
+  return Clips(np.array(rows), tuple(owners), tuple(left_out), rest, tuple(gaps), steps)
 
 
 def keep_apart(
@@ -178,8 +192,8 @@ def _check_one_person(sequence: str, people: Sequence[str], where: str) -> None:
       raise UserError(f"{where}: the sequence {sequence} is of two people, {people[0]} and {person}")
 
 
-def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], where: str) -> None:
-  """Sorted numbers must be different, and a constant step apart."""
+def _step(sequence: str, numbers: Sequence[int], names: Sequence[str], where: str) -> int:
+  """The step between sorted numbers, which must be different, and a constant step apart."""
   steps = np.diff(numbers)
   for k in np.flatnonzero(steps == 0):
     raise UserError(
@@ -191,6 +205,7 @@ def _check_numbers(sequence: str, numbers: Sequence[int], names: Sequence[str], 
       f"{where}: the sequence {sequence} has no frame {absent}, after {names[k]}: number its frames "
       "without a gap, or give what comes after the gap another sequence"
     )
+  return int(min(steps, default=1))
 
 
 def _gaps(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@
 
 The released code pickles whole modules, which only that code can open (`torch.load(file)["netEC"]
 .state_dict()` there gives what is read here). Its discriminator is not in its checkpoints: without `netC` the
-variables have none.
+variables have none, and `completed` gives them one that says nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -53,6 +53,24 @@ def variables_of(state_dicts: Mapping[str, Mapping[str, Any]], config: ConfigDic
     else:
       variables[name], statistics[name] = _network(arrays, list(layers(name, config)), theirs)
   return variables | {"model_state": {"statistics": statistics}}
+
+
+def networks_of(config: ConfigDict) -> tuple[str, ...]:
+  """Their names in a checkpoint of this configuration."""
+  return tuple(theirs for name, theirs in NAMES.items() if name != "content" or config.drnet.content_size)
+
+
+def completed(variables: dict, config: ConfigDict) -> dict:
+  """With a discriminator of zeros, which is never sure, where there is none."""
+  if "discriminator" in variables:
+    return variables
+  width, pairs = config.drnet.discriminator_width, 2 * config.drnet.pose_size
+  sizes = {"hidden0": (pairs, width), "hidden1": (width, width), "logit": (width, 1)}
+  zeros = {
+    name: {"kernel": np.zeros(size, np.float32), "bias": np.zeros(size[1], np.float32)}
+    for name, size in sizes.items()
+  }
+  return variables | {"discriminator": zeros}
 
 
 def layers(name: str, config: ConfigDict) -> Iterator[Layer]:

@@ -8,6 +8,7 @@ tanh; PDR's `conv` after one). They are told apart by their keys.
 
 import _codecs
 import os
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,12 @@ class Ignored:
   """What stands for an object of `BESIDE`: it has no behaviour, and nothing looks at it."""
 
 
-def read(path: str) -> dict[str, dict[str, np.ndarray]]:
+def read(
+  path: str, names: Collection[str] = NETWORKS, whose: str = "Unsup3D or PDR"
+) -> dict[str, dict[str, np.ndarray]]:
   """The state dicts of a checkpoint's networks, `{"netD": {"network.0.weight": array}}`, float32.
 
+  `names` are those of the networks, of which `OPTIONAL` may be absent; `whose` they are stands in messages.
   Raises `UserError`.
   """
   try:
@@ -82,14 +86,13 @@ def read(path: str) -> dict[str, dict[str, np.ndarray]]:
       f"{path} is not a PyTorch file of tensors alone: it is damaged, of another kind, or holds objects "
       "of code"
     ) from None
-  needed = [name for name in NETWORKS if name != OPTIONAL]
+  needed = [name for name in names if name != OPTIONAL]
   if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in needed):
-    names = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
-    raise UserError(
-      f"{path} is no checkpoint of Unsup3D or PDR: it holds {names}, and not netD, netA, netL and netV"
-    )
+    held = ", ".join(map(str, content)) if isinstance(content, dict) else f"a {type(content).__name__}"
+    wanted = f"{', '.join(needed[:-1])} and {needed[-1]}"
+    raise UserError(f"{path} is no checkpoint of {whose}: it holds {held}, and not {wanted}")
   states = {}
-  for name in NETWORKS:
+  for name in names:
     if isinstance(content.get(name), dict):
       tensors = {key: value for key, value in content[name].items() if isinstance(value, torch.Tensor)}
       states[name] = {key.removeprefix(PARALLEL): value.float().numpy() for key, value in tensors.items()}

@@ -67,7 +67,8 @@ def film_strip(
 
   A row may be shorter than the others: what it does not have stays empty.
   """
-  cell, top, left = 0.62, 0.5 if title else 0.28, 1.1  # inches
+  cell, top = 0.62, 0.5 if title else 0.28  # inches
+  left = max(1.1, 0.2 + 0.065 * max(map(len, rows)))
   width, height = left + cell * len(steps), top + cell * len(rows)
   figure = style.figure(width, height, dpi=140)
   axes = figure.subplots(len(rows), len(steps), squeeze=False)

@@ -175,3 +175,34 @@ def test_columns_of_other_names_say_what_is_a_sequence(tmp_path):
   assert not owners[0] & owners[1]
   with pytest.raises(UserError, match=r"data\.label_kinds=cat:sequence: the columns are car, turn"):
     opened(tmp_path, frames=4, label_kinds="cat:sequence")
+
+
+def test_a_stride_is_an_option_of_clips(tmp_path):
+  write(tmp_path, {f"{who}/{k}.png": png(10 * who + k) for who in range(4) for k in range(6)})
+  _, data = opened(tmp_path, frames=3, options="stride=2", val_examples=2)
+  assert (data.train.size, data.validation.size) == (6, 2)
+  expected = [np.stack([pixels(10 * who + k) for k in (begin, begin + 2, begin + 4)])
+              for who in range(4) for begin in (0, 1)]
+  for clip in everything(data)["clip"]:
+    assert sum((clip == one).all() for one in expected) == 1
+  with pytest.raises(UserError, match=r"^data.options=stride=2: is for clips; data.frames=0 reads single"):
+    opened(tmp_path, frames=0, options="stride=2")
+  with pytest.raises(UserError, match=r"^data.options: stride=0: must be at least 1"):
+    opened(tmp_path, frames=3, options="stride=0")
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_frames_of_several_sizes_and_a_file_that_is_no_image_are_told(tmp_path, monkeypatch, lazily):
+  if lazily:
+    monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
+  write(tmp_path, {f"{who}/{k}.png": png(10 * who + k) for who in range(5) for k in range(4)})
+  Image.fromarray(np.zeros((24, 20, 3), np.uint8)).save(tmp_path / "1" / "2.png")
+  (tmp_path / "3" / "1.png").write_bytes(b"this is no image")
+  config, data = opened(tmp_path, frames=2, val_examples=2)
+  told = pipeline.describe(config).report
+  assert (
+    "1 clips have frames of several sizes, the first with 1/2.png (20x24) and 1/3.png (16x16); each frame is"
+    " cut and scaled by itself" in told
+  )
+  assert data.skipped == [("3/1.png", "not a readable image; its clip is left out")]
+  assert data.train.size + data.validation.size == 9

@@ -50,6 +50,24 @@ def test_person_and_frame_are_enough_and_a_sequence_is_of_one_person():
   assert sequences.varying(columns, clips) == {"frame"}
 
 
+def test_several_steps_between_numbers_are_recorded():
+  names = [f"{k}.png" for k in range(6)]
+  columns = {"sequence": ["a"] * 3 + ["b"] * 3, "frame": [1, 2, 3, 10, 20, 30]}
+  assert sequences.cut(names, columns, 3, "labels.csv").steps == {1: "a", 10: "b"}
+
+
+def test_a_stride_interleaves_the_clips_of_a_sequence():
+  """Ten frames, every third one: 0 3 6 9, 1 4 7, 2 5 8; of the first a rest of one is left."""
+  names = [f"{k}.png" for k in (*range(10), 20, 21, 22, 23)]
+  columns = {"sequence": ["long"] * 10 + ["short"] * 4, "frame": [*range(10), 20, 21, 22, 23]}
+  clips = sequences.cut(names, columns, 3, "labels.csv", 3)
+  assert clips.frames.tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+  assert clips.people == ("long",) * 3 and clips.rest == 1
+  assert clips.left_out == (("short", "4 frames, fewer than data.frames=3 at data.options=stride=3"),)
+  with pytest.raises(UserError, match=r"^data.frames=6 at data.options=stride=2: none of the 2 .* has 10"):
+    sequences.cut(names, columns, 6, "labels.csv", 2)
+
+
 @pytest.mark.parametrize(
   "columns, frames, words",
   [

@@ -48,6 +48,14 @@ def test_a_class_is_told_by_the_block_that_has_it_and_held_out_classes_too():
   assert result.protocol["gallery"] == "every other clip of each class in test"
 
 
+def test_a_perceptron_learns_from_few_frames():
+  """48 frames of four classes, too few to hold a tenth out."""
+  frames = leakage.Frames(frames_of(range(4), 6), frames_of(range(4), 5, seed=1))
+  found = leakage.perceptron(frames, "who", "leakage/who", 8, range(1))
+  accuracy = {s.block: s.values[0] for s in found if s.metric == "perceptron/accuracy"}
+  assert accuracy["content"] > 0.9 and accuracy["pose"] < 0.6
+
+
 def test_labels_of_frames_and_turns_and_places():
   batch = {
     "label/who": np.array([1, 2], np.int32), "label/azimuth_deg": np.array([[0.0, 90.0], [180.0, 270.0]]),

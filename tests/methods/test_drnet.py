@@ -16,6 +16,7 @@ from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
 from pdr_jax.methods.drnet import networks, sampling, system
+from pdr_jax.methods.drnet.baselines import baselines
 from pdr_jax.networks.batch_norm import Norm
 from pdr_jax.networks.blocks import Vector
 from pdr_jax.training import step as steps
@@ -202,6 +203,14 @@ def test_draws_of_frames():
   np.testing.assert_array_equal(half.target, anywhere.target[250:])
   clips = jnp.arange(2 * FRAMES).reshape(2, FRAMES, 1, 1, 1) * jnp.ones((1, 1, 2, 2, 1))
   np.testing.assert_array_equal(sampling.take(clips, jnp.array([1, 3]))[:, 0, 0, 0], [1, FRAMES + 3])
+
+
+def test_baselines_are_the_first_frame_and_the_mean_one_of_clips_that_count():
+  """Frames of 0, 1, 2 and 3, by hand: errors of 1 and 9 of the first, of .25 and 2.25 of the mean, 1.5."""
+  clip = np.arange(4.0, dtype=np.float32).reshape(4, 1, 1, 1) * np.ones((4, 2, 2, 1), np.float32)
+  batch = {"clip": np.stack([clip, clip, 100 * clip]), "_mask": np.array([1.0, 1.0, 0.0], np.float32)}
+  found = baselines([batch, batch], lambda totals: totals)
+  assert found == {"first frame": {"val/reconstruction": 5.0}, "mean frame": {"val/reconstruction": 1.25}}
 
 
 @pytest.mark.slow

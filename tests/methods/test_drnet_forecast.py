@@ -18,10 +18,11 @@ B, T, PAST = 3, 6, 4
 
 
 @functools.cache
-def first_stage():
+def first_stage(variants=""):
   config = base("drnet")
   config.data.update(side=32, channels=1, frames=T)
   config.drnet.update(width=2, content_size=4, pose_size=3)
+  config = variant(config, variants)
   method = methods.create(config)
   state = compiled(method.init)(jax.random.key(0), {"clip": jnp.zeros((1, T, 32, 32, 1))})
   # Fresh networks draw grey pictures, whatever the pose is.
@@ -29,11 +30,11 @@ def first_stage():
   return FirstStage(config, method, drawing)
 
 
-def second(variants=""):
+def second(variants="", of_first=""):
   config = base("drnet_forecast")
   config.data.update(side=32, channels=1, frames=T)
   config.drnet_forecast.update(past=PAST, hidden=5)
-  return methods.create(variant(config, variants), first_stage())
+  return methods.create(variant(config, variants), first_stage(of_first))
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +87,10 @@ def _embed(model, state, clips):
   return frozen.content(clips[:, PAST - 1])[0], frozen.poses(clips)
 
 
-def test_a_forecast_decodes_the_poses_that_follow_the_given_frames(clips):
-  method = second()
+@pytest.mark.parametrize("of_first", ["", "autoencoder"])
+def test_a_forecast_decodes_the_poses_that_follow_the_given_frames(of_first, clips):
+  """An auto-encoder has no content: its one vector is foretold."""
+  method = second(of_first=of_first)
   model, frames = method.update.keywords["model"], T - PAST
   state = compiled(method.init)(jax.random.key(1), {"clip": clips})
   variables = inference_variables(state)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from support.programs import compiled
 
+import pdr_jax
 from pdr_jax import config as config_lib
 from pdr_jax import elements, methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
-from pdr_jax.imports import drnet_networks
+from pdr_jax.imports import drnet_networks, torch_checkpoint
 from pdr_jax.methods.drnet import networks
 from pdr_jax.networks.batch_norm import Norm
 from pdr_jax.networks.lstm import Stack
@@ -109,6 +110,34 @@ def test_outputs_are_those_of_pytorch(kind):
   moved = drnet_networks.variables_of(dicts, config)["model_state"]["statistics"]
   for name, ours in (("content", got[4]), ("decoder", got[5])):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-4), ours, moved[name])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_becomes_an_export_by_command(tmp_path, capsys):
+  """Of the three networks that the released code saves, from behind `DataParallel`'s prefix."""
+  config = small(**KINDS["skips_16"])
+  theirs = drnet_reference.networks(config)
+  saved = {
+    name: {f"module.{key}": value for key, value in theirs[name].state_dict().items()}
+    for name in ("netEC", "netEP", "netD")
+  }
+  torch.save(saved, tmp_path / "drnet.pth")
+  words = [f"--checkpoint={tmp_path / 'drnet.pth'}", f"--out={tmp_path / 'out'}", "--config.data.side=16"]
+  words += ["--config", "configs/drnet_digits.py:parity_py", "--config.drnet.skips", "--config.drnet.width=4"]
+  words += ["--config.drnet.content_size=6", "--config.data.frames=3"]
+  with pytest.raises(UserError, match="pose"):  # of the size of the variant, 10
+    torch_checkpoint.main(["import", *words])
+  assert torch_checkpoint.main(["import", *words, "--config.drnet.pose_size=3"]) == 0
+  assert "netEC, netEP, netD; no discriminator, which is zeros" in capsys.readouterr().out
+  clips = np.random.default_rng(1).uniform(0, 1, (2, 3, 16, 16, 1)).astype(np.float32)
+  got = pdr_jax.load(str(tmp_path / "out")).encode(clips)
+  for net in theirs.values():
+    net.eval()
+  with torch.no_grad():
+    frames = torch.from_numpy(clips).permute(0, 1, 4, 2, 3)
+    np.testing.assert_allclose(got["content"], theirs["netEC"](frames[:, 0])[0].numpy(), rtol=0, atol=1e-4)
+    poses = theirs["netEP"](frames.reshape(6, 1, 16, 16))[0].numpy().reshape(2, 9)
+  np.testing.assert_allclose(got["pose"], poses, rtol=0, atol=1e-4)
 
 
 def test_a_state_of_another_layout_is_refused():

@@ -1,4 +1,10 @@
-"""What comes next: PSNR and SSIM of each foretold frame, beside guesses that need no model."""
+r"""What comes next: PSNR and SSIM of each foretold frame, beside guesses that need no model and other runs.
+
+    python -m pdr_jax.evaluate --workdir runs/digits_forecast --config.tasks=forecast \
+        --config.forecast.beside=runs/autoencoder_forecast
+
+The other runs foretell the same clips from the same frames, so that one table has them all.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +25,7 @@ def defaults() -> dict[str, Any]:
       past=10,                  # frames that are given
       future=0,                 # frames to foretell; 0: as many as the run's clips have after them
       clips=200,                # of the test split, at most
+      beside="",                # folders of other runs that foretell, with commas between
   )
 
 
@@ -31,8 +38,10 @@ def forecast(context: Context) -> Result:
     context.run, context.representation, context.test_split,
     past=past, frames=settings.future or length - past, count=settings.clips,
   )
-  known = made.truth.shape[1]
-  guessed = {forecasts.FORECAST: made.foretold} | forecasts.guesses(made.given, made.foretold.shape[1])
+  known, future = made.truth.shape[1], made.foretold.shape[1]
+  others = forecasts.of_others(settings.beside, made, context.run)
+  learned = {forecasts.FORECAST: made.foretold} | others
+  guessed = learned | forecasts.guesses(made.given, future)
   scores: list[Score] = []
   outcomes: dict[str, Outcomes] = {}
   for block, frames in guessed.items():
@@ -50,15 +59,18 @@ def forecast(context: Context) -> Result:
         for t, value in enumerate(values)
       ]
   given = video.sharpness(made.given).mean()
-  for t, value in enumerate(video.sharpness(made.foretold).mean(axis=0)):
-    share = (float(value / given),)
-    scores.append(Score("forecast", SHARPNESS, forecasts.FORECAST, "by_step", share, "", place=float(t + 1)))
+  for block, frames in learned.items():
+    shares = video.sharpness(frames).mean(axis=0) / given
+    scores += [
+      Score("forecast", SHARPNESS, block, "by_step", (float(share),), "", place=float(t + 1))
+      for t, share in enumerate(shares)
+    ]
   protocol = {
     "description": "forecasts of frames that the method has not seen",
-    "test": len(made.given), "past": past, "future": made.foretold.shape[1], "known": known, "seeds": [0],
+    "test": len(made.given), "past": past, "future": future, "known": known, "seeds": [0],
   }
   figure = Figure("curves", "by_step", "forecasts", "frame", "dB, SSIM, share")
-  media = forecasts.media(made)
+  media = forecasts.media(made, others)
   return Result("forecast", protocol, tuple(scores), figure=figure, media=media, outcomes=outcomes)
 
 

@@ -29,6 +29,8 @@ BLOCKS = ("content", "pose")
 CLIP = "_clip"  # the label that says which clip a frame is of
 YAW = 1  # of a view, in radians
 TURN = "azimuth"  # labels that begin so are angles in degrees of a full turn
+ENOUGH = 1_000  # frames to learn from, of which the perceptron can spare a tenth; fewer are all learned from
+BATCHES = 10  # of the perceptron in an epoch, at least
 
 
 def defaults() -> dict[str, Any]:
@@ -150,16 +152,21 @@ def classify(train: Features, test: Features, label: str, hidden: int, seeds: Se
 def perceptron(
   frames: Frames, label: str, task: str, hidden: int, seeds: Sequence[int]
 ) -> list[Score]:
-  """The same by a perceptron with one hidden layer (scikit-learn's, Adam, stopped by a tenth held out)."""
+  """The same by a perceptron with one hidden layer: scikit-learn's, Adam, stopped by a tenth held out, or
+  where frames are few by the loss.
+  """
   from sklearn.neural_network import MLPClassifier  # slow to import
 
   train, test = classified(frames.train, frames.test, [label])
-  scores = []
+  scores, count = [], len(train.labels[label])
+  batch = min(200, max(1, count // BATCHES))
+  spare = count >= ENOUGH
+  words = {"early_stopping": spare, "batch_size": batch, "max_iter": 100 if spare else 400}
   for block, subset in subsets(train.blocks).items():
     inputs, queries = standardize(select(train, subset), select(test, subset))
     runs = []
     for seed in seeds:
-      net = MLPClassifier((hidden,), early_stopping=True, max_iter=100, random_state=seed)
+      net = MLPClassifier((hidden,), random_state=seed, **words)
       predicted = net.fit(inputs, train.labels[label]).predict(queries)
       runs.append(decisions(test.labels[label], _int(predicted)))
     scores += records.of_runs(task, label, block, runs, prefix="perceptron/")

@@ -1,8 +1,9 @@
 """The content of one clip in the poses of another: a grid to look at, and what a judge says of such clips.
 
 The judge learns labels and places from real clips of the training split. Of swapped clips it should find the
-content's labels in the one clip (`content kept`), and motion and places in the other (`motion kept`). Its
-scores on real test clips stand beside: no swap can be judged better than that.
+content's labels in the one clip (`content kept`), and motion and places in the other (`motion kept`). Where a
+motion does not go over, it may be that of the content's clip (`motion of the content`). The judge's scores on
+real test clips stand beside: no swap can be judged better than that.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ from pdr_jax.plots import clips as pictures
 ROWS, COLUMNS = 10, 10  # of the grid
 SHOWN = 6  # clips in the animation
 NUMBERS = ("position",)  # truth of each frame that a judge reads, in pixels
+# Rows of the table.
+REAL, CONTENT, MOTION, LEFT = (
+  "real clips", "swapped, content kept", "swapped, motion kept", "swapped, motion of the content"
+)  # fmt: skip
 
 
 def defaults() -> dict[str, Any]:
@@ -161,11 +166,12 @@ def judged(
   scores, outcomes = [], {}
   for label in (*truth.classes, *truth.numbers):
     moves = label in truth.motion
-    for name in ("real", "swapped"):
-      rows = others if moves and name == "swapped" else np.arange(count)
+    own = np.arange(count)
+    rows_of = {REAL: own, MOTION: others, LEFT: own} if moves else {REAL: own, CONTENT: own}
+    for what, rows in rows_of.items():
+      name = "real" if what == REAL else "swapped"
       wanted = test[label][:count][rows]
       runs = [_scores(outputs[name][label], wanted, truth, label) for outputs in of_seed]
-      what = "real clips" if name == "real" else "swapped, motion kept" if moves else "swapped, content kept"
       given = {}
       if label in truth.classes:
         right = np.stack([outputs[name][label].argmax(axis=1) == wanted for outputs in of_seed])[:, None]
@@ -193,7 +199,8 @@ def _scores(
 
 def _records(label: str, what: str, runs: list[dict[str, float]]) -> list[Score]:
   better = {"accuracy": "higher", "mean_distance": "lower", "inception_score": "higher"}
-  headlines = {"accuracy": f"{label}, {what}, accuracy"} if what != "real clips" else {}
+  better = {} if what == LEFT else better
+  headlines = {"accuracy": f"{label}, {what}, accuracy"} if what in (CONTENT, MOTION) else {}
   scores = records.of_runs("swaps", label, what, runs, headlines=headlines)
   return [score._replace(direction=better.get(score.metric, "")) for score in scores]
 

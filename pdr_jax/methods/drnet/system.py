@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from pdr_jax.losses.photometric import RECONSTRUCTIONS
 from pdr_jax.methods.contract import MODEL_STATE, Method, TrainState, inference_variables
 from pdr_jax.methods.drnet import networks, sampling
+from pdr_jax.methods.drnet.baselines import baselines, scored
 from pdr_jax.methods.drnet.sampling import Frames, take
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.networks.batch_norm import RUNNING, Norm
@@ -39,6 +40,7 @@ def create(config: ConfigDict) -> Method:
       encode=partial(encode, **bound),
       swap=partial(swap, **bound) if config.drnet.content_size else None,
       pictures=partial(pictures, **bound),
+      baselines=baselines,
   )
 
 
@@ -294,12 +296,11 @@ def validate(
   """
   clips, variables = batch["clip"], inference_variables(state)
   model = Frozen(variables, nets, config)
-  last = clips.shape[1] - 1
+  asked, last = scored(clips.shape[1]), clips.shape[1] - 1
   content, skips = model.content(clips[:, 0])
-  poses = {t: model.pose(clips[:, t]) for t in sorted({0, last // 2, last})}
+  poses = {t: model.pose(clips[:, t]) for t in sorted({0, *asked})}
   errors = [
-    jnp.square(model.decode(content, skips, poses[t]) - clips[:, t]).mean(axis=(1, 2, 3))
-    for t in sorted({last // 2, last})
+    jnp.square(model.decode(content, skips, poses[t]) - clips[:, t]).mean(axis=(1, 2, 3)) for t in asked
   ]
   logits = [
     variables_logits(variables, poses[0], other, nets)
