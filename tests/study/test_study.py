@@ -494,6 +494,9 @@ def test_the_shipped_studies_are_configurations():
   assert configurations.resolve("configs/eval/yale_b.py", []).identity == "subject"
   assert configurations.resolve("configs/eval/ssv.py:cars", []).run.ssv.azimuth == 180
   assert configurations.resolve("configs/eval/drnet.py:coil", []).run.data.name == "image_folder"
+  for name in ("", ":cars", ":celeb_a", ":yale_b", ":heads", ":on_normalized"):
+    read = configurations.resolve(f"configs/eval/normalized.py{name}", [])
+    assert read.run.optim.schedule == "cosine" and read.seeds == 3
 
 
 @pytest.mark.parametrize("name", [
