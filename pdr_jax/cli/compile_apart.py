@@ -35,9 +35,11 @@ def pays(config: ConfigDict, workdir: str) -> bool:
   return alone and fresh and train.steps >= WORTH and not os.path.exists(_marker(config))
 
 
-def in_another_process(config: ConfigDict, argv: list[str]) -> None:
+def where_it_pays(config: ConfigDict, workdir: str, argv: list[str]) -> None:
   """Waits for a process that prepares the data and compiles. Where it fails, the run does both itself."""
-  print("first start: another process prepares the data and compiles, some two minutes", flush=True)
+  if not pays(config, workdir):
+    return
+  print("first start: another process prepares the data and compiles", flush=True)
   # XLA's complaints about long compilations are no news here.
   environment = os.environ | {COMPILE_ONLY: "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
   done = subprocess.run([sys.executable, "-m", "pdr_jax.main", *argv[1:]], env=environment, check=False)

@@ -61,7 +61,11 @@ def main(argv: list[str]) -> int:
     normalized_data.prepare(config)
     if compile_apart.is_asked():
       return compile_apart.compile_all(config)
-    if compile_apart.pays(config, values.workdir):
-      compile_apart.in_another_process(config, argv)
-    override = values.override_config
-    return train(config, values.workdir, override_config=override, read_first=first_stage.read).exit_code
+    result = train(
+      config,
+      values.workdir,
+      override_config=values.override_config,
+      read_first=first_stage.read,
+      before=lambda: compile_apart.where_it_pays(config, values.workdir, argv),
+    )
+    return result.exit_code

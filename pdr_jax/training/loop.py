@@ -58,7 +58,8 @@ class Result(NamedTuple):
 
 def train(
     config: ConfigDict, workdir: str, *, override_config: bool = False, method: Method | None = None,
-    data: Data | None = None, read_first: Callable[[str], tuple[dict, dict]] = stages.read_run
+    data: Data | None = None, read_first: Callable[[str], tuple[dict, dict]] = stages.read_run,
+    before: Callable[[], None] = lambda: None
 ) -> Result:
   """Trains until `config.train.steps`, or until `config.train.patience` is over.
 
@@ -71,6 +72,7 @@ def train(
     method: instead of the one that `config.method` names.
     data: instead of that of `config.data`.
     read_first: reads what `config.init_from` names, see `stages.open_method`.
+    before: is called when the directory is known to be this start's, before data are read.
 
   Raises `UserError` for what the user can mend, another start in the same directory, a loss that stopped
   being finite and a full disk included; the last good checkpoint then stays. Of several processes each calls
@@ -79,6 +81,7 @@ def train(
   say = functools.partial(print, flush=True) if jax.process_index() == 0 else _say_nothing
   run_dir.check_run(workdir, config, override_config=override_config, say=say)
   with run_lock.hold(workdir, say):
+    before()
     return _train(config, workdir, method, data, read_first, say)
 
 
