@@ -6,6 +6,7 @@ that has compiled, steps of small networks take half as long again (benchmarks/R
 run reads the programs from the cache instead.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -14,7 +15,10 @@ import sys
 import threading
 import time
 
+from etils import epath
 from ml_collections import ConfigDict
+
+from pdr_jax.errors import UserError
 
 WORTH = 500  # steps, from which on the run wins more than the second process takes
 COMPILE_ONLY = "PDR_JAX_COMPILE_ONLY"  # environment variable of the second process
@@ -29,10 +33,13 @@ def pays(config: ConfigDict, workdir: str) -> bool:
   """Whether a run is long, fresh, alone and on a CPU, and its programs have not been compiled here before."""
   import jax
 
+  from pdr_jax.training.checkpoints import FOLDER
+
   train = config.train
   alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and train.steps_per_dispatch == 1
-  fresh = not config.init_from and not os.path.exists(os.path.join(workdir, "checkpoints"))
-  return alone and fresh and train.steps >= WORTH and not os.path.exists(_marker(config))
+  fresh = not config.init_from and not epath.Path(workdir, FOLDER).exists()
+  kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
+  return alone and fresh and bool(kept) and train.steps >= WORTH and not _marker(config).exists()
 
 
 def where_it_pays(config: ConfigDict, workdir: str, argv: list[str]) -> None:
@@ -44,16 +51,17 @@ def where_it_pays(config: ConfigDict, workdir: str, argv: list[str]) -> None:
   environment = os.environ | {COMPILE_ONLY: "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
   done = subprocess.run([sys.executable, "-m", "pdr_jax.main", *argv[1:]], env=environment, check=False)
   if done.returncode == 0:
-    with open(_marker(config), "w"):
-      pass
+    with contextlib.suppress(OSError):  # a folder that takes no file has no programs either
+      _marker(config).parent.mkdir(parents=True, exist_ok=True)
+      _marker(config).touch()
 
 
 def compile_all(config: ConfigDict) -> int:
-  """What the other process does; its exit code. It leaves it to the run to tell what is wrong."""
+  """What the other process does; its exit code. It leaves it to the run to tell the user's mistakes."""
   threading.Thread(target=_end_with_the_run, args=(os.getppid(),), daemon=True).start()
   try:
     _compile(config)
-  except (Exception, KeyboardInterrupt):
+  except (UserError, KeyboardInterrupt):
     return 1
   return 0
 
@@ -67,8 +75,6 @@ def _end_with_the_run(run: int) -> None:
 
 def _compile(config: ConfigDict) -> None:
   """Compiles step, validation and pictures into JAX's cache."""
-  import jax
-
   from pdr_jax import methods
   from pdr_jax.training import loop, nonfinite
   from pdr_jax.training import step as steps
@@ -76,25 +82,24 @@ def _compile(config: ConfigDict) -> None:
 
   config = loop.filled_in(config)
   data, method = loop.open_data(config), methods.create(config)
-  batch = next(iter(data.validation))
-  example = {name: value for name, value in batch.items() if name != "_mask"}
-  state, root = steps.initial_state(method, config.seed, example), steps.stream(config.seed, "update")
-  trained = nonfinite.skipping(method) if config.train.skip_nonfinite else method
+  state = steps.initial_state(method, config.seed, loop.example_of(data))
+  root = steps.stream(config.seed, "update")
   print("compiling", flush=True)
-  steps.update_fn(trained).lower(state, steps.place(next(data.train)), root).compile()
-  steps.validate_fn(method).lower(state, steps.place(batch)).compile()
+  update = steps.update_fn(nonfinite.guarded(method, config.train))
+  update.lower(state, steps.place(next(data.train)), root).compile()
+  steps.validate_fn(method).lower(state, steps.place(next(iter(data.validation)))).compile()
   if config.train.figure_every and method.pictures is not None:
     inputs = Validator(method, data.validation).first(methods.describe(config.method).input)
-    variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), methods.inference_variables(state))
+    variables = steps.on_one_device(methods.inference_variables(state))
     steps.pictures_fn(method).lower(variables, inputs).compile()
 
 
-def _marker(config: ConfigDict) -> str:
+def _marker(config: ConfigDict) -> epath.Path:
   """The file that says that these programs lie in the cache: by configuration, versions and flags."""
   import jax
 
   versions = [importlib.metadata.version(name) for name in ("pdr_jax", "jax", "jaxlib")]
   flags = os.environ.get("XLA_FLAGS", "")
   told = repr((config.to_json_best_effort(sort_keys=True), versions, flags, jax.device_count()))
-  folder = str(jax.config.jax_compilation_cache_dir)
-  return os.path.join(folder, f"compiled-{hashlib.sha256(told.encode()).hexdigest()[:16]}")
+  name = f"compiled-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+  return epath.Path(str(jax.config.jax_compilation_cache_dir), name)

@@ -116,9 +116,11 @@ def by_face(pictures: Sequence[Picture]) -> list[Picture]:
       found = []
     if len(found) > 1:
       say(picture, f"shows {len(found)} faces")
-    targets = [f"{picture.target}_face_{k}" for k in range(1, len(found) + 1)] if len(found) > 1 else []
-    several = [picture._replace(target=t, face=face) for t, face in zip(targets, found, strict=False)]
-    apart += several or [picture]
+      apart += [
+        picture._replace(target=f"{picture.target}_face_{k}", face=face) for k, face in enumerate(found, 1)
+      ]
+    else:
+      apart.append(picture)
     if time.monotonic() - told > LOOK_EVERY:
       print(f"faces are looked for: {number} of {len(pictures)} pictures", file=sys.stderr)
       told = time.monotonic()

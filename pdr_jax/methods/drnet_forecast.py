@@ -30,7 +30,7 @@ from pdr_jax.methods.contract import (
 )  # fmt: skip
 from pdr_jax.methods.drnet import networks, settings
 from pdr_jax.methods.drnet.system import Frozen
-from pdr_jax.methods.shared import gradient_step, optimizer
+from pdr_jax.methods.shared import gradient_step, optimizer, still_frames
 from pdr_jax.networks.batch_norm import MOMENTUM, moments
 from pdr_jax.networks.blocks import unit
 from pdr_jax.networks.lstm import Stack
@@ -211,19 +211,13 @@ def validate(
 def baselines(batches: Any, sums: Any, *, config: ConfigDict) -> dict[str, dict[str, float]]:
   """`val/mse` of the last given frame, and of the mean of the given frames, in the place of a forecast."""
   past = config.drnet_forecast.past
-  totals = dict.fromkeys(("last", "mean", "count"), 0.0)
-  for batch in batches:
-    clips, mask = np.asarray(batch["clip"]), np.asarray(batch["_mask"])
-    given, future = clips[:, :past], clips[:, past:]
-    guesses = {"last": given[:, -1:], "mean": given.mean(axis=1, keepdims=True)}
-    for name, guess in guesses.items():
-      totals[name] += float((np.square(guess - future).mean(axis=(1, 2, 3, 4)) * mask).sum())
-    totals["count"] += float(mask.sum())
-  totals = sums({name: np.asarray(value) for name, value in totals.items()})
-  return {
-    title: {"val/mse": float(totals[name] / totals["count"])}
-    for title, name in (("last frame", "last"), ("mean frame", "mean"))
-  }
+
+  def split(clips: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    given = clips[:, :past]
+    guesses = {"last frame": given[:, -1:], "mean frame": given.mean(axis=1, keepdims=True)}
+    return clips[:, past:], guesses
+
+  return still_frames.errors(batches, sums, "val/mse", split)
 
 
 def encode(

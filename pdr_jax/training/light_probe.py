@@ -19,6 +19,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.methods import Method, inference_variables
 from pdr_jax.metrics import ridge
 from pdr_jax.metrics.samples import standardize
+from pdr_jax.training import step as steps
 
 METRIC = "val/probe"
 L2 = 0.1  # of the mean squared error; features are standardised
@@ -60,7 +61,7 @@ def create(config: ConfigDict, method: Method) -> Callable[[Any], dict[str, floa
 
   def probe(state: Any) -> dict[str, float]:
     # One device is enough.
-    variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
+    variables = steps.on_one_device(inference_variables(state))
     known, asked = features(variables, train.inputs), features(variables, test.inputs)
     scores = [_score(known, train.labels[name], asked, test.labels[name]) for name in names]
     return {METRIC: float(np.mean(scores))}

@@ -180,7 +180,7 @@ def first_state(
     config: ConfigDict, method: Method, data: Data, checkpoints: Checkpoints, say: Callable[[str], None]
 ) -> Start:
   """The state of the newest checkpoint, with the data at its position; or a fresh one."""
-  example = {name: value for name, value in next(iter(data.validation)).items() if name != "_mask"}
+  example = example_of(data)
   distributed.connect()
   restored = None
   if checkpoints.steps() or jax.process_count() > 1:  # the shapes of a state take seconds
@@ -190,6 +190,11 @@ def first_state(
   data.train.set_state(restored.run["position"])
   say(f"continuing from the checkpoint of step {restored.step}")
   return Start(restored.state, restored.step, restored.run)
+
+
+def example_of(data: Data) -> dict:
+  """A batch of validation as methods get it at their initialisation."""
+  return {name: value for name, value in next(iter(data.validation)).items() if name != "_mask"}
 
 
 def take_steps(run: Run, config: ConfigDict) -> bool:

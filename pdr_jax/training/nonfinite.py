@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_atomically
@@ -46,6 +47,11 @@ def skipping(method: Method) -> Method:
     return chosen, dict(metrics) | {SKIPPED: (1.0 - good.astype(jnp.float32), jnp.ones(()))}
 
   return method._replace(update=update)
+
+
+def guarded(method: Method, train: ConfigDict) -> Method:
+  """The method as the section `train` of a configuration wants it: skipping such steps, or as it is."""
+  return skipping(method) if train.skip_nonfinite else method
 
 
 def culprit(metrics: Mapping[str, np.ndarray]) -> tuple[str, float] | None:

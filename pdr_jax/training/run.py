@@ -59,8 +59,8 @@ class Run:
     self._begun, self._processor_begun = time.monotonic(), processor_seconds()
 
     # ---- programs
-    trained = nonfinite.skipping(method) if self._train.skip_nonfinite else method
-    self._update, self._updates = steps.update_fn(trained), steps.updates_fn(trained)
+    descending = nonfinite.guarded(method, self._train)
+    self._update, self._updates = steps.update_fn(descending), steps.updates_fn(descending)
     self._root = steps.stream(config.seed, "update")
     self._validator = Validator(method, data.validation)
     self._probe = light_probe.create(config, method)
@@ -256,9 +256,7 @@ def draw(workdir: str, method: Method, state: Any, inputs: Any, step: int) -> No
   # Matplotlib is slow to import, and the first step need not wait for it.
   from pdr_jax.plots import sheets, style
 
-  # One device is enough.
-  variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), inference_variables(state))
-  columns = jax.device_get(steps.pictures_fn(method)(variables, inputs))
+  columns = jax.device_get(steps.pictures_fn(method)(steps.on_one_device(inference_variables(state)), inputs))
   # A clip is no picture: its method says what there is to see.
   columns = ({"input": inputs} if inputs.ndim == 4 else {}) | columns
   sheet = sheets.decomposition_sheet(columns, title=f"step {step}")

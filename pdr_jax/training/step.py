@@ -170,6 +170,11 @@ def replicate(tree: Tree) -> Tree:
   return copy(tree, np.zeros(jax.local_device_count(), np.float32))
 
 
+def on_one_device(tree: Tree) -> Tree:
+  """The first local device's copy of a replicated tree."""
+  return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
 def abstract_state(method: Method, seed: int, batch: Mapping[str, jax.Array | np.ndarray]) -> Tree:
   """Shapes, types and placement of a run's state, without computing it; what a checkpoint is read into."""
   shapes = jax.eval_shape(method.init, stream(seed, "init"), _numeric(batch))

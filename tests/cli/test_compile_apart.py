@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import jax
 import pytest
+from etils import epath
 from support import runs
 
 from pdr_jax.cli import compile_apart
@@ -28,10 +29,10 @@ def toy_words(folder, method="toy_gan"):
 @pytest.fixture
 def no_marks(tmp_path, monkeypatch):
   """Nothing has been compiled in another process before."""
-  monkeypatch.setattr(compile_apart, "_marker", lambda config: str(tmp_path / "mark"))
+  monkeypatch.setattr(compile_apart, "_marker", lambda config: epath.Path(tmp_path, "cache", "mark"))
 
 
-def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks):
+def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks, monkeypatch):
   config = base()
   assert config.train.steps >= compile_apart.WORTH
   assert compile_apart.pays(config, str(tmp_path / "new"))
@@ -41,7 +42,11 @@ def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks
     other = base()
     other.train[key] = value
     assert not compile_apart.pays(other, str(tmp_path / "new"))
-  (tmp_path / "mark").touch()
+  with monkeypatch.context() as without_cache:
+    without_cache.setattr(jax.config, "jax_enable_compilation_cache", False, raising=False)
+    assert not compile_apart.pays(config, str(tmp_path / "new"))
+  (tmp_path / "cache").mkdir()
+  (tmp_path / "cache" / "mark").touch()
   assert not compile_apart.pays(config, str(tmp_path / "new"))
 
 
@@ -55,8 +60,10 @@ def test_the_mark_belongs_to_configuration_and_flags(monkeypatch):
   assert compile_apart._marker(base()) != mark
 
 
-@pytest.mark.parametrize("code", [0, 1])
-def test_a_run_goes_on_whatever_becomes_of_the_other_process(code, tmp_path, no_marks, monkeypatch):
+@pytest.mark.parametrize("code, takes_files", [(0, True), (1, True), (0, False)])
+def test_a_run_goes_on_whatever_becomes_of_the_other_process(
+  code, takes_files, tmp_path, no_marks, monkeypatch
+):
   asked = []
 
   def other(command, env, check):
@@ -65,11 +72,13 @@ def test_a_run_goes_on_whatever_becomes_of_the_other_process(code, tmp_path, no_
 
   monkeypatch.setattr(compile_apart, "WORTH", 4)
   monkeypatch.setattr(compile_apart, "subprocess", SimpleNamespace(run=other))
+  if not takes_files:
+    (tmp_path / "cache").touch()  # a file where the folder should be
   words = toy_words(tmp_path)
   assert train_command.main(words) == 0
   assert asked == [([sys.executable, "-m", "pdr_jax.main", *words[1:]], "1")]
   assert (tmp_path / "run" / "summary.json").exists()
-  assert (tmp_path / "mark").exists() == (code == 0)
+  assert (tmp_path / "cache" / "mark").exists() == (code == 0 and takes_files)
 
 
 def test_the_other_process_leaves_it_to_the_run_to_tell_what_is_wrong(tmp_path, monkeypatch, capsys):

@@ -89,5 +89,4 @@ def run_once(function: Callable, *arguments: Any) -> Any:
 
   On the CPU it is hardly optimised, or XLA would spend most of a minute on drawing parameters.
   """
-  options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-  return jax.jit(function, compiler_options=options)(*arguments)
+  return jax.jit(function, compiler_options=steps.quick_to_compile())(*arguments)
