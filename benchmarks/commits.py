@@ -5,9 +5,10 @@
 
 Each argument is `name=TREE[;VARIABLE=VALUE ...]`: a commit (checked out in a temporary `git worktree`) or a
 folder, and environment variables. Each has a process of its own, set up as the tree's `pdr_jax.main` does,
-which waits while the others are measured. For each: milliseconds a step, processor time of user and of
-system (these hold beside other work as well), the largest resident memory, and the first one's time over its
-own, repetition by repetition. `--side 0` and `--width 0` leave those of the configuration.
+which waits while the others are measured. They start from an empty compilation cache, as a new user's first
+run: where the tree compiles in another process, so it is here. For each: milliseconds a step, processor time
+of user and of system (these hold beside other work as well), the largest resident memory, and the first one's
+time over its own, repetition by repetition. `--side 0` and `--width 0` leave those of the configuration.
 """
 
 import argparse
@@ -70,8 +71,11 @@ def worker(argument: str, folder: str, flags: argparse.Namespace) -> tuple[str, 
   tree = os.path.abspath(tree)
   # this file's own process, with the package and the benchmarks of the tree
   environment = os.environ | dict(setting.split("=", 1) for setting in settings) | {"PYTHONPATH": tree}
+  environment["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="cache", dir=folder)
   numbers = [str(number) for number in (flags.side, flags.width, flags.batch)]
   command = [sys.executable, os.path.abspath(__file__), "--serve", flags.config, *numbers]
+  if os.path.exists(os.path.join(tree, "pdr_jax", "cli", "compile_apart.py")):
+    subprocess.run(command, env=environment, cwd=tree, stdin=subprocess.DEVNULL, check=True)
   process = subprocess.Popen(
     command, env=environment, cwd=tree, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
   )
@@ -109,7 +113,7 @@ def main() -> None:
         process.stdin.close()
         process.wait()
     finally:
-      for place in os.listdir(folder):
+      for place in (name for name in os.listdir(folder) if not name.startswith("cache")):
         subprocess.run(["git", "worktree", "remove", "--force", os.path.join(folder, place)], cwd=ROOT)
   print(f"{measure.machine()}\n{flags.config}, side {flags.side}, width {flags.width}, batch {flags.batch}\n")
   times = {name: np.array(values) for name, values in measured.items()}

@@ -32,7 +32,7 @@ def no_marks(tmp_path, monkeypatch):
   monkeypatch.setattr(compile_apart, "_marker", lambda config: epath.Path(tmp_path, "cache", "mark"))
 
 
-def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks, monkeypatch):
+def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks):
   config = base()
   assert config.train.steps >= compile_apart.WORTH
   assert compile_apart.pays(config, str(tmp_path / "new"))
@@ -42,9 +42,12 @@ def test_it_pays_for_long_fresh_runs_that_nobody_has_compiled(tmp_path, no_marks
     other = base()
     other.train[key] = value
     assert not compile_apart.pays(other, str(tmp_path / "new"))
-  with monkeypatch.context() as without_cache:
-    without_cache.setattr(jax.config, "jax_enable_compilation_cache", False, raising=False)
+  kept = jax.config.jax_enable_compilation_cache
+  jax.config.update("jax_enable_compilation_cache", False)
+  try:
     assert not compile_apart.pays(config, str(tmp_path / "new"))
+  finally:
+    jax.config.update("jax_enable_compilation_cache", kept)
   (tmp_path / "cache").mkdir()
   (tmp_path / "cache" / "mark").touch()
   assert not compile_apart.pays(config, str(tmp_path / "new"))
