@@ -37,16 +37,23 @@ def aligned_iou(
     angles: steps to a full turn.
   """
   both = jnp.concatenate([density, density[..., ::-1]])
-  target = jnp.asarray(truth, jnp.float32)
+  count, voxels = len(density), math.prod(density.shape[1:])
+  target = jnp.asarray(truth, jnp.float32).reshape(count, voxels)
+  # Counts as products of matrices: of occupied voxels those of the truth, and all. They are several times as
+  # fast as sums of comparisons.
+  counted = jnp.stack([target, jnp.ones_like(target)], axis=-1)
+  area = target.sum(axis=1)[None, :, None]
+  levels = jnp.asarray(thresholds)[None, None, :, None]
 
   def of_angle(step: Array) -> Array:
     angle = jnp.full((both.shape[0],), 2 * math.pi / angles) * step
-    turned = volume.rotate_about_axis(both[..., None], angle)[..., 0]
-    turned = turned.reshape(2, *target.shape)
-    return jnp.stack([iou(turned > thresholds[t], target[None]) for t in range(len(thresholds))], axis=-1)
+    turned = volume.rotate_about_axis(both[..., None], angle)
+    occupied = (turned.reshape(2, count, 1, voxels) > levels).astype(jnp.float32)
+    shared, occupied = jnp.moveaxis(jnp.einsum("mbtv,bvc->mbtc", occupied, counted), -1, 0)
+    return _over_union(shared, occupied + area - shared)
 
   scores = jax.lax.map(of_angle, jnp.arange(angles, dtype=jnp.float32))  # [angles, 2, B, T]
-  return jnp.moveaxis(scores, 2, 0).swapaxes(1, 2).reshape(target.shape[0], 2 * angles, -1)
+  return jnp.moveaxis(scores, 2, 0).swapaxes(1, 2).reshape(count, 2 * angles, -1)
 
 
 def iou(

@@ -34,6 +34,19 @@ def test_alignment_undoes_turns_and_mirrors():
   np.testing.assert_allclose(aligned, truth, atol=1e-4)  # a quarter's cosine and sine, times 8 voxels
 
 
+def test_aligned_iou_at_many_thresholds_is_that_of_a_loop():
+  rng = np.random.default_rng(0)
+  density, truth = rng.random((2, S, S, S), np.float32), rng.random((2, S, S, S)) > 0.7
+  levels = (0.2, 0.5, 0.8, 1.5)  # nothing lies above the last
+  scores = np.asarray(voxels.aligned_iou(density, truth, jnp.array(levels), angles=2))
+  for n in range(2):
+    for column, shape in ((0, density[n]), (2, density[n, ..., ::-1])):
+      for t, level in enumerate(levels):
+        occupied = shape > level
+        expected = (occupied & truth[n]).sum() / (occupied | truth[n]).sum()
+        np.testing.assert_allclose(scores[n, column, t], expected, rtol=1e-6)
+
+
 def test_iou_by_hand():
   a, b = np.zeros((2, 2, 2, 2)), np.zeros((2, 2, 2, 2))
   a[0, 0], b[0, :, 0] = 1, 1  # 4 voxels each, 2 shared
