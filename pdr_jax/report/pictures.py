@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from pdr_jax import methods
+from pdr_jax.data import registry
 from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
+from pdr_jax.exports import photograph
 from pdr_jax.methods import Method, TrainState
 from pdr_jax.plots import sheets
-from pdr_jax.render import unwrap
 from pdr_jax.report.runs import Run
 
 FACES = 24  # on the stage, of all runs together
@@ -27,6 +29,7 @@ STAGE = ("depth", "albedo", "normal", "light", "view")  # the parts that the sta
 SWAPS = ("light", "view")  # the parts that `render` takes in another's place
 ANGLES, TURNS = ("azimuth", "elevation", "tilt"), 24  # of viewpoints that a method turns; pictures in a strip
 FOV = 10.0  # degrees, where the method names no camera
+LARGEST = 512  # pixels on a side of what the stage shows
 
 
 class Pictures(NamedTuple):
@@ -88,7 +91,8 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
     if all(name in parts for name in STAGE):
       shown = {name: parts[name][:faces] for name in STAGE} | {"image": inputs[:faces]}
       if description.camera is not None and "shading" in parts:
-        shown["albedo"] = sharp_albedo(inputs, parts, description.camera(run.config))[:faces]
+        photographs = at_own_resolution(run.config, model.input, faces) or inputs
+        shown["albedo"] = sharp_albedo(photographs[:faces], parts, description.camera(run.config))
     if method.render is not None and all(name in parts for name in (*description.rendered, *SWAPS)):
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()}, description.rendered)
     if method.turn is not None:
@@ -108,15 +112,34 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
   )
 
 
-def sharp_albedo(
-  inputs: Float[np.ndarray, "B S S C"], parts: Mapping[str, np.ndarray], camera: methods.Camera
-) -> Float[np.ndarray, "B S S C"]:
-  """The pictures themselves in canonical pose and without light, completed by the albedo of the model."""
-  def normalize(inputs: Array, parts: Mapping[str, Array]) -> Array:
-    maps = unwrap.normalize_decomposed(inputs, parts, **camera._asdict(), average=False)
-    return maps.completed * 2 - 1
+def at_own_resolution(config: ConfigDict, key: str, count: int) -> list[np.ndarray] | None:
+  """The first validation pictures as their files have them, at up to `LARGEST` pixels.
 
-  return np.asarray(jax.jit(normalize)(inputs, parts))
+  None where they are drawn and have no files, or are no larger there.
+  """
+  crop = tuple(config.data.crop)
+  side = min(LARGEST, crop[2] - crop[0], crop[3] - crop[1]) if crop else LARGEST
+  if not registry.find(config.data.name).crops or side <= config.data.side:
+    return None
+  large = config.copy_and_resolve_references()
+  # One picture to train with: as many as are asked for may be decoded at once.
+  large.data.update(side=side, train_examples=1)
+  reads = methods.describe(config.method).reads(large)
+  return list(_first(batch_lib.of_split(large, reads, "validation", ()), count, key))
+
+
+def sharp_albedo(
+  inputs: Sequence[Float[np.ndarray, "T T C"]], parts: Mapping[str, np.ndarray], camera: methods.Camera
+) -> Float[np.ndarray, "B T T C"]:
+  """The pictures themselves in canonical pose and without light, completed by the albedo of the model.
+
+  `parts` are the model's of these pictures at its own side, and perhaps of more.
+  """
+  def one(i: int) -> np.ndarray:
+    alone = {name: parts[name][i : i + 1] for name in photograph.SCENE}
+    return photograph.unwrapped(inputs[i], alone, camera._asdict()).albedo[0]
+
+  return np.stack([one(i) for i in range(len(inputs))])
 
 
 def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:

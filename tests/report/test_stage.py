@@ -1,6 +1,7 @@
 """The face to turn and relight, and the pictures of a run: what the page shows is what the renderer gives."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -9,12 +10,15 @@ import subprocess
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from support.tolerances import rounding
 
 from pdr_jax.config import base, variant
+from pdr_jax.evaluation import batches
 from pdr_jax.exports import mesh
 from pdr_jax.methods import Method
 from pdr_jax.methods.pdr import scene as scenes
+from pdr_jax.methods.shared import inputs
 from pdr_jax.render import camera, lighting
 from pdr_jax.report import page, pictures, stage
 
@@ -58,19 +62,27 @@ def shader_basis(n):
   return np.stack([np.broadcast_to(value, n.shape[:-1]) for value in eval(f"({expression})", scope)], axis=-1)
 
 
+def shown_albedo(face):
+  """The picture that the script puts on the face, [0, 1]."""
+  kind, _, data = face["albedo"].partition(";base64,")
+  image = Image.open(io.BytesIO(base64.b64decode(data)))
+  assert kind == f"data:image/{image.format.lower()}"
+  return np.asarray(image, float) / 255
+
+
 @pytest.mark.parametrize("coloured", [False, True])
 def test_packed_face_with_the_shaders_formula_is_the_renderers_picture(coloured):
   config, scene = random_scene(coloured)
   faces, canonical = packed(scene, config)
   for face, want, depth in zip(faces, canonical, np.asarray(scene.depth), strict=True):
     data, pixels = base64.b64decode(face["data"]), SIDE * SIDE
-    assert len(data) == 11 * pixels
+    assert len(data) == 8 * pixels
     z = (
       np.frombuffer(data[: 2 * pixels], "<u2").reshape(SIDE, SIDE) / 65535 * (face["far"] - face["near"])
       + face["near"]
     )
     n = np.frombuffer(data[2 * pixels : 8 * pixels], "<i2").reshape(SIDE, SIDE, 3) / 32767
-    reflectance = np.frombuffer(data[8 * pixels :], np.uint8).reshape(SIDE, SIDE, 3) / 255
+    reflectance = shown_albedo(face)
     light = np.asarray(face["light"]).reshape(9, -1)
     gain = np.array([1] + [2 / 3] * 3 + [1 / 4] * 5)[:, None]
     shading = np.maximum(shader_basis(n / np.linalg.norm(n, axis=-1, keepdims=True)) @ (gain * light), 0)
@@ -100,13 +112,13 @@ def test_the_scripts_rotations_and_meshes_are_the_renderers(tmp_path):
 const [angles, light, matrix, a, b, face] = {given};
 const unpacked = unpack(face);
 const turns = [rotationOf(angles), rotateLight(light, matrix), rotationBetween(a, b)];
-console.log(JSON.stringify([...turns, [...unpacked.position], [...unpacked.indices]]));
+console.log(JSON.stringify([...turns, [...unpacked.position], [...unpacked.place], [...unpacked.indices]]));
 """
   )
   done = subprocess.run(
     [node, str(tmp_path / "run.js")], capture_output=True, text=True, timeout=60, check=True
   )
-  rotation, rotated, between, position, indices = map(np.array, json.loads(done.stdout))
+  rotation, rotated, between, position, place, indices = map(np.array, json.loads(done.stdout))
   np.testing.assert_allclose(rotation, matrix, atol=1e-5)
   np.testing.assert_allclose(
     rotated, lighting.rotate_sh(jnp.asarray(light, jnp.float32), jnp.asarray(matrix)), atol=1e-4
@@ -115,6 +127,10 @@ console.log(JSON.stringify([...turns, [...unpacked.position], [...unpacked.indic
   np.testing.assert_allclose(between @ between.T, np.eye(3), atol=1e-9)
   want = camera.back_project(scene.depth[1], camera.pinhole(SIDE, config.scene.fov)).reshape(-1, 3)
   np.testing.assert_allclose(position.reshape(-1, 3), want, atol=1e-5)
+  # A picture of N pixels covers [-1/2, SIDE - 1/2] of the mesh's pixels, see `render.unwrap`.
+  row, column = np.divmod(np.arange(SIDE * SIDE), SIDE)
+  want = (np.stack([column, row], axis=-1) + 0.5) / SIDE
+  np.testing.assert_allclose(place.reshape(-1, 2), want, atol=1e-7)
   assert len(indices) == 6 * (SIDE - 1) * (SIDE - 1 - 2 * stage_rim()) and indices.max() < SIDE * SIDE
 
 
@@ -132,8 +148,39 @@ def test_as_many_large_faces_as_a_page_can_bear():
     "light": np.zeros((count, 9)),
     "view": np.zeros((count, 6)),
   }
-  assert len(stage.pack({**faces, "depth": np.ones((count, 128, 128))}, 10.0, ["x"] * count)) == count
-  assert 1 < len(stage.pack(faces, 10.0, ["x"] * count)) * 11 * 256 * 256 / stage.MOST_BYTES + 1 <= 2
+  planes = 256 * 256 * (2 + 6)  # bytes; black PNGs weigh hardly anything
+  assert len(stage.pack(faces, 10.0, ["x"] * count)) == stage.MOST_BYTES // planes
+  small = {**faces, **{name: faces[name][:, :128, :128] for name in ("depth", "normal")}}
+  assert len(stage.pack(small, 10.0, ["x"] * count)) == count
+
+
+def test_an_albedo_of_a_photograph_is_a_small_file_and_hardly_another_picture():
+  u, v = np.meshgrid(*[np.linspace(-1, 1, 256)] * 2)
+  albedo = np.stack([np.sin(9 * u), np.cos(7 * v), u * v], axis=-1)
+  kind, data = stage.picture(albedo)
+  shown = np.asarray(Image.open(io.BytesIO(data)), float) / 255
+  assert kind == "jpeg" and len(data) < albedo.size // 8
+  np.testing.assert_allclose(shown, albedo / 2 + 0.5, atol=8 / 255)  # quality 90 quantises to a few levels
+
+
+def test_photographs_come_at_their_own_resolution_and_in_the_order_of_validation(tmp_path):
+  rng = np.random.default_rng(0)
+  for i in range(12):
+    blocks = rng.integers(0, 256, (4, 4, 3), np.uint8).repeat(12, axis=0).repeat(12, axis=1)
+    Image.fromarray(blocks).save(tmp_path / f"{i}.png")
+  config = variant(base(), "small")
+  config.data.update(name="image_folder", path=str(tmp_path), side=16, val_examples=5)
+  small = next(iter(batches.of_split(config, {"image": inputs.image(config)}, "validation", ())))["image"]
+  assert pictures.at_own_resolution(config, "image", 3)[0].shape == (512, 512, 3)
+  config.data.crop = (0, 0, 48, 48)
+  large = pictures.at_own_resolution(config, "image", 3)
+  assert len(large) == 3
+  for photograph, picture in zip(large, small, strict=False):
+    # Inside of blocks of one colour, any reduction gives that colour.
+    np.testing.assert_allclose(photograph[6::12, 6::12], picture[2::4, 2::4], atol=1e-2)
+  config.data.side = 48
+  assert pictures.at_own_resolution(config, "image", 3) is None
+  assert pictures.at_own_resolution(base(), "image", 3) is None  # embedded heads have no files
 
 
 def test_swaps_take_the_named_factor_from_the_column():

@@ -13,14 +13,14 @@ uniform vec3 translation;
 uniform float tangent; // of half the field of view, with the margin
 in vec3 position;
 in vec3 normal;
-in vec3 albedo;
+in vec2 place; // in the albedo, from its upper left corner, 0 to 1
 out vec3 shownNormal;
-out vec3 shownAlbedo;
+out vec2 shownPlace;
 void main() {
   vec3 pivot = vec3(0, 0, 1);
   vec3 seen = rotation * (position - pivot) + pivot + translation;
   shownNormal = normal; // light lives in the canonical frame, so normals are not turned
-  shownAlbedo = albedo;
+  shownPlace = place;
   gl_Position = vec4(seen.x / tangent, -seen.y / tangent, (seen.z - 1.0) * 2.0 * seen.z, seen.z);
 }`;
 
@@ -29,32 +29,32 @@ const FRAGMENT = `#version 300 es
 precision highp float;
 uniform vec3 irradiance[9];
 uniform int mode;
+uniform sampler2D albedo; // reflectance, 0 to 1
 in vec3 shownNormal;
-in vec3 shownAlbedo; // reflectance, 0 to 1
+in vec2 shownPlace;
 out vec4 colour;
 void main() {
-  vec3 n = normalize(shownNormal);
+  vec3 n = normalize(shownNormal), reflectance = texture(albedo, shownPlace).rgb;
   float basis[9] = float[9](0.28209479, 0.48860251 * n.y, 0.48860251 * n.z, 0.48860251 * n.x, 1.09254843 * n.x * n.y,
       1.09254843 * n.y * n.z, 0.31539157 * (3.0 * n.z * n.z - 1.0), 1.09254843 * n.x * n.z, 0.54627422 * (n.x * n.x - n.y * n.y));
   vec3 sum = vec3(0);
   for (int k = 0; k < 9; k++) sum += irradiance[k] * basis[k];
   vec3 shading = max(sum, vec3(0));
-  colour = vec4(mode == 0 ? shownAlbedo * shading : mode == 1 ? shownAlbedo : mode == 2 ? shading : n * 0.5 + 0.5, 1);
+  colour = vec4(mode == 0 ? reflectance * shading : mode == 1 ? reflectance : mode == 2 ? shading : n * 0.5 + 0.5, 1);
 }`;
 
 function unpack(face) {
   const bytes = Uint8Array.from(atob(face.data), (character) => character.charCodeAt(0));
   const pixels = face.side * face.side, view = new DataView(bytes.buffer);
   const focal = (face.side - 1) / 2 / Math.tan(face.fov / 2 * DEGREE), centre = (face.side - 1) / 2;
-  const position = new Float32Array(3 * pixels), normal = new Float32Array(3 * pixels), albedo = new Float32Array(3 * pixels);
+  const position = new Float32Array(3 * pixels), normal = new Float32Array(3 * pixels), place = new Float32Array(2 * pixels);
   for (let i = 0; i < pixels; i++) {
     const z = face.near + (face.far - face.near) * view.getUint16(2 * i, true) / 65535;
-    position.set([(i % face.side - centre) / focal * z, (Math.floor(i / face.side) - centre) / focal * z, z], 3 * i);
+    const column = i % face.side, row = Math.floor(i / face.side);
+    position.set([(column - centre) / focal * z, (row - centre) / focal * z, z], 3 * i);
+    place.set([(column + 0.5) / face.side, (row + 0.5) / face.side], 2 * i); // both cover the pixels' outer edges
   }
-  for (let i = 0; i < 3 * pixels; i++) {
-    normal[i] = view.getInt16(2 * pixels + 2 * i, true) / 32767;
-    albedo[i] = bytes[8 * pixels + i] / 255;
-  }
+  for (let i = 0; i < 3 * pixels; i++) normal[i] = view.getInt16(2 * pixels + 2 * i, true) / 32767;
   const indices = [];
   for (let row = 0; row + 1 < face.side; row++) {
     for (let column = RIM; column + 1 < face.side - RIM; column++) {
@@ -63,7 +63,7 @@ function unpack(face) {
     }
   }
   const light = face.light.map((value) => Array.isArray(value) ? value : [value, value, value]);
-  return { ...face, position, normal, albedo, light, indices: new Uint32Array(indices) };
+  return { ...face, position, normal, place, light, indices: new Uint32Array(indices) };
 }
 
 // Rz Ry Rx, rows.
@@ -134,14 +134,18 @@ class Stage {
     gl.useProgram(program);
     gl.enable(gl.DEPTH_TEST);
     this.place = (name) => gl.getUniformLocation(program, name);
-    this.buffers = Object.fromEntries(["position", "normal", "albedo"].map((name) => {
+    this.buffers = Object.fromEntries(Object.entries({ position: 3, normal: 3, place: 2 }).map(([name, numbers]) => {
       const buffer = gl.createBuffer(), location = gl.getAttribLocation(program, name);
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.enableVertexAttribArray(location);
-      gl.vertexAttribPointer(location, 3, gl.FLOAT, false, 0, 0);
+      gl.vertexAttribPointer(location, numbers, gl.FLOAT, false, 0, 0);
       return [name, buffer];
     }));
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+    gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+    gl.pixelStorei(gl.UNPACK_COLORSPACE_CONVERSION_WEBGL, gl.NONE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+    gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
   }
 
   choose(number) {
@@ -154,7 +158,14 @@ class Stage {
     }
     gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, this.face.indices, gl.STATIC_DRAW);
     this.find("faces").querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-pressed", i === number));
-    this.reset(this.face.view);
+    const albedo = new Image();
+    albedo.onload = () => {
+      if (this.chosen !== number) return; // another face has been chosen since
+      gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, albedo);
+      gl.generateMipmap(gl.TEXTURE_2D);
+      this.reset(this.face.view);
+    };
+    albedo.src = this.face.albedo;
   }
 
   reset(view) {
