@@ -17,6 +17,6 @@ def get_config(variants: str = "") -> ConfigDict:
   config.train.batch_size = 256
   config = variant(config, variants)
   # tried on faces alone
-  config.loss.update(deviation=0.0, albedo_slope=0.0)
+  config.loss.update(deviation=0.0, light_from_below=0.0)
   config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
   return config

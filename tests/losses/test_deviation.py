@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from support.tolerances import mean_tolerance, rounding
 
-from pdr_jax.losses.deviation import deviation, slope_deviation
+from pdr_jax.losses.deviation import deviation
 
 SPAN = 0.2
-ALBEDO = np.random.default_rng(1).uniform(-1, 1, (8, 16, 24, 3)).astype(np.float32)
 DEPTH = np.random.default_rng(0).uniform(0.9, 1.1, (8, 5, 6)).astype(np.float32)
 
 
@@ -38,31 +37,3 @@ def test_four_devices_have_the_mean_of_the_whole_batch():
   # two means of eight depths, in another order of sums
   tolerance = 2 * 2 * 10 * 2 * mean_tolerance(8, 1.1)
   np.testing.assert_allclose(values, deviation(DEPTH, SPAN), rtol=0, atol=tolerance)
-
-
-def slopes(albedo):
-  """Of the lines that NumPy fits to rows 4 to 11 of the columns 9 to 14."""
-  rows = np.linspace(-1, 1, 16)[4:12]
-  means = albedo.astype(np.float64)[:, 4:12, 9:15].mean(axis=(2, 3))
-  return np.polyfit(rows, means.T, 1)[0]
-
-
-def test_slopes_are_those_of_lines_fitted_to_the_middle():
-  exact = np.square(slopes(ALBEDO) - slopes(ALBEDO).mean())
-  # a slope is a sum of eight means of 18 values up to one, times up to .5; the mean of eight, and a square
-  tolerance = 2 * 4 * (8 * mean_tolerance(18, 1) + mean_tolerance(8, 4))
-  np.testing.assert_allclose(slope_deviation(ALBEDO), exact, rtol=0, atol=tolerance)
-  level = np.broadcast_to(ALBEDO[:, :1], ALBEDO.shape)  # paint of vertical stripes has no slope
-  np.testing.assert_allclose(slope_deviation(level), np.zeros(8), rtol=0, atol=tolerance)
-  steep = np.arange(8, dtype=np.float32)[:, None, None, None]
-  lit = level + np.linspace(-1, 1, 16, dtype=np.float32)[None, :, None, None] * steep
-  exact = np.square(np.arange(8) - 3.5)
-  np.testing.assert_allclose(slope_deviation(lit), exact, rtol=0, atol=8 * tolerance)  # values up to eight
-
-
-def test_four_devices_have_the_mean_slope_of_the_whole_batch():
-  spread = jax.vmap(lambda albedo: slope_deviation(albedo, "devices"), axis_name="devices")
-  values = spread(jnp.asarray(ALBEDO).reshape(4, 2, *ALBEDO.shape[1:])).reshape(8)
-  # two means of eight slopes up to four, in another order of sums
-  tolerance = 2 * 4 * 2 * mean_tolerance(8, 4)
-  np.testing.assert_allclose(values, slope_deviation(ALBEDO), rtol=0, atol=tolerance)

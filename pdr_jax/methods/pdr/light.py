@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
+from pdr_jax.metrics import light as light_metrics
 from pdr_jax.render import camera, lighting, safe_ops
 
 OUTPUTS = {"sh": 9, "sh_rgb": 27, "directional": 4}
@@ -60,6 +61,14 @@ def as_sh(light: Float[ArrayLike, "B ..."]) -> Float[ArrayLike, "B 9 ..."]:
   if light.shape[1:] == (5,):
     return lighting.directional_to_sh(light[:, 0], light[:, 1], light[:, 2:5])
   return light
+
+
+def from_above(light: Float[ArrayLike, "B ..."]) -> Float[Array, " B"]:
+  """How much of the light comes from above, in units of shading.
+
+  1 is one source of unit strength from straight above; negative from below.
+  """
+  return light_metrics.band1(as_sh(light))[:, 1] / BAND1_UNIT
 
 
 def perturb(

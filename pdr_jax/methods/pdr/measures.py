@@ -25,8 +25,7 @@ def without_truth(scene: Scene, valid: Float[ArrayLike, " B"]) -> Pairs:
 
   Light is in units of shading: 1 is one source of unit strength from straight above, negative from below.
   """
-  direction = light_metrics.band1(light_model.as_sh(scene.light)) / light_model.BAND1_UNIT
-  pairs = {"light_from_above": _mean(direction[:, 1], valid)}
+  pairs = {"light_from_above": _mean(light_model.from_above(scene.light), valid)}
   for name, place in ANGLES.items():
     degrees = geometry.DEGREES * scene.view[:, place]
     pairs[f"{name}_mean"], pairs[f"{name}_squared"] = _mean(degrees, valid), _mean(degrees**2, valid)

@@ -52,7 +52,7 @@ def defaults() -> dict[str, dict[str, Any]]:
           perceptual_weights="",  # torchvision's VGG16 .pth or a converted .safetensors
           smoothness=0.0,         # weight of the depth's differences between neighbours
           deviation=0.0,          # weight of the depths' squared differences from the batch's mean depth
-          albedo_slope=0.0,       # the same of the albedos' slopes from top to bottom
+          light_from_below=0.0,   # of a mean light of the batch that does not come from above
       ),
       loocc=dict(
           weight=0.0714,          # 0 switches LOOCC off (Unsup3D)
@@ -109,7 +109,7 @@ RULES = {
     "loss.perceptual_weights": PATH,
     "loss.smoothness": at_least(0),
     "loss.deviation": at_least(0),
-    "loss.albedo_slope": at_least(0),
+    "loss.light_from_below": at_least(0),
     "view_consistency.weight": at_least(0),
     "view_consistency.spread": Rule(
         lambda angles: len(angles) == 3 and all(angle >= 0 for angle in angles),
@@ -139,7 +139,7 @@ RULES = {
 def _small(config: ConfigDict) -> None:
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
   config.scene.level = True
-  config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, albedo_slope=10.0)
+  config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, light_from_below=5.0)
   config.view_consistency.weight = 1.0
   config.optim.update(view_rate=2.0, mean_shape_rate=20.0)
 
@@ -150,7 +150,7 @@ def _unsup3d(config: ConfigDict) -> None:
 
 def _parity(config: ConfigDict) -> None:
   config.scene.update(light="directional", convex_start=0.0, level=False)
-  config.loss.update(deviation=0.0, albedo_slope=0.0)
+  config.loss.update(deviation=0.0, light_from_below=0.0)
   config.view_consistency.weight = 0.0
   config.optim.update(view_rate=1.0, mean_shape_rate=0.0, weight_decay=5e-4)
   config.loocc.update(

@@ -14,7 +14,8 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.losses.deviation import deviation, slope_deviation
+from pdr_jax.losses.deviation import deviation
+from pdr_jax.losses.light_from_below import light_from_below
 from pdr_jax.losses.perceptual import perceptual, pool_mask
 from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
@@ -188,7 +189,7 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
       "perceptual_flip": loss.perceptual * loss.flip,
       "smoothness": loss.smoothness,
       "deviation": loss.deviation,
-      "albedo_slope": loss.albedo_slope,
+      "light_from_below": loss.light_from_below,
       "view_consistency": config.view_consistency.weight,
       "loocc": config.loocc.weight,
   }
@@ -261,8 +262,9 @@ def loss_terms(
   if config.loss.deviation:
     span = config.scene.max_depth - config.scene.min_depth
     terms["deviation"] = masked_mean(deviation(depth, span, axis_name), None, axis_name)
-  if config.loss.albedo_slope:
-    terms["albedo_slope"] = masked_mean(slope_deviation(scene.albedo, axis_name), None, axis_name)
+  if config.loss.light_from_below:
+    values = light_from_below(light_model.from_above(scene.light), axis_name)
+    terms["light_from_below"] = masked_mean(values, None, axis_name)
   if config.view_consistency.weight:
     angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
