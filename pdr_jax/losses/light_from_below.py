@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 
 def light_from_below(vertical: Float[ArrayLike, " B"], axis_name: str | None = None) -> Float[Array, " B"]:
-  """Values whose mean is the square of the batch's mean vertical light where that comes from below, else zero.
+  """Values whose mean is the square of the batch's mean vertical light where it comes from below; else 0.
 
   `vertical` is in units of shading, positive from above. The mean is over all devices. It is held fixed, and
   each value has the gradient of the square by its own light, so that gradients of devices may be averaged.
