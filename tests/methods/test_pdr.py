@@ -257,6 +257,7 @@ PLAIN = dict(loss__perceptual=0.0, loss__confidence=False)
 def all_terms(images):
   """The loss terms with each of the switches, from one program: they share most of it."""
   configs = {"": tiny(**PLAIN)} | {key: tiny(**PLAIN, **{key: value}) for key, value in SWITCHES.items()}
+  configs["below"] = tiny(**PLAIN, loss__light_from_below=1.0)
   return compiled(lambda images: {key: terms_of(config, images) for key, config in configs.items()})(images)
 
 
@@ -267,6 +268,20 @@ def test_every_switch_does_something(switch, all_terms):
   assert all(np.isfinite(float(value)) for value in terms.values())
   # far more than rounding: a mean of 2 B losses of up to log(2 B) + 2 / temperature
   assert abs(float(terms["loocc"] - default_terms["loocc"])) > 100 * mean_tolerance(2 * B, 3)
+
+
+@pytest.mark.slow
+def test_the_mean_light_of_a_batch_is_held_from_coming_from_below(all_terms, images):
+  """From the lights' irradiance of surfaces that face up and down, which differ by their band 1 alone."""
+  config = tiny(**PLAIN)
+  outputs, _ = Stub("light", pdr.light_model.OUTPUTS[config.scene.light]).apply({"params": 1.0}, images)
+  lights = pdr.light_model.from_outputs(outputs, config)
+  faces = np.broadcast_to(np.float32([[[0, 1, 0], [0, -1, 0]]]), (B, 1, 2, 3))  # inward normals; y is down
+  up, down = np.asarray(lighting.sh_irradiance(lights, faces), np.float64)[:, 0].T / np.pi
+  below = max(-(up - down).mean(), 0)
+  assert below > 0
+  np.testing.assert_allclose(all_terms["below"]["light_from_below"], below**2, rtol=1e-4)
+  assert "light_from_below" not in all_terms[""]
 
 
 @pytest.mark.parametrize("stop", [False, True])

@@ -21,10 +21,7 @@ Pairs = dict[str, tuple[Array, Array]]
 
 
 def without_truth(scene: Scene, valid: Float[ArrayLike, " B"]) -> Pairs:
-  """The mean vertical light, and means and mean squares of the angles (degrees).
-
-  Light is in units of shading: 1 is one source of unit strength from straight above, negative from below.
-  """
+  """Mean vertical light (units of shading, positive: above); means and mean squares of angles (degrees)."""
   pairs = {"light_from_above": _mean(light_model.from_above(scene.light), valid)}
   for name, place in ANGLES.items():
     degrees = geometry.DEGREES * scene.view[:, place]
