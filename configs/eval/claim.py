@@ -28,6 +28,7 @@ DATA = {
     "stanford_cars": dict(name="stanford_cars", val_examples=600),
     "face_synthetics": dict(name="face_synthetics", val_examples=20),
 }
+SCENES = {"": "shallow,small", "cars": "cars,small", "stanford_cars": "cars,small"}  # else small alone
 LABELS = {"stanford_cars": ("body",), "yale_b": ("subject",)}  # none: all that the data have
 TASKS = {"yale_b": ("identification", "factors", "robustness"), "face_synthetics": ("segmentation",)}
 METHODS = (
@@ -42,8 +43,7 @@ def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     known = ", ".join(filter(None, DATA))
     raise ValueError(f"unknown study {variants!r}; choose {known}, or none for the embedded people")
-  cars = variants in ("cars", "stanford_cars")
-  run, probes = variant(base(), "cars,small" if cars else "small"), evaluation()
+  run, probes = variant(base(), SCENES.get(variants, "small")), evaluation()
   run.data.update({"train_examples": 0} | DATA[variants])
   run.train.update(patience=0.3, probe_examples=0 if variants == UNLABELLED else 300)
   run.train.update(validate_every=500, checkpoint_every=500, figure_every=5_000, gradient_norms_every=0)

@@ -30,6 +30,7 @@ DATA = {
     "heads": dict(name="heads", train_examples=4_000, val_examples=200),
     "on_normalized": PEOPLE,
 }
+SCENES = {"": "shallow,small", "on_normalized": "shallow,small", "cars": "cars,small"}  # else small alone
 TASKS = {"celeb_a": ("linear", "identification")}
 TRAINED = ("vae", "vq_vae", "simclr")  # on normalised pictures
 
@@ -38,7 +39,7 @@ def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     known = ", ".join(filter(None, DATA))
     raise ValueError(f"unknown study {variants!r}; choose {known}, or none for the embedded people")
-  run, probes = variant(base(), "cars,small" if variants == "cars" else "small"), evaluation()
+  run, probes = variant(base(), SCENES.get(variants, "small")), evaluation()
   run.data.update({"train_examples": 0} | DATA[variants])
   run.optim.update(learning_rate=1e-3, schedule="cosine")
   run.train.update(batch_size=32, steps=1_000, validate_every=250, figure_every=250, checkpoint_every=250)

@@ -25,12 +25,14 @@ DATA = {
     "folder": dict(name="image_folder", val_examples=1_000),
 }
 
+SCENES = {"": "shallow,small", "cars": "cars,small"}  # else small alone
+
 
 def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     known = "cars, celeb_a or folder, or none for the embedded people"
     raise ValueError(f"unknown study {variants!r}; choose {known}")
-  run, probes = variant(base(), "cars,small" if variants == "cars" else "small"), evaluation()
+  run, probes = variant(base(), SCENES.get(variants, "small")), evaluation()
   run.data.update(train_examples=4_000, **DATA[variants])
   run.train.update(steps=600, validate_every=300, figure_every=300, checkpoint_every=300)
   run.train.gradient_norms_every = 0

@@ -158,14 +158,19 @@ def _parity(config: ConfigDict) -> None:
   )
 
 
+def _shallow(config: ConfigDict) -> None:
+  config.scene.update(min_depth=0.94, max_depth=1.06, border_depth=1.024)
+
+
 def _cars(config: ConfigDict) -> None:
   config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
   config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
 
 
 # `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without
-# the convex start. `cars`: the published car settings (section 5).
-VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity, "cars": _cars}
+# the convex start. `cars`: the published car settings (section 5). `shallow`: for pictures which show
+# more than a face, whose relief is less deep for the picture's width.
+VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity, "cars": _cars, "shallow": _shallow}
 
 
 def reads(config: ConfigDict) -> ElementSpec:
