@@ -5,19 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pdr_jax.losses.light_from_below import light_from_below
+from pdr_jax.losses.light_from_below import LEAST, light_from_below
 
 BELOW = np.random.default_rng(0).normal(-0.5, 0.3, 8).astype(np.float32)
 
 
-@pytest.mark.parametrize("shift", [0.0, 0.9])
-def test_mean_and_gradient_are_those_of_the_square_of_what_comes_from_below(shift):
+@pytest.mark.parametrize("shift", [0.0, 0.5, 0.9])
+def test_mean_and_gradient_are_those_of_the_square_of_what_is_lacking(shift):
   vertical = BELOW + np.float32(shift)
-  below = max(-vertical.astype(np.float64).mean(), 0)
-  assert (below > 0) == (shift == 0)
+  lack = max(LEAST - vertical.astype(np.float64).mean(), 0)
+  assert (lack > 0) == (shift < 0.9)
   value, gradient = jax.value_and_grad(lambda v: light_from_below(v).mean())(jnp.asarray(vertical))
-  np.testing.assert_allclose(value, below**2, rtol=1e-5)
-  np.testing.assert_allclose(gradient, np.full(8, -2 * below / 8), rtol=1e-5)
+  np.testing.assert_allclose(value, lack**2, rtol=1e-5)
+  np.testing.assert_allclose(gradient, np.full(8, -2 * lack / 8), rtol=1e-5)
 
 
 def test_four_devices_have_the_mean_of_the_whole_batch():

@@ -13,6 +13,7 @@ from support.tolerances import mean_tolerance, rounding, sum_tolerance
 
 from pdr_jax import methods
 from pdr_jax.config import base
+from pdr_jax.losses.light_from_below import LEAST
 from pdr_jax.methods.pdr import loocc, normalized, pictures
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr import system as pdr
@@ -278,9 +279,9 @@ def test_the_mean_light_of_a_batch_is_held_from_coming_from_below(all_terms, ima
   lights = pdr.light_model.from_outputs(outputs, config)
   faces = np.broadcast_to(np.float32([[[0, 1, 0], [0, -1, 0]]]), (B, 1, 2, 3))  # inward normals; y is down
   up, down = np.asarray(lighting.sh_irradiance(lights, faces), np.float64)[:, 0].T / np.pi
-  below = max(-(up - down).mean(), 0)
-  assert below > 0
-  np.testing.assert_allclose(all_terms["below"]["light_from_below"], below**2, rtol=1e-4)
+  lack = max(LEAST - (up - down).mean(), 0)
+  assert lack > LEAST  # this light does come from below
+  np.testing.assert_allclose(all_terms["below"]["light_from_below"], lack**2, rtol=1e-4)
   assert "light_from_below" not in all_terms[""]
 
 

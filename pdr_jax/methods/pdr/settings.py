@@ -52,7 +52,7 @@ def defaults() -> dict[str, dict[str, Any]]:
           perceptual_weights="",  # torchvision's VGG16 .pth or a converted .safetensors
           smoothness=0.0,         # weight of the depth's differences between neighbours
           deviation=0.0,          # weight of the depths' squared differences from the batch's mean depth
-          light_from_below=0.0,   # of the square of a batch's mean vertical light, where it comes from below
+          light_from_below=0.0,   # of the square of what a batch's mean vertical light lacks to .15
       ),
       loocc=dict(
           weight=0.0714,          # 0 switches LOOCC off (Unsup3D)
