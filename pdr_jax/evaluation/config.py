@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
       seeds=3,            # random choices that each probe repeats
       components=0,       # principal components of normalised pictures and of `pca`; 0: as many as features
       normalized_full=False,  # also whole normalised pictures as a block: what the method of pixels reads
-      data=dict(          # as in a training config; empty values: as in the run
+      data=dict(          # as in a training config; empty: as in the run, but not of another source
           name="",
           path="",
           crop=(),

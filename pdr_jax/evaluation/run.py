@@ -110,11 +110,14 @@ def folder_of(workdir: str, representation: str) -> str:
 def data_of(run: ConfigDict, config: ConfigDict) -> ConfigDict:
   """The run's configuration with the data that the evaluation asks for.
 
-  The data have the shape that the encoders were built for.
+  The data have the shape that the encoders were built for. Another source has its own crop (pixels of its
+  files) and columns: those of the run are not taken over.
   """
   run = ConfigDict(run.to_dict())
   if config.data.name:
-    run.data.options = run.data.label_kinds = ""  # of another source
+    run.data.options = run.data.label_kinds = ""
+  if config.data.name not in ("", run.data.name):
+    run.data.update(crop=(), split_by="seed")
   for key in ("name", "path", "crop", "split_by", "label_kinds", "options"):
     if config.data[key]:
       run.data[key] = config.data[key]
