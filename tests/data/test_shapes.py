@@ -164,6 +164,18 @@ def test_modelnet10_is_laid_upright(tmp_path):
     pipeline.open_dataset(config_of("modelnet10_voxels", tmp_path / "elsewhere.npz"))
 
 
+def test_empty_volumes_of_modelnet10_are_skipped(tmp_path):
+  """The published file has seven of them in train and one in test."""
+  grids = np.ones((6, 30, 30, 30), np.int32)
+  grids[[1, 4]] = 0
+  kinds = np.arange(6)
+  np.savez(tmp_path / "modelnet10.npz", X_train=grids, y_train=kinds, X_test=grids[:3], y_test=kinds[:3])
+  data = pipeline.open_dataset(config_of("modelnet10_voxels", tmp_path))
+  assert [name for name, _ in data.skipped] == ["X_train[1]", "X_train[4]", "X_test[1]"]
+  for split, usable in ((data.train, {0, 2, 3, 5}), (data.tests["test"], {0, 2})):
+    assert set(split.load(np.arange(split.size), ["label/kind"])["label/kind"]) <= usable
+
+
 def write_idx(folder, value, count):
   folder.mkdir(parents=True)
   for (images, labels), n in zip(digits.PARTS.values(), (count, 4), strict=True):

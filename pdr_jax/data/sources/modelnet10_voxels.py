@@ -16,7 +16,10 @@ FILE, LAYOUT = "modelnet10.npz", "modelnet10.npz (X_train, y_train, X_test, y_te
 
 
 def read(config) -> Dataset:
-  """The official split; validation is held out of the training part. Raises UserError."""
+  """The official split; validation is held out of the training part. Raises UserError.
+
+  Volumes in which nothing is occupied, as the published file has some, are skipped.
+  """
   data = config.data
   path = os.path.expanduser(data.path)
   path = os.path.join(path, FILE) if os.path.isdir(path) else path
@@ -30,6 +33,11 @@ def read(config) -> Dataset:
     if grids.ndim != 4 or len(grids) != len(kinds) or kinds.min() < 0 or kinds.max() >= len(KINDS):
       raise UserError(f"{path}: X_{part} and y_{part} are not volumes and their {len(KINDS)} classes")
 
+  occupied = {part: arrays[f"X_{part}"].any(axis=(1, 2, 3)) for part in ("train", "test")}
+  empty = [(part, i) for part, some in occupied.items() for i in np.flatnonzero(~some)]
+  skipped = [(f"X_{part}[{i}]", "no voxel is occupied") for part, i in empty]
+  usable = {part: np.flatnonzero(some) for part, some in occupied.items()}
+
   def shapes(part: str, rows: np.ndarray) -> shape_sets.Shapes:
     grids = arrays[f"X_{part}"]
     return shape_sets.Shapes(
@@ -37,13 +45,13 @@ def read(config) -> Dataset:
       arrays[f"y_{part}"][rows],
     )
 
-  train, validation = shape_sets.held_out(len(arrays["y_train"]), data.val_examples, data.scene_seed)
+  train, validation = shape_sets.held_out(len(usable["train"]), data.val_examples, data.scene_seed)
   parts = {
-    "train": shapes("train", train),
-    "validation": shapes("train", validation),
-    "test": shapes("test", np.arange(len(arrays["y_test"]))),
+    "train": shapes("train", usable["train"][train]),
+    "validation": shapes("train", usable["train"][validation]),
+    "test": shapes("test", usable["test"]),
   }
-  return shape_sets.open_shapes(data, parts, KINDS, [])
+  return shape_sets.open_shapes(data, parts, KINDS, skipped)
 
 
 SOURCE = Source(about="silhouettes of ModelNet10 from twelve azimuths", open=read, path=LAYOUT)
