@@ -4,6 +4,7 @@ They show what its model makes of validation data, factors swapped, and its wors
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,9 @@ from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.exports import photograph
 from pdr_jax.methods import Method, TrainState
+from pdr_jax.methods.voxels.pictures import LEVEL
 from pdr_jax.plots import sheets
+from pdr_jax.render import shaded_volume
 from pdr_jax.report.runs import Run
 
 FACES = 24  # on the stage, of all runs together
@@ -41,7 +44,8 @@ class Pictures(NamedTuple):
     swaps: `{"light" | "view": [A,B,S,S,C]}`, that factor of picture B on picture A; empty where the method
       has no renderer.
     turned: `{angle: [A,TURNS,S,S,C]}`, the first pictures turned over the range that the model sees in
-      validation pictures, the other angles as they are; empty where the method turns nothing.
+      validation pictures, the other angles as they are; of volumes `azimuth` alone, all around, as lit
+      surfaces; empty where the method turns nothing.
     failures: columns of the worst validation pictures, worst first; empty where no score tells pictures
       apart.
     score: the name of that score.
@@ -97,6 +101,8 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
       swaps = swap(method, {name: value[:SWAPPED] for name, value in parts.items()}, description.rendered)
     if method.turn is not None:
       turned = turns(method, variables, inputs[:SWAPPED], parts["angles"])
+    elif "voxels" in parts:
+      turned = volume_turns(parts["voxels"][:SWAPPED], parts["azimuth"][:SWAPPED])
   camera = description.camera
   return Pictures(
       step=model.step,
@@ -184,6 +190,15 @@ def turns(
         frames.append(np.asarray(turn(variables, inputs, angles)))
       turned[name] = np.stack(frames, axis=1)
   return turned
+
+
+def volume_turns(
+  voxels: Float[np.ndarray, "A S S S"], azimuth: Float[np.ndarray, " A"]
+) -> dict[str, Float[np.ndarray, "A TURNS h h 1"]]:
+  """`{"azimuth"}`: volumes as lit surfaces, once around from the azimuths of their pictures (radians)."""
+  shade = jax.jit(partial(shaded_volume.shade, level=LEVEL))
+  frames = [np.asarray(shade(voxels, azimuth + 2 * np.pi * k / TURNS)) for k in range(TURNS)]
+  return {"azimuth": 2 * np.stack(frames, axis=1)[..., None] - 1}
 
 
 def _first(batches: Iterable[dict], count: int, key: str) -> np.ndarray:

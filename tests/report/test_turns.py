@@ -4,7 +4,7 @@ import numpy as np
 
 from pdr_jax.methods.contract import Method
 from pdr_jax.report import page
-from pdr_jax.report.pictures import ANGLES, TURNS, Pictures, turns
+from pdr_jax.report.pictures import ANGLES, TURNS, Pictures, turns, volume_turns
 
 
 def test_pictures_turn_over_the_range_that_is_seen():
@@ -18,6 +18,18 @@ def test_pictures_turn_over_the_range_that_is_seen():
   assert turned["azimuth"].shape == (2, TURNS, 4, 4, 3)
   np.testing.assert_allclose(turned["azimuth"][1, :, 0, 0, 0], np.linspace(-0.5, 0.7, TURNS), atol=1e-6)
   np.testing.assert_allclose(turned["azimuth"][1, :, 0, 0, 2], -0.2, atol=1e-6)
+
+
+def test_volumes_turn_once_around_from_their_own_azimuth():
+  voxels = np.zeros((2, 16, 16, 16), np.float32)
+  voxels[:, 7:9, 4:12, 2:14] = 1  # a plank: wide from the front, thin from the side
+  turned = volume_turns(voxels, np.float32([0, np.pi / 2]))["azimuth"][..., 0]
+  assert turned.shape[:2] == (2, TURNS) and -1 <= turned.min() < turned.max() <= 1
+  width = (turned.min(axis=2) < 0.5).sum(axis=-1)  # columns in which the surface is seen, on white
+  quarter = TURNS // 4
+  assert width[0, 0] > 3 * width[0, quarter]
+  np.testing.assert_allclose(width[0, ::quarter], np.roll(width[1, ::quarter], 1), atol=1)
+  assert np.ptp(width[0, [0, 2 * quarter]]) <= 1
 
 
 def test_each_picture_is_a_strip_to_scroll():
