@@ -52,7 +52,7 @@ def create(config: ConfigDict) -> Method:
     encode=partial(inference.encode, **words),
     decompose=decomposed,
     generate=partial(inference.generate, **words),
-    pictures=partial(pictures.pictures, decompose=decomposed),
+    pictures=partial(pictures.pictures, decompose=decomposed, volumes=partial(inference.volumes, **words)),
   )
 
 
