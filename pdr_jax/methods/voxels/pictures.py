@@ -18,7 +18,7 @@ def pictures(
   variables: dict, images: Float[ArrayLike, "B S S 1"], *, decompose: Callable, volumes: Callable
 ) -> dict[str, Float[Array, "B h w C"]]:
   """`reconstruction`, and lit surfaces: `turned_045` and so on, the volume from there on; `traversal_1` and
-  so on, the volume where one number of its code is replaced, see `TRAVERSED`, from the azimuth of the picture.
+  so on, the volume where one number of its code is replaced, see `TRAVERSED`, from the picture's azimuth.
 
   Args:
     decompose: `(variables, images) -> parts`.
