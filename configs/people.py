@@ -14,6 +14,6 @@ from pdr_jax.config import base, variant
 
 
 def get_config(variants: str = "") -> ConfigDict:
-  config = variant(base(), "shallow")
+  config = base()
   config.data.update(name="people")
-  return variant(config, variants)
+  return variant(variant(config, variants), "shallow")
