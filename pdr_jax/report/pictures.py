@@ -4,7 +4,6 @@ They show what its model makes of validation data, factors swapped, and its wors
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -19,9 +18,8 @@ from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.exports import photograph
 from pdr_jax.methods import Method, TrainState
-from pdr_jax.methods.voxels.pictures import LEVEL
+from pdr_jax.methods.voxels.pictures import lit
 from pdr_jax.plots import sheets
-from pdr_jax.render import shaded_volume
 from pdr_jax.report.runs import Run
 
 FACES = 24  # on the stage, of all runs together
@@ -196,9 +194,9 @@ def volume_turns(
   voxels: Float[np.ndarray, "A S S S"], azimuth: Float[np.ndarray, " A"]
 ) -> dict[str, Float[np.ndarray, "A TURNS h h 1"]]:
   """`{"azimuth"}`: volumes as lit surfaces, once around from the azimuths of their pictures (radians)."""
-  shade = jax.jit(partial(shaded_volume.shade, level=LEVEL))
-  frames = [np.asarray(shade(voxels, azimuth + 2 * np.pi * k / TURNS)) for k in range(TURNS)]
-  return {"azimuth": 2 * np.stack(frames, axis=1)[..., None] - 1}
+  show = jax.jit(lit)
+  frames = [np.asarray(show(voxels, azimuth + 2 * np.pi * k / TURNS)) for k in range(TURNS)]
+  return {"azimuth": np.stack(frames, axis=1)}
 
 
 def _first(batches: Iterable[dict], count: int, key: str) -> np.ndarray:

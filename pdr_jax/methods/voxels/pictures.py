@@ -28,10 +28,10 @@ def pictures(
   columns = {"reconstruction": parts["reconstruction"]}
   turns = np.radians(np.array(AZIMUTHS, np.float32))
   for name, angle in zip(AZIMUTHS, turns, strict=True):
-    columns[f"turned_{name:03d}"] = _lit(parts["voxels"], parts["azimuth"] + angle)
+    columns[f"turned_{name:03d}"] = lit(parts["voxels"], parts["azimuth"] + angle)
   for i, step in enumerate(TRAVERSED, start=1):
     density = projection.density(volumes(variables, traversed(parts["shape"], step)))
-    columns[f"traversal_{i}"] = _lit(density, parts["azimuth"])
+    columns[f"traversal_{i}"] = lit(density, parts["azimuth"])
   return columns
 
 
@@ -42,5 +42,6 @@ def traversed(codes: Float[ArrayLike, "B D"], step: float) -> Float[Array, "B D"
   return jnp.where(chosen, mean + step * deviation, codes)
 
 
-def _lit(density: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, " B"]) -> Float[Array, "B h h 1"]:
+def lit(density: Float[ArrayLike, "B S S S"], azimuth: Float[ArrayLike, " B"]) -> Float[Array, "B h h 1"]:
+  """Volumes as lit surfaces, in [-1, 1], turned by `azimuth` (radians); see `render.shaded_volume`."""
   return 2 * shaded_volume.shade(density, azimuth, level=LEVEL)[..., None] - 1
