@@ -10,7 +10,8 @@ The folder (`exports.writer` writes it):
 
     export.json          format and version, what was exported, what its input is, the checksum of every
                          file below
-    params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`
+    params.safetensors   the inference variables, named `network/layer/kernel`, `model_state/...`; where
+                         `export.json` says `parameters: float16`, in half the space
     config.json          the resolved configuration of the run (`training.run_dir.read_config(DIR)` reads it
                          as one)
     first_stage.json     of a second stage: the configuration of its first one, whose variables are among
@@ -19,8 +20,8 @@ The folder (`exports.writer` writes it):
     README.md            the model card
 
 Versions: 1 takes RGB pictures `[S,S,3]` in [-1, 1] and has the programs of `VERSION_1`; 2 says in `elements`
-and `input` what it takes, and may have any program. A version-2 export that a reader of version 1 can read
-says 1.
+and `input` what it takes, and may have any program; 3 may store parameters as float16. An export says the
+oldest version whose readers can read it.
 
 This file needs jax, numpy, safetensors and flatbuffers, and no other part of the package but base modules.
 Nothing is unpickled. Programs that want the variables and not the programs (evaluation, for one) call
@@ -45,7 +46,7 @@ from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.exports.programs import PROGRAMS
 
-FORMAT, VERSION = "pdr_jax export", 2
+FORMAT, VERSION = "pdr_jax export", 3
 VERSION_1 = ("encode", "decompose", "render_view", "render_light")
 RENDERED = ("depth", "albedo", "canonical", "view")  # the parts that the first exports rendered
 MANIFEST, PARAMS, CONFIG, CARD = "export.json", "params.safetensors", "config.json", "README.md"
@@ -230,7 +231,7 @@ def load(folder: str | None = None) -> Model:
 def load_variables(folder: str | None = None) -> dict:
   """The inference variables of an export, as the method of its `config.json` takes them.
 
-  They are nested dicts of NumPy arrays. `training.run_dir.read_config(folder)` reads that configuration.
+  They are nested dicts of NumPy arrays, float16 widened to float32. `training.run_dir.read_config(folder)` reads that configuration.
   Raises `UserError` as `load` does.
   """
   from safetensors import SafetensorError
@@ -246,7 +247,9 @@ def load_variables(folder: str | None = None) -> dict:
   clash = [name for name in flat if any(other.startswith(f"{name}/") for other in flat)]
   if clash:
     raise UserError(f"{path}: {clash[0]!r} names both an array and a layer: export the model again")
-  return unflatten(flat)
+  return unflatten({
+    name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in flat.items()
+  })
 
 
 def read_manifest(folder: str) -> dict:
@@ -300,9 +303,11 @@ def camera_of(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
 
 def oldest_version(manifest: Mapping[str, Any]) -> int:
   """The oldest version of the format whose readers can read what the manifest describes."""
+  if "parameters" in manifest:
+    return VERSION
   first = Element((manifest["side"], manifest["side"], 3), "float32", "image", (-1.0, 1.0))
   readable = element_of(manifest) == first and set(manifest["programs"]) <= set(VERSION_1)
-  return 1 if readable else VERSION
+  return 1 if readable else 2
 
 
 def digest(data: bytes) -> str:

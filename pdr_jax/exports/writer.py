@@ -50,6 +50,7 @@ def write(
   method: Method | None = None,
   first: dict | None = None,
   reads: elements.ElementSpec | None = None,
+  half: bool = False,
 ) -> None:
   """Writes an export of the inference variables of `config`'s method.
 
@@ -61,6 +62,7 @@ def write(
     method: needed for a second stage, else made of `config`.
     first: the record of a second stage's first stage, see `training.stages`.
     reads: the batch keys that the method reads, as its run recorded them; else as it asks.
+    half: parameters are stored as float16, in half the space. Raises `UserError` where one is too large.
   """
   _check_complete(config)
   method = method or methods.create(config)
@@ -70,7 +72,7 @@ def write(
   check_variables(variables, _shapes(method, reads))
 
   contents = {
-    reader.PARAMS: save(_flatten(variables)),
+    reader.PARAMS: save(_halved(_flatten(variables)) if half else _flatten(variables)),
     reader.CONFIG: _json(config.to_dict()),
   }
   if first is not None:
@@ -89,6 +91,7 @@ def write(
     "programs": list(lowered),
     "largest_batch": largest_batch(method, element),
     "platforms": list(PLATFORMS),
+    **({"parameters": "float16"} if half else {}),
     **facts,
     "files": {name: reader.digest(data) for name, data in contents.items()},
   }
@@ -188,6 +191,17 @@ def _spec(array: Any) -> jax.ShapeDtypeStruct:
 
 def _json(value: dict) -> bytes:
   return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _halved(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Those of float32 as float16; raises `UserError` where one is beyond its range."""
+  largest = float(np.finfo(np.float16).max)
+  for name, array in flat.items():
+    if array.dtype == np.float32 and array.size and not np.abs(array).max() <= largest:
+      raise UserError(f"--half: {name} has values beyond {largest:g}, the largest of float16; export without")
+  return {
+    name: array.astype(np.float16) if array.dtype == np.float32 else array for name, array in flat.items()
+  }
 
 
 def _flatten(variables: dict) -> dict[str, np.ndarray]:

@@ -5,40 +5,18 @@ A quarter of a batch is of MNIST, a quarter of Fashion-MNIST, and a half of pict
 """
 
 import os
-from collections.abc import Collection
 
 import numpy as np
 
 from pdr_jax.data import dataset, digits, image_folder
-from pdr_jax.data.dataset import Arrays, Dataset, Source, Split
+from pdr_jax.data.dataset import Dataset, Source
+from pdr_jax.data.joined import LABEL, join
 from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 
 IDX = {"mnist": 1, "fashion_mnist": 1}  # parts of a batch
 PICTURES, PARTS = "pictures", 2
-LABEL = "label/set"
 LAYOUT = "a folder with mnist/, fashion_mnist/ (idx files) and pictures/ (images, in folders or zips)"
-
-
-class _Joined:
-  """`Split.load` of several splits one after the other."""
-
-  def __init__(self, splits: list[Split]):
-    self._splits, self._ends = splits, np.cumsum([split.size for split in splits])
-
-  def __call__(self, indices: np.ndarray, keys: Collection[str]) -> Arrays:
-    member = np.searchsorted(self._ends, indices, side="right")
-    rows: Arrays = {LABEL: member.astype(np.int32)} if LABEL in keys else {}
-    if "image" not in keys:
-      return rows
-    images: list = [None] * len(indices)
-    for number, split in enumerate(self._splits):
-      places = np.flatnonzero(member == number)
-      if len(places):
-        start = self._ends[number] - split.size
-        for place, image in zip(places, split.load(indices[places] - start, ["image"])["image"], strict=True):
-          images[place] = image
-    return rows | {"image": np.stack(images)}
 
 
 def read(config) -> Dataset:
@@ -63,12 +41,10 @@ def read(config) -> Dataset:
   pictures = image_folder.open_image_folder(copy)
   train.append(pictures.train)
   validation.append(pictures.validation)
-  shares = tuple(zip((split.size for split in train), (*IDX.values(), PARTS), strict=True))
-  memory = all(split.in_memory for split in train)
   return Dataset(
     name=data.name,
-    train=Split(sum(split.size for split in train), _Joined(train), memory, shares),
-    validation=Split(sum(split.size for split in validation), _Joined(validation), memory),
+    train=join(train, ["image"], (*IDX.values(), PARTS)),
+    validation=join(validation, ["image"]),
     elements={"image": pictures.elements["image"], LABEL: Element((), "int32", "label")},
     classes={LABEL: (*IDX, PICTURES)},
     skipped=pictures.skipped,
