@@ -26,7 +26,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--licence", metavar="TEXT", default="", help="of the parameters, for the model card")
   parser.add_argument(
-    "--half", action="store_true", help="store parameters as float16, in half the space (they compute in float32)"
+    "--half",
+    action="store_true",
+    help="store parameters as float16, in half the space (programs compute in float32)",
   )
   parser.add_argument("--force", action="store_true", help="write into a folder that holds something already")
 
@@ -56,7 +58,8 @@ def main(argv: list[str]) -> int:
     facts["licence"] = values.licence
   method, first = stages.method_of(config, values.workdir), stages.record_of(values.workdir)["first"]
   reads = run_dir.read_reads(values.workdir, config)
-  writer.write(values.out, config, variables, facts, method=method, first=first, reads=reads, half=values.half)
+  more = {"method": method, "first": first, "reads": reads, "half": values.half}
+  writer.write(values.out, config, variables, facts, **more)
   print(f"exported step {step} of {values.workdir} to {values.out}")
   if method.decompose is not None:
     command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")

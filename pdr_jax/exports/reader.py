@@ -231,7 +231,8 @@ def load(folder: str | None = None) -> Model:
 def load_variables(folder: str | None = None) -> dict:
   """The inference variables of an export, as the method of its `config.json` takes them.
 
-  They are nested dicts of NumPy arrays, float16 widened to float32. `training.run_dir.read_config(folder)` reads that configuration.
+  They are nested dicts of NumPy arrays, float16 widened to float32.
+  `training.run_dir.read_config(folder)` reads that configuration.
   Raises `UserError` as `load` does.
   """
   from safetensors import SafetensorError

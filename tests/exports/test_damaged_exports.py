@@ -54,10 +54,10 @@ def _flip(folder):
     (_manifest(format="something else"), "format 'something else'"),
     (_manifest(version="1"), "version '1'"),
     (
-      _manifest(version=3),
-      "is an export of version 3, and this pdr_jax reads versions 1 to 2: upgrade pdr_jax",
+      _manifest(version=4),
+      "is an export of version 4, and this pdr_jax reads versions 1 to 3: upgrade pdr_jax",
     ),
-    (_manifest(version=0), "version 0, and this pdr_jax reads versions 1 to 2: export the model again"),
+    (_manifest(version=0), "version 0, and this pdr_jax reads versions 1 to 3: export the model again"),
     (_manifest(programs=["encode", "../../encode"]), r"export.json is damaged .program '../../encode'."),
     (_manifest(side="32", files=[]), "export.json is damaged .side, files."),
     (_manifest(side=-1), "export.json is damaged .side."),

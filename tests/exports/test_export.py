@@ -212,6 +212,33 @@ def test_an_export_has_the_programs_of_the_capabilities_and_says_what_its_input_
   )
 
 
+def test_half_an_export_is_rounded_to_float16_and_computes_in_float32(video, tmp_path):
+  folder, variables = video
+  config = config_lib.base("support.exported_clips")
+  writer.write(str(tmp_path / "half"), config, variables, {"step": 1}, half=True)
+  manifest = reader.read_manifest(str(tmp_path / "half"))
+  assert manifest["version"] == 3 and manifest["parameters"] == "float16"
+  size = os.path.getsize(tmp_path / "half" / reader.PARAMS)
+  assert 0.5 < size / os.path.getsize(f"{folder}/{reader.PARAMS}") < 0.6
+  read, kernel = pdr_jax.load(str(tmp_path / "half")), variables["encoder"]["kernel"]
+  assert read.variables["encoder"]["kernel"].dtype == np.float32
+  np.testing.assert_allclose(read.variables["encoder"]["kernel"], kernel, rtol=2**-11, atol=2**-25)
+  clips = np.random.default_rng(0).random((2, 3, 12, 12, 1), np.float32)
+  exact = clips.reshape(2, -1) @ np.float64(np.asarray(kernel, np.float16)) - 0.25
+  np.testing.assert_allclose(read.encode(clips)["content"], exact, atol=1e-4)
+
+
+def test_half_refuses_what_float16_cannot_hold(video, tmp_path):
+  variables = jax.tree.map(np.array, video[1])
+  for bad in (7e4, np.nan):
+    variables["encoder"]["kernel"][3, 2] = bad
+    with pytest.raises(UserError, match="--half: encoder/kernel has values beyond 65504"):
+      writer.write(
+        str(tmp_path / "x"), config_lib.base("support.exported_clips"), variables, {"step": 1}, half=True
+      )
+  assert not (tmp_path / "x").exists()
+
+
 def test_a_second_stage_is_complete_without_its_first(stage):
   """Another process finds the method and its variables in the folder alone."""
   folder, variables = stage

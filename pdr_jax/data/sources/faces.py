@@ -1,7 +1,7 @@
 """Embedded people and faces of the ICT Face Model as one set, half of every batch each.
 
-`label/set` says which of the two a picture shows; other labels, and what the two shape models do not share, are
-left behind.
+`label/set` says which of the two a picture shows; other labels, and what the two shape models do not share,
+are left behind.
 """
 
 from pdr_jax.data.dataset import Dataset, Source
@@ -42,6 +42,6 @@ SOURCE = Source(
   about="embedded people and faces of the ICT Face Model, half of each, with exact truth",
   open=read,
   path=ict_faces.SOURCE.path,
-  licence="trained on pictures that the package draws itself, half of them renderings of the ICT Face Model Light,"
-  " which is under the MIT licence",
+  licence="trained on pictures that the package draws itself, half of them renderings of the ICT Face Model"
+  " Light, which is under the MIT licence",
 )
