@@ -4,7 +4,8 @@ r"""Embedded people and faces of the ICT Face Model, half of each: the training 
         --config.data.path=PATH/ict_facekit_small.npz
     python -m pdr_jax.export --workdir runs/faces --out exported/faces --half
 
-64 x 64 pictures and networks of at most 6 MB as they are shipped, for an hour of a CPU core. Variants (`configs/faces.py:NAME[,NAME]`): `unsup3d` (LOOCC off).
+64 x 64 pictures and networks of at most 6 MB as they are shipped, for an hour of a CPU core. Variants
+(`configs/faces.py:NAME[,NAME]`): `unsup3d` (LOOCC off).
 """
 
 from ml_collections import ConfigDict
