@@ -3,15 +3,17 @@
   python -m benchmarks.gpu --out OUT [--minutes 8] [--quick]
 
 Each row is a script of this folder in a process of its own, so that one that fails or runs out of memory
-leaves the others alone, and no two are on the card together. What a row prints is in `OUT/NAME.txt` while it
-runs; `OUT/results.md` is written anew after each row: how it ended, and its last lines. Rows for which no
-time is left are named there too. `--quick` runs each at its smallest size, on any device: do they run?
+leaves the others alone, and no two are on the card together; programs that two rows share are compiled once.
+What a row prints is in `OUT/NAME.txt` while it runs; `OUT/results.md` is written anew after each row: how it
+ended, and its last lines. Rows for which no time is left are named there too. `--quick` runs each at its
+smallest size, on any device: do they run?
 """
 
 import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from typing import NamedTuple
 
@@ -46,6 +48,7 @@ ROWS = (
     ("benchmarks.step", "extraction", *SMALL, "--width", "8", "--batch", "2", "--quick"),
     60,
   ),
+  Row("normalize", ("benchmarks.normalize", "--batch", "256"), ("benchmarks.normalize", "--quick"), 60),
   Row(
     "rasterizer",
     ("benchmarks.rasterizer", "--no-naive"),
@@ -62,9 +65,14 @@ ROWS = (
 )
 
 
-def run(row: Row, out: str, quick: bool, seconds: float) -> str:
-  """How the row ended. Its output is `OUT/NAME.txt`; JAX may take nearly all of the card's memory."""
-  environment = {**os.environ, "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95"}
+def run(row: Row, out: str, quick: bool, seconds: float, compiled: str) -> str:
+  """How the row ended. Its output is `OUT/NAME.txt`; JAX may take nearly all of the card's memory.
+
+  `compiled` is the folder of programs that rows share.
+  """
+  environment = {
+    **os.environ, "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.95", "JAX_COMPILATION_CACHE_DIR": compiled
+  }
   with open(os.path.join(out, f"{row.name}.txt"), "w", encoding="utf-8") as file:
     command = [sys.executable, "-m", *(row.quick if quick else row.words)]
     try:
@@ -101,12 +109,13 @@ def main() -> int:
   a = parser.parse_args()
   os.makedirs(a.out, exist_ok=True)
   end, ends = time.monotonic() + 60 * a.minutes, {}
-  for row in ROWS:
-    start = time.monotonic()
-    left = end - start if a.quick else min(row.seconds, end - start)
-    ends[row.name] = run(row, a.out, a.quick, left) if left > LEAST else "no time was left"
-    print(f"{row.name}: {ends[row.name]} ({time.monotonic() - start:.0f} s)", flush=True)
-    report(ends, a.out, a.quick)
+  with tempfile.TemporaryDirectory() as compiled:
+    for row in ROWS:
+      start = time.monotonic()
+      left = end - start if a.quick else min(row.seconds, end - start)
+      ends[row.name] = run(row, a.out, a.quick, left, compiled) if left > LEAST else "no time was left"
+      print(f"{row.name}: {ends[row.name]} ({time.monotonic() - start:.0f} s)", flush=True)
+      report(ends, a.out, a.quick)
   print(f"results: {os.path.join(a.out, 'results.md')}")
   return 0 if all(ended == "done" for ended in ends.values()) else 1
 
