@@ -15,8 +15,4 @@ def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "cars")
   config.data.update(name="image_folder", train_examples=0, val_examples=0)
   config.train.batch_size = 256
-  config = variant(config, variants)
-  # tried on faces alone
-  config.loss.update(deviation=0.0, light_from_below=0.0)
-  config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
-  return config
+  return variant(variant(config, variants), "plain")

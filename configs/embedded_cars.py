@@ -17,8 +17,4 @@ from pdr_jax.config import base, variant
 def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "cars")
   config.data.update(name="embedded_cars")
-  config = variant(config, variants)
-  # tried on faces alone
-  config.loss.update(deviation=0.0, light_from_below=0.0)
-  config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
-  return config
+  return variant(variant(config, variants), "plain")

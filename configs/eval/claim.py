@@ -28,7 +28,8 @@ DATA = {
     "stanford_cars": dict(name="stanford_cars", val_examples=600),
     "face_synthetics": dict(name="face_synthetics", val_examples=20),
 }
-SCENES = {"": "shallow,small", "cars": "cars,small", "stanford_cars": "cars,small"}  # else small alone
+CARS = "cars,small,plain"
+SCENES = {"": "shallow,small", "cars": CARS, "stanford_cars": CARS}  # else small alone
 LABELS = {"stanford_cars": ("body",), "yale_b": ("subject",)}  # none: all that the data have
 TASKS = {"yale_b": ("identification", "factors", "robustness"), "face_synthetics": ("segmentation",)}
 METHODS = (

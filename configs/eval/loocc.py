@@ -29,7 +29,8 @@ CHANGES = {
 def get_config(variants: str = "") -> ConfigDict:
   if variants not in DATA:
     raise ValueError(f"unknown study {variants!r}; choose cars, or none for the embedded people")
-  run, probes = variant(base(), "cars,small" if variants else "shallow,small"), evaluation()
+  scene = "cars,small,plain" if variants else "shallow,small"
+  run, probes = variant(base(), scene), evaluation()
   run.data.update(name=DATA[variants], train_examples=4_000, val_examples=600)
   run.train.update(probe_examples=300)
   run.train.update(validate_every=500, checkpoint_every=500, figure_every=0, gradient_norms_every=0)

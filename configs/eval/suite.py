@@ -25,7 +25,7 @@ DATA = {
     "folder": dict(name="image_folder", val_examples=1_000),
 }
 
-SCENES = {"": "shallow,small", "cars": "cars,small"}  # else small alone
+SCENES = {"": "shallow,small", "cars": "cars,small,plain"}  # else small alone
 
 
 def get_config(variants: str = "") -> ConfigDict:

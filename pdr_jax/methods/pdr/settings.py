@@ -162,6 +162,11 @@ def _shallow(config: ConfigDict) -> None:
   config.scene.update(min_depth=0.94, max_depth=1.06, border_depth=1.024)
 
 
+def _plain(config: ConfigDict) -> None:
+  config.loss.update(deviation=0.0, light_from_below=0.0)
+  config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
+
+
 def _cars(config: ConfigDict) -> None:
   config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
   config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
@@ -169,8 +174,16 @@ def _cars(config: ConfigDict) -> None:
 
 # `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without
 # the convex start. `cars`: the published car settings (section 5). `shallow`: for pictures which show
-# more than a face, whose relief is less deep for the picture's width.
-VARIANTS = {"small": _small, "unsup3d": _unsup3d, "parity": _parity, "cars": _cars, "shallow": _shallow}
+# more than a face, whose relief is less deep for the picture's width. `plain`: without those aids of `small`
+# that were found on faces, and do harm to cars.
+VARIANTS = {
+    "small": _small,
+    "unsup3d": _unsup3d,
+    "parity": _parity,
+    "cars": _cars,
+    "shallow": _shallow,
+    "plain": _plain,
+}
 
 
 def reads(config: ConfigDict) -> ElementSpec:
