@@ -30,7 +30,8 @@ DATA = {
     "heads": dict(name="heads", train_examples=4_000, val_examples=200),
     "on_normalized": PEOPLE,
 }
-SCENES = {"": "shallow,small", "on_normalized": "shallow,small", "cars": "cars,small,plain"}  # else small alone
+# Variants of PDR by data; else `small` alone.
+SCENES = {"": "shallow,small", "on_normalized": "shallow,small", "cars": "cars,small,plain"}
 TASKS = {"celeb_a": ("linear", "identification")}
 TRAINED = ("vae", "vq_vae", "simclr")  # on normalised pictures
 
