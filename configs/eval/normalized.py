@@ -10,7 +10,7 @@ Variants: none for the embedded people; `heads`: trained as `configs/quickstart.
 people, whom no method has seen (a finished quickstart may be copied to `WORKDIR/pdr/seed_0`); `cars` for the
 embedded cars; `celeb_a` (aligned images of 178 x 218;
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `yale_b` (one person under
-light from elsewhere); `on_normalized`: three methods trained on people that an export has normalised, to be
+light from elsewhere; PDR without poses); `on_normalized`: three methods trained on people that an export has normalised, to be
 set beside those of the first study. PDR is the recipe of `configs/quickstart.py`; all methods have its batch
 and learning rate, and see as many pictures. The columns `pdr, normalized` and `random, normalized` have as
 many numbers as PDR's encoder and as `pca`. The same command again continues.
@@ -48,7 +48,9 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.update(batch_size=32, seeds=1, tasks=TASKS.get(variants, ("identification", "robustness")))
   if variants == "heads":
     probes.data.update(PEOPLE)
-  if variants == "yale_b":
+  if variants == "yale_b":  # all faces are frontal: what differs is the light
+    run.scene.update(rotation_range=0.0, translation_xy=0.0)
+    run.view_consistency.weight, run.loocc.factors = 0.0, ("light",)
     probes.update(labels=("subject",), identity="subject", light_angles=("azimuth_deg", "elevation_deg"))
   others = TRAINED if variants == "on_normalized" else (
       "pdr", "random", "pca", "pixels", "vae", "beta_vae", "vq_vae", "simclr"
