@@ -11,9 +11,9 @@ people, whom no method has seen (a finished quickstart may be copied to `WORKDIR
 embedded cars; `celeb_a` (aligned images of 178 x 218;
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `yale_b` (one person under
 light from elsewhere; PDR without poses); `on_normalized`: three methods trained on people that an export has
-normalised, to be set beside those of the first study. PDR is the recipe of `configs/quickstart.py`; all methods
-have its batch and learning rate, and see as many pictures. The columns `pdr, normalized` and `random, normalized`
-have as many numbers as PDR's encoder and as `pca`. The same command again continues.
+normalised, to be set beside those of the first study. PDR is the recipe of `configs/quickstart.py`; all
+methods have its batch and learning rate, and see as many pictures. The columns `pdr, normalized` and `random,
+normalized` have as many numbers as PDR's encoder and as `pca`. The same command again continues.
 """
 
 from ml_collections import ConfigDict
