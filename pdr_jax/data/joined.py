@@ -24,9 +24,14 @@ class _Joined:
       places = np.flatnonzero(member == number)
       if not wanted or not len(places):
         continue
-      for key, values in split.load(indices[places] - (self._ends[number] - split.size), wanted).items():
+      loaded = split.load(indices[places] - (self._ends[number] - split.size), wanted)
+      for key in wanted:
+        values = loaded[key]
         if key not in rows:
           rows[key] = np.empty((len(indices), *values.shape[1:]), values.dtype)
+        if (values.dtype, values.shape[1:]) != (rows[key].dtype, rows[key].shape[1:]):
+          told = f"{values.dtype} {values.shape[1:]} and {rows[key].dtype} {rows[key].shape[1:]}"
+          raise ValueError(f"joined splits have {key!r} as {told}")
         rows[key][places] = values
     return rows
 

@@ -231,7 +231,7 @@ def load(folder: str | None = None) -> Model:
 def load_variables(folder: str | None = None) -> dict:
   """The inference variables of an export, as the method of its `config.json` takes them.
 
-  They are nested dicts of NumPy arrays, float16 widened to float32.
+  They are nested dicts of NumPy arrays; those that the export has as float16 to save space are float32.
   `training.run_dir.read_config(folder)` reads that configuration.
   Raises `UserError` as `load` does.
   """
@@ -239,7 +239,8 @@ def load_variables(folder: str | None = None) -> dict:
   from safetensors.numpy import load_file
 
   folder = _folder(folder)
-  _check_file(folder, PARAMS, read_manifest(folder))
+  manifest = read_manifest(folder)
+  _check_file(folder, PARAMS, manifest)
   path = os.path.join(folder, PARAMS)
   try:
     flat = load_file(path)
@@ -248,8 +249,10 @@ def load_variables(folder: str | None = None) -> dict:
   clash = [name for name in flat if any(other.startswith(f"{name}/") for other in flat)]
   if clash:
     raise UserError(f"{path}: {clash[0]!r} names both an array and a layer: export the model again")
+  half = manifest.get("parameters") == "float16"
   return unflatten({
-    name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in flat.items()
+    name: array.astype(np.float32) if half and array.dtype == np.float16 else array
+    for name, array in flat.items()
   })
 
 
@@ -276,6 +279,7 @@ def read_manifest(folder: str) -> dict:
   wrong = [key for key, kind in FIELDS.items() if not isinstance(manifest.get(key), kind)]
   wrong = wrong or [key for key in ("side", "largest_batch") if manifest[key] < 1]
   # The name of a program is that of a file: none outside of the table, none outside of the folder.
+  wrong = wrong or ["parameters"] * (manifest.get("parameters", "float16") != "float16")
   wrong = wrong or [f"program {name!r}" for name in manifest["programs"] if name not in PROGRAMS]
   if not wrong:
     try:
@@ -305,7 +309,7 @@ def camera_of(manifest: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
 def oldest_version(manifest: Mapping[str, Any]) -> int:
   """The oldest version of the format whose readers can read what the manifest describes."""
   if "parameters" in manifest:
-    return VERSION
+    return 3
   first = Element((manifest["side"], manifest["side"], 3), "float32", "image", (-1.0, 1.0))
   readable = element_of(manifest) == first and set(manifest["programs"]) <= set(VERSION_1)
   return 1 if readable else 2

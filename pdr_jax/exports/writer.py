@@ -198,7 +198,8 @@ def _halved(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
   largest = float(np.finfo(np.float16).max)
   for name, array in flat.items():
     if array.dtype == np.float32 and array.size and not np.abs(array).max() <= largest:
-      raise UserError(f"--half: {name} has values beyond {largest:g}, the largest of float16; export without")
+      told = f"--half: {name} has values that are not finite or beyond {largest:g}, the largest of float16"
+      raise UserError(f"{told}; export without")
   return {
     name: array.astype(np.float16) if array.dtype == np.float32 else array for name, array in flat.items()
   }

@@ -25,7 +25,7 @@ README_FLAGS = {
   "pdr_jax.study": ["--config", "--workdir", "--workers", "--only", "--status", "--into", "--with"],
   "pdr_jax.forecast": ["--workdir", "--frames", "--clips", "--checkpoint"],
   "pdr_jax.decompose": ["--export", "--out", "--crop", "--mesh", "--lit_mesh", "--force"],
-  "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--force"],
+  "pdr_jax.export": ["--workdir", "--out", "--checkpoint", "--licence", "--half", "--force"],
   "pdr_jax.report": ["--workdir", "--out", "--figures", "--force"],
   "pdr_jax.imports.torch_checkpoint": ["--checkpoint", "--out", "--config", "--licence", "--force"],
 }

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from support.configs import data_config
+from test_ict_faces import fake_parts, write_npz
 
 from pdr_jax.data import dataset, joined, pipeline
 from pdr_jax.data.sources import faces
+from pdr_jax.errors import UserError
 
 SIDE = 8
 
@@ -59,6 +61,38 @@ def test_every_batch_is_half_of_each(config):
     assert np.bincount(batch["label/set"]).tolist() == [2, 2]
     assert sorted(np.rint((batch["image"][:, 0, 0, 0] + 1) * 127.5)) == [10, 10, 20, 20]
   batches.close()
+
+
+def test_validation_is_half_of_each_and_all_is_in_memory(config):
+  data = pipeline.open_dataset(config)
+  rows = data.validation.load(np.arange(4), ["light", "label/set"])
+  assert rows["light"][:, 0].tolist() == [10, 10, 20, 20] and rows["label/set"].tolist() == [0, 0, 1, 1]
+  assert data.train.in_memory and data.validation.in_memory and data.note == ""
+
+
+def test_one_example_is_no_half_of_each(config):
+  config.data.val_examples = 1
+  with pytest.raises(UserError, match=r"data\.val_examples=1: data\.name=faces joins 2 worlds and needs"):
+    pipeline.open_dataset(config)
+
+
+@pytest.mark.slow
+def test_the_two_worlds_agree_in_what_they_share(tmp_path):
+  write_npz(tmp_path / "model.npz", fake_parts())
+  sizes = dict(side=16, train_examples=2, val_examples=2, cache_dir=str(tmp_path / "cache"))
+  config = data_config("faces", path=str(tmp_path / "model.npz"), **sizes)
+  data = pipeline.open_dataset(config)
+  rows = data.validation.load(np.arange(2), [*faces.KEYS, "label/set"])
+  assert rows["label/set"].tolist() == [0, 1] and set(faces.KEYS) <= rows.keys()
+  assert all(rows[key].shape[1:] == data.elements[key].shape for key in faces.KEYS)
+  assert np.abs(np.diff(rows["image"].astype(int), axis=0)).mean() > 5
+
+
+@pytest.mark.parametrize("other", [np.zeros((2, 3), np.float32), np.zeros((2, 1), np.uint8)])
+def test_splits_of_other_shapes_or_types_do_not_join(other):
+  splits = [dataset.memory_split({"a": np.zeros((2, 3), np.uint8)}), dataset.memory_split({"a": other})]
+  with pytest.raises(ValueError, match="joined splits have 'a' as"):
+    joined.join(splits, ["a"]).load(np.array([0, 3]), ["a"])
 
 
 def test_joined_splits_load_nothing_that_was_not_asked_for():

@@ -59,6 +59,7 @@ def _flip(folder):
     ),
     (_manifest(version=0), "version 0, and this pdr_jax reads versions 1 to 3: export the model again"),
     (_manifest(programs=["encode", "../../encode"]), r"export.json is damaged .program '../../encode'."),
+    (_manifest(parameters="float8"), "export.json is damaged .parameters."),
     (_manifest(side="32", files=[]), "export.json is damaged .side, files."),
     (_manifest(side=-1), "export.json is damaged .side."),
     (_manifest(input="clip"), "export.json is damaged .elements."),

@@ -19,7 +19,7 @@ from support.programs import compiled
 
 import pdr_jax
 from pdr_jax import config as config_lib
-from pdr_jax import methods
+from pdr_jax import export, methods
 from pdr_jax.errors import UserError
 from pdr_jax.exports import first_stage, model_card, reader, writer
 from pdr_jax.training import run_dir, stages
@@ -225,14 +225,31 @@ def test_half_an_export_is_rounded_to_float16_and_computes_in_float32(video, tmp
   np.testing.assert_allclose(read.variables["encoder"]["kernel"], kernel, rtol=2**-11, atol=2**-25)
   clips = np.random.default_rng(0).random((2, 3, 12, 12, 1), np.float32)
   exact = clips.reshape(2, -1) @ np.float64(np.asarray(kernel, np.float16)) - 0.25
-  np.testing.assert_allclose(read.encode(clips)["content"], exact, atol=1e-4)
+  content = read.encode(clips)["content"]
+  np.testing.assert_allclose(content, exact, atol=1e-4)
+  assert content.dtype == np.float32
+
+
+def test_only_float32_is_halved_up_to_the_largest_of_float16():
+  flat = {"a": np.array([65504.0, -65504.0], np.float32), "n": np.array([7], np.int32)}
+  half = writer._halved(flat)
+  assert half["a"].dtype == np.float16 and half["a"].tolist() == [65504.0, -65504.0]
+  assert half["n"].dtype == np.int32 and half["n"].tolist() == [7]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_command_hands_half_on(run, tmp_path, monkeypatch, half):
+  asked = []
+  monkeypatch.setattr(writer, "write", lambda *_, **options: asked.append(options["half"]))
+  words = [f"--workdir={run}", f"--out={tmp_path / 'out'}", *["--half"] * half]
+  assert export.main(["export", *words]) == 0 and asked == [half]
 
 
 def test_half_refuses_what_float16_cannot_hold(video, tmp_path):
   variables = jax.tree.map(np.array, video[1])
   for bad in (7e4, np.nan):
     variables["encoder"]["kernel"][3, 2] = bad
-    with pytest.raises(UserError, match="--half: encoder/kernel has values beyond 65504"):
+    with pytest.raises(UserError, match="--half: encoder/kernel has values that are not"):
       writer.write(
         str(tmp_path / "x"), config_lib.base("support.exported_clips"), variables, {"step": 1}, half=True
       )
@@ -289,7 +306,11 @@ def test_the_shipped_model_is_whole_and_of_todays_configuration():
   for name, checksum in manifest["files"].items():
     with open(os.path.join(reader.SHIPPED, name), "rb") as file:
       assert reader.digest(file.read()) == checksum, name
-  assert pdr_jax.load().variables["depth"]["encoder"]["down0"]["kernel"].shape == (4, 4, 3, 16)
+  model = pdr_jax.load()
+  kernel = model.variables["depth"]["encoder"]["down0"]["kernel"]
+  assert kernel.shape == (4, 4, 3, 16) and kernel.dtype == np.float32
+  assert model.side == 64 and config.data.name == "faces" and manifest["parameters"] == "float16"
+  assert sum(os.path.getsize(os.path.join(reader.SHIPPED, name)) for name in os.listdir(reader.SHIPPED)) < 6e6
 
 
 def test_licences_come_from_the_module_of_the_data_source():

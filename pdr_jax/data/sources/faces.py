@@ -6,6 +6,7 @@ are left behind.
 
 from pdr_jax.data.dataset import Dataset, Source
 from pdr_jax.data.sources import ict_faces, people
+from pdr_jax.errors import UserError
 
 MEMBERS = {"people": people, "ict_faces": ict_faces}
 KEYS = ("image", "albedo", "normal", "depth", "light", "view", "mask")
@@ -16,6 +17,10 @@ def read(config) -> Dataset:
   from pdr_jax.data.joined import LABEL, join
   from pdr_jax.elements import Element
 
+  for key in ("train_examples", "val_examples"):
+    if config.data[key] < len(MEMBERS):
+      told = f"data.{key}={config.data[key]}: data.name={config.data.name} joins {len(MEMBERS)} worlds"
+      raise UserError(f"{told} and needs at least {len(MEMBERS)}")
   worlds = [_half(config, name, rest) for rest, name in enumerate(MEMBERS)]
   first = worlds[0]
   return Dataset(
@@ -25,7 +30,7 @@ def read(config) -> Dataset:
     elements={key: first.elements[key] for key in KEYS} | {LABEL: Element((), "int32", "label")},
     classes={LABEL: tuple(MEMBERS)},
     skipped=[],
-    note=first.note,
+    note=next((world.note for world in worlds if world.note), ""),
   )
 
 
