@@ -16,9 +16,10 @@ from pdr_jax.config import base, variant
 def get_config(variants: str = "") -> ConfigDict:
   config = variant(base(), "small")
   config.data.update(name="faces", side=64, train_examples=8_000, val_examples=400)
-  config.scene.update(min_depth=0.93, max_depth=1.06, border_depth=1.021)  # between those of people and heads
   config.networks.update(width_map=16, width_vector=12, zdim=56, zdim_confidence=16)  # 5.9 MB as half
   config.optim.update(learning_rate=1e-3, schedule="cosine")
   config.train.update(batch_size=32, steps=2_000, validate_every=250, figure_every=250, checkpoint_every=250)
   config.train.gradient_norms_every = 0
-  return variant(config, variants)
+  config = variant(config, variants)
+  config.scene.update(min_depth=0.93, max_depth=1.06, border_depth=1.021)  # between those of people and heads
+  return config
