@@ -140,7 +140,7 @@ def test_another_method_takes_over_what_was_changed_where_it_has_the_key():
 
 
 def test_variants_are_those_of_the_common_keys_and_of_the_method():
-  assert config_lib.variants("pdr") == ("small", "unsup3d", "parity", "cars", "shallow", "plain")
+  assert config_lib.variants("pdr") == ("small", "unsup3d", "parity", "cars", "shallow", "plain", "frontal")
   assert config_lib.variants("vae") == ("small",)
   validate(config_lib.variant(config_lib.base(), "cars,small,unsup3d,parity"), 1)
   with pytest.raises(ValueError, match="unknown config variant 'parity'; choose from small"):

@@ -29,7 +29,8 @@ DATA = {
     "face_synthetics": dict(name="face_synthetics", val_examples=20),
 }
 CARS = "cars,small,plain"
-SCENES = {"": "shallow,small", "cars": CARS, "stanford_cars": CARS}  # else small alone
+# Variants of PDR by data; else `small` alone.
+SCENES = {"": "shallow,small", "cars": CARS, "stanford_cars": CARS, "yale_b": "small,frontal"}
 LABELS = {"stanford_cars": ("body",), "yale_b": ("subject",)}  # none: all that the data have
 TASKS = {"yale_b": ("identification", "factors", "robustness"), "face_synthetics": ("segmentation",)}
 METHODS = (

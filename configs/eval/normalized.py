@@ -10,7 +10,7 @@ Variants: none for the embedded people; `heads`: trained as `configs/quickstart.
 people, whom no method has seen (a finished quickstart may be copied to `WORKDIR/pdr/seed_0`); `cars` for the
 embedded cars; `celeb_a` (aligned images of 178 x 218;
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `yale_b` (one person under
-light from elsewhere; PDR without poses); `on_normalized`: three methods trained on people that an export has
+light from elsewhere); `on_normalized`: three methods trained on people that an export has
 normalised, to be set beside those of the first study. PDR is the recipe of `configs/quickstart.py`; all
 methods have its batch and learning rate, and see as many pictures. The columns `pdr, normalized` and `random,
 normalized` have as many numbers as PDR's encoder and as `pca`. The same command again continues.
@@ -31,7 +31,10 @@ DATA = {
     "on_normalized": PEOPLE,
 }
 # Variants of PDR by data; else `small` alone.
-SCENES = {"": "shallow,small", "on_normalized": "shallow,small", "cars": "cars,small,plain"}
+SCENES = {
+    "": "shallow,small", "on_normalized": "shallow,small",
+    "cars": "cars,small,plain", "yale_b": "small,frontal",
+}
 TASKS = {"celeb_a": ("linear", "identification")}
 TRAINED = ("vae", "vq_vae", "simclr")  # on normalised pictures
 
@@ -49,11 +52,10 @@ def get_config(variants: str = "") -> ConfigDict:
   if variants == "heads":
     probes.data.update(PEOPLE)
   if variants == "yale_b":  # all faces are frontal: what differs is the light
-    run.scene.update(rotation_range=0.0, translation_xy=0.0)
-    run.view_consistency.weight, run.loocc.factors = 0.0, ("light",)
     probes.update(labels=("subject",), identity="subject", light_angles=("azimuth_deg", "elevation_deg"))
   others = TRAINED if variants == "on_normalized" else (
-      "pdr", "random", "pca", "pixels", "vae", "beta_vae", "vq_vae", "simclr"
+      "pdr", "pdr:unsup3d", "random", "pca", "pixels", "vae", "beta_vae", "vq_vae", "simclr", "vicreg", "mae",
+      "supervised",
   )
   return ConfigDict(dict(
       question="Is the picture in canonical pose and without its light the better representation?",

@@ -278,8 +278,8 @@ def read_manifest(folder: str) -> dict:
     )
   wrong = [key for key, kind in FIELDS.items() if not isinstance(manifest.get(key), kind)]
   wrong = wrong or [key for key in ("side", "largest_batch") if manifest[key] < 1]
-  # The name of a program is that of a file: none outside of the table, none outside of the folder.
   wrong = wrong or ["parameters"] * (manifest.get("parameters", "float16") != "float16")
+  # The name of a program is that of a file: none outside of the table, none outside of the folder.
   wrong = wrong or [f"program {name!r}" for name in manifest["programs"] if name not in PROGRAMS]
   if not wrong:
     try:

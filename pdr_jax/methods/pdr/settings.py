@@ -167,6 +167,11 @@ def _plain(config: ConfigDict) -> None:
   config.view_consistency.weight = config.optim.mean_shape_rate = 0.0
 
 
+def _frontal(config: ConfigDict) -> None:
+  config.scene.update(rotation_range=0.0, translation_xy=0.0)
+  config.view_consistency.weight, config.loocc.factors = 0.0, ("light",)
+
+
 def _cars(config: ConfigDict) -> None:
   config.scene.update(border_depth=1.08, light="directional", diffuse_min=0.5)
   config.loss.update(confidence=False, flip=1.0, perceptual=0.01, smoothness=0.1)
@@ -175,7 +180,7 @@ def _cars(config: ConfigDict) -> None:
 # `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without
 # the convex start. `cars`: the published car settings (section 5). `shallow`: for pictures which show
 # more than a face, whose relief is less deep for the picture's width. `plain`: without those aids of `small`
-# that were found on faces, and do harm to cars.
+# that were found on faces, and do harm to cars. `frontal`: pictures without poses, which differ in light.
 VARIANTS = {
     "small": _small,
     "unsup3d": _unsup3d,
@@ -183,6 +188,7 @@ VARIANTS = {
     "cars": _cars,
     "shallow": _shallow,
     "plain": _plain,
+    "frontal": _frontal,
 }
 
 
