@@ -20,6 +20,7 @@ from pdr_jax.methods.contract import (
   Method,
   TrainState,
   inference_variables,
+  pictures_in_order,
 )
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
   "describe",
   "inference_variables",
   "names",
+  "pictures_in_order",
 ]
 
 

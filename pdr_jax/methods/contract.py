@@ -4,6 +4,7 @@ It is a description, a set of pure functions, and the state that they train.
 """
 
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -122,6 +123,11 @@ class Method(NamedTuple):
   pictures: Callable | None = None
   baselines: Callable | None = None
   depth_network: DepthNetwork | None = None
+
+
+def pictures_in_order(method: Method) -> Callable:
+  """`method.pictures`, whose columns keep their order under `jax.jit`, which sorts the keys of a dict."""
+  return lambda variables, inputs: OrderedDict(method.pictures(variables, inputs))
 
 
 class FirstStage(NamedTuple):

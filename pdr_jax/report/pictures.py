@@ -3,6 +3,7 @@
 They show what its model makes of validation data, factors swapped, and its worst cases.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from pdr_jax.data import registry
 from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.exports import photograph
-from pdr_jax.methods import Method, TrainState
+from pdr_jax.methods import Method, TrainState, pictures_in_order
 from pdr_jax.methods.voxels.pictures import lit
 from pdr_jax.plots import sheets
 from pdr_jax.report.runs import Run
@@ -148,8 +149,8 @@ def sharp_albedo(
 
 def columns(method: Method, variables: dict, inputs: Array) -> dict[str, Array]:
   """The columns of a sheet: what the method shows of some inputs, and these where they are pictures."""
-  shown = method.pictures(variables, inputs) if method.pictures is not None else {}
-  return ({"input": inputs} if inputs.ndim == 4 else {}) | shown
+  shown = OrderedDict(input=inputs) if inputs.ndim == 4 else OrderedDict()
+  return shown if method.pictures is None else shown | pictures_in_order(method)(variables, inputs)
 
 
 def swap(

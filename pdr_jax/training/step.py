@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pdr_jax.methods import Method
+from pdr_jax.methods import Method, pictures_in_order
 
 AXIS = "devices"
 Tree = Any
@@ -119,7 +119,7 @@ def validate_fn(method: Method) -> Callable[[Tree, dict], Metrics]:
 @functools.lru_cache(maxsize=8)
 def pictures_fn(method: Method) -> Callable[[Tree, np.ndarray], dict[str, jax.Array]]:
   """`(inference variables, inputs) -> {column: pictures}` on one device."""
-  return jax.jit(method.pictures, compiler_options=quick_to_compile())
+  return jax.jit(pictures_in_order(method), compiler_options=quick_to_compile())
 
 
 def mapped(function: Callable[..., Tree], *shared: Tree) -> Callable[[np.ndarray], Tree]:
