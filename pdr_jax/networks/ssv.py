@@ -39,6 +39,9 @@ class Synthesis(nn.Module):
     side: of the pictures, a power of two.
     volume_side: voxels a side of what is turned, from 4 to `side / 2`.
     nearest: the nearest voxel instead of an interpolation, which has no gradient by the angles.
+    rigid: only the inscribed ball turns, and what comes after it in space sees one voxel at a time. The
+      corners of a cube, which leave the volume, and convolutions in space after the turn else let pictures
+      depend on the viewpoint in other ways than by a turn.
   """
 
   width: int
@@ -46,6 +49,7 @@ class Synthesis(nn.Module):
   channels: int
   volume_side: int = 16
   nearest: bool = False
+  rigid: bool = False
 
   @nn.compact
   def __call__(
@@ -57,10 +61,10 @@ class Synthesis(nn.Module):
     mapping = Mapping(name="mapping")
     in_volume, in_picture = (mapping(code) for code in jnp.split(codes, 2, axis=-1))
     x, in_picture = (_regrouped(y, groups) for y in (self._volume(in_volume), in_picture))
-    x = volume.rotate(x, rotation_of(angles), nearest=self.nearest)
-    width = max(x.shape[-1] // 2, 1)
+    x = volume.rotate(_ball(x) if self.rigid else x, rotation_of(angles), nearest=self.nearest)
+    width, axes = max(x.shape[-1] // 2, 1), 0 if self.rigid else 3
     for i in range(4):
-      x = activate(Equalised(width, 3, name=f"turned{i}")(x))
+      x = activate(Equalised(width, axes, name=f"turned{i}")(x))
     x = Equalised(self.width, name="projection")(volume.depth_to_channels(x))
     slope = self.param("projection_slope", nn.initializers.constant(0.25), (self.width,))
     x = jnp.where(x > 0, x, slope[None, None, None] * x)
@@ -92,6 +96,13 @@ def _regrouped(x: Float[ArrayLike, "B ..."], groups: tuple[int, ...]) -> Float[A
   """The parts of a batch that have these numbers."""
   parts = jnp.split(x, max(groups) + 1)
   return jnp.concatenate([parts[number] for number in groups])
+
+
+def _ball(x: Float[ArrayLike, "B V V V W"]) -> Float[Array, "B V V V W"]:
+  """Zero but for the voxels whose centres lie in the ball through the outermost ones."""
+  place = jnp.linspace(-1.0, 1.0, x.shape[1])
+  inside = sum(jnp.square(axis) for axis in jnp.meshgrid(place, place, place)) <= 1
+  return jnp.where(inside[None, ..., None], x, 0)
 
 
 def rotation_of(angles: Float[ArrayLike, "B 3"]) -> Float[Array, "B 3 3"]:

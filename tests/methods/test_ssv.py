@@ -17,13 +17,13 @@ from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
 from pdr_jax.losses import angles
-from pdr_jax.methods import inference_variables
+from pdr_jax.methods import inference_variables, pictures_in_order
 from pdr_jax.methods.ssv import inference, model, system
 from pdr_jax.training import step as steps
 from pdr_jax.training.validation import complaints, with_deviations
 
 BATCH, SIDE = 8, 16
-TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4)
+TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4, shade=0.5)
 
 
 def tiny(**ssv):
@@ -94,16 +94,20 @@ def test_the_step_is_pytorchs(start, update):
     return tuple(tensor(part) for part in model.draw(jax.random.fold_in(rng, key), index, CONFIG))
 
   dropout = [tensor(system._dropout(rng, i, index, CONFIG)) for i in range(6)]
+  shade = [
+    tensor(model.draw_shade(jax.random.fold_in(jax.random.fold_in(rng, system._SHADE), i), index, CONFIG))
+    for i in range(6)
+  ]
   mix = tensor(model.draw_mix(jax.random.fold_in(rng, system._MIX), index))
   images = tensor(np.moveaxis(batch["image"], -1, 1).copy())
   v, s = (reference.tensors(jax.device_get(state.params[name])) for name in model.NETWORKS)
   after = reference.tensors(jax.device_get(new.params["viewpoint"]))
   terms = {
     "viewpoint": reference.viewpoint_terms(
-      v, s, images, *draws(system._FAKE), mix, dropout[:3], CONFIG.ssv.drift
+      v, s, images, *draws(system._FAKE), mix, dropout[:3], CONFIG.ssv.drift, shade[:3]
     ),
     "synthesis": reference.synthesis_terms(
-      after, s, draws(system._FIRST), draws(system._SECOND), torch.cat(dropout[3:])
+      after, s, draws(system._FIRST), draws(system._SECOND), torch.cat(dropout[3:]), torch.cat(shade[3:])
     ),
   }
   weights = {"viewpoint": system.viewpoint_weights(CONFIG), "synthesis": system.synthesis_weights(CONFIG)}
@@ -135,6 +139,21 @@ def test_the_pieces_of_a_step(start):
   assert system._dropout(rng, 0, jnp.arange(3), tiny(dropout=0.0)) is None
 
 
+def test_shading_is_a_ramp_of_the_logarithm_of_brightness():
+  pictures = np.random.default_rng(0).uniform(-1, 1, (4, SIDE, SIDE, 3))
+  shade = model.draw_shade(jax.random.key(0), jnp.arange(500), tiny(shade=0.7))
+  assert shade.shape == (500, 2) and 0.65 < np.abs(shade).max() <= 0.7 and abs(float(shade.mean())) < 0.05
+  made = model.shaded(pictures.astype(np.float32), shade[:4])
+  for picture, (right, low), shaded in zip(pictures, np.asarray(shade, np.float64), made, strict=False):
+    for row in range(SIDE):
+      for column in range(SIDE):
+        x, y = 2 * column / (SIDE - 1) - 1, 2 * row / (SIDE - 1) - 1
+        bright = (picture[row, column] + 1) * np.exp(right * x + low * y)
+        np.testing.assert_allclose(shaded[row, column], bright - 1, rtol=1e-4, atol=1e-5)
+  shade = system._shade(jax.random.key(3), 0, jnp.arange(4), tiny(shade=0.0))
+  np.testing.assert_array_equal(shade(pictures), pictures)  # the published step
+
+
 def test_diversity_is_that_of_the_data_and_ignores_padding():
   real = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4, 4, 3)), jnp.float32)
   np.testing.assert_allclose(inference.diversity(real / 2, real), 0.5, rtol=1e-5)
@@ -157,8 +176,9 @@ def test_what_it_says_and_makes(start):
   assert parts["angles"].shape == (BATCH, 3) and np.abs(parts["angles"]).max() <= np.pi + 1e-6
   turned = compiled(method.turn)(variables, images, parts["angles"])
   np.testing.assert_allclose(turned, parts["reconstruction"], atol=1e-4)  # the same, compiled twice
-  shown = compiled(method.pictures)(variables, images)
+  shown = compiled(pictures_in_order(method))(variables, images)
   assert all(values.shape == images.shape and np.abs(values).max() <= 1 for values in shown.values())
+  assert [name for name in shown if name.startswith("tilt")] == ["tilt -43", "tilt +0", "tilt +43"]
   assert len([name for name in shown if name.startswith("azimuth")]) == 5
   made = method.generate(variables, jax.random.key(0), 2)
   np.testing.assert_allclose(made, shown["sample"][:2], atol=1e-4)

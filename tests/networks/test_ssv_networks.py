@@ -35,13 +35,15 @@ def close(ours, theirs, share=2e-5):
 
 
 @needs_torch
-@pytest.mark.parametrize("nearest", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_synthesis_and_its_gradients_are_pytorchs(nearest):
+@pytest.mark.parametrize(
+  "nearest, rigid", [(False, False), (False, True), pytest.param(True, False, marks=pytest.mark.slow)]
+)
+def test_synthesis_and_its_gradients_are_pytorchs(nearest, rigid):
   from support import ssv_reference
 
   codes, cotangent = random((2, CODE), 0), random((2, SIDE, SIDE, 3), 1)
   angles = np.array([[0.5, -0.3, 0.2], [-1.2, 0.4, 0.1]], np.float32)
-  net = SYNTHESIS.clone(nearest=nearest)
+  net = SYNTHESIS.clone(nearest=nearest, rigid=rigid)
   params = parameters(net, codes, angles)
 
   @compiled

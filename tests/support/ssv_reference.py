@@ -3,6 +3,7 @@
 Images are `[B,C,H,W]`, volumes `[B,C,D,H,W]`. A kernel `[k,k,(k,)I,O]` is PyTorch's with the axes reversed.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -23,6 +24,8 @@ def equalised(params, x):
   kernel = kernel * math.sqrt(2 / math.prod(kernel.shape[:-1]))
   if kernel.ndim == 2 and x.ndim == 2:
     return x @ kernel + bias
+  if kernel.ndim == 2 and x.ndim == 5:  # 1 x 1 x 1
+    return F.conv3d(x, kernel.T[:, :, None, None, None], bias)
   if kernel.ndim == 2:  # 1 x 1
     return F.conv2d(x, kernel.T[:, :, None, None], bias)
   if kernel.ndim == 4:
@@ -58,6 +61,14 @@ def rotation(angles):
   return matrices[0] @ matrices[1] @ matrices[2]
 
 
+def ball(side):
+  """1 at the voxels whose centres are at most as far from the middle as the outermost ones of its row."""
+  inside, middle = torch.zeros(side, side, side), (side - 1) / 2
+  for place in itertools.product(range(side), repeat=3):
+    inside[place] = float(sum((p - middle) ** 2 for p in place) <= middle**2)
+  return inside
+
+
 def turned(x, angles, mode="bilinear"):
   matrix = torch.cat([rotation(angles), torch.zeros(len(angles), 3, 1)], dim=2)
   grid = F.affine_grid(matrix, list(x.shape), align_corners=True)
@@ -77,6 +88,8 @@ def synthesis(params, codes, angles, mode="bilinear"):
       x = equalised(params[f"volume{i}_conv{j}"], x)
       x = activate(adain(params[f"volume{i}_norm{j}"], x, in_volume))
     i += 1
+  if params["turned0"]["kernel"].ndim == 2:
+    x = x * ball(x.shape[2])
   x = turned(x, angles, mode)
   for i in range(4):
     x = activate(equalised(params[f"turned{i}"], x))
@@ -161,15 +174,27 @@ def decoded(magnitudes, quadrants):
   return torch.atan2(sign_sine * p[..., 1].sqrt(), sign_cosine * p[..., 0].sqrt())
 
 
-def viewpoint_terms(v, s, images, codes, angles, mix, dropout, drift):
-  """The terms of the viewpoint network's step; `s` are parameters that get no gradient."""
-  fake = synthesis(s, codes, angles).detach()
+def shaded(images, shade):
+  """Brightness, black being -1, times a power of e that is linear in the place; the middle stays."""
+  if shade is None:
+    return images
+  rows, columns = torch.meshgrid(*[torch.linspace(-1, 1, images.shape[2])] * 2, indexing="ij")
+  ramps = [right * columns + low * rows for right, low in shade]
+  return (images + 1) * torch.exp(torch.stack(ramps))[:, None] - 1
+
+
+def viewpoint_terms(v, s, images, codes, angles, mix, dropout, drift, shade=(None, None, None)):
+  """The terms of the viewpoint network's step; `s` are parameters that get no gradient.
+
+  `shade` is that of pictures, mirrored and made ones.
+  """
+  mirrored = viewpoint(v, shaded(images.flip(3), shade[1]), dropout[1])
+  fake, images = shaded(synthesis(s, codes, angles).detach(), shade[2]), shaded(images, shade[0])
   real = viewpoint(v, images, dropout[0])
-  mirrored = viewpoint(v, images.flip(3), dropout[1])
   made = viewpoint(v, fake, dropout[2])
   between = (mix[:, None, None, None] * images + (1 - mix[:, None, None, None]) * fake).requires_grad_()
   slope, = torch.autograd.grad(viewpoint(v, between)[0].sum(), between, create_graph=True)
-  rebuilt = synthesis(s, real[1], decoded(real[2], real[3]))
+  rebuilt = shaded(synthesis(s, real[1], decoded(real[2], real[3])), shade[0])
   alike = F.cosine_similarity(first_map(v, images).detach(), first_map(v, rebuilt))
   return {
     "critic": (made[0] - real[0] + drift * real[0] ** 2).mean(),
@@ -181,12 +206,12 @@ def viewpoint_terms(v, s, images, codes, angles, mix, dropout, drift):
   }
 
 
-def synthesis_terms(v, s, first, second, dropout):
+def synthesis_terms(v, s, first, second, dropout, shade=None):
   """The terms of the synthesis network's step; `first` and `second` are drawn codes and angles."""
   codes = torch.cat([first[0], first[0], second[0]])
   angles = torch.cat([first[1], second[1], first[1]])
   pictures = synthesis(s, codes, angles)
-  seen = viewpoint(v, pictures, dropout)
+  seen = viewpoint(v, shaded(pictures, shade), dropout)
   again = synthesis(s, first[0], first[1] * torch.tensor([-1.0, 1.0, -1.0]))
   return {
     "realism": -seen[0].mean(),

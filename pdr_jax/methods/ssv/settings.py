@@ -31,6 +31,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           tilt=43.0,
           nearest=False,          # the volume is turned by its nearest voxels, as released: the image term
                                   # then teaches no angles
+          rigid=False,            # only a ball turns, and is read voxel by voxel: nothing else than the turn
+                                  # tells a viewpoint
           mapping_rate=0.01,      # of the mapping from codes to styles, relative to optim.learning_rate
           dropout=0.5,            # share of the angles' hidden numbers that a step leaves out
           drift=0.001,            # weight of the critic's squared score of real pictures
@@ -44,6 +46,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           code_weight=0.8,        # of finding the codes of generated pictures
           view_weight=0.8,        # of finding their viewpoints
           mirror_weight=0.5,      # of the mirrored viewpoint's mirrored picture
+          shade=0.0,              # how strongly pictures are shaded to a side before the viewpoint network
+                                  # sees them, so that light from a side is not taken for a viewpoint
       ),
   )
 
@@ -57,6 +61,7 @@ RULES = {
     "ssv.elevation": between(0, 180),
     "ssv.tilt": between(0, 180),
     "ssv.nearest": ANYTHING,
+    "ssv.rigid": ANYTHING,
     "ssv.mapping_rate": at_least(0),
     "ssv.dropout": fraction(),
     "ssv.drift": at_least(0),
@@ -68,6 +73,7 @@ RULES = {
     "ssv.code_weight": at_least(0),
     "ssv.view_weight": at_least(0),
     "ssv.mirror_weight": at_least(0),
+    "ssv.shade": at_least(0),
 }
 
 

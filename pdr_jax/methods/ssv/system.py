@@ -5,6 +5,7 @@ viewpoints in pictures, and is the critic that the first one has to please. Ever
 network, the other fixed, and then one of the synthesis network. Equations: specification, section 1.5.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -22,7 +23,7 @@ from pdr_jax.methods.ssv.model import Drawn, Features, draw, see, synthesize, vi
 
 DECAY = 0.9  # of the running deviation that stands for a batch's at inference
 # Random streams of a step.
-_FAKE, _MIX, _FIRST, _SECOND, _DROPOUT = range(5)
+_FAKE, _MIX, _FIRST, _SECOND, _SHADE, _DROPOUT = range(6)
 
 
 def create(config: ConfigDict) -> Method:
@@ -120,13 +121,15 @@ def viewpoint_terms(
   fake = jax.lax.stop_gradient(synthesize(other, *drawn, config))
   look = partial(see, params, config=config, axis_name=axis_name)
   dropout = [_dropout(rng, i, index, config) for i in range(3)]
-  real = look(images, dropout=dropout[0])
-  mirrored = look(images[:, :, ::-1], dropout=dropout[1])
-  made = look(fake, dropout=dropout[2])
+  shade = [_shade(rng, i, index, config) for i in range(3)]
+  lit, fake_lit = shade[0](images), shade[2](fake)
+  real = look(lit, dropout=dropout[0])
+  mirrored = look(shade[1](images[:, :, ::-1]), dropout=dropout[1])
+  made = look(fake_lit, dropout=dropout[2])
   mix = model.draw_mix(jax.random.fold_in(rng, _MIX), index)
   terms = {
     "critic": adversarial.critic_loss(real.realism, made.realism, config.ssv.drift),
-    "penalty": adversarial.gradient_penalty(lambda x: look(x).realism, images, fake, mix),
+    "penalty": adversarial.gradient_penalty(lambda x: look(x).realism, lit, fake_lit, mix),
     "flip": angles.mirror_cross_entropy(
       real.magnitudes, real.quadrants, (mirrored.magnitudes, mirrored.quadrants)
     ).sum(axis=-1),
@@ -135,7 +138,7 @@ def viewpoint_terms(
   if config.ssv.image_weight:
     rebuilt = synthesize(other, real.codes, view_of(real), config)
     compare = features or partial(model.own_features, params, config=config)
-    terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(images)), compare(rebuilt))
+    terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(lit)), compare(shade[0](rebuilt)))
   else:
     terms["image"] = jnp.zeros(())
   shown = {
@@ -159,6 +162,14 @@ def _dropout(rng: Array, number: int, index: Array, config: ConfigDict) -> Float
   if not config.ssv.dropout:
     return None
   return model.draw_dropout(jax.random.fold_in(rng, _DROPOUT + number), index, config)
+
+
+def _shade(rng: Array, number: int, index: Array, config: ConfigDict) -> Callable[[Array], Array]:
+  """What the pictures of a pass through the viewpoint network are shaded with."""
+  if not config.ssv.shade:
+    return lambda pictures: pictures
+  drawn = model.draw_shade(jax.random.fold_in(jax.random.fold_in(rng, _SHADE), number), index, config)
+  return partial(model.shaded, shade=drawn)
 
 
 # ---------------------------------------------------------------- the synthesis network's step
@@ -198,7 +209,9 @@ def synthesis_terms(
   pictures = synthesize(params, codes, views, config, groups)
   dropout = [_dropout(rng, i, index, config) for i in (3, 4, 5)]
   dropout = None if dropout[0] is None else jnp.concatenate(dropout)
-  seen = see(other, pictures[: 3 * count], config, axis_name, dropout=dropout)
+  shade = [_shade(rng, i, index, config) for i in (3, 4, 5)]
+  lit = jnp.concatenate([shade[i](pictures[i * count : (i + 1) * count]) for i in range(3)])
+  seen = see(other, lit, config, axis_name, dropout=dropout)
   found = found_again(seen, drawn)
   terms = {"realism": -seen.realism, "paired_code": found["code"], "paired_view": found["view"]}
   if config.ssv.mirror_weight:
