@@ -15,7 +15,7 @@ import pytest
 from scene_oracles import camera_vertices, cast, pixel_rays
 from support.tolerances import rounding
 
-from pdr_jax.data.scenes import builder, head_mesh, heads, paint, render_scene, sample
+from pdr_jax.data.scenes import builder, head_mesh, heads, heads_overcast, paint, render_scene, sample
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIDE = 32
@@ -32,6 +32,22 @@ def rendered(scene):
   """Float maps, channels last."""
   maps = jax.device_get(jax.jit(lambda s: render_scene.render(heads.shape_model(), s, SIDE))(scene))
   return {name: np.stack(value, -1) if isinstance(value, tuple) else value for name, value in maps.items()}
+
+
+def test_overcast_heads_differ_in_their_light_alone():
+  for index in range(3):
+    (lamps, labels), (overcast, same) = (world.draw(3, "train", index) for world in (heads, heads_overcast))
+    assert labels == same and lamps.keys() == overcast.keys()
+    np.testing.assert_array_equal(lamps["view"], overcast["view"])
+    np.testing.assert_array_equal(lamps["weights"], overcast["weights"])
+    np.testing.assert_allclose(  # what faces the first lamp is as bright
+      overcast["ambient"] + overcast["diffuse"][0], lamps["ambient"] + lamps["diffuse"][0], rtol=1e-6
+    )
+    to_the_side, before = (
+      np.abs(light[1:4]).max() / light[0]
+      for light in np.asarray(render_scene.light_coefficients(builder.stack([overcast, lamps])))
+    )
+    assert to_the_side < 0.1 < 0.25 < before
 
 
 def test_depth_is_what_a_ray_hits(scene, rendered):
