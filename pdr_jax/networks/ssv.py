@@ -50,6 +50,7 @@ class Synthesis(nn.Module):
   volume_side: int = 16
   nearest: bool = False
   rigid: bool = False
+  mapping_layers: int = 8  # between a code and its style
 
   @nn.compact
   def __call__(
@@ -58,7 +59,7 @@ class Synthesis(nn.Module):
     """`groups`: pictures come in groups, all as large; for each of them the number of the group of codes that
     it is made of. A volume is made once for all pictures of its code.
     """
-    mapping = Mapping(name="mapping")
+    mapping = Mapping(self.mapping_layers, name="mapping")
     in_volume, in_picture = (mapping(code) for code in jnp.split(codes, 2, axis=-1))
     x, in_picture = (_regrouped(y, groups) for y in (self._volume(in_volume), in_picture))
     x = volume.rotate(_ball(x) if self.rigid else x, rotation_of(angles), nearest=self.nearest)

@@ -33,6 +33,7 @@ def defaults() -> dict[str, dict[str, Any]]:
                                   # then teaches no angles
           rigid=False,            # only a ball turns, and is read voxel by voxel: nothing else than the turn
                                   # tells a viewpoint
+          mapping_layers=8,       # between codes and styles
           mapping_rate=0.01,      # of the mapping from codes to styles, relative to optim.learning_rate
           dropout=0.5,            # share of the angles' hidden numbers that a step leaves out
           drift=0.001,            # weight of the critic's squared score of real pictures
@@ -62,6 +63,7 @@ RULES = {
     "ssv.tilt": between(0, 180),
     "ssv.nearest": ANYTHING,
     "ssv.rigid": ANYTHING,
+    "ssv.mapping_layers": at_least(1),
     "ssv.mapping_rate": at_least(0),
     "ssv.dropout": fraction(),
     "ssv.drift": at_least(0),
