@@ -43,7 +43,7 @@ def test_synthesis_and_its_gradients_are_pytorchs(nearest, rigid):
 
   codes, cotangent = random((2, CODE), 0), random((2, SIDE, SIDE, 3), 1)
   angles = np.array([[0.5, -0.3, 0.2], [-1.2, 0.4, 0.1]], np.float32)
-  net = SYNTHESIS.clone(nearest=nearest, rigid=rigid)
+  net = SYNTHESIS.clone(nearest=nearest, rigid=rigid, mapping_layers=2 if rigid else 8)
   params = parameters(net, codes, angles)
 
   @compiled
@@ -58,11 +58,12 @@ def test_synthesis_and_its_gradients_are_pytorchs(nearest, rigid):
   theirs.backward(torch.tensor(np.moveaxis(cotangent, -1, 1)))
   close(ours, theirs.permute(0, 2, 3, 1))
   close(of_codes, t_codes.grad, 1e-4)
+  assert len(params["mapping"]) == net.mapping_layers
   for name in ("constant", "projection_slope"):
     close(of_params[name], t_params[name].grad, 1e-4)
   for name in ("start_conv", "volume0_conv1", "turned0", "turned3", "projection", "flat0_conv0", "pixels"):
     close(of_params[name]["kernel"], t_params[name]["kernel"].grad, 1e-4)
-  for name, layer in (("mapping", "layer3"), ("volume0_norm0", "style"), ("flat0_norm1", "style")):
+  for name, layer in (("mapping", "layer1"), ("volume0_norm0", "style"), ("flat0_norm1", "style")):
     close(of_params[name][layer]["kernel"], t_params[name][layer]["kernel"].grad, 1e-4)
 
 

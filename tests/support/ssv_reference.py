@@ -45,7 +45,7 @@ def adain(params, x, style):
 
 def mapping(params, code):
   x = code / torch.sqrt((code**2).mean(dim=1, keepdim=True) + 1e-8)
-  for i in range(8):
+  for i in range(len(params)):
     x = activate(equalised(params[f"layer{i}"], x))
   return x
 
