@@ -16,5 +16,5 @@ def get_config(variants: str = "") -> ConfigDict:
   config = variant(base("ssv"), "small")
   config.data.update(name="embedded_cars_around", train_examples=4_000, val_examples=200)
   config.ssv.update(azimuth=180.0, elevation=20.0, tilt=5.0)  # elevations of the cars: 22 to 48
-  config.train.update(steps=8_000, log_every=100, validate_every=500, figure_every=500, checkpoint_every=500)
+  config.train.update(steps=3_000, log_every=100, validate_every=500, figure_every=500, checkpoint_every=500)
   return variant(config, variants)

@@ -13,7 +13,7 @@ from pdr_jax.config import base, variant
 from pdr_jax.evaluation.config import get_config as evaluation
 
 DATA = {
-    "": (dict(name="heads"), dict(azimuth=45.0, elevation=28.0, tilt=14.0)),
+    "": (dict(name="heads_overcast"), dict(azimuth=35.0, elevation=20.0, tilt=9.0)),
     "cars": (dict(name="embedded_cars_around"), dict(azimuth=180.0, elevation=20.0, tilt=5.0)),
 }
 
@@ -25,7 +25,7 @@ def get_config(variants: str = "") -> ConfigDict:
   data, ranges = DATA[variants]
   run.data.update(train_examples=4_000, val_examples=200, **data)
   run.ssv.update(ranges)
-  run.train.update(steps=8_000, log_every=100, validate_every=500, figure_every=2_000, checkpoint_every=500)
+  run.train.update(steps=3_000, log_every=100, validate_every=500, figure_every=1_000, checkpoint_every=500)
   probes.tasks = ("viewpoint",)
   return ConfigDict(dict(
       question="What finds the viewpoint without labels?",
