@@ -179,6 +179,19 @@ def test_pictures_of_every_side(side, volume_side):
   assert seen.maps[-1].shape == (2, 4, 4, 8) and seen.codes.shape == (2, CODE)
 
 
+def test_many_narrow_layers_lose_the_code():
+  """Dimensions of a style, as the participation ratio of its covariance."""
+  codes = jax.random.uniform(jax.random.key(0), (2000, 16), minval=-1.0, maxval=1.0)
+
+  def dimensions(layers):
+    mapping = equalised.Mapping(layers)
+    styles = np.asarray(mapping.apply(mapping.init(jax.random.key(1), codes), codes), np.float64)
+    variances = np.linalg.eigvalsh(np.cov(styles.T))
+    return variances.sum() ** 2 / (variances**2).sum()
+
+  assert dimensions(1) > 2 * dimensions(8)
+
+
 def test_the_critic_sees_how_alike_a_batch_is_over_all_devices():
   x = jnp.asarray(random((8, 4, 4, 3), 0))
   whole = equalised.batch_deviation(x)

@@ -90,8 +90,8 @@ def _small(config: ConfigDict) -> None:
 
 def _parity(config: ConfigDict) -> None:
   """What the released code does: volumes turned by their nearest voxels, pairs of pictures."""
-  config.ssv.update(nearest=True, rigid=False, mapping_layers=8, mapping_rate=0.01, dropout=0.5, volume_side=16)
-  config.ssv.update(image_weight=0.4**2, view_weight=0.8, mirror_weight=0.5)
+  config.ssv.update(nearest=True, rigid=False, mapping_layers=8, mapping_rate=0.01, volume_side=16)
+  config.ssv.update(dropout=0.5, image_weight=0.4**2, view_weight=0.8, mirror_weight=0.5)
   config.optim.update(learning_rate=5e-4, schedule="constant", b1=0.0, b2=0.99, ema=0.999)
   config.train.batch_size = 2
 
