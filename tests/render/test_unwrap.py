@@ -83,7 +83,17 @@ def test_texture_against_scipy(pixels):
   where = unwrap.Correspondence(*f32(*uv), jnp.ones((1, 8, 8)), jnp.ones((1, 8, 8)))
   column, row = ((x[0] + 0.5) * pixels / 6 - 0.5 for x in uv)
   expected = [map_coordinates(image[0, ..., c], [row, column], order=1, mode="nearest") for c in range(2)]
-  np.testing.assert_allclose(unwrap.texture(*f32(image), where, 6)[0], np.stack(expected, -1), atol=1e-5)
+  # Positions are snapped by up to half a step along both axes; neighbours differ by up to 2.
+  snapping = 2 * 2 * 0.5 / unwrap.STEPS
+  np.testing.assert_allclose(unwrap.texture(*f32(image), where, 6)[0], np.stack(expected, -1), atol=snapping)
+
+
+def test_positions_next_to_a_pixel_are_at_it():
+  """Two roundings of one position fall into one cell: else a pixel takes its neighbour's place."""
+  one = np.float32(1)
+  near = np.array([np.nextafter(one, 0), one, np.nextafter(one, 2), 1 + 1e-5, 510.99997], np.float32)
+  np.testing.assert_array_equal(jax.jit(unwrap._snapped)(near), [1, 1, 1, 1, 511])
+  np.testing.assert_array_equal(jax.grad(lambda x: unwrap._snapped(x).sum())(near), np.ones(5))
 
 
 def test_texture_fades_beyond_the_rim_and_is_zero_behind_the_camera():
