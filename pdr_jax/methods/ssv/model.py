@@ -121,12 +121,16 @@ def draw_shade(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> F
   return config.ssv.shade * jax.vmap(lambda key: jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0))(keys)
 
 
-def shaded(images: Float[ArrayLike, "B S S C"], shade: Float[ArrayLike, "B 2"]) -> Float[Array, "B S S C"]:
-  """Pictures in [-1, 1], black being -1, with their brightness changed as `draw_shade` says.
+def shaded(
+  images: Float[ArrayLike, "B S S C"], shade: Float[ArrayLike, "B 2"] | None
+) -> Float[Array, "B S S C"]:
+  """Pictures in [-1, 1], black being -1, with their brightness changed as `draw_shade` says; None: unchanged.
 
   Applied to everything that a critic sees, real or made, it leaves unchanged what the generator has to make
   (Zhao et al. 2020, "Differentiable augmentation for data-efficient GAN training", arXiv 2006.10738).
   """
+  if shade is None:
+    return jnp.asarray(images)
   place = jnp.linspace(-1.0, 1.0, images.shape[1])
   along, down = (shade[:, i, None, None] for i in range(2))
   gain = jnp.exp(along * place[None, None, :] + down * place[None, :, None])

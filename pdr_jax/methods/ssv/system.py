@@ -5,7 +5,6 @@ viewpoints in pictures, and is the critic that the first one has to please. Ever
 network, the other fixed, and then one of the synthesis network. Equations: specification, section 1.5.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -122,9 +121,9 @@ def viewpoint_terms(
   look = partial(see, params, config=config, axis_name=axis_name)
   dropout = [_dropout(rng, i, index, config) for i in range(3)]
   shade = [_shade(rng, i, index, config) for i in range(3)]
-  lit, fake_lit = shade[0](images), shade[2](fake)
+  lit, fake_lit = model.shaded(images, shade[0]), model.shaded(fake, shade[2])
   real = look(lit, dropout=dropout[0])
-  mirrored = look(shade[1](images[:, :, ::-1]), dropout=dropout[1])
+  mirrored = look(model.shaded(images[:, :, ::-1], shade[1]), dropout=dropout[1])
   made = look(fake_lit, dropout=dropout[2])
   mix = model.draw_mix(jax.random.fold_in(rng, _MIX), index)
   terms = {
@@ -138,7 +137,8 @@ def viewpoint_terms(
   if config.ssv.image_weight:
     rebuilt = synthesize(other, real.codes, view_of(real), config)
     compare = features or partial(model.own_features, params, config=config)
-    terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(lit)), compare(shade[0](rebuilt)))
+    rebuilt = model.shaded(rebuilt, shade[0])
+    terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(lit)), compare(rebuilt))
   else:
     terms["image"] = jnp.zeros(())
   shown = {
@@ -164,12 +164,11 @@ def _dropout(rng: Array, number: int, index: Array, config: ConfigDict) -> Float
   return model.draw_dropout(jax.random.fold_in(rng, _DROPOUT + number), index, config)
 
 
-def _shade(rng: Array, number: int, index: Array, config: ConfigDict) -> Callable[[Array], Array]:
+def _shade(rng: Array, number: int, index: Array, config: ConfigDict) -> Float[Array, "B 2"] | None:
   """What the pictures of a pass through the viewpoint network are shaded with."""
   if not config.ssv.shade:
-    return lambda pictures: pictures
-  drawn = model.draw_shade(jax.random.fold_in(jax.random.fold_in(rng, _SHADE), number), index, config)
-  return partial(model.shaded, shade=drawn)
+    return None
+  return model.draw_shade(jax.random.fold_in(jax.random.fold_in(rng, _SHADE), number), index, config)
 
 
 # ---------------------------------------------------------------- the synthesis network's step
@@ -210,7 +209,8 @@ def synthesis_terms(
   dropout = [_dropout(rng, i, index, config) for i in (3, 4, 5)]
   dropout = None if dropout[0] is None else jnp.concatenate(dropout)
   shade = [_shade(rng, i, index, config) for i in (3, 4, 5)]
-  lit = jnp.concatenate([shade[i](pictures[i * count : (i + 1) * count]) for i in range(3)])
+  shade = None if shade[0] is None else jnp.concatenate(shade)
+  lit = model.shaded(pictures[: 3 * count], shade)
   seen = see(other, lit, config, axis_name, dropout=dropout)
   found = found_again(seen, drawn)
   terms = {"realism": -seen.realism, "paired_code": found["code"], "paired_view": found["view"]}
