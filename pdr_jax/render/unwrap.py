@@ -26,7 +26,6 @@ SMALLEST_COSINE = 0.2  # surfaces seen at more than 78 degrees from their normal
 SMALLEST_SHADING = 0.1
 LARGEST_REFLECTANCE = 2.0
 SEAM_COSINE = 0.5  # below it, the mirror half is blended in where only unseen parts are completed
-STEPS = 4096.0  # of a pixel, to which positions in a picture are snapped
 SMALLEST_WEIGHT = 1e-6  # the sum of visibilities above which a pixel counts as seen
 LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear red, green and blue: ITU-R BT.709
 
@@ -244,15 +243,5 @@ def _sample(
 ) -> Float[Array, "B N N C"]:
   """Bilinear samples; the outermost half pixel repeats the outermost centre, the next pixel fades to zero."""
   last = image.shape[1] - 1.0
-  inwards = [_snapped(x - jnp.clip(x, -0.5, 0.0) - jnp.clip(x - last, 0.0, 0.5)) for x in (u, v)]
+  inwards = [x - jnp.clip(x, -0.5, 0.0) - jnp.clip(x - last, 0.0, 0.5) for x in (u, v)]
   return sample_bilinear_components(image, *inwards)
-
-
-def _snapped(position: Float[Array, "..."]) -> Float[Array, "..."]:
-  """The nearest multiple of 1/`STEPS` of a pixel, with the gradient of the position.
-
-  A compiled program may compute a position once for the pixel before it and again, rounded otherwise, for the
-  place between two: .99999994 and 1 would give the pixel 0 and the weight of none of its neighbour, a false
-  pixel. Both are 1 here.
-  """
-  return position + jax.lax.stop_gradient(jnp.round(position * STEPS) / STEPS - position)

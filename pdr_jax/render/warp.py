@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
+SNAP = 2.0**-12  # of a pixel: positions nearer to a pixel's centre are at it
+
 
 def sample_bilinear(
   image: Float[ArrayLike, "... H W C"], uv: Float[ArrayLike, "... h w 2"]
@@ -13,6 +15,7 @@ def sample_bilinear(
   A position is (column, row), with pixel centres at integers. The image is surrounded by zeros: between the
   outermost centres and one pixel beyond, values fade linearly to zero. Differentiable in both (reverse mode);
   the gradient by `uv` is zero further out, and at a pixel centre it is that of the cell to the lower right.
+  Positions within 1/4096 of a column or row of centres are on it.
   Leading axes of both must be equal. `uv` of any magnitude; where it is NaN, so is the sample.
   """
   return sample_bilinear_components(image, uv[..., 0], uv[..., 1])
@@ -32,26 +35,31 @@ def sample_bilinear_components(
     )
   padded = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
   pixels = padded.reshape(-1, (height + 2) * (width + 2), channels)
-  column, along_u = _cell(u, width)
-  row, along_v = _cell(v, height)
-  index = (row * (width + 2) + column).reshape(pixels.shape[0], -1)
+  column, along_u = cell(u, width)
+  row, along_v = cell(v, height)
+  index = ((row + 1) * (width + 2) + column + 1).reshape(pixels.shape[0], -1)
   corners = (index, index + 1, index + (width + 2), index + (width + 3))
   return _interpolate(pixels, corners, along_u.reshape(index.shape), along_v.reshape(index.shape)).reshape(
     *u.shape, channels
   )
 
 
-def _cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
-  """Index (in the padded image) of the pixel before each position, and the position within the cell.
+def cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+  """The last of the places -1, 0, ..., size - 1 that is not beyond a position, and how far beyond it that is.
 
-  The latter is 0 to 1.
+  The latter is 0 to 1, with the gradient of the position; NaN, at place -1, where the position is NaN. What
+  is beyond -1 or `size` is there. Positions nearer than `SNAP` to a place are at it: a compiled program may
+  compute a position once for the place and again, rounded otherwise, for the rest. .99999994 and 1 would then
+  give the place 0 and a rest of 0: a false sample.
   """
   clipped = jnp.clip(position, -1.0, float(size))
-  # The comparison is false for NaN: its index stays in bounds, which the gathers rely on, and the position
-  # within the cell shows the NaN.
-  before = jnp.where(clipped >= -1.0, jnp.floor(jax.lax.stop_gradient(clipped)), -1.0)
+  held = jax.lax.stop_gradient(clipped)
+  nearest = jnp.round(held)
+  snapped = jnp.where(jnp.abs(held - nearest) < SNAP, nearest, held)
+  # The comparison is false for NaN: its index stays in bounds, which the gathers rely on.
+  before = jnp.where(snapped >= -1.0, jnp.floor(snapped), -1.0)
   before = jnp.minimum(before, size - 1.0)  # position == size: end of the last cell
-  return before.astype(jnp.int32) + 1, clipped - before
+  return before.astype(jnp.int32), (snapped - before) + (clipped - held)
 
 
 # Written out backwards: XLA fuses the derivative of the plain expression badly on CPUs (reductions over an

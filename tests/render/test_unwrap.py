@@ -80,19 +80,10 @@ def test_texture_against_scipy(pixels):
   """Positions count in the model's six pixels. Nothing fades in the picture's outermost half pixel."""
   rng = np.random.default_rng(1)
   image, uv = rng.uniform(-1, 1, (1, pixels, pixels, 2)), rng.uniform(-0.5, 5.5, (2, 1, 8, 8))
-  uv = np.round(uv * 64) / 64  # positions that are not snapped, also where they are rescaled by 2.5
   where = unwrap.Correspondence(*f32(*uv), jnp.ones((1, 8, 8)), jnp.ones((1, 8, 8)))
   column, row = ((x[0] + 0.5) * pixels / 6 - 0.5 for x in uv)
   expected = [map_coordinates(image[0, ..., c], [row, column], order=1, mode="nearest") for c in range(2)]
   np.testing.assert_allclose(unwrap.texture(*f32(image), where, 6)[0], np.stack(expected, -1), atol=1e-5)
-
-
-def test_positions_next_to_a_pixel_are_at_it():
-  """Two roundings of one position fall into one cell: else a pixel takes its neighbour's place."""
-  one = np.float32(1)
-  near = np.array([np.nextafter(one, 0), one, np.nextafter(one, 2), 1 + 1e-5, 510.99997], np.float32)
-  np.testing.assert_array_equal(jax.jit(unwrap._snapped)(near), [1, 1, 1, 1, 511])
-  np.testing.assert_array_equal(jax.grad(lambda x: unwrap._snapped(x).sum())(near), np.ones(5))
 
 
 def test_texture_fades_beyond_the_rim_and_is_zero_behind_the_camera():

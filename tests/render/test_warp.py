@@ -101,8 +101,8 @@ def test_nan_positions_give_nan_samples_and_read_nothing_out_of_bounds():
   np.testing.assert_array_equal(
     np.isnan(warp.sample_bilinear(jnp.ones((4, 4, 1)), uv))[0, :, 0], [True, True, False]
   )
-  column, _ = warp._cell(uv, 4)
-  assert column.min() >= 0 and column.max() <= 4
+  column, _ = warp.cell(uv, 4)
+  assert column.min() >= -1 and column.max() <= 3
   by_image = jax.grad(lambda i: warp.sample_bilinear(i, uv).sum())(jnp.ones((4, 4, 1)))
   assert by_image.shape == (4, 4, 1)
 
@@ -121,3 +121,19 @@ def test_under_jit_and_vmap():
 def test_unequal_leading_axes_are_refused():
   with pytest.raises(ValueError, match="leading axes"):
     warp.sample_bilinear(jnp.zeros((2, 4, 4, 1)), jnp.zeros((3, 4, 4, 2)))
+
+
+def test_positions_next_to_a_pixel_are_at_it():
+  """Two roundings of one position fall into one cell: else a pixel takes its neighbour's place."""
+  one = np.float32(1)
+  near = np.array([np.nextafter(one, 0), one, np.nextafter(one, 2), 1 + 1e-5, 510.99997, -1e-6], np.float32)
+  before, along = jax.jit(warp.cell, static_argnums=1)(near, 512)
+  np.testing.assert_array_equal(before, [1, 1, 1, 1, 511, 0])
+  np.testing.assert_array_equal(along, np.zeros(6))
+  np.testing.assert_array_equal(jax.grad(lambda x: warp.cell(x, 512)[1].sum())(near), np.ones(6))
+
+
+def test_cells_at_the_rim_and_beyond():
+  before, along = warp.cell(np.array([-9, -1, -0.25, 3.75, 4, 9, np.nan], np.float32), 4)
+  np.testing.assert_array_equal(before, [-1, -1, -1, 3, 3, 3, -1])
+  np.testing.assert_array_equal(along, [0, 0, 0.75, 0.75, 1, 1, np.nan])
