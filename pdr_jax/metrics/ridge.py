@@ -23,6 +23,41 @@ def fit(
     features: Shaped[np.ndarray, "N D"], targets: Shaped[np.ndarray, "N T"], l2: Sequence[float]
 ) -> Fit:
   """One solution for each penalty and target. Classification takes 0 and 1 (one-hot) as targets."""
+  decomposed = _decompose(features, targets)
+  coefficients = np.stack([_solution(decomposed, strength) for strength in l2])
+  return Fit(coefficients, decomposed.mean - coefficients @ decomposed.centre)
+
+
+def leave_one_out(
+    features: Shaped[np.ndarray, "N D"], targets: Shaped[np.ndarray, "N T"], l2: Sequence[float]
+) -> Float[np.ndarray, "L T"]:
+  """Mean squared error at each example of the solution that is fitted to the others, with the same `alpha`.
+
+  Nothing is fitted again: the residual is divided by what the example does not say of itself (Golub, Heath,
+  Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter", equation 1.5).
+  """
+  decomposed, count = _decompose(features, targets), len(features)
+  along = decomposed.centred @ decomposed.vectors
+  errors = []
+  for strength in l2:
+    residual = decomposed.targets - decomposed.centred @ _solution(decomposed, strength).T
+    leverage = 1 / count + np.square(along) @ (1 / (decomposed.spectrum + strength)) / count
+    errors.append(np.square(residual / (1 - leverage)[:, None]).mean(axis=0))
+  return np.stack(errors)
+
+
+class _Decomposed(NamedTuple):
+  """Examples around their mean, targets around theirs, and the principal axes of the former."""
+
+  centred: Float[np.ndarray, "N D"]
+  centre: Float[np.ndarray, " D"]
+  targets: Float[np.ndarray, "N T"]
+  mean: Float[np.ndarray, " T"]
+  spectrum: Float[np.ndarray, " K"]  # variances along the axes
+  vectors: Float[np.ndarray, "D K"]
+
+
+def _decompose(features: Shaped[np.ndarray, "N D"], targets: Shaped[np.ndarray, "N T"]) -> _Decomposed:
   features, targets = np.asarray(features, np.float64), np.asarray(targets, np.float64)
   centre, mean = features.mean(axis=0), targets.mean(axis=0)
   centred = features - centre
@@ -31,7 +66,12 @@ def fit(
     spectrum, vectors = singular**2 / len(features), axes.T
   else:
     spectrum, vectors = np.linalg.eigh(centred.T @ centred / len(features))
-  along = vectors.T @ (centred.T @ (targets - mean)) / len(features)
   spectrum = np.maximum(spectrum, 0.0)  # rounding leaves eigenvalues a little below zero
-  coefficients = np.stack([(vectors @ (along / (spectrum + strength)[:, None])).T for strength in l2])
-  return Fit(coefficients, mean - coefficients @ centre)
+  return _Decomposed(centred, centre, targets - mean, mean, spectrum, vectors)
+
+
+def _solution(decomposed: _Decomposed, strength: float) -> Float[np.ndarray, "T D"]:
+  """The coefficients for one penalty."""
+  count, vectors = len(decomposed.centred), decomposed.vectors
+  along = vectors.T @ (decomposed.centred.T @ decomposed.targets) / count
+  return (vectors @ (along / (decomposed.spectrum + strength)[:, None])).T

@@ -27,6 +27,21 @@ def test_agrees_with_scikit_learn(width):
     np.testing.assert_allclose(fit.intercepts[i], expected.intercept_, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [4, 40])  # also more features than examples
+def test_leaving_one_out_against_fitting_again(width):
+  random = np.random.default_rng(3)
+  features = random.normal(size=(12, width))
+  targets = features[:, :2] + random.normal(size=(12, 2))
+  errors = closed_form.leave_one_out(features, targets, L2)
+  for i, l2 in enumerate(L2):
+    left_out = []
+    for example in range(12):
+      others = np.arange(12) != example
+      again = Ridge(alpha=12 * l2, solver="svd").fit(features[others], targets[others])
+      left_out.append(again.predict(features[example : example + 1])[0] - targets[example])
+    np.testing.assert_allclose(errors[i], np.square(left_out).mean(axis=0), rtol=1e-5)
+
+
 def held_out_r2(train, train_targets, test, test_targets, l2):
   predicted = ridge.predict(train, train_targets, test, l2=l2).predicted
   return r2_score(test_targets, predicted, multioutput="raw_values")

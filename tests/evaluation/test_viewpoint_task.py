@@ -87,6 +87,20 @@ def test_own_angles_are_right_up_to_a_line_and_a_mixture(monkeypatch, tmp_path):
   assert score(result, "features", "10/mean_absolute_error", "tilt").direction == "lower"
 
 
+def test_a_number_that_hardly_varies_in_ten_pictures_decides_nothing_elsewhere(monkeypatch, tmp_path):
+  """A unit that fires in every tenth picture: by what ten pictures say of it, others are a thousand away."""
+  def with_sparse_units(part, seed):
+    rng = np.random.default_rng(seed)
+    fires = rng.uniform(size=(len(part[2]), 8)) < 0.1
+    units = np.where(fires, 1 + rng.uniform(size=fires.shape), 1e-3 * rng.uniform(size=fires.shape))
+    return *part[:2], np.concatenate([part[2], units.astype(np.float32)], axis=1)
+
+  train, test = (with_sparse_units(split(400, i, noise=0.3), i) for i in range(2))
+  result = result_of(context_of(monkeypatch, train, test, EXACT, None, sizes=(10,)), tmp_path)
+  guess = mean(result, viewpoint.GUESS, "10/mean_absolute_error", "azimuth")
+  assert mean(result, "features", "10/mean_absolute_error", "azimuth") < 1.1 * guess
+
+
 def test_a_view_of_pdr_and_no_view_at_all(monkeypatch, tmp_path):
   def view(variables, pictures):
     angles = pictures[:, 0, :3, 0]

@@ -21,6 +21,7 @@ from pdr_jax.evaluation.probes import ridge
 from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import viewpoint as metrics
+from pdr_jax.metrics.samples import standardize
 
 ANGLES = ("azimuth", "elevation", "tilt")
 # Labels that say the angles; the first of these whose azimuth there is. `view/N` are exact.
@@ -131,11 +132,15 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
     angle == "azimuth" and metrics.goes_round(train.true[:, i]) for i, angle in enumerate(labels)
   ])
   people = people_in(test.features, context.config.identity)
+  inputs = {  # how much a number varies, pictures without a label say as well
+    block: standardize(select(train.features, subset), select(test.features, subset))
+    for block, subset in subsets(train.features.blocks).items()
+  }
   scores, outcomes, calibration = [], {}, {}
   for count in sizes:
     chosen = [np.random.default_rng(seed).permutation(len(train.true))[:count] for seed in context.seeds]
     calibration[str(count)] = [np.sort(rows).tolist() for rows in chosen]
-    runs = [fits(train, test, rows, circle, seed) for rows, seed in zip(chosen, context.seeds, strict=True)]
+    runs = [fits(train, test, inputs, rows, circle) for rows in chosen]
     for block in runs[0]:
       predicted = [run[block] for run in runs]
       named, used = of_fit(block, predicted, test.true, labels, circle, count, people)
@@ -145,7 +150,7 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
     "description": "viewpoint after a fit to few labelled pictures of train; tested on the whole test split",
     "labels": list(labels.values()), "angles": list(labels), "sizes": sizes, "seeds": list(context.seeds),
     "train": len(train.true), "test": len(test.true), "full circle": bool(circle.any()),
-    "l2": list(ridge.L2), "selection": ridge.SELECTION,
+    "l2": list(ridge.L2), "selection": ridge.SELECTION_FROM_FEW,
     "subsets": {name: list(subset) for name, subset in subsets(train.features.blocks).items()},
   }
   figure = Figure(
@@ -157,9 +162,13 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
 
 
 def fits(
-  train: Split, test: Split, rows: Int[np.ndarray, " n"], circle: Bool[np.ndarray, " A"], seed: int
+  train: Split, test: Split, inputs: Mapping[str, tuple[np.ndarray, np.ndarray]], rows: Int[np.ndarray, " n"],
+  circle: Bool[np.ndarray, " A"],
 ) -> dict[str, Float[np.ndarray, "M A"]]:
-  """What each fit to these pictures of train says of the test pictures' angles, by its name."""
+  """What each fit to these pictures of train says of the test pictures' angles, by its name.
+
+  `inputs` are the standardised features of train and test by block.
+  """
   true = train.true[rows]
   said = {GUESS: np.repeat(metrics.as_angles(
     metrics.as_numbers(true, circle).mean(axis=0, keepdims=True), circle
@@ -174,9 +183,8 @@ def fits(
     round_own = np.array([circle.any(), False, False])
     said[AFFINE] = metrics.fit_affine(own, true, test.own, circle, round_own)
   targets = metrics.as_numbers(true, circle)
-  for block, subset in subsets(train.features.blocks).items():
-    inputs, queries = select(train.features, subset)[rows], select(test.features, subset)
-    numbers = ridge.predict(inputs, targets, queries, l2=ridge.L2, seed=seed).predicted
+  for block, (examples, queries) in inputs.items():
+    numbers = ridge.predict_from_few(examples[rows], targets, queries, l2=ridge.L2).predicted
     said[block] = metrics.as_angles(np.asarray(numbers, np.float64), circle)
   return said
 
