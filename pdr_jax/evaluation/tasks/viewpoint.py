@@ -150,6 +150,7 @@ def viewpoint(context: Context, labels: Mapping[str, str]) -> Result:
     "description": "viewpoint after a fit to few labelled pictures of train; tested on the whole test split",
     "labels": list(labels.values()), "angles": list(labels), "sizes": sizes, "seeds": list(context.seeds),
     "train": len(train.true), "test": len(test.true), "full circle": bool(circle.any()),
+    "standardised": "with the mean and deviation of all of train",
     "l2": list(ridge.L2), "selection": ridge.SELECTION_FROM_FEW,
     "subsets": {name: list(subset) for name, subset in subsets(train.features.blocks).items()},
   }
