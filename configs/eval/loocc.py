@@ -17,7 +17,7 @@ DATA = {"": "people", "cars": "embedded_cars"}
 CHANGES = {
     "cold": dict(loocc=dict(temperature=0.1)),  # only the nearest negatives count
     "warm": dict(loocc=dict(temperature=2.0)),  # all negatives count alike
-    "batch_64": dict(train=dict(batch_size=64)),  # more negatives, and a quarter of the steps
+    "batch_128": dict(train=dict(batch_size=128)),  # more negatives, and a quarter of the steps
     "raw": dict(loocc=dict(features="raw")),  # blocks keep their scale
     "small_steps": dict(loocc=dict(light_angle=8.0, ambient=0.2, pitch=4.0, yaw=8.0)),  # nearer to the data
     "swaps": dict(loocc=dict(factors=("light", "view", "albedo", "depth"))),  # shape, colour too
@@ -32,7 +32,8 @@ def get_config(variants: str = "") -> ConfigDict:
   scene = "cars,small,plain" if variants else "shallow,small"
   run, probes = variant(base(), scene), evaluation()
   run.data.update(name=DATA[variants], train_examples=4_000, val_examples=600)
-  run.train.update(probe_examples=300)
+  run.optim.update(learning_rate=1e-3, schedule="cosine")
+  run.train.update(batch_size=32, probe_examples=300)
   run.train.update(validate_every=500, checkpoint_every=500, figure_every=0, gradient_norms_every=0)
   probes.batch_size = 32
   probes.tasks = ("linear", "factors", "robustness")
@@ -40,6 +41,7 @@ def get_config(variants: str = "") -> ConfigDict:
       question="What makes LOOCC cost accuracy under unseen light and view?",
       methods=("pdr:unsup3d", "pdr", *(f"pdr:{name}" for name in CHANGES)),
       changes=CHANGES,
+      blocks=("encoder",),  # what LOOCC shapes; all features hold the normalised pictures too
       seeds=3,             # representations of each method
       pictures=64_000,     # that each method sees
       run=run,
