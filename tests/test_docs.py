@@ -1,5 +1,6 @@
 """The pages: links, sizes, and the examples of docs/extending.md, run by its own commands at a tiny size."""
 
+import glob
 import json
 import os
 import re
@@ -38,20 +39,28 @@ def test_citation_and_readme_are_of_this_version():
   assert os.path.getsize(os.path.join(ROOT, "README.md")) <= 8192
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    "README.md",
-    "CONTRIBUTING.md",
-    *sorted(f"docs/{name}" for name in os.listdir(os.path.join(ROOT, "docs")) if name.endswith(".md")),
-  ],
-)
-def test_links_of_a_page_lead_to_files(name):
-  folder = os.path.dirname(os.path.join(ROOT, name))
-  with open(os.path.join(ROOT, name), encoding="utf-8") as file:
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", file.read())
-  missing = [link for link in links if "://" not in link and not os.path.exists(os.path.join(folder, link))]
-  assert not missing
+PAGES = ["README.md", "CONTRIBUTING.md", "CONVENTIONS.md", "benchmarks/README.md", *sorted(
+  os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, "docs", "**", "*.md"), recursive=True)
+)]
+
+
+def anchors(path):
+  """Those that GitHub gives to the headers of a page."""
+  with open(path, encoding="utf-8") as file:
+    headers = re.findall(r"^#+ (.+)$", file.read(), re.M)
+  return {re.sub(r"[^\w\- ]", "", header.lower()).replace(" ", "-") for header in headers}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_of_a_page_lead_to_files_and_headers(name):
+  path = os.path.join(ROOT, name)
+  with open(path, encoding="utf-8") as file:
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", file.read())
+  for link, anchor in links:
+    target = os.path.join(os.path.dirname(path), link) if link else path
+    if "://" not in link:
+      assert os.path.exists(target), link
+      assert not anchor or anchor in anchors(target), f"{link}#{anchor}"
 
 
 @pytest.fixture
