@@ -70,14 +70,24 @@ def write(entry: Entry, record: Record) -> None:
 
 
 def read(entry: Entry) -> Record | None:
-  """The record of a run; None where it has not ended, or was another (of another configuration)."""
+  """The record of a run; None where it has not ended, or was another (of another configuration).
+
+  None as well where the results of a run that is done are gone: they are made again.
+  """
   try:
     with open(os.path.join(entry.folder, RECORD), encoding="utf-8") as file:
       value = json.load(file)
     record = Record(**{name: value[name] for name in Record._fields})
   except (OSError, ValueError, KeyError, TypeError):
     return None
-  return record if value.get("format") == FORMAT and record.key == entry.key else None
+  if value.get("format") != FORMAT or record.key != entry.key:
+    return None
+  return None if record.state == DONE and not _evaluated(entry) else record
+
+
+def _evaluated(entry: Entry) -> list[str]:
+  """The files of what an evaluation has finished."""
+  return glob.glob(os.path.join(glob.escape(entry.folder), EVALUATED), recursive=True)
 
 
 def forget(entry: Entry) -> None:
@@ -94,8 +104,7 @@ def begin(entry: Entry) -> int:
   Returns how many before it died in a row without getting any further.
   """
   path, deaths = os.path.join(entry.folder, START), 0
-  finished = glob.glob(os.path.join(glob.escape(entry.folder), EVALUATED), recursive=True)
-  reached = [_newest_checkpoint(entry.folder), len(finished)]
+  reached = [_newest_checkpoint(entry.folder), len(_evaluated(entry))]
   try:
     with open(path, encoding="utf-8") as file:
       before = json.load(file)

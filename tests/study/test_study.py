@@ -5,6 +5,7 @@ The table's numbers and the pictures are checked too.
 
 import json
 import os
+import shutil
 import threading
 import time
 
@@ -268,6 +269,18 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   config.evaluation.seeds = 2
   work(config, tmp_path)
   assert len(machine.trained) == 8 and len(machine.evaluated) == evaluated + 8
+
+
+def test_results_that_are_gone_are_made_again(config, tmp_path, monkeypatch):
+  """So may everything be evaluated anew: a record alone is no result."""
+  machine = Machine(monkeypatch)
+  config.methods, config.seeds = ("simclr",), 1
+  assert work(config, tmp_path) == 0
+  (folder,) = (tmp_path / "simclr" / "seed_0").glob("**/evaluation")
+  shutil.rmtree(folder)
+  assert work(config, tmp_path) == 0
+  assert len(machine.trained) == 1 and len(machine.evaluated) == 2
+  assert "0.810" in (tmp_path / "study.md").read_text()
 
 
 @pytest.mark.slow
