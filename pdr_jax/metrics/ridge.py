@@ -33,8 +33,8 @@ def leave_one_out(
 ) -> Float[np.ndarray, "L T"]:
   """Mean squared error at each example of the solution that is fitted to the others, with the same `alpha`.
 
-  Nothing is fitted again: the residual is divided by what the example does not say of itself (Golub, Heath,
-  Wahba 1979, "Generalized cross-validation as a method for choosing a good ridge parameter", equation 1.5).
+  Nothing is fitted again: each residual is divided by one less the example's leverage (Allen 1974, "The
+  relationship between variable selection and data augmentation and a method for prediction").
   """
   decomposed, count = _decompose(features, targets), len(features)
   along = decomposed.centred @ decomposed.vectors
