@@ -37,11 +37,11 @@ def leave_one_out(
   relationship between variable selection and data augmentation and a method for prediction").
   """
   decomposed, count = _decompose(features, targets), len(features)
-  along = decomposed.centred @ decomposed.vectors
+  places = decomposed.centred @ decomposed.vectors
   errors = []
   for strength in l2:
     residual = decomposed.targets - decomposed.centred @ _solution(decomposed, strength).T
-    leverage = 1 / count + np.square(along) @ (1 / (decomposed.spectrum + strength)) / count
+    leverage = 1 / count + np.square(places) @ (1 / (decomposed.spectrum + strength)) / count
     errors.append(np.square(residual / (1 - leverage)[:, None]).mean(axis=0))
   return np.stack(errors)
 
@@ -55,6 +55,7 @@ class _Decomposed(NamedTuple):
   mean: Float[np.ndarray, " T"]
   spectrum: Float[np.ndarray, " K"]  # variances along the axes
   vectors: Float[np.ndarray, "D K"]
+  along: Float[np.ndarray, "K T"]  # covariances of the targets with what lies along the axes
 
 
 def _decompose(features: Shaped[np.ndarray, "N D"], targets: Shaped[np.ndarray, "N T"]) -> _Decomposed:
@@ -67,11 +68,10 @@ def _decompose(features: Shaped[np.ndarray, "N D"], targets: Shaped[np.ndarray, 
   else:
     spectrum, vectors = np.linalg.eigh(centred.T @ centred / len(features))
   spectrum = np.maximum(spectrum, 0.0)  # rounding leaves eigenvalues a little below zero
-  return _Decomposed(centred, centre, targets - mean, mean, spectrum, vectors)
+  along = vectors.T @ (centred.T @ (targets - mean)) / len(features)
+  return _Decomposed(centred, centre, targets - mean, mean, spectrum, vectors, along)
 
 
 def _solution(decomposed: _Decomposed, strength: float) -> Float[np.ndarray, "T D"]:
   """The coefficients for one penalty."""
-  count, vectors = len(decomposed.centred), decomposed.vectors
-  along = vectors.T @ (decomposed.centred.T @ decomposed.targets) / count
-  return (vectors @ (along / (decomposed.spectrum + strength)[:, None])).T
+  return (decomposed.vectors @ (decomposed.along / (decomposed.spectrum + strength)[:, None])).T
