@@ -47,7 +47,7 @@ PAGES = ["README.md", "CONTRIBUTING.md", "CONVENTIONS.md", "benchmarks/README.md
 def anchors(path):
   """Those that GitHub gives to the headers of a page."""
   with open(path, encoding="utf-8") as file:
-    headers = re.findall(r"^#+ (.+)$", file.read(), re.M)
+    headers = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", file.read(), flags=re.S), re.M)
   return {re.sub(r"[^\w\- ]", "", header.lower()).replace(" ", "-") for header in headers}
 
 

@@ -3,7 +3,7 @@ r"""The work's claim at the end of training, one set a study: every method learn
     python -m pdr_jax.study --config configs/eval/claim.py --workdir runs/claim_people
     python -m pdr_jax.study --config configs/eval/claim.py:utkface --workdir runs/claim_utkface \
         --config.run.data.path=FOLDER_OR_ZIP
-    python -m pdr_jax.study --workdir runs/claim_people --with runs/claim_utkface --into docs/results.md
+    python -m pdr_jax.study --workdir runs/claim_people --with runs/claim_utkface --into docs/results/claim.md
 
 Variants: none for the embedded people; `cars` for the embedded cars; `celeb_a` (aligned images of 178 x 218;
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `utkface` (age, gender,

@@ -36,7 +36,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--into",
     metavar="FILE",
-    help="writes the study's section into this Markdown file, such as docs/results.md; no more",
+    help="writes the study's section into this Markdown file, such as docs/results/cars.md; no more",
   )
   parser.add_argument(
     "--with",
@@ -57,7 +57,7 @@ COMMAND = flags.Command(
     "python -m pdr_jax.study --workdir runs/cars --workers 2",
     "python -m pdr_jax.study --workdir runs/cars --status",
     "python -m pdr_jax.study --workdir runs/cars --only simclr/seed_1",
-    "python -m pdr_jax.study --workdir runs/cars --into docs/results.md",
+    "python -m pdr_jax.study --workdir runs/cars --into docs/results/cars.md",
   ),
   declare=declare,
   takes_config=True,

@@ -19,7 +19,6 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from pdr_jax.errors import UserError
-from pdr_jax.render import warp
 
 # For each axis: the volume's axes of the plane that turns (the first turns towards the second), and the axis
 # that stays.
@@ -204,9 +203,11 @@ def _corners(
   corner = np.indices([2] * len(size)).reshape(len(size), -1, 1, 1)
   index, weights = [], []
   for p, n, k in zip(position, size, corner, strict=True):
-    before, along = warp.cell(p, n)
-    index.append(before[None] + k)
-    weights.append(jnp.where(k == 1, along[None], 1.0 - along[None]))
+    clipped = jnp.clip(p, -1.0, float(n))
+    before = jnp.clip(jnp.floor(jax.lax.stop_gradient(clipped)), -1.0, n - 1.0)
+    along = (clipped - before)[None]
+    index.append(before.astype(jnp.int32)[None] + k)
+    weights.append(jnp.where(k == 1, along, 1.0 - along))
   flat, inside = _flat_index(index, size)
   return flat, math.prod(weights) * inside
 

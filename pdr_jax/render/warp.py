@@ -35,8 +35,8 @@ def sample_bilinear_components(
     )
   padded = jnp.pad(image, [(0, 0)] * (image.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
   pixels = padded.reshape(-1, (height + 2) * (width + 2), channels)
-  column, along_u = cell(u, width)
-  row, along_v = cell(v, height)
+  column, along_u = _cell(u, width)
+  row, along_v = _cell(v, height)
   index = ((row + 1) * (width + 2) + column + 1).reshape(pixels.shape[0], -1)
   corners = (index, index + 1, index + (width + 2), index + (width + 3))
   return _interpolate(pixels, corners, along_u.reshape(index.shape), along_v.reshape(index.shape)).reshape(
@@ -44,13 +44,14 @@ def sample_bilinear_components(
   )
 
 
-def cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+def _cell(position: Float[ArrayLike, "..."], size: int) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
   """The last of the places -1, 0, ..., size - 1 that is not beyond a position, and how far beyond it that is.
 
   The latter is 0 to 1, with the gradient of the position; NaN, at place -1, where the position is NaN. What
   is beyond -1 or `size` is there. Positions nearer than `SNAP` to a place are at it: a compiled program may
   compute a position once for the place and again, rounded otherwise, for the rest. .99999994 and 1 would then
-  give the place 0 and a rest of 0: a false sample.
+  give the place 0 and a rest of 0: a false sample. Whole positions, which are the usual ones that lie on such
+  an edge (a picture that is not moved), are safe so up to column 2,048; those at `SNAP` from a place are not.
   """
   clipped = jnp.clip(position, -1.0, float(size))
   held = jax.lax.stop_gradient(clipped)

@@ -1,4 +1,4 @@
-"""A study's section in a document such as docs/results.md, written from its records.
+"""A study's section in a document such as docs/results/cars.md, written from its records.
 
 The section stands between two comments with the study's name; what people wrote around them stays as it is.
 """

@@ -68,6 +68,19 @@ def test_held_out_r2_sentinels(kind, low, high):
   assert result.shape == (2,) and (result >= low).all() and (result <= high).all()
 
 
+def test_from_few_the_penalty_is_chosen_by_leaving_one_out_and_features_are_taken_as_they_are():
+  """Little penalty for a target that the features explain, much for noise; nothing is standardised."""
+  random = np.random.default_rng(4)
+  features = random.normal(size=(30, 20)) * 10
+  targets = np.stack([features @ random.normal(size=20), random.normal(size=30)], axis=1)
+  others = random.normal(size=(9, 20)) * 10
+  found = ridge.predict_from_few(features, targets, others, l2=L2)
+  assert found.l2[0] == L2[0] and found.l2[1] >= 1.0
+  for i, l2 in enumerate(found.l2):
+    expected = Ridge(alpha=30 * l2, solver="svd").fit(features, targets[:, i]).predict(others)
+    np.testing.assert_allclose(found.predicted[:, i], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_penalty_is_chosen_on_train_alone_and_for_each_target():
   """Many noisy features: little penalty for a target that they explain, much for one that they do not."""
   random = np.random.default_rng(2)

@@ -101,6 +101,17 @@ def test_a_number_that_hardly_varies_in_ten_pictures_decides_nothing_elsewhere(m
   assert mean(result, "features", "10/mean_absolute_error", "azimuth") < 1.1 * guess
 
 
+def test_numbers_of_any_scale_count_alike(monkeypatch, tmp_path):
+  """A block that says the angles in millionths, beside a large one of noise."""
+  def mixed(part, seed):
+    noise = 1e3 * np.random.default_rng(seed).normal(size=(len(part[2]), 2))
+    return *part[:2], np.concatenate([1e-6 * part[2], noise.astype(np.float32)], axis=1)
+
+  train, test = (mixed(split(400, i), i) for i in range(2))
+  result = result_of(context_of(monkeypatch, train, test, EXACT, None, sizes=(100,)), tmp_path)
+  assert mean(result, "features", "100/mean_absolute_error", "azimuth") < 2
+
+
 def test_a_view_of_pdr_and_no_view_at_all(monkeypatch, tmp_path):
   def view(variables, pictures):
     angles = pictures[:, 0, :3, 0]

@@ -101,7 +101,7 @@ def test_nan_positions_give_nan_samples_and_read_nothing_out_of_bounds():
   np.testing.assert_array_equal(
     np.isnan(warp.sample_bilinear(jnp.ones((4, 4, 1)), uv))[0, :, 0], [True, True, False]
   )
-  column, _ = warp.cell(uv, 4)
+  column, _ = warp._cell(uv, 4)
   assert column.min() >= -1 and column.max() <= 3
   by_image = jax.grad(lambda i: warp.sample_bilinear(i, uv).sum())(jnp.ones((4, 4, 1)))
   assert by_image.shape == (4, 4, 1)
@@ -127,13 +127,13 @@ def test_positions_next_to_a_pixel_are_at_it():
   """Two roundings of one position fall into one cell: else a pixel takes its neighbour's place."""
   one = np.float32(1)
   near = np.array([np.nextafter(one, 0), one, np.nextafter(one, 2), 1 + 1e-5, 510.99997, -1e-6], np.float32)
-  before, along = jax.jit(warp.cell, static_argnums=1)(near, 512)
+  before, along = jax.jit(warp._cell, static_argnums=1)(near, 512)
   np.testing.assert_array_equal(before, [1, 1, 1, 1, 511, 0])
   np.testing.assert_array_equal(along, np.zeros(6))
-  np.testing.assert_array_equal(jax.grad(lambda x: warp.cell(x, 512)[1].sum())(near), np.ones(6))
+  np.testing.assert_array_equal(jax.grad(lambda x: warp._cell(x, 512)[1].sum())(near), np.ones(6))
 
 
 def test_cells_at_the_rim_and_beyond():
-  before, along = warp.cell(np.array([-9, -1, -0.25, 3.75, 4, 9, np.nan], np.float32), 4)
+  before, along = warp._cell(np.array([-9, -1, -0.25, 3.75, 4, 9, np.nan], np.float32), 4)
   np.testing.assert_array_equal(before, [-1, -1, -1, 3, 3, 3, -1])
   np.testing.assert_array_equal(along, [0, 0, 0.75, 0.75, 1, 1, np.nan])
