@@ -26,6 +26,9 @@ SIDES = (16, 32, 64, 128, 256)
 FLAT_SHARES = (2, 8, 16, 32)  # by which a generator's width is divided in its blocks in the plane
 COARSE = 4  # voxels a side of the learned constant, and pixels a side of the critic's last map
 ANGLES = ("azimuth", "elevation", "tilt")
+# Of volume rendering, in halves of the volume's side: where the density's logit starts at 0, how steeply it
+# falls outwards there, the width of the rim over which density fades to zero, and half of the picture's side.
+RADIUS, STEEPNESS, RIM, PICTURE = 0.7, 6.0, 1 / 6, 0.8
 
 
 class Synthesis(nn.Module):
@@ -39,9 +42,9 @@ class Synthesis(nn.Module):
     side: of the pictures, a power of two.
     volume_side: voxels a side of what is turned, from 4 to `side / 2`.
     nearest: the nearest voxel instead of an interpolation, which has no gradient by the angles.
-    rigid: only the inscribed ball turns, and what comes after it in space sees one voxel at a time. The
-      corners of a cube, which leave the volume, and convolutions in space after the turn else let pictures
-      depend on the viewpoint in other ways than by a turn.
+    volume_rendering: the volume is a medium, and a pixel's features are what its ray receives of it
+      (`volume.emission_absorption`) instead of all that it meets, voxel by voxel. A turn is then all that the
+      viewpoint does to pictures, and the near side hides the far one.
   """
 
   width: int
@@ -49,7 +52,7 @@ class Synthesis(nn.Module):
   channels: int
   volume_side: int = 16
   nearest: bool = False
-  rigid: bool = False
+  volume_rendering: bool = False
   mapping_layers: int = 8  # between a code and its style
 
   @nn.compact
@@ -62,11 +65,8 @@ class Synthesis(nn.Module):
     mapping = Mapping(self.mapping_layers, name="mapping")
     in_volume, in_picture = (mapping(code) for code in jnp.split(codes, 2, axis=-1))
     x, in_picture = (_regrouped(y, groups) for y in (self._volume(in_volume), in_picture))
-    x = volume.rotate(_ball(x) if self.rigid else x, rotation_of(angles), nearest=self.nearest)
-    width, axes = max(x.shape[-1] // 2, 1), 0 if self.rigid else 3
-    for i in range(4):
-      x = activate(Equalised(width, axes, name=f"turned{i}")(x))
-    x = Equalised(self.width, name="projection")(volume.depth_to_channels(x))
+    x = (self._received if self.volume_rendering else self._met)(x, angles)
+    x = Equalised(self.width, name="projection")(x)
     slope = self.param("projection_slope", nn.initializers.constant(0.25), (self.width,))
     x = jnp.where(x > 0, x, slope[None, None, None] * x)
     doublings = (self.side // self.volume_side).bit_length() - 1
@@ -92,6 +92,28 @@ class Synthesis(nn.Module):
         x = activate(AdaIN(name=f"volume{i}_norm{j}")(x, style))
     return x
 
+  def _met(
+    self, x: Float[ArrayLike, "P V V V W"], angles: Float[ArrayLike, "P 3"]
+  ) -> Float[Array, "P V V _"]:
+    """All that rays meet in turned volumes, convolved in space."""
+    x = volume.rotate(x, rotation_of(angles), nearest=self.nearest)
+    width = max(x.shape[-1] // 2, 1)
+    for i in range(4):
+      x = activate(Equalised(width, 3, name=f"turned{i}")(x))
+    return volume.depth_to_channels(x)
+
+  def _received(
+    self, x: Float[ArrayLike, "P V V V W"], angles: Float[ArrayLike, "P 3"]
+  ) -> Float[Array, "P V V _"]:
+    """What rays receive of turned volumes: features, and opacity as the last channel."""
+    width = x.shape[-1]
+    x = activate(Equalised(2 * width, name="medium0")(x))
+    medium = volume.smoothed(Equalised(width + 1, name="medium1")(x))
+    medium = jnp.concatenate([_density(medium[..., :1]), medium[..., 1:]], axis=-1)
+    medium = volume.rotate(medium, PICTURE * rotation_of(angles), nearest=self.nearest)
+    received, opacity = volume.emission_absorption(medium[..., 0], medium[..., 1:])
+    return jnp.concatenate([received, opacity[..., None]], axis=-1)
+
 
 def _regrouped(x: Float[ArrayLike, "B ..."], groups: tuple[int, ...]) -> Float[Array, "P ..."]:
   """The parts of a batch that have these numbers."""
@@ -99,11 +121,15 @@ def _regrouped(x: Float[ArrayLike, "B ..."], groups: tuple[int, ...]) -> Float[A
   return jnp.concatenate([parts[number] for number in groups])
 
 
-def _ball(x: Float[ArrayLike, "B V V V W"]) -> Float[Array, "B V V V W"]:
-  """Zero but for the voxels whose centres lie in the ball through the outermost ones."""
-  place = jnp.linspace(-1.0, 1.0, x.shape[1])
-  inside = sum(jnp.square(axis) for axis in jnp.meshgrid(place, place, place)) <= 1
-  return jnp.where(inside[None, ..., None], x, 0)
+def _density(logits: Float[ArrayLike, "B V V V 1"]) -> Float[Array, "B V V V 1"]:
+  """Of a medium that starts as a soft ball, and ends before the corners of the cube, which leave the picture.
+
+  A ball that is cut off at voxels has steps on its surface, and pictures of it stripes.
+  """
+  place = jnp.linspace(-1.0, 1.0, logits.shape[1])
+  radius = jnp.sqrt(sum(jnp.square(axis) for axis in jnp.meshgrid(place, place, place)))[None, ..., None]
+  within = jnp.clip((1 - radius) / RIM, 0, 1)
+  return nn.softplus(STEEPNESS * (RADIUS - radius) + logits) * within
 
 
 def rotation_of(angles: Float[ArrayLike, "B 3"]) -> Float[Array, "B 3 3"]:

@@ -40,7 +40,8 @@ def rotate(
 
   Args:
     volume: computed in float32, returned in its own type.
-    rotation: orthonormal, `p' = R p` in (x, y, z) (`camera.rotation_matrix`, `camera.axis_angle_matrix`).
+    rotation: orthonormal, `p' = R p` in (x, y, z) (`camera.rotation_matrix`, `camera.axis_angle_matrix`), or
+      a multiple `s R` of such a matrix: what is turned is also enlarged by 1/s.
     nearest: the nearest voxel instead of an interpolation (halves go to the even one). No gradient by the
       rotation.
   """
@@ -91,6 +92,20 @@ def rotate_about_axis(
   index, weight = jax.lax.optimization_barrier((index, weight))
   sampled = _sample(rows, index, weight, jax.lax.optimization_barrier(back)).reshape(turned.shape)
   return jnp.transpose(sampled, np.argsort(order)).astype(volume.dtype)
+
+
+def smoothed(volume: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
+  """Averages of neighbours along each axis with weights 1/4, 1/2, 1/4; the outermost voxels count on beyond.
+
+  What changes from voxel to voxel does not survive an interpolation between them: it comes and goes with the
+  turn, as stripes.
+  """
+  for axis in (1, 2, 3):
+    edges = [(1, 1) if i == axis else (0, 0) for i in range(5)]
+    padded, size = jnp.pad(volume, edges, mode="edge"), volume.shape[axis]
+    before, after = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 2))
+    volume = 0.5 * volume + 0.25 * (before + after)
+  return volume
 
 
 def ray_sums(

@@ -36,14 +36,15 @@ def close(ours, theirs, share=2e-5):
 
 @needs_torch
 @pytest.mark.parametrize(
-  "nearest, rigid", [(False, False), (False, True), pytest.param(True, False, marks=pytest.mark.slow)]
+  "nearest, rendered", [(False, False), (False, True), pytest.param(True, False, marks=pytest.mark.slow)]
 )
-def test_synthesis_and_its_gradients_are_pytorchs(nearest, rigid):
+def test_synthesis_and_its_gradients_are_pytorchs(nearest, rendered):
   from support import ssv_reference
 
   codes, cotangent = random((2, CODE), 0), random((2, SIDE, SIDE, 3), 1)
   angles = np.array([[0.5, -0.3, 0.2], [-1.2, 0.4, 0.1]], np.float32)
-  net = SYNTHESIS.clone(nearest=nearest, rigid=rigid, mapping_layers=2 if rigid else 8)
+  layers = 2 if rendered else 8
+  net = SYNTHESIS.clone(nearest=nearest, volume_rendering=rendered, mapping_layers=layers)
   params = parameters(net, codes, angles)
 
   @compiled
@@ -58,10 +59,11 @@ def test_synthesis_and_its_gradients_are_pytorchs(nearest, rigid):
   theirs.backward(torch.tensor(np.moveaxis(cotangent, -1, 1)))
   close(ours, theirs.permute(0, 2, 3, 1))
   close(of_codes, t_codes.grad, 1e-4)
-  assert len(params["mapping"]) == net.mapping_layers
+  assert len(params["mapping"]) == layers
   for name in ("constant", "projection_slope"):
     close(of_params[name], t_params[name].grad, 1e-4)
-  for name in ("start_conv", "volume0_conv1", "turned0", "turned3", "projection", "flat0_conv0", "pixels"):
+  in_space = ("medium0", "medium1") if rendered else ("turned0", "turned3")
+  for name in ("start_conv", "volume0_conv1", *in_space, "projection", "flat0_conv0", "pixels"):
     close(of_params[name]["kernel"], t_params[name]["kernel"].grad, 1e-4)
   for name, layer in (("mapping", "layer1"), ("volume0_norm0", "style"), ("flat0_norm1", "style")):
     close(of_params[name][layer]["kernel"], t_params[name][layer]["kernel"].grad, 1e-4)

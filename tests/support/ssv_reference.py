@@ -3,7 +3,6 @@
 Images are `[B,C,H,W]`, volumes `[B,C,D,H,W]`. A kernel `[k,k,(k,)I,O]` is PyTorch's with the axes reversed.
 """
 
-import itertools
 import math
 
 import numpy as np
@@ -61,16 +60,28 @@ def rotation(angles):
   return matrices[0] @ matrices[1] @ matrices[2]
 
 
-def ball(side):
-  """1 at the voxels whose centres are at most as far from the middle as the outermost ones of its row."""
-  inside, middle = torch.zeros(side, side, side), (side - 1) / 2
-  for place in itertools.product(range(side), repeat=3):
-    inside[place] = float(sum((p - middle) ** 2 for p in place) <= middle**2)
-  return inside
+def density(logits):
+  """Of a soft ball, `[B,V,V,V]`: the logit is 6 (0.7 - r) at the start; the outer sixth fades to zero."""
+  place = torch.linspace(-1, 1, logits.shape[-1])
+  r = torch.linalg.norm(torch.stack(torch.meshgrid(place, place, place, indexing="ij")), dim=0)
+  return F.softplus(6 * (0.7 - r) + logits) * (6 * (1 - r)).clamp(0, 1)
 
 
-def turned(x, angles, mode="bilinear"):
-  matrix = torch.cat([rotation(angles), torch.zeros(len(angles), 3, 1)], dim=2)
+def received(params, x, angles, mode):
+  """What rays along z receive of a smoothed medium that is turned, enlarged by 1 / 0.8, plane by plane."""
+  x = equalised(params["medium1"], activate(equalised(params["medium0"], x)))
+  kernel = torch.einsum("i,j,k->ijk", *[torch.tensor([0.25, 0.5, 0.25])] * 3)
+  x = F.conv3d(F.pad(x, (1,) * 6, mode="replicate"), kernel.expand(x.shape[1], 1, 3, 3, 3), groups=x.shape[1])
+  x = turned(torch.cat([density(x[:, 0])[:, None], x[:, 1:]], dim=1), angles, mode, 0.8)
+  light, passed = 0, 1
+  for plane in x.unbind(2):
+    stays = torch.exp(-plane[:, :1])
+    light, passed = light + passed * (1 - stays) * plane[:, 1:], passed * stays
+  return torch.cat([light, 1 - passed], dim=1)
+
+
+def turned(x, angles, mode="bilinear", scale=1.0):
+  matrix = torch.cat([scale * rotation(angles), torch.zeros(len(angles), 3, 1)], dim=2)
   grid = F.affine_grid(matrix, list(x.shape), align_corners=True)
   return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=True)
 
@@ -88,12 +99,13 @@ def synthesis(params, codes, angles, mode="bilinear"):
       x = equalised(params[f"volume{i}_conv{j}"], x)
       x = activate(adain(params[f"volume{i}_norm{j}"], x, in_volume))
     i += 1
-  if params["turned0"]["kernel"].ndim == 2:
-    x = x * ball(x.shape[2])
-  x = turned(x, angles, mode)
-  for i in range(4):
-    x = activate(equalised(params[f"turned{i}"], x))
-  x = x.reshape(len(x), -1, *x.shape[3:])
+  if "medium0" in params:
+    x = received(params, x, angles, mode)
+  else:
+    x = turned(x, angles, mode)
+    for i in range(4):
+      x = activate(equalised(params[f"turned{i}"], x))
+    x = x.reshape(len(x), -1, *x.shape[3:])
   x = F.prelu(equalised(params["projection"], x), params["projection_slope"])
   i = 0
   while f"flat{i}_conv0" in params:

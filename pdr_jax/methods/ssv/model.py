@@ -34,8 +34,8 @@ def networks(config: ConfigDict, axis_name: str | None = None) -> dict[str, Any]
   return {
     "viewpoint": Viewpoint(ssv.width_viewpoint, 2 * ssv.code, axis_name),
     "synthesis": Synthesis(
-      ssv.width_synthesis, data.side, data.channels, ssv.volume_side, ssv.nearest, ssv.rigid,
-      ssv.mapping_layers,
+      ssv.width_synthesis, data.side, data.channels, ssv.volume_side, ssv.nearest,
+      ssv.volume_rendering, ssv.mapping_layers,
     ),
   }
 
