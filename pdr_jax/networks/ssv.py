@@ -108,7 +108,7 @@ class Synthesis(nn.Module):
     """What rays receive of turned volumes: features, and opacity as the last channel."""
     width = x.shape[-1]
     x = activate(Equalised(2 * width, name="medium0")(x))
-    medium = volume.smoothed(Equalised(width + 1, name="medium1")(x))
+    medium = volume.smoothed(Equalised(width, name="medium1")(x))
     medium = jnp.concatenate([_density(medium[..., :1]), medium[..., 1:]], axis=-1)
     medium = volume.rotate(medium, PICTURE * rotation_of(angles), nearest=self.nearest)
     received, opacity = volume.emission_absorption(medium[..., 0], medium[..., 1:])

@@ -100,11 +100,9 @@ def smoothed(volume: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
   What changes from voxel to voxel does not survive an interpolation between them: it comes and goes with the
   turn, as stripes.
   """
-  for axis in (1, 2, 3):
-    edges = [(1, 1) if i == axis else (0, 0) for i in range(5)]
-    padded, size = jnp.pad(volume, edges, mode="edge"), volume.shape[axis]
-    before, after = (jax.lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 2))
-    volume = 0.5 * volume + 0.25 * (before + after)
+  for axis, products in ((1, "ij,bjhwc->bihwc"), (2, "ij,bdjwc->bdiwc"), (3, "ij,bdhjc->bdhic")):
+    # a product, because sums of padded copies and their gradients take eight times as long on XLA:CPU
+    volume = jnp.einsum(products, _averages(volume.shape[axis]), volume, precision="highest")
   return volume
 
 
@@ -175,6 +173,13 @@ def emission_absorption(
   passed = jnp.exp(-jnp.concatenate([jnp.zeros_like(density[:, :1]), nearer], axis=1))
   weight = passed * -jnp.expm1(-density)
   return jnp.sum(weight[..., None] * emission, axis=1), -jnp.expm1(-jnp.sum(density, axis=1))
+
+
+def _averages(size: int) -> Float[np.ndarray, "N N"]:
+  """Weights 1/4, 1/2 and 1/4 of the neighbours of each place, the outermost ones repeated."""
+  before, middle, after = (np.clip(np.arange(size) + k, 0, size - 1) for k in (-1, 0, 1))
+  rows = np.eye(size, dtype=np.float32)
+  return 0.25 * rows[before] + 0.5 * rows[middle] + 0.25 * rows[after]
 
 
 def _turn_plane(
