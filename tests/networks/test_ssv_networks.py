@@ -11,6 +11,7 @@ from support.references import needs_torch, torch
 from support.tolerances import sum_tolerance
 
 from pdr_jax.networks import equalised, ssv
+from pdr_jax.render import volume
 
 SIDE, CODE, WIDTH = 16, 6, 16
 SYNTHESIS = ssv.Synthesis(WIDTH, SIDE, 3, volume_side=8)
@@ -155,6 +156,16 @@ def test_pictures_that_share_a_volume_are_those_made_one_by_one():
   alone = apply({"params": params}, np.concatenate([codes, codes[:2]]), angles, (0,))
   # the same numbers, in programs that may sum them in other orders
   np.testing.assert_allclose(shared, alone, rtol=0, atol=2e-5 * np.abs(alone).max())
+
+
+def test_a_ball_that_turns_looks_the_same():
+  """The density at the start is round and has no steps: pictures of it have no stripes that turn."""
+  ball = ssv._density(jnp.zeros((1, 16, 16, 16, 1)))
+  angles = jnp.asarray(random((8, 3), 0))
+  turned = volume.rotate(jnp.repeat(ball, 8, axis=0), ssv.PICTURE * ssv.rotation_of(angles))
+  opacity = volume.silhouette(turned[..., 0])
+  straight = volume.rotate(ball, ssv.PICTURE * ssv.rotation_of(jnp.zeros((1, 3))))
+  np.testing.assert_allclose(opacity, np.repeat(volume.silhouette(straight[..., 0]), 8, axis=0), atol=0.08)
 
 
 def count(net, *inputs):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import convolve1d, map_coordinates
 from scipy.spatial.transform import Rotation
 from support.references import needs_torch, torch
 
@@ -42,8 +42,9 @@ def rotated(value, rotation):
   return np.stack(planes, -1)
 
 
-def test_rotation_against_scipy():
-  value, rotation = random(SHAPE), matrices(2)
+@pytest.mark.parametrize("scale", [1.0, 0.7])
+def test_rotation_against_scipy(scale):
+  value, rotation = random(SHAPE), scale * matrices(2)
   expected = np.stack([rotated(v, r) for v, r in zip(value, rotation, strict=True)])
   np.testing.assert_allclose(rotate(*f32(value, rotation)), expected, atol=VALUE)
 
@@ -193,6 +194,22 @@ def test_nothing_of_the_cylinder_is_lost():
 
 
 @needs_torch
+def test_smoothing_and_its_gradient_are_those_of_scipy():
+  value, cotangent = random(SHAPE), random(SHAPE, 1)
+
+  def expected(value):
+    for axis in (1, 2, 3):
+      value = convolve1d(value, [0.25, 0.5, 0.25], axis=axis, mode="nearest")
+    return value
+
+  smooth, pull = jax.vjp(jax.jit(volume.smoothed), *f32(value))
+  np.testing.assert_allclose(smooth, expected(value), atol=1e-5)
+  # <cotangent, smooth(value)> as it changes with the value: the transposed map of another volume
+  other = random(SHAPE, 2)
+  of_value, = pull(*f32(cotangent))
+  np.testing.assert_allclose(np.sum(other * np.asarray(of_value)), np.sum(cotangent * expected(other)), rtol=1e-4)
+
+
 def test_depth_to_channels_has_the_order_of_a_merged_torch_axis():
   value = random(SHAPE).astype(np.float32)
   merged = torch.tensor(value).permute(0, 4, 1, 2, 3).reshape(2, 3 * 5, 6, 7).permute(0, 2, 3, 1)
