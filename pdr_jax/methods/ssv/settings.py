@@ -20,7 +20,8 @@ def defaults() -> dict[str, dict[str, Any]]:
   return dict(
       data=dict(side=128),
       optim=dict(learning_rate=5e-4, b1=0.0, b2=0.99, weight_decay=0.0, clip_norm=0.0, ema=0.999),
-      train=dict(steps=500_000, batch_size=8, gradient_norms_every=0),
+      # Of a GAN reconstructions get no better while it learns to turn.
+      train=dict(steps=500_000, batch_size=8, gradient_norms_every=0, best_metric="val/found_view"),
       ssv=dict(
           width_synthesis=512,    # channels of the synthesis network's learned volume
           width_viewpoint=512,    # channels of the viewpoint network's maps
