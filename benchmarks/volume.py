@@ -24,12 +24,18 @@ By any rotation:
   candidates   8 gathers, and the transpose as a gather of the 64 candidates within sqrt(3) of each voxel,
                in a loop
 
+Smoothing along the three axes:
+
+  library      `smoothed`: products with a matrix of weights
+  padded       the sum of two copies shifted by a voxel, and the volume itself
+
 Three shears are left out: they interpolate three times and give other numbers.
 """
 
 import argparse
 import itertools
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +44,7 @@ import numpy as np
 from benchmarks import measure
 from pdr_jax.render import camera, volume
 
-SIZES = {"voxels": (28, 1, 16), "ssv": (16, 128, 4), "ssv_narrow": (16, 16, 4), "prgan": (64, 1, 4)}
+SIZES = {"voxels": (28, 1, 16), "ssv": (16, 128, 4), "ssv_narrow": (16, 8, 16), "prgan": (64, 1, 4)}
 
 
 def upright(angle):
@@ -139,20 +145,32 @@ def candidates(value, rotation):
   return _gathered(rows, index, weight, rotation, jnp.zeros(value.shape[1])).reshape(value.shape)
 
 
-def run(title: str, forms: dict, value, turn, repetitions: int, clock) -> None:
-  """Checks that all forms agree, times them and prints a table."""
-  shape = jax.eval_shape(forms["library"], value, turn).shape
+def padded(value):
+  for axis in (1, 2, 3):
+    edges = [(1, 1) if i == axis else (0, 0) for i in range(5)]
+    wide, size = jnp.pad(value, edges, mode="edge"), value.shape[axis]
+    before, after = (jax.lax.slice_in_dim(wide, k, k + size, axis=axis) for k in (0, 2))
+    value = 0.5 * value + 0.25 * (before + after)
+  return value
+
+
+def run(title: str, forms: dict, inputs: tuple, repetitions: int, clock) -> None:
+  """Checks that all forms agree, times them and prints a table; inputs are a volume, and what turns it."""
+  shape = jax.eval_shape(forms["library"], *inputs).shape
   cotangent = jnp.asarray(np.random.default_rng(1).normal(size=shape), jnp.float32)
 
   def programs(form):
-    forward = jax.jit(form)
-    total = jax.grad(lambda v, t: jnp.sum(form(v, t) * cotangent), argnums=(0, 1))
-    return forward, jax.jit(total)
+    def total(cotangent, *inputs):  # not a constant: XLA would compute a linear form's gradient beforehand
+      return jnp.sum(form(*inputs) * cotangent)
+
+    gradient = jax.jit(jax.grad(total, argnums=tuple(range(1, len(inputs) + 1))))
+    return jax.jit(form), partial(gradient, cotangent)
 
   compiled = {name: programs(form) for name, form in forms.items()}
-  results = {name: [pair[0](value, turn), *pair[1](value, turn)] for name, pair in compiled.items()}
+  results = {name: [pair[0](*inputs), *pair[1](*inputs)] for name, pair in compiled.items()}
   for name, result in results.items():
-    parts = zip(("values", "gradient by volume", "by angle"), result, results["library"], strict=True)
+    names = ("values", "gradient by volume", "by angle")[: len(result)]
+    parts = zip(names, result, results["library"], strict=True)
     for part, ours, theirs in parts:
       difference = float(jnp.max(jnp.abs(ours - theirs)) / jnp.max(jnp.abs(theirs)))
       if not difference < 1e-3:
@@ -160,13 +178,14 @@ def run(title: str, forms: dict, value, turn, repetitions: int, clock) -> None:
   rows = []
   for kind, column in (("forward", 0), ("gradient", 1)):
     steps = {
-        name: lambda program=pair[column]: jax.block_until_ready(program(value, turn))
+        name: lambda program=pair[column]: jax.block_until_ready(program(*inputs))
         for name, pair in compiled.items()
     }
     seconds = measure.alternating(steps, repetitions, clock)
     for name, values in seconds.items():
       ratio = np.median(values / seconds["library"])
-      rows.append([f"{title}, {kind}: {name}", measure.spread(values * 1e3 / len(value), 3), f"{ratio:.2f}"])
+      shown = measure.spread(values * 1e3 / len(inputs[0]), 3)
+      rows.append([f"{title}, {kind}: {name}", shown, f"{ratio:.2f}"])
   print(measure.table(["form", "ms per volume [middle half]", "time / library"], rows), flush=True)
 
 
@@ -192,11 +211,12 @@ def main() -> None:
     if side <= 32:  # the product's weights are side^4 numbers for each volume
       about["product"] = product
     repetitions = 2 if flags.quick else flags.repetitions
-    run("about y", about, value, angle, repetitions, clock)
+    run("about y", about, (value, angle), repetitions, clock)
     if channels == 1:
-      run("ray sums", {"library": summed, "turned": turned}, value[..., 0], angle, repetitions, clock)
+      run("ray sums", {"library": summed, "turned": turned}, (value[..., 0], angle), repetitions, clock)
     any_rotation = {"library": volume.rotate, "autodiff": autodiff, "candidates": candidates}
-    run("any", any_rotation, value, rotation, repetitions, clock)
+    run("any", any_rotation, (value, rotation), repetitions, clock)
+    run("smoothing", {"library": volume.smoothed, "padded": padded}, (value,), repetitions, clock)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def smoothed(volume: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
   turn, as stripes.
   """
   for axis, products in ((1, "ij,bjhwc->bihwc"), (2, "ij,bdjwc->bdiwc"), (3, "ij,bdhjc->bdhic")):
-    # a product, because sums of padded copies and their gradients take eight times as long on XLA:CPU
+    # a product: gradients of sums of padded copies take ten times as long on XLA:CPU (`benchmarks.volume`)
     volume = jnp.einsum(products, _averages(volume.shape[axis]), volume, precision="highest")
   return volume
 
