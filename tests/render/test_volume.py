@@ -207,7 +207,8 @@ def test_smoothing_and_its_gradient_are_those_of_scipy():
   # <cotangent, smooth(value)> as it changes with the value: the transposed map of another volume
   other = random(SHAPE, 2)
   of_value, = pull(*f32(cotangent))
-  np.testing.assert_allclose(np.sum(other * np.asarray(of_value)), np.sum(cotangent * expected(other)), rtol=1e-4)
+  found = np.sum(other * np.asarray(of_value))
+  np.testing.assert_allclose(found, np.sum(cotangent * expected(other)), rtol=1e-4)
 
 
 def test_depth_to_channels_has_the_order_of_a_merged_torch_axis():
