@@ -17,5 +17,5 @@ def get_config(variants: str = "") -> ConfigDict:
   config = variant(base("ssv"), "small")
   config.data.update(name="heads_overcast", train_examples=4_000, val_examples=200)
   config.ssv.update(azimuth=35.0, elevation=20.0, tilt=9.0)  # deviations like those of the heads' views
-  config.train.update(steps=3_000, log_every=100, validate_every=500, figure_every=500, checkpoint_every=500)
+  config.train.update(steps=2_000, log_every=100, validate_every=500, figure_every=500, checkpoint_every=500)
   return variant(config, variants)

@@ -25,7 +25,7 @@ def get_config(variants: str = "") -> ConfigDict:
   data, ranges = DATA[variants]
   run.data.update(train_examples=4_000, val_examples=200, **data)
   run.ssv.update(ranges)
-  run.train.update(steps=3_000, log_every=100, validate_every=500, figure_every=1_000, checkpoint_every=500)
+  run.train.update(steps=2_000, log_every=100, validate_every=500, figure_every=1_000, checkpoint_every=500)
   probes.update(tasks=("viewpoint",), checkpoint="latest")  # where the rate has fallen to 0
   return ConfigDict(dict(
       question="What finds the viewpoint without labels?",

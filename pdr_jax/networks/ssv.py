@@ -26,16 +26,16 @@ SIDES = (16, 32, 64, 128, 256)
 FLAT_SHARES = (2, 8, 16, 32)  # by which a generator's width is divided in its blocks in the plane
 COARSE = 4  # voxels a side of the learned constant, and pixels a side of the critic's last map
 ANGLES = ("azimuth", "elevation", "tilt")
-# Of volume rendering, in halves of the volume's side: where the density's logit starts at 0, how steeply it
-# falls outwards there, the width of the rim over which density fades to zero, and half of the picture's side.
+# Of volume rendering, in halves of the volume's side: the radius of the soft ball, its steepness there,
+# the width of the rim over which density always fades to zero, and half of the picture's side.
 RADIUS, STEEPNESS, RIM, PICTURE = 0.7, 6.0, 1 / 6, 0.8
 
 
 class Synthesis(nn.Module):
   """Codes `[B, 2 D]`, one for the volume and one for the picture, and angles (radians) to pictures.
 
-  A learned volume is convolved and enlarged, turned by the angles, and convolved again; what a ray meets
-  becomes a pixel's channels. Pictures are not bounded.
+  A learned volume is convolved and enlarged, and turned by the angles; what a ray meets becomes a pixel's
+  channels. Pictures are not bounded.
 
   Attributes:
     width: channels of the learned volume.
@@ -44,7 +44,7 @@ class Synthesis(nn.Module):
     nearest: the nearest voxel instead of an interpolation, which has no gradient by the angles.
     volume_rendering: the volume is a medium, and a pixel's features are what its ray receives of it
       (`volume.emission_absorption`) instead of all that it meets, voxel by voxel. A turn is then all that the
-      viewpoint does to pictures, and the near side hides the far one.
+      viewpoint does to what a ray meets, and the near side hides the far one.
   """
 
   width: int
@@ -64,8 +64,10 @@ class Synthesis(nn.Module):
     """
     mapping = Mapping(self.mapping_layers, name="mapping")
     in_volume, in_picture = (mapping(code) for code in jnp.split(codes, 2, axis=-1))
-    x, in_picture = (_regrouped(y, groups) for y in (self._volume(in_volume), in_picture))
-    x = (self._received if self.volume_rendering else self._met)(x, angles)
+    x = self._volume(in_volume)
+    x = self._medium(x) if self.volume_rendering else x
+    x, in_picture = (_regrouped(y, groups) for y in (x, in_picture))
+    x = self._rendered(x, angles) if self.volume_rendering else self._stacked(x, angles)
     x = Equalised(self.width, name="projection")(x)
     slope = self.param("projection_slope", nn.initializers.constant(0.25), (self.width,))
     x = jnp.where(x > 0, x, slope[None, None, None] * x)
@@ -92,7 +94,7 @@ class Synthesis(nn.Module):
         x = activate(AdaIN(name=f"volume{i}_norm{j}")(x, style))
     return x
 
-  def _met(
+  def _stacked(
     self, x: Float[ArrayLike, "P V V V W"], angles: Float[ArrayLike, "P 3"]
   ) -> Float[Array, "P V V _"]:
     """All that rays meet in turned volumes, convolved in space."""
@@ -102,15 +104,20 @@ class Synthesis(nn.Module):
       x = activate(Equalised(width, 3, name=f"turned{i}")(x))
     return volume.depth_to_channels(x)
 
-  def _received(
-    self, x: Float[ArrayLike, "P V V V W"], angles: Float[ArrayLike, "P 3"]
-  ) -> Float[Array, "P V V _"]:
-    """What rays receive of turned volumes: features, and opacity as the last channel."""
+  def _medium(self, x: Float[ArrayLike, "B V V V W"]) -> Float[Array, "B V V V _"]:
+    """Density in the first channel, and the features that are emitted."""
     width = x.shape[-1]
     x = activate(Equalised(2 * width, name="medium0")(x))
-    medium = volume.smoothed(Equalised(width, name="medium1")(x))
-    medium = jnp.concatenate([_density(medium[..., :1]), medium[..., 1:]], axis=-1)
-    medium = volume.rotate(medium, PICTURE * rotation_of(angles), nearest=self.nearest)
+    x = volume.smoothed(Equalised(max(width, 2), name="medium1")(x))
+    return jnp.concatenate([_density(x[..., :1]), x[..., 1:]], axis=-1)
+
+  def _rendered(
+    self, medium: Float[ArrayLike, "P V V V _"], angles: Float[ArrayLike, "P 3"]
+  ) -> Float[Array, "P V V _"]:
+    """What rays receive of turned media: features, and opacity as the last channel."""
+    shown = jnp.array([PICTURE, PICTURE, 1.0])  # of x, y and z: pictures end before the medium, rays do not
+    turn = shown[None, :, None] * rotation_of(angles)
+    medium = volume.rotate(medium, turn, nearest=self.nearest)
     received, opacity = volume.emission_absorption(medium[..., 0], medium[..., 1:])
     return jnp.concatenate([received, opacity[..., None]], axis=-1)
 
@@ -121,15 +128,17 @@ def _regrouped(x: Float[ArrayLike, "B ..."], groups: tuple[int, ...]) -> Float[A
   return jnp.concatenate([parts[number] for number in groups])
 
 
-def _density(logits: Float[ArrayLike, "B V V V 1"]) -> Float[Array, "B V V V 1"]:
-  """Of a medium that starts as a soft ball, and ends before the corners of the cube, which leave the picture.
+def _density(raw: Float[ArrayLike, "B V V V 1"]) -> Float[Array, "B V V V 1"]:
+  """Of a medium: with small numbers about a soft ball, and always zero in the corners of the cube.
 
-  A ball that is cut off at voxels has steps on its surface, and pictures of it stripes.
+  Corners leave the volume when it turns. A ball that is cut off at voxels has steps on its surface, and
+  pictures of it stripes that tell the viewpoint.
   """
-  place = jnp.linspace(-1.0, 1.0, logits.shape[1])
+  side = raw.shape[1]
+  place = jnp.linspace(-1.0, 1.0, side)
   radius = jnp.sqrt(sum(jnp.square(axis) for axis in jnp.meshgrid(place, place, place)))[None, ..., None]
-  within = jnp.clip((1 - radius) / RIM, 0, 1)
-  return nn.softplus(STEEPNESS * (RADIUS - radius) + logits) * within
+  rim = max(RIM, 2 / (side - 1))  # at least a voxel
+  return nn.softplus(STEEPNESS * (RADIUS - radius) + raw) * jnp.clip((1 - radius) / rim, 0, 1)
 
 
 def rotation_of(angles: Float[ArrayLike, "B 3"]) -> Float[Array, "B 3 3"]:

@@ -40,8 +40,8 @@ def rotate(
 
   Args:
     volume: computed in float32, returned in its own type.
-    rotation: orthonormal, `p' = R p` in (x, y, z) (`camera.rotation_matrix`, `camera.axis_angle_matrix`), or
-      a multiple `s R` of such a matrix: what is turned is also enlarged by 1/s.
+    rotation: orthonormal, `p' = R p` in (x, y, z) (`camera.rotation_matrix`, `camera.axis_angle_matrix`).
+      With its rows multiplied by numbers, what is turned is then enlarged by their reciprocals along x, y, z.
     nearest: the nearest voxel instead of an interpolation (halves go to the even one). No gradient by the
       rotation.
   """
@@ -95,7 +95,7 @@ def rotate_about_axis(
 
 
 def smoothed(volume: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
-  """Averages of neighbours along each axis with weights 1/4, 1/2, 1/4; the outermost voxels count on beyond.
+  """Averages of neighbours along each axis, weights 1/4, 1/2, 1/4; beyond the rim its voxels are repeated.
 
   What changes from voxel to voxel does not survive an interpolation between them: it comes and goes with the
   turn, as stripes.

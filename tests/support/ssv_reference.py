@@ -61,18 +61,19 @@ def rotation(angles):
 
 
 def density(logits):
-  """Of a soft ball, `[B,V,V,V]`: the logit is 6 (0.7 - r) at the start; the outer sixth fades to zero."""
+  """Of a soft ball, `[B,V,V,V]`: zero in the corners."""
   place = torch.linspace(-1, 1, logits.shape[-1])
   r = torch.linalg.norm(torch.stack(torch.meshgrid(place, place, place, indexing="ij")), dim=0)
-  return F.softplus(6 * (0.7 - r) + logits) * (6 * (1 - r)).clamp(0, 1)
+  rim = max(1 / 6, 2 / (len(place) - 1))
+  return F.softplus(6 * (0.7 - r) + logits) * ((1 - r) / rim).clamp(0, 1)
 
 
 def received(params, x, angles, mode):
-  """What rays along z receive of a smoothed medium that is turned, enlarged by 1 / 0.8, plane by plane."""
+  """What rays along z receive of a smoothed, turned medium, plane by plane; pictures show its middle 0.8."""
   x = equalised(params["medium1"], activate(equalised(params["medium0"], x)))
   kernel = torch.einsum("i,j,k->ijk", *[torch.tensor([0.25, 0.5, 0.25])] * 3)
   x = F.conv3d(F.pad(x, (1,) * 6, mode="replicate"), kernel.expand(x.shape[1], 1, 3, 3, 3), groups=x.shape[1])
-  x = turned(torch.cat([density(x[:, 0])[:, None], x[:, 1:]], dim=1), angles, mode, 0.8)
+  x = turned(torch.cat([density(x[:, 0])[:, None], x[:, 1:]], dim=1), angles, mode, (0.8, 0.8, 1))
   light, passed = 0, 1
   for plane in x.unbind(2):
     stays = torch.exp(-plane[:, :1])
@@ -80,8 +81,9 @@ def received(params, x, angles, mode):
   return torch.cat([light, 1 - passed], dim=1)
 
 
-def turned(x, angles, mode="bilinear", scale=1.0):
-  matrix = torch.cat([scale * rotation(angles), torch.zeros(len(angles), 3, 1)], dim=2)
+def turned(x, angles, mode="bilinear", scale=(1, 1, 1)):
+  matrix = rotation(angles) * torch.tensor(scale, dtype=torch.float32)  # columns: x, y, z of the output
+  matrix = torch.cat([matrix, torch.zeros(len(angles), 3, 1)], dim=2)
   grid = F.affine_grid(matrix, list(x.shape), align_corners=True)
   return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=True)
 
