@@ -1,6 +1,7 @@
 """What SSV's step is made of, in other forms and at other widths: `python -m benchmarks.ssv_forms`.
 
-The gradient by the synthesis network's parameters of the 32 pictures of a step (4 groups of 8, of 16 codes):
+The gradient by the synthesis network's parameters of the 32 pictures of a step (4 groups of 8, of 16 codes),
+without volume rendering:
 
   apart        a volume for each picture; doubling differentiated by JAX; convolutions in space with three
                planes side by side at the input, whatever the channels

@@ -1,7 +1,7 @@
-"""Times the forms of a volume's rotation, forward and backward: `python -m benchmarks.volume`.
+"""Times forms of a volume's rotation and smoothing, forward and backward: `python -m benchmarks.volume`.
 
 Two sizes by default: the voxel method's (28 voxels a side, one density) and SSV's (16 a side, 128 features).
-Of each, milliseconds per volume of the result (`forward`) and of the gradients by volume and angle together
+Of each, milliseconds per volume of the result (`forward`) and of the gradients by all inputs together
 (`gradient`), the median of alternating repetitions with the middle half in brackets, and the ratio to the
 library's form. Every run first checks that all forms of a group give the same numbers. About the vertical
 axis:
@@ -27,7 +27,7 @@ By any rotation:
 Smoothing along the three axes:
 
   library      `smoothed`: products with a matrix of weights
-  padded       the sum of two copies shifted by a voxel, and the volume itself
+  padded       half of the volume and a quarter of either copy that is shifted by a voxel
 
 Three shears are left out: they interpolate three times and give other numbers.
 """

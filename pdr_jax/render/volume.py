@@ -100,10 +100,11 @@ def smoothed(volume: Float[Array, "B D H W C"]) -> Float[Array, "B D H W C"]:
   What changes from voxel to voxel does not survive an interpolation between them: it comes and goes with the
   turn, as stripes.
   """
+  smooth = volume.astype(jnp.float32)
   for axis, products in ((1, "ij,bjhwc->bihwc"), (2, "ij,bdjwc->bdiwc"), (3, "ij,bdhjc->bdhic")):
     # a product: gradients of sums of padded copies take ten times as long on XLA:CPU (`benchmarks.volume`)
-    volume = jnp.einsum(products, _averages(volume.shape[axis]), volume, precision="highest")
-  return volume
+    smooth = jnp.einsum(products, _averages(volume.shape[axis]), smooth, precision="highest")
+  return smooth.astype(volume.dtype)
 
 
 def ray_sums(

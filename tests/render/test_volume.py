@@ -193,7 +193,6 @@ def test_nothing_of_the_cylinder_is_lost():
   np.testing.assert_array_equal(rectangle.sum(axis=1), [1, 3, 3, 1])  # within 1.5 of column 4, depth 1.5
 
 
-@needs_torch
 def test_smoothing_and_its_gradient_are_those_of_scipy():
   value, cotangent = random(SHAPE), random(SHAPE, 1)
 
@@ -211,6 +210,7 @@ def test_smoothing_and_its_gradient_are_those_of_scipy():
   np.testing.assert_allclose(found, np.sum(cotangent * expected(other)), rtol=1e-4)
 
 
+@needs_torch
 def test_depth_to_channels_has_the_order_of_a_merged_torch_axis():
   value = random(SHAPE).astype(np.float32)
   merged = torch.tensor(value).permute(0, 4, 1, 2, 3).reshape(2, 3 * 5, 6, 7).permute(0, 2, 3, 1)

@@ -20,7 +20,7 @@ def defaults() -> dict[str, dict[str, Any]]:
   return dict(
       data=dict(side=128),
       optim=dict(learning_rate=5e-4, b1=0.0, b2=0.99, weight_decay=0.0, clip_norm=0.0, ema=0.999),
-      # Of a GAN reconstructions get no better while it learns to turn.
+      # Reconstructions are best before the networks have learned to turn.
       train=dict(steps=500_000, batch_size=8, gradient_norms_every=0, best_metric="val/found_view"),
       ssv=dict(
           width_synthesis=512,    # channels of the synthesis network's learned volume
@@ -32,8 +32,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           tilt=43.0,
           nearest=False,          # the volume is turned by its nearest voxels, as released: the image term
                                   # then teaches no angles
-          volume_rendering=False, # rays receive what a soft ball emits and absorbs: nothing else than the
-                                  # turn tells a viewpoint
+          volume_rendering=False, # rays receive what the volume emits and absorbs, so that its near side
+                                  # hides the far one
           mapping_layers=8,       # between codes and styles
           mapping_rate=0.01,      # of the mapping from codes to styles, relative to optim.learning_rate
           dropout=0.5,            # share of the angles' hidden numbers that a step leaves out
