@@ -257,6 +257,7 @@ def test_what_cannot_be_is_one_line(change, words):
   [
     dict(image_weight=0.0, flip_weight=0.0, mirror_weight=0.0, dropout=0.0),
     dict(nearest=True, features="random"),
+    dict(volume_rendering=True),
   ],
 )
 def test_variants_train(ssv):

@@ -151,10 +151,12 @@ def test_doubling_and_its_gradient_are_pytorchs(shape):
   np.testing.assert_allclose(of_x, np.moveaxis(t_x.grad.numpy(), 1, -1), rtol=0, atol=sum_tolerance(64, 4))
 
 
-def test_pictures_that_share_a_volume_are_those_made_one_by_one():
+@pytest.mark.parametrize("rendered", [False, True])
+def test_pictures_that_share_a_volume_are_those_made_one_by_one(rendered):
   codes, angles = random((4, CODE), 0), 0.3 * random((6, 3), 1)
-  params = parameters(SYNTHESIS, codes, angles[:4])
-  apply = compiled(SYNTHESIS.apply, static_argnums=3)
+  net = SYNTHESIS.clone(volume_rendering=rendered)
+  params = parameters(net, codes, angles[:4])
+  apply = compiled(net.apply, static_argnums=3)
   shared = apply({"params": params}, codes, angles, (0, 1, 0))
   alone = apply({"params": params}, np.concatenate([codes, codes[:2]]), angles, (0,))
   # the same numbers, in programs that may sum them in other orders
@@ -202,7 +204,7 @@ def test_parameters_are_those_of_the_released_checkpoint():
 
 @pytest.mark.parametrize("side, volume_side", [(16, 8), (32, 8), (32, 16), (64, 16), (256, 16)])
 def test_pictures_of_every_side(side, volume_side):
-  net = ssv.Synthesis(16, side, 1, volume_side)
+  net = ssv.Synthesis(16, side, 1, volume_side, volume_rendering=side > 16)
   inputs = jnp.zeros((2, CODE)), jnp.zeros((2, 3))
   variables = jax.eval_shape(lambda key: net.init(key, *inputs), jax.random.key(0))
   assert jax.eval_shape(net.apply, variables, *inputs).shape == (2, side, side, 1)
