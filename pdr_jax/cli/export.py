@@ -1,6 +1,7 @@
 """`python -m pdr_jax.export`: exports a trained run."""
 
 import argparse
+from typing import Any
 
 from pdr_jax.cli import flags
 from pdr_jax.errors import UserError
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> int:
   more = {"method": method, "first": first, "reads": reads, "half": values.half}
   writer.write(values.out, config, variables, facts, **more)
   print(f"exported step {step} of {values.workdir} to {values.out}")
-  if method.decompose is not None:
+  if _is_written(method, variables, reads):
     command = flags.shown("pdr_jax.decompose", "--export", values.out, "--out", "out", "PICTURE_OR_FOLDER")
   else:
     command = flags.shown(
@@ -69,3 +70,17 @@ def main(argv: list[str]) -> int:
     )
   print(f"next: {command}")
   return 0
+
+
+def _is_written(method: Any, variables: dict, reads: dict[str, Any]) -> bool:
+  """Whether `pdr_jax.decompose` writes what this method takes a picture apart into."""
+  if method.decompose is None or "image" not in reads:
+    return False
+
+  import jax
+
+  from pdr_jax import elements
+  from pdr_jax.exports import decomposition, voxel_decomposition
+
+  parts = jax.eval_shape(method.decompose, variables, elements.zeros(reads, 1)["image"])
+  return any(parts.keys() >= set(writer.PARTS) for writer in (decomposition, voxel_decomposition))

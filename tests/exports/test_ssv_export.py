@@ -17,7 +17,7 @@ SIDE = 16
 def test_programs_say_what_the_method_says(tmp_path):
   config = base("ssv")
   config.data.side = SIDE
-  config.ssv.update(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4)
+  config.ssv.update(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4, volume_rendering=True)
   method = methods.create(config)
   example = elements.zeros(methods.describe("ssv").reads(config), 1)
   state = jax.jit(method.init)(jax.random.key(0), example)

@@ -23,7 +23,7 @@ from pdr_jax.training import step as steps
 from pdr_jax.training.validation import complaints, with_deviations
 
 BATCH, SIDE = 8, 16
-TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4, shade=0.5)
+TINY = dict(width_synthesis=8, width_viewpoint=8, volume_side=8, code=4, shade=0.5, volume_rendering=True)
 
 
 def tiny(**ssv):
@@ -257,7 +257,7 @@ def test_what_cannot_be_is_one_line(change, words):
   [
     dict(image_weight=0.0, flip_weight=0.0, mirror_weight=0.0, dropout=0.0),
     dict(nearest=True, features="random"),
-    dict(volume_rendering=True),
+    dict(volume_rendering=False),
   ],
 )
 def test_variants_train(ssv):
