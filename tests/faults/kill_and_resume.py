@@ -69,7 +69,8 @@ def differences(a: str, b: str) -> list[str]:
   records = [
     json.load(open(os.path.join(workdir, "checkpoints", str(step), "run", "metadata"))) for workdir in (a, b)
   ]
-  actual += [key for key in records[0] if key != "seconds" and records[0][key] != records[1].get(key)]
+  compared = records[0].keys() - {"seconds", "processor_seconds"}
+  actual += [key for key in sorted(compared) if records[0][key] != records[1].get(key)]
   return actual + ([] if runs.records(a) == runs.records(b) else ["metrics.jsonl"])
 
 
