@@ -22,11 +22,6 @@ CHANGES = {
     "small_steps": dict(loocc=dict(light_angle=8.0, ambient=0.2, pitch=4.0, yaw=8.0)),  # nearer to the data
     "swaps": dict(loocc=dict(factors=("light", "view", "albedo", "depth"))),  # shape, colour too
     "stopped": dict(loocc=dict(stop_gradient=True)),  # the re-render is no lever
-    "apart": dict(loocc=dict(features="apart")),  # each block by itself
-    "apart_strong": dict(loocc=dict(features="apart", weight=0.5)),
-    "apart_picture": dict(loocc=dict(features="apart", texture="picture")),
-    "picture": dict(loocc=dict(texture="picture")),  # the re-render is as sharp as a picture
-    "picture_strong": dict(loocc=dict(texture="picture", weight=0.5)),
     "weak": dict(loocc=dict(weight=0.01)),
 }
 

@@ -10,7 +10,7 @@ from support.tolerances import rounding, sum_tolerance
 from pdr_jax.config import base
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
-from pdr_jax.methods.pdr import texture, view_consistency
+from pdr_jax.methods.pdr import view_consistency
 
 B, S = 4, 32
 CONFIG = base()
@@ -39,8 +39,7 @@ IMAGES = jnp.clip(TRUE.image, -1, 1)
 
 @jax.jit
 def turned(angles):
-  textured = texture.own(IMAGES, SCENE, TRUE.depth, CONFIG)
-  return view_consistency.turned(IMAGES, textured, angles, CONFIG)
+  return view_consistency.turned(IMAGES, SCENE, TRUE.depth, angles, CONFIG)
 
 
 def test_draws_belong_to_the_image_and_have_the_spread_of_the_configuration():
@@ -107,8 +106,7 @@ def test_the_light_is_that_of_the_next_picture_also_on_another_device():
 
 def test_no_gradient_reaches_what_is_turned():
   def total(images, scene, depth):
-    textured = texture.own(images, scene, depth, CONFIG)
-    return view_consistency.turned(images, textured, SCENE.view[:, :3] + 0.1, CONFIG).sum()
+    return view_consistency.turned(images, scene, depth, SCENE.view[:, :3] + 0.1, CONFIG).sum()
 
   gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(IMAGES, SCENE, TRUE.depth)
   assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradients))

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from pdr_jax.losses import contrastive
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
-from pdr_jax.methods.pdr import texture
 from pdr_jax.methods.pdr.scene import Scene
 from pdr_jax.render import safe_ops
 
@@ -119,17 +118,6 @@ def re_render(scene: Scene, drawn: dict[str, ArrayLike], config: ConfigDict) -> 
   return rendering.image * (rendering.mask * mask)[..., None]
 
 
-def re_render_picture(
-  images: Float[ArrayLike, "B S S 3"], scene: Scene, drawn: dict[str, ArrayLike], config: ConfigDict
-) -> Float[Array, "B S S 3"]:
-  """The perturbed scene's picture before the mean colour of its image's rim.
-
-  `scene`: with the images' own texture as its albedo (`texture.own`), so that it is as sharp as they are.
-  """
-  rendering = scenes.render(perturb(scene, drawn, config), config)
-  return texture.before_rim(jnp.clip(rendering.image, -1, 1), rendering.mask, images)
-
-
 def features(
   blocks: dict[str, Float[ArrayLike, "B D"]], drawn: dict[str, ArrayLike], config: ConfigDict
 ) -> Float[Array, "B N"]:
@@ -152,7 +140,7 @@ def features(
 
 def loss(
   encode: Callable,
-  picture: Float[ArrayLike, "B S S 3"],
+  scene: Scene,
   blocks: dict[str, ArrayLike],
   drawn: dict[str, ArrayLike],
   config: ConfigDict,
@@ -162,38 +150,15 @@ def loss(
 
   Args:
     encode: images `[B,S,S,3]` to feature blocks.
-    picture: the images' re-renders.
+    scene: the images' scenes, unmirrored.
     blocks: the images' feature blocks.
     drawn: what `draw` returned.
     axis_name: the devices' axis over which negatives are gathered, or None.
   """
+  picture = re_render(scene, drawn, config)
   if config.loocc.stop_gradient:
     picture = jax.lax.stop_gradient(picture)
-  again = encode(picture)
-  if config.loocc.features == "apart":
-    return _apart(blocks, again, drawn, config, axis_name)
-  return _contrast(features(blocks, drawn, config), features(again, drawn, config), config, axis_name)
-
-
-def _apart(
-  blocks: dict[str, ArrayLike], again: dict[str, ArrayLike], drawn: dict[str, ArrayLike], config: ConfigDict,
-  axis_name: str | None,
-) -> Float[Array, " N"]:
-  """The mean over the blocks that are not left out, each contrasted by itself: none may become a constant."""
-  total = kept = 0.0
-  for name in FACTORS:
-    anchors, positives = (safe_ops.normalize(source[name]) for source in (blocks, again))
-    stays = jnp.tile(1.0 - left_out(drawn, name), 2)
-    total += stays * _contrast(anchors, positives, config, axis_name)
-    kept += stays
-  return total / kept
-
-
-def _contrast(
-  anchors: Float[ArrayLike, "B N"], positives: Float[ArrayLike, "B N"], config: ConfigDict,
-  axis_name: str | None,
-) -> Float[Array, " _"]:
-  """The contrast of the configuration, one value an anchor: of images, then of their re-renders."""
+  anchors, positives = features(blocks, drawn, config), features(encode(picture), drawn, config)
   if config.loocc.contrast == "supcon":
     return contrastive.supcon(
       anchors, positives, temperature=config.loocc.temperature, base_temperature=0.07, axis_name=axis_name

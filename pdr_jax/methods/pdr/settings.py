@@ -66,8 +66,6 @@ def defaults() -> dict[str, dict[str, Any]]:
                                   # offsets, no clamp)
           mask="own",             # own | both: the re-render's mask, or the product of both halves' masks,
                                   # unclipped
-          texture="albedo",       # of the re-render: albedo, the model's | picture, that of the picture
-                                  # itself, its light taken out (no gradient)
           stop_gradient=False,    # True stops the gradient at the re-render
           features="normalized",  # normalized | raw: per-block L2 normalisation, or bottlenecks as they are
                                   # (light and view through a tanh)
@@ -129,9 +127,8 @@ RULES = {
     "loocc.yaw": between(0, 90),
     "loocc.perturbation": one_of("bounded", "raw"),
     "loocc.mask": one_of("own", "both"),
-    "loocc.texture": one_of("albedo", "picture"),
     "loocc.stop_gradient": ANYTHING,
-    "loocc.features": one_of("normalized", "raw", "apart"),
+    "loocc.features": one_of("normalized", "raw"),
     "loocc.contrast": one_of("ntxent", "supcon"),
     "loocc.temperature": above(0),
     "optim.view_rate": above(0),

@@ -21,7 +21,7 @@ from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 from pdr_jax.methods.contract import Method, TrainState, inference_variables
-from pdr_jax.methods.pdr import depth_network, loocc, measures, texture, view_consistency
+from pdr_jax.methods.pdr import depth_network, loocc, measures, view_consistency
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr.baselines import baselines
@@ -265,21 +265,16 @@ def loss_terms(
   if config.loss.light_from_below:
     values = light_from_below(light_model.from_above(scene.light), axis_name)
     terms["light_from_below"] = masked_mean(values, None, axis_name)
-  if config.view_consistency.weight or config.loocc.texture == "picture":
-    textured = texture.own(images, scene, rendering.depth[: images.shape[0]], config)
   if config.view_consistency.weight:
     angles = view_consistency.draw(rng, index, config)
     view_of = partial(predicted_view, params, nets=nets, config=config)
-    shown = view_consistency.turned(images, textured, angles, config, axis_name)
+    seen_depth = rendering.depth[: images.shape[0]]
+    shown = view_consistency.turned(images, scene, seen_depth, angles, config, axis_name)
     values = view_consistency.loss(view_of, shown, angles)
     terms["view_consistency"] = masked_mean(values, None, axis_name)
   if config.loocc.weight:
     drawn = loocc.draw(rng, index, config)
-    if config.loocc.texture == "picture":
-      picture = loocc.re_render_picture(images, textured, drawn, config)
-    else:
-      picture = loocc.re_render(scene, drawn, config)
-    values = loocc.loss(partial(encode, params, nets=nets), picture, blocks, drawn, config, axis_name)
+    values = loocc.loss(partial(encode, params, nets=nets), scene, blocks, drawn, config, axis_name)
     terms["loocc"] = masked_mean(values, None, axis_name)
   return terms, {"coverage": rendering.mask.mean(), "yaw_spread": jnp.abs(scene.view[:, 1]).mean()}
 

@@ -23,10 +23,12 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.methods.pdr import scene as scenes
-from pdr_jax.methods.pdr import texture
 from pdr_jax.methods.pdr.scene import Scene
 from pdr_jax.methods.shared import gradient_step
+from pdr_jax.render import camera as cameras
+from pdr_jax.render import unwrap
 
+SMALLEST_SHADING = 0.25  # of what is turned: light is wrong at first, and dark places hold little but noise
 STREAM = np.iinfo(np.int32).max - 1  # of a step's randomness: no image of a batch has this number
 
 
@@ -43,6 +45,12 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], config: ConfigDict) -> Float[A
   return jnp.clip(normal * spread[None], -limit, limit)
 
 
+def rim_colour(images: Float[ArrayLike, "B S S 3"]) -> Float[Array, "B 1 1 3"]:
+  """The mean colour of the uppermost row and of the two outermost columns, where backgrounds mostly are."""
+  rim = jnp.concatenate([images[:, 0], images[:, :, 0], images[:, :, -1]], axis=1)
+  return rim.mean(axis=1)[:, None, None]
+
+
 def of_the_next(values: Float[ArrayLike, "B ..."], axis_name: str | None) -> Float[Array, "B ..."]:
   """Each image gets the value of the next image of the global batch, the last one that of the first."""
   everyone = values if axis_name is None else jax.lax.all_gather(values, axis_name, tiled=True)
@@ -53,20 +61,36 @@ def of_the_next(values: Float[ArrayLike, "B ..."], axis_name: str | None) -> Flo
 def turned(
   images: Float[ArrayLike, "B S S 3"],
   scene: Scene,
+  seen_depth: Float[ArrayLike, "B S S"],
   angles: Float[ArrayLike, "B 3"],
   config: ConfigDict,
   axis_name: str | None = None,
 ) -> Float[Array, "B S S 3"]:
-  """The images at these angles, lit as the next image of the batch is; without gradient.
+  """The images themselves at these angles, lit as the next image of the batch is; without gradient.
 
-  `scene`: what the model finds in the images, with their own texture as its albedo (`texture.own`).
+  Each image is unwrapped by its own scene, its light is taken out, and what it does not show comes from its
+  mirror image (`render.unwrap`). Around the object is the mean colour of the image's rim: on the image it
+  would stand in front of itself at its own view, which teaches less.
+
+  Args:
+    scene: what the model finds in the images.
+    seen_depth: depth maps of the scenes at their own views, model units; background beyond the surface.
   """
-  scene = jax.lax.stop_gradient(scene)
-  lit = scene._replace(light=of_the_next(scene.light, axis_name))
+  images, scene, seen_depth = jax.lax.stop_gradient((images, scene, seen_depth))
+  side, span = config.data.side, config.scene.max_depth - config.scene.min_depth
+  where = unwrap.correspondences(scene.depth, scene.view, cameras.pinhole(side, config.scene.fov), side)
+  visible = unwrap.visibility(where, seen_depth, span)
+  _, own, _ = scenes.shade(scene, config)
+  reflectance = unwrap.reflectance(
+    unwrap.texture(images, where, side), own, smallest_shading=SMALLEST_SHADING
+  )
+  albedo = 2 * unwrap.complete(reflectance, visible, scene.albedo, average=False) - 1
+  lit = Scene(scene.depth, albedo, of_the_next(scene.light, axis_name), scene.view)
   _, _, canonical = scenes.shade(lit, config)
   view = jnp.concatenate([angles, scene.view[:, 3:]], axis=1)
   picture, mask, _ = scenes.at_view(scene.depth, jnp.clip(canonical, -1, 1), view, config)
-  return texture.before_rim(picture, mask, images)
+  mask = mask[..., None]
+  return picture * mask + rim_colour(images) * (1 - mask)
 
 
 def loss(
