@@ -14,7 +14,8 @@ from pdr_jax.data import dataset, decode, splits, tfds_files, transforms
 from pdr_jax.data.dataset import Dataset, Source, Split
 from pdr_jax.errors import UserError
 
-_VALIDATION = ("validation", "val", "valid", "test")
+_VALIDATION = ("validation", "val", "valid")
+_TEST = "test"  # never for validation, which chooses checkpoints
 
 
 def _label_features(features, prefix: str = "") -> dict[str, Any]:
@@ -138,22 +139,23 @@ def _label_dtype(feature) -> type:
 
 
 def _rows(data: Any, readers: dict[str, tfds_files.Reader]) -> dict[str, np.ndarray]:
-  """The numbers of the examples for train and for validation.
+  """The numbers of the examples for train, for validation, and for test where there is such a split.
 
   Where there is no split for validation, its examples are taken out of train. Sizes of 0 mean all, and a
   tenth where validation is taken out of train.
   """
   total = len(readers["train"])
   names = [str(i) for i in range(total)]
+  test = {_TEST: np.arange(len(readers[_TEST]))} if _TEST in readers else {}
   if "validation" not in readers:
     train, rest = splits.by_seed(names, data.scene_seed, data.train_examples, data.val_examples)
-    return {"train": np.array(train), "validation": np.array(rest)}
+    return {"train": np.array(train), "validation": np.array(rest), **test}
   train, _ = splits.by_seed(names, data.scene_seed, data.train_examples, 1)
   if not data.train_examples or data.train_examples >= total:
     train = range(total)
   count = len(readers["validation"])
   rest = sorted(range(count), key=lambda i: splits.rank(data.scene_seed, str(i)))
-  return {"train": np.array(train), "validation": np.array(rest[: data.val_examples or None])}
+  return {"train": np.array(train), "validation": np.array(rest[: data.val_examples or None]), **test}
 
 
 def _picture_feature(features, data: Any) -> str:
@@ -187,16 +189,14 @@ def _picture_feature(features, data: Any) -> str:
 
 
 def _open_readers(builder, name: str, paths: list[str]) -> dict[str, tfds_files.Reader]:
-  """Readers of `train`, and of `validation` where there is such a split. Raises UserError."""
+  """Readers of `train`, and of `validation` and `test` where there are such splits. Raises UserError."""
   splits_of = builder.info.splits
   if "train" not in splits_of:
     has = ", ".join(splits_of) or "none: prepare it again"
     raise UserError(f"data.name={name} has no split `train` (it has {has})")
-  chosen = {"train": "train"}
-  for split in _VALIDATION:
-    if split in splits_of and splits_of[split].num_examples:
-      chosen["validation"] = split
-      break
+  filled = [split for split in (*_VALIDATION, _TEST) if split in splits_of and splits_of[split].num_examples]
+  parts = {split: _TEST if split == _TEST else "validation" for split in filled}
+  chosen = {"train": "train"} | {part: split for split, part in reversed(parts.items())}
   try:
     return {part: tfds_files.Reader(builder, split, paths, encoded=True) for part, split in chosen.items()}
   except NotImplementedError as error:
@@ -210,9 +210,9 @@ def open_tfds(config) -> Dataset:
   """The prepared data set `data.name` (`celeb_a`, `smallnorb:2.0.0`, `name/config`) in `data.cache_dir`.
 
   Needs a feature `image`, or a video where `data.frames` asks for clips; scalar features become
-  `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named validation, val, valid
-  or test, in this order, or else is taken out of train by `data.scene_seed`. Of a video longer than a clip, a
-  window is taken that the seed fixes.
+  `label/<name>`, nested ones `label/attributes/Smiling`. Validation is the split named validation, val or
+  valid, in this order, or else is taken out of train by `data.scene_seed`; the split named test is that of
+  evaluations. Of a video longer than a clip, a window is taken that the seed fixes.
 
   Raises UserError: unknown or unprepared data set, no image feature, no train split, no usable image, a crop
   that fits none.
@@ -253,6 +253,7 @@ def open_tfds(config) -> Dataset:
     classes=classes,
     skipped=skipped,
     note="" if in_memory else dataset.LAZY_NOTE,
+    tests={_TEST: make(_TEST)} if _TEST in rows else {},
   )
 
 

@@ -83,6 +83,12 @@ class TinyGrey(TinyFaces):
   CHANNELS = 1
 
 
+class TinyTwo(TinyFaces):
+  """Like mnist: train and test alone."""
+  VERSION = tfds.core.Version("1.0.0")
+  SPLITS = (("train", 0, 20), ("test", 200, 5))
+
+
 class TinyVideos(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """Like moving_mnist, but of different lengths: video i has 3 + i % 4 grey frames."""
 
@@ -138,7 +144,7 @@ class TinyText(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def prepared(tmp_path_factory):
   root = tmp_path_factory.mktemp("tfds")
   tfds.disable_progress_bar()
-  for builder in (TinyFaces, TinyGrey, TinyText, TinyVideos):
+  for builder in (TinyFaces, TinyGrey, TinyTwo, TinyText, TinyVideos):
     builder(data_dir=root, file_format="array_record").download_and_prepare()
   return root
 
@@ -185,6 +191,17 @@ def test_examples_labels_and_given_splits(prepared):
   )
   assert data.classes["label/kind"] == ("cat", "ant") and data.classes["label/number"] == ()
   assert load(data, data.train, {"image"}).keys() == {"image"}
+  test = load(data, data.tests["test"])
+  check_examples(test)
+  assert sorted(test["label/number"]) == list(range(200, 205))
+
+
+def test_what_is_for_the_test_does_not_choose_checkpoints(prepared):
+  data = tfds_source.open_tfds(config(prepared, "tiny_two", val_examples=6))
+  train, validation, test = (load(data, split)["label/number"] for split in (
+    data.train, data.validation, data.tests["test"]))
+  assert len(validation) == 6 and sorted([*train, *validation]) == list(range(20))
+  assert sorted(test) == list(range(200, 205))
 
 
 def test_sizes_and_a_version(prepared):
@@ -328,11 +345,8 @@ def test_a_bad_example_is_left_out(prepared, monkeypatch):
     tfds_files.Reader, "__getitem__", lambda self, i: real(self, i) | ({"image": b"junk"} if i == 4 else {})
   )
   data = tfds_source.open_tfds(config(prepared))
-  assert (data.train.size, data.validation.size, len(data.skipped)) == (
-    19,
-    7,
-    2,
-  ) and "example 4" in data.skipped[0][0]
+  sizes = data.train.size, data.validation.size, data.tests["test"].size
+  assert (sizes, len(data.skipped)) == ((19, 7, 4), 3) and "example 4" in data.skipped[0][0]
   check_examples(load(data, data.train))
   monkeypatch.setattr(dataset, "CACHE_LIMIT", 0)
   data = tfds_source.open_tfds(config(prepared))
