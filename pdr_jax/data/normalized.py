@@ -1,14 +1,15 @@
 """Data whose pictures are replaced by normalised ones: in canonical pose and without their light.
 
 `data.normalize_with` names an export. `exports.normalized_data` computes the pictures once and keeps them as
-uint8 in a folder that is named by the data and the export; here they are read. Labels stay; maps that belong
-to the pixels of the original pictures are left out.
+uint8 in a folder that is named by the data and the export, and beside them their labels, because a picture
+that cannot be read is replaced by another one, with its labels; here both are read. Maps that belong to the
+pixels of the original pictures are left out.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from jaxtyping import Int
 from pdr_jax.data.dataset import Arrays, Dataset, Split
 from pdr_jax.errors import UserError
 
-FORMAT = 1  # of the files; raise it when what is in them changes
+FORMAT = 2  # of the files; raise it when what is in them changes
 MANIFEST = "export.json"  # of an export; it has the checksums of all its files
 # Keys of `data` that do not say what the pictures are.
 OTHERS = ("flip", "workers", "cache_dir", "normalize_with")
@@ -39,7 +40,8 @@ def folder_of(config: Any, data: Dataset) -> str:
     raise UserError(f"data.normalize_with={config.normalize_with}: must be an export: {reason}") from error
   asked = {key: value for key, value in config.items() if key not in OTHERS}
   sizes = {name: split.size for name, split in splits(data).items()}
-  said = json.dumps([FORMAT, asked, sizes, data.skipped, data.fingerprint], sort_keys=True, default=str)
+  # Not `data.skipped`: it grows while the pictures are read.
+  said = json.dumps([FORMAT, asked, sizes, data.fingerprint], sort_keys=True, default=str)
   key = hashlib.sha256(said.encode() + manifest).hexdigest()[:16]
   home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   root = os.path.expanduser(config.cache_dir or os.path.join(home, "pdr_jax"))
@@ -47,15 +49,20 @@ def folder_of(config: Any, data: Dataset) -> str:
 
 
 def path_of(folder: str, split: str) -> str:
-  """The file of a split."""
+  """The file with the pictures of a split."""
   return os.path.join(folder, f"{split}.npy")
+
+
+def labels_path_of(folder: str, split: str) -> str:
+  """The file with what else is kept of a split."""
+  return os.path.join(folder, f"{split}.npz")
 
 
 def replaced(config: Any, data: Dataset) -> Dataset:
   """The data set with its pictures replaced. Raises UserError where they have not been computed."""
   folder = folder_of(config, data)
-  parts = {name: _replaced(split, path_of(folder, name)) for name, split in splits(data).items()}
-  kept = {key: element for key, element in data.elements.items() if _stays(key, element)}
+  parts = {name: _replaced(split, folder, name) for name, split in splits(data).items()}
+  kept = {key: data.elements[key] for key in ("image", *labels(data))}
   return data._replace(
     train=parts["train"],
     validation=parts["validation"],
@@ -66,30 +73,25 @@ def replaced(config: Any, data: Dataset) -> Dataset:
   )
 
 
-def _stays(key: str, element: Any) -> bool:
-  """Pictures, and what belongs to a whole picture: labels and factors, but no map."""
-  return key == "image" or len(element.shape) < 2
+def labels(data: Dataset) -> list[str]:
+  """The keys that belong to whole pictures, labels and factors, but no map."""
+  return [key for key, element in data.elements.items() if key != "image" and len(element.shape) < 2]
 
 
-def _replaced(split: Split, path: str) -> Split:
+def _replaced(split: Split, folder: str, name: str) -> Split:
+  path = path_of(folder, name)
   try:
     pictures = np.load(path, mmap_mode="r")
+    with np.load(labels_path_of(folder, name)) as file:
+      others = dict(file)
   except (OSError, ValueError) as error:
     raise UserError(
       f"the normalised pictures of data.normalize_with are not in {path} ({error}): start the training or "
       "the evaluation by its command, which computes them"
     ) from error
-  return split._replace(load=_Load(split, pictures))
 
+  def load(indices: Int[np.ndarray, " n"], keys: Collection[str]) -> Arrays:
+    arrays = {key: values[indices] for key, values in others.items() if key in keys}
+    return arrays | ({"image": np.ascontiguousarray(pictures[indices])} if "image" in keys else {})
 
-class _Load:
-  """`Split.load` with other pictures."""
-
-  def __init__(self, split: Split, pictures: np.ndarray):
-    self._split, self._pictures = split, pictures
-
-  def __call__(self, indices: Int[np.ndarray, " n"], keys: Collection[str]) -> Arrays:
-    others = [key for key in keys if key != "image"]
-    arrays: Mapping[str, np.ndarray] = self._split.load(indices, others) if others else {}
-    pictures = {"image": np.ascontiguousarray(self._pictures[indices])} if "image" in keys else {}
-    return {**arrays, **pictures}
+  return split._replace(load=load)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -39,8 +39,14 @@ def prepare(config: ConfigDict, say: Callable[[str], None] = print) -> None:
       f"{', '.join(model.manifest['programs'])} (export its run again, if that is pdr)"
     )
   for name in missing:
-    path, pictures = normalized.path_of(folder, name), _normalized(model, wanted[name], name, say)
-    write_atomically(path, lambda file, pictures=pictures: np.save(file, pictures))
+    pictures, labels = _normalized(model, wanted[name], normalized.labels(plain), name, say)
+    write_atomically(
+      normalized.labels_path_of(folder, name), lambda file, labels=labels: np.savez(file, **labels)
+    )
+    # last: where it is, the split is complete
+    write_atomically(
+      normalized.path_of(folder, name), lambda file, pictures=pictures: np.save(file, pictures)
+    )
 
 
 def as_it_is(config: ConfigDict) -> ConfigDict:
@@ -50,18 +56,26 @@ def as_it_is(config: ConfigDict) -> ConfigDict:
   return plain
 
 
-def _normalized(model: reader.Model, split: Split, name: str, say: Callable[[str], None]) -> np.ndarray:
-  """All pictures of a split; reflectance 1 is 255, and so is what is brighter."""
+def _normalized(
+  model: reader.Model, split: Split, keys: Sequence[str], name: str, say: Callable[[str], None]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+  """All pictures of a split, and what these keys hold of them; reflectance 1 is 255, and so is what is
+  brighter.
+  """
   pictures = np.empty((split.size, *model.element.shape), np.uint8)
+  labels: dict[str, list[np.ndarray]] = {key: [] for key in keys}
   start = told = time.monotonic()
   for first in range(0, split.size, BATCH):
     rows = np.minimum(np.arange(first, first + BATCH), split.size - 1)  # all batches of one size
-    images = transforms.to_range(split.load(rows, ("image",))["image"], model.element.range)
+    loaded = split.load(rows, ("image", *keys))
+    images = transforms.to_range(loaded["image"], model.element.range)
     completed = np.asarray(model.normalize(images)["completed"])
     count = min(BATCH, split.size - first)
     pictures[first : first + count] = np.rint(np.clip(completed[:count], 0, 1) * 255)
+    for key, parts in labels.items():
+      parts.append(loaded[key][:count])
     now, done = time.monotonic(), first + count
     if now - told > EVERY or done == split.size:
       say(f"normalising {name}: {done:,} of {split.size:,}, {done / (now - start):.0f} images/s")
       told = now
-  return pictures
+  return pictures, {key: np.concatenate(parts) for key, parts in labels.items()}

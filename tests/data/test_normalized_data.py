@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from support import labelled_folder, toy_scene
 
 from pdr_jax import methods
-from pdr_jax.data import normalized, pipeline
+from pdr_jax.data import dataset, normalized, pipeline
 from pdr_jax.data.dataset import elements_of
 from pdr_jax.errors import UserError
 from pdr_jax.exports import normalized_data, reader, writer
@@ -84,8 +85,26 @@ def test_maps_of_the_old_pixels_are_left_out():
   image = np.zeros((3, SIDE, SIDE, 3), np.uint8)
   arrays = {"image": image, "depth": np.ones((3, SIDE, SIDE))}
   arrays |= {"label/who": np.arange(3), "view": np.ones((3, 6))}
-  kept = [key for key, element in elements_of(arrays).items() if normalized._stays(key, element)]
-  assert kept == ["image", "label/who", "view"]
+  data = dataset.Dataset("", None, None, elements_of(arrays), {}, [])
+  assert normalized.labels(data) == ["label/who", "view"]
+
+
+def test_a_broken_file_of_a_set_that_is_read_lazily_takes_its_label_with_it(config, monkeypatch):
+  """Which file is broken shows only while pictures are read, and the next one then stands in its place."""
+  monkeypatch.setattr(dataset, "decode_first", lambda *_: False)
+  folder = pathlib.Path(config.data.path)
+  load = pipeline.open_dataset(normalized_data.as_it_is(config)).train.load
+  colours = load(np.arange(40), ["label/colour"])["label/colour"]
+  broken = int(np.flatnonzero(np.diff(colours))[0])  # one that the next picture's colour differs from
+  file = folder / load._names[broken]
+  file.write_bytes(file.read_bytes()[:60])
+  pipeline._open.cache_clear()
+  normalized_data.prepare(config, lambda _: None)
+  loaded = pipeline.open_dataset(config).train.load(np.arange(40), ["image", "label/colour"])
+  expected = colours.copy()
+  expected[broken] = colours[broken + 1]
+  np.testing.assert_array_equal(loaded["label/colour"], expected)
+  np.testing.assert_array_equal(loaded["image"][broken], loaded["image"][broken + 1])
 
 
 def test_what_cannot_be_normalised_is_one_line(config, tmp_path):
