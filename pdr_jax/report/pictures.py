@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from pdr_jax import methods
-from pdr_jax.data import registry
+from pdr_jax.data import pipeline, registry
+from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import representations
 from pdr_jax.exports import photograph
@@ -120,17 +121,23 @@ def of_run(run: Run, faces: int = FACES) -> Pictures:
 def at_own_resolution(config: ConfigDict, key: str, count: int) -> list[np.ndarray] | None:
   """The first validation pictures as their files have them, at up to `LARGEST` pixels.
 
-  None where they are drawn and have no files, or are no larger there.
+  None where they are drawn and have no files, are normalised, are no larger there, or cannot be told to be
+  the same pictures: a set that leaves broken files out has others than one that replaces them by the next.
   """
   crop = tuple(config.data.crop)
   side = min(LARGEST, crop[2] - crop[0], crop[3] - crop[1]) if crop else LARGEST
-  if not registry.find(config.data.name).crops or side <= config.data.side:
+  if not registry.find(config.data.name).crops or side <= config.data.side or config.data.normalize_with:
     return None
   large = config.copy_and_resolve_references()
   # One picture to train with: as many as are asked for may be decoded at once.
   large.data.update(side=side, train_examples=1)
   reads = methods.describe(config.method).reads(large)
-  return list(_first(batch_lib.of_split(large, reads, "validation", ()), count, key))
+  try:
+    photographs = list(_first(batch_lib.of_split(large, reads, "validation", ()), count, key))
+  except UserError:  # the one picture to train with is broken
+    return None
+  own, again = (pipeline.open_dataset(each).validation.size for each in (config, large))
+  return photographs if own == again else None
 
 
 def sharp_albedo(

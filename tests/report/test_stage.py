@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from support.tolerances import rounding
 
 from pdr_jax.config import base, variant
+from pdr_jax.data import dataset, splits, stores
 from pdr_jax.evaluation import batches
 from pdr_jax.exports import mesh
 from pdr_jax.methods import Method
@@ -163,13 +165,46 @@ def test_an_albedo_of_a_photograph_is_a_small_file_and_hardly_another_picture():
   np.testing.assert_allclose(shown, albedo / 2 + 0.5, atol=8 / 255)  # quality 90 quantises to a few levels
 
 
-def test_photographs_come_at_their_own_resolution_and_in_the_order_of_validation(tmp_path):
+def photographs(folder, count=12):
+  """A folder of pictures of 48 x 48, and a configuration that reads them as 16 x 16."""
   rng = np.random.default_rng(0)
-  for i in range(12):
+  for i in range(count):
     blocks = rng.integers(0, 256, (4, 4, 3), np.uint8).repeat(12, axis=0).repeat(12, axis=1)
-    Image.fromarray(blocks).save(tmp_path / f"{i}.png")
+    Image.fromarray(blocks).save(folder / f"{i}.png")
   config = variant(base(), "small")
-  config.data.update(name="image_folder", path=str(tmp_path), side=16, val_examples=5)
+  config.data.update(name="image_folder", path=str(folder), side=16, val_examples=5)
+  return config
+
+
+def break_first(config, part):
+  """Cuts the first file of the split `part` (0: train, 1: validation) short."""
+  names = stores.open_store(config.data.path).names
+  chosen = splits.by_seed(names, config.data.scene_seed, 1, config.data.val_examples)[part]
+  file = pathlib.Path(config.data.path, names[chosen[0]])
+  file.write_bytes(file.read_bytes()[:60])
+
+
+def test_photographs_that_cannot_be_told_to_be_the_same_are_not_shown(tmp_path, monkeypatch):
+  config = photographs(tmp_path)
+  config.data.crop = (0, 0, 48, 48)
+  break_first(config, 1)
+  # As of 30,000 pictures: they are decoded as they are read, and the next one stands in for one that is
+  # broken; of the few that a report reads, it is left out.
+  monkeypatch.setattr(dataset, "EAGER_LIMIT", 10)
+  assert pictures.at_own_resolution(config, "image", 3) is None
+
+
+def test_a_broken_picture_to_train_with_and_normalised_ones_cost_the_resolution_alone(tmp_path):
+  config = photographs(tmp_path)
+  config.data.crop = (0, 0, 48, 48)
+  break_first(config, 0)
+  assert pictures.at_own_resolution(config, "image", 3) is None
+  config.data.normalize_with = "an export"
+  assert pictures.at_own_resolution(config, "image", 3) is None
+
+
+def test_photographs_come_at_their_own_resolution_and_in_the_order_of_validation(tmp_path):
+  config = photographs(tmp_path)
   small = next(iter(batches.of_split(config, {"image": inputs.image(config)}, "validation", ())))["image"]
   assert pictures.at_own_resolution(config, "image", 3)[0].shape == (512, 512, 3)
   config.data.crop = (0, 0, 48, 48)
