@@ -5,6 +5,7 @@ Another folder is one line.
 
 import csv
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_utkface_reads_its_names(tmp_path):
     and {"age": 5.0, "gender": 0, "race": 1} in rows
   )
   assert data.classes["label/race"][4] == "Others" and data.classes["label/age"] == ()
+
+
+def test_copies_of_utkface_in_one_archive_are_not_in_two_splits(tmp_path):
+  for folder in ("UTKFace", "crop_part1", "again/UTKFace"):
+    for i in range(10):
+      picture(str(tmp_path / folder / f"{20 + i}_0_2_{i}.jpg"), i)
+  data = opened("utkface", tmp_path)
+  ages = [everything(data, split)["label/age"] for split in (data.train, data.validation)]
+  assert sorted(np.concatenate(ages)) == list(range(20, 30))
+  assert any("copies of the same file name 20" in line for line in data.report)
 
 
 def test_fer2013_from_its_table_and_from_folders(tmp_path):
@@ -188,6 +199,18 @@ def test_stanford_cars_as_pictures_and_a_table(tmp_path):
     for car, body in zip(batch["label/car"], batch["label/body"], strict=True)
   ]
   assert len(found) == 4 and set(found) <= set(zip(titles, ["SUV", "Sedan"], strict=True))
+
+
+def test_stanford_cars_as_a_zip_beside_its_table(tmp_path):
+  with zipfile.ZipFile(tmp_path / "cars.zip", "w") as archive:
+    for i in range(12):
+      picture(str(tmp_path / "one.jpg"), i)
+      archive.write(tmp_path / "one.jpg", f"{i}.jpg")
+  os.remove(tmp_path / "one.jpg")
+  rows = [f"{i}.jpg,Audi S{i % 2} Sedan 2007" for i in range(12)]
+  (tmp_path / "labels.csv").write_text("\n".join(["file,class_name", *rows]))
+  data = opened("stanford_cars", tmp_path / "cars.zip", val_examples=4)
+  assert data.train.size == 8 and data.classes["label/body"] == ("Sedan",)
 
 
 def test_celeb_a_mask_hq_paints_its_parts_in_order(tmp_path):

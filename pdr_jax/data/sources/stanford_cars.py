@@ -15,12 +15,12 @@ TABLE, NAME = "labels.csv", "class_name"  # of copies that are pictures and a ta
 
 def read(path: str) -> folder_sets.Layout:
   """The published layout, or pictures with a table of the classes' names (`Dodge Charger Sedan 2012`)."""
-  table = os.path.join(path, TABLE)
+  table = os.path.join(os.path.dirname(path) if os.path.isfile(path) else path, TABLE)
   return read_table(path, table) if os.path.isfile(table) else read_folders(path)
 
 
 def read_table(path: str, table: str) -> folder_sets.Layout:
-  """Reads the pictures in a folder, or in its one zip, and the columns `file` and `class_name`."""
+  """Reads the pictures in a folder, in its one zip, or in a zip, and the columns `file` and `class_name`."""
   store = image_folder.open_store(path)
   names = [row[NAME] for row in folder_sets.rows_by_file(table, store, (NAME,))]
   titles = tuple(sorted(set(names)))

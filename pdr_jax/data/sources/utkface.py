@@ -9,11 +9,19 @@ from pdr_jax.data import folder_sets, image_folder
 
 
 def read(path: str) -> folder_sets.Layout:
-  """`AGE_GENDER_RACE_DATE.jpg`; a handful of names lacks a number, and is left out."""
+  """`AGE_GENDER_RACE_DATE.jpg`; a handful of names lacks a number, and is left out.
+
+  Archives may hold the set in several folders; of one name the first is read, so that no picture is in two
+  splits.
+  """
   pattern = re.compile(r"(\d+)_([01])_([0-4])_")
   store = folder_sets.Some(
     image_folder.open_store(path), lambda name: bool(pattern.match(os.path.basename(name)))
   )
+  first: dict[str, str] = {}
+  for name in store.names:
+    first.setdefault(os.path.basename(name), name)
+  store = folder_sets.Some(store, set(first.values()).__contains__, "copies of the same file name")
   numbers = [[int(part) for part in pattern.match(os.path.basename(name)).groups()] for name in store.names]
   ages, genders, races = np.array(numbers).reshape(-1, 3).T
   columns = {
