@@ -37,6 +37,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     "--out",
     metavar="DIR",
     required=True,
+    type=flags.out,
     help="folder that takes one folder for each picture, and decomposed.json, which names them: results are "
     "never taken for pictures; a picture that cannot be used is named and left out",
   )
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> int:
   crop = crops.parse(values.crop)
   if values.side < 1:
     raise UserError(f"--side {values.side}: must be at least 1")
-  out = os.path.abspath(os.path.expanduser(values.out))
+  out = os.path.abspath(values.out)
   given = pictures.find(values.pictures, out)
   if crop == crops.FACES:
     given = pictures.by_face(given)

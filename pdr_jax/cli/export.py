@@ -16,7 +16,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     "--out",
     metavar="DIR",
     required=True,
-    type=flags.text,
+    type=flags.out,
     help="folder of the export; python: pdr_jax.load(DIR)",
   )
   parser.add_argument(

@@ -6,6 +6,8 @@ under `python -m` calls `start(main)`.
 
 import argparse
 import difflib
+import errno
+import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -16,6 +18,12 @@ from ml_collections import ConfigDict
 from pdr_jax.cli import configurations
 from pdr_jax.errors import UserError
 from pdr_jax.files import absolute, in_bucket
+
+# Why files cannot be written or read, for reasons that lie with the disk, its rights, or the path given.
+NOT_OURS = (
+  errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EIO, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+  errno.EROFS, errno.ESTALE,
+)
 
 
 class Command(NamedTuple):
@@ -68,7 +76,10 @@ def configuration(values: argparse.Namespace, default: Callable[[], ConfigDict] 
 
 
 def start(main: Callable[[list[str]], int]) -> None:
-  """Runs a command and ends the process: a `UserError` is one line on stderr and exit code 2."""
+  """Runs a command and ends the process: a `UserError` is one line on stderr and exit code 2.
+
+  So is a file that cannot be written or read for a reason outside of the program.
+  """
   for stream in (sys.stdout, sys.stderr):
     if hasattr(stream, "reconfigure"):
       # A name in another alphabet must not end a run on an ASCII terminal; a log shows each line at once.
@@ -77,6 +88,11 @@ def start(main: Callable[[list[str]], int]) -> None:
     code = main(sys.argv)
   except UserError as error:
     print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    code = 2
+  except OSError as error:
+    if error.errno not in NOT_OURS:
+      raise
+    print(f"error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", file=sys.stderr)
     code = 2
   except KeyboardInterrupt:
     code = 130
@@ -91,13 +107,25 @@ def shown(module: str, *words: str) -> str:
 def workdir(path: str) -> str:
   """The absolute path of a `--workdir`: a folder, or `gs://BUCKET/FOLDER`.
 
-  Raises `UserError` for other buckets, and as `text`.
+  Raises `UserError` for other buckets, for an empty path, and as `text`.
   """
+  if not path:
+    raise UserError("--workdir is empty: name a folder")
   if "://" in path and not in_bucket(path):
     raise UserError(
       f"--workdir {path}: must be a folder, or gs://BUCKET/FOLDER; other buckets have to be mounted"
     )
   return text(absolute(path))
+
+
+def out(path: str) -> str:
+  """The path of an `--out`, `~` expanded, which a shell leaves as it is in `--out=~/x`.
+
+  Raises `UserError` for an empty one, which would be the folder at hand, and as `text`.
+  """
+  if not path:
+    raise UserError("--out is empty: name where to write")
+  return text(os.path.expanduser(path))
 
 
 def text(path: str) -> str:

@@ -20,7 +20,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     "netEP, netD and perhaps netC",
   )
   parser.add_argument(
-    "--out", metavar="DIR", required=True, help="folder of the export; python: pdr_jax.load(DIR)"
+    "--out",
+    metavar="DIR",
+    required=True,
+    type=flags.out,
+    help="folder of the export; python: pdr_jax.load(DIR)",
   )
   parser.add_argument("--licence", metavar="TEXT", default="", help="of the parameters, for the model card")
   parser.add_argument("--force", action="store_true", help="write into a folder that holds something already")

@@ -18,7 +18,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     required=True,
     help="folder of a run, or of a study (python -m pdr_jax.study); may be given several times",
   )
-  parser.add_argument("--out", metavar="FILE", required=True, help="the HTML file")
+  parser.add_argument("--out", metavar="FILE", required=True, type=flags.out, help="the HTML file")
   parser.add_argument(
     "--figures", metavar="DIR", help="folder that takes the plots and pictures, as PNG and PDF"
   )
@@ -39,7 +39,7 @@ COMMAND = flags.Command(
 def main(argv: list[str]) -> int:
   """Flags -> report; returns the exit code."""
   values = flags.parse(COMMAND, argv)
-  out = os.path.abspath(os.path.expanduser(values.out))
+  out = os.path.abspath(values.out)
   folder = os.path.abspath(os.path.expanduser(values.figures)) if values.figures else None
   _check_targets(out, folder, values.force)
 

@@ -235,14 +235,14 @@ def conclude(summary: dict, config: ConfigDict, workdir: str, run: Run) -> None:
   write_json(os.path.join(workdir, run_dir.SUMMARY), summary)
   curves = training.training_curves(read_metrics(workdir))
   style.save(curves, os.path.join(workdir, run_dir.FIGURES, "training_curves.png"))
-  report(summary, config.train.best_mode, workdir, run.progress.say)
+  report(summary, config, workdir, run.progress.say)
   run.progress.console.print(summary_table(summary))
 
 
-def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -> None:
+def report(summary: dict, config: ConfigDict, workdir: str, say: Callable[[str], None]) -> None:
   """Where things are and what to run next."""
   best = summary["best"]
-  which = f"{mode} {best['metric']}: step {best['checkpoint']}"
+  which = f"{config.train.best_mode} {best['metric']}: step {best['checkpoint']}"
   times = f"{duration(summary['seconds'])}, processor time {duration(summary['processor_seconds'])}"
   say(f"done in {times}: {summary['stopped']}")
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; {which})")
@@ -255,7 +255,10 @@ def report(summary: dict, mode: str, workdir: str, say: Callable[[str], None]) -
   if importlib.util.find_spec("tensorboard") is None:
     board = f"pip install 'pdr_jax[tensorboard]', then {board}"
   say(f"               and for a browser: {board}")
-  say("  next         open the figures; to train on, the same command with a larger --config.train.steps")
+  longer = "to train on, the same command with a larger --config.train.steps"
+  if config.optim.schedule != "constant":  # `run_dir.check_run` refuses it: the rate has fallen to its end
+    longer = "to train longer, a larger --config.train.steps and another --workdir"
+  say(f"  next         open the figures; {longer}")
   say("               " + shlex.join(["python", "-m", "pdr_jax.evaluate", "--workdir", workdir]))
 
 

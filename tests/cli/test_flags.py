@@ -1,5 +1,6 @@
 """The command line: every command explains its flags, and every mistake is one line and exit code 2."""
 
+import errno
 import io
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pytest
 
-from pdr_jax.cli import commands, configurations, evaluate, flags, study, train
+from pdr_jax.cli import commands, configurations, decompose, evaluate, export, flags, study, train
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_text
 
@@ -253,6 +254,29 @@ def test_names_in_another_alphabet_end_nothing_on_an_ascii_terminal(monkeypatch,
   written = [stream.buffer.getvalue() for stream in streams]  # nobody has flushed them
   assert done.value.code == code and written[0] == b"m\\xfcde: \\u65e5\\u672c\n"
   assert written[1] == (b"error: data.path=/\\xe4 does not exist\n" if fails else b"")
+
+
+@pytest.mark.parametrize("number, code", [(errno.ENOSPC, 2), (errno.ENOTDIR, 2), (errno.ENOENT, None)])
+def test_a_file_that_cannot_be_written_is_one_line_and_a_missing_one_a_fault_of_ours(number, code, capsys):
+  def main(argv):
+    raise OSError(number, os.strerror(number), "/full/table.md")
+
+  with pytest.raises(SystemExit if code else OSError) as done:
+    flags.start(main)
+  line = f"error: /full/table.md cannot be written or read: {os.strerror(number)}\n" if code else ""
+  assert getattr(done.value, "code", None) == code and capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("command, flag", [(export, "--out"), (decompose, "--out"), (train, "--workdir")])
+def test_an_empty_path_is_not_the_folder_at_hand(command, flag):
+  """As `--out "$OUT"` is where the variable is not set."""
+  with pytest.raises(UserError, match=f"{flag} is empty"):
+    command.main(["command", flag, ""])
+
+
+def test_a_home_folder_that_the_shell_has_not_put_in_is_put_in(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/somebody")
+  assert flags.out("~/exported") == "/home/somebody/exported" and flags.out("out") == "out"
 
 
 def test_a_folder_whose_name_is_no_text_to_the_process_is_refused_before_any_work():

@@ -1,5 +1,6 @@
 """The configuration that a run has stored: paths, data that has moved, a misspelt key."""
 
+import contextlib
 import json
 import os
 
@@ -8,7 +9,7 @@ import pytest
 from pdr_jax.cli import configurations
 from pdr_jax.config import base
 from pdr_jax.errors import UserError
-from pdr_jax.training import run_dir
+from pdr_jax.training import loop, run_dir
 
 
 def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
@@ -55,3 +56,18 @@ def test_what_the_data_filled_in_is_no_other_configuration(tmp_path):
   asked.supervised.labels = ("hat",)
   with pytest.raises(UserError, match=r"supervised\.labels"):
     run_dir.check_run(str(tmp_path), asked)
+
+
+@pytest.mark.parametrize("schedule, same", [("constant", True), ("cosine", False)])
+def test_what_a_run_advises_at_its_end_is_accepted(tmp_path, schedule, same):
+  config = base()
+  config.optim.schedule = schedule
+  run_dir.record_start(str(tmp_path), config)
+  summary = {"best": {"metric": "val/l1", "checkpoint": 5}, "seconds": 1, "processor_seconds": 1}
+  lines = []
+  loop.report(summary | {"stopped": "", "checkpoints": [5]}, config, str(tmp_path), lines.append)
+  assert any("the same command with a larger --config.train.steps" in line for line in lines) is same
+  assert any("a larger --config.train.steps and another --workdir" in line for line in lines) is not same
+  config.train.steps += 1
+  with contextlib.nullcontext() if same else pytest.raises(UserError, match="another configuration"):
+    run_dir.check_run(str(tmp_path), config, say=lines.append)
