@@ -9,10 +9,12 @@ Of several processes only the first one reads and writes; the others are sent wh
 see its disk.
 """
 
+import contextlib
+import errno
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -26,13 +28,17 @@ from pdr_jax.files import absolute
 from pdr_jax.methods import TrainState, inference_variables
 from pdr_jax.training import checkpoint_contents as contents
 from pdr_jax.training import distributed, quiet_orbax
-from pdr_jax.training.run_dir import read_config
+from pdr_jax.training.run_dir import chain, is_system_error, read_config
 
 FOLDER = "checkpoints"
 BROKEN = "broken_checkpoints"  # beside FOLDER, so that Orbax does not look at what was put aside
 # Raised when a checkpoint of before cannot be read as it is; absent in the first ones, which are of format 1.
 FORMAT = 2
 MODES = {"lowest": min, "highest": max}
+# What the system says when the fault is not in the checkpoint: another start may well read it.
+PASSING = tuple(
+  getattr(errno, name) for name in "EMFILE ENFILE ENOMEM EACCES EPERM EIO ESTALE ENOSPC EROFS".split()
+)
 Tree = Any
 
 class Restored(NamedTuple):
@@ -100,8 +106,8 @@ class Checkpoints:
     """The newest checkpoint that can be read, into the shapes and placement of `abstract`.
 
     None in a fresh run. All processes call it together. Broken ones are put aside, with a line. Raises
-    `UserError` when all are broken, or when one belongs to a model of other shapes or to another version of
-    the format.
+    `UserError` when all are broken, when one belongs to a model of other shapes or to another version of
+    the format, or when what keeps it from being read is not its own fault, such as too little memory.
     """
     if jax.process_count() == 1:
       return self._read_latest(abstract)
@@ -132,7 +138,7 @@ class Checkpoints:
     steps = sorted(self._manager.all_steps(), reverse=True)
     for step in steps:
       try:
-        with quiet_orbax.quiet_failure():
+        with quiet_orbax.quiet_failure(), _passing_errors_told_apart(step):
           return self._restore(step, abstract)
       except UserError:
         raise
@@ -174,9 +180,7 @@ class Checkpoints:
     epath.Path(self._workdir, FOLDER, str(step)).rename(target / name)
     self._manager = self._open()
     instead = f"using the one before, of step {max(earlier)}" if earlier else "and there is none before it"
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    reason = reason.split(" See full TensorStore details")[0]
-    self._say(f"checkpoint of step {step} cannot be read ({reason[:160]}); moved to {BROKEN}/, {instead}")
+    self._say(f"checkpoint of step {step} cannot be read ({_reason(error)}); moved to {BROKEN}/, {instead}")
 
   def steps(self) -> list[int]:
     """Steps with a checkpoint, ascending; like the next one, empty in all processes but the first."""
@@ -195,6 +199,31 @@ class Checkpoints:
     """Finishes writing and lets go of the directory."""
     if self._manager:
       self._manager.close()
+
+
+@contextlib.contextmanager
+def _passing_errors_told_apart(step: int) -> Iterator[None]:
+  """Raises `UserError` for an error that says nothing about the checkpoint: a good one must stay."""
+  try:
+    yield
+  except Exception as error:
+    passing = next((each for each in chain(error) if _passes(each)), None)
+    if passing is None:
+      raise
+    reason = f"cannot be read now ({_reason(passing)})"
+    raise UserError(f"checkpoint of step {step} {reason}; nothing was moved, run again") from error
+
+
+def _passes(error: BaseException) -> bool:
+  """Is it about memory, open files, permissions or the disk, and not about what was read?"""
+  on_device = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith("RESOURCE_EXHAUSTED")
+  return on_device or isinstance(error, MemoryError) or is_system_error(error, *PASSING)
+
+
+def _reason(error: BaseException) -> str:
+  """An error in part of a line."""
+  line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+  return line.split(" See full TensorStore details")[0][:160]
 
 
 def _manager(folder: str, keep: int, best_metric: str, best_mode: str) -> ocp.CheckpointManager:

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 from etils import epath
@@ -146,16 +146,20 @@ def read_elements(workdir: str) -> dict[str, Element]:
 
 
 def disk_is_full(error: BaseException | None) -> bool:
-  """Does an exception, or one that it came from, say that the file system has no room? Checked by text where
-  a library has only that.
-  """
+  """Does an exception, or one that it came from, say that the file system has no room?"""
+  return any(is_system_error(each, errno.ENOSPC, errno.EDQUOT, errno.EFBIG) for each in chain(error))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+  """An exception and those that it came from."""
   while error is not None:
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-      return True
-    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
-      return True
+    yield error
     error = error.__cause__ or error.__context__
-  return False
+
+
+def is_system_error(error: BaseException, *numbers: int) -> bool:
+  """Is it the system's error of one of these numbers? Told by text where a library has only that."""
+  return getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers)
 
 
 def _completed(stored: dict, defaults: dict) -> dict:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import errno
 import functools
 import json
 import os
@@ -118,6 +119,38 @@ def test_half_a_checkpoint_is_passed_over(whole, tmp_path, capsys, lost):
   # A name that Orbax does not take for a checkpoint any more, or a file that holds nothing of the state.
   else:
     assert "continuing from the checkpoint of step" in out
+  same(workdir, whole)
+
+
+OUT_OF_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 17179869184 bytes."
+NUMBERS = ("EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM", "EIO", "ESTALE", "ENOSPC", "EROFS")
+SYSTEM = [OSError(number, os.strerror(number)) for number in (getattr(errno, name) for name in NUMBERS)]
+
+
+@pytest.mark.parametrize(
+  "error",
+  [MemoryError(), jax.errors.JaxRuntimeError(OUT_OF_MEMORY), *SYSTEM, ValueError(f"UNKNOWN: [{SYSTEM[0]}]")],
+  ids=repr,
+)
+def test_an_error_that_passes_moves_no_checkpoint(whole, tmp_path, monkeypatch, capsys, error):
+  """Not the checkpoint's fault: both would be put aside otherwise, and the run begin at step 0."""
+  workdir = shutil.copytree(whole, tmp_path / "run")
+  before = sorted((workdir / "checkpoints").rglob("*"))
+
+  def restore(*_, **__):
+    raise ValueError("what Orbax makes of it") from error
+
+  with monkeypatch.context() as patched, pytest.raises(UserError) as told:
+    patched.setattr(checkpoints.ocp.CheckpointManager, "restore", restore)
+    train(workdir)
+  assert re.fullmatch(
+    r"checkpoint of step 12 cannot be read now \(.+\); nothing was moved, run again", str(told.value)
+  )
+  assert sorted((workdir / "checkpoints").rglob("*")) == before
+  assert not (workdir / checkpoints.BROKEN).exists()
+  again = toy.data()
+  assert train(workdir, data=again).exit_code == 0 and again.train.drawn == []
+  assert "continuing from the checkpoint of step 12" in capsys.readouterr().out
   same(workdir, whole)
 
 
