@@ -39,6 +39,7 @@ MODES = {"lowest": min, "highest": max}
 PASSING = tuple(
   getattr(errno, name) for name in "EMFILE ENFILE ENOMEM EACCES EPERM EIO ESTALE ENOSPC EROFS".split()
 )
+_ALTERED = "the values of {!r} are not those that were saved"
 Tree = Any
 
 class Restored(NamedTuple):
@@ -166,7 +167,7 @@ class Checkpoints:
     read = self._manager.restore(step, args=ocp.args.Composite(**arguments))
     for name in items:
       if contents.fingerprints(read[name]) != run["fingerprints"][name]:
-        raise ValueError(f"the values of {name!r} are not those that were saved")
+        raise ValueError(_ALTERED.format(name))
     return Restored(step, contents.join(abstract, {name: read[name] for name in items}), run)
 
   def _put_aside(self, step: int, error: Exception) -> None:
@@ -267,12 +268,16 @@ def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
       run = reader.restore(folder / str(step) / "run", args=ocp.args.JsonRestore())
       _check_format(run, step, workdir)
-    paths = {name: folder / str(step) / name for name in contents.NAMES}
-    items = {name: _read_item(path) for name, path in paths.items() if path.is_dir()}
+    marks = run["fingerprints"]
+    items = {name: _read_item(folder / str(step) / name) for name in contents.NAMES if name in marks}
+    for name, tree in items.items():
+      # Sorted, as a NamedTuple or dataclass is read back as a dict, whose leaves are in another order.
+      if sorted(contents.fingerprints(tree)) != sorted(marks[name]):
+        raise ValueError(_ALTERED.format(name))
   except UserError:
     raise
   except Exception as error:  # whatever the file formats raise
-    reason = f"cannot be read ({type(error).__name__}); choose another: {steps}"
+    reason = f"cannot be read ({_reason(error)}); choose another: {steps}"
     raise UserError(f"checkpoint of step {step} in {workdir} {reason}") from error
   return inference_variables(TrainState(step, **items)), step
 

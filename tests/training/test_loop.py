@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -260,8 +261,15 @@ def test_an_altered_value_is_noticed_where_the_file_format_has_no_checksum(tmp_p
   content = bytearray(open(largest, "rb").read())
   content[len(content) // 2] ^= 4
   open(largest, "wb").write(content)
+  run_dir.record_start(str(tmp_path), toy.config(), None)
+  with pytest.raises(UserError, match=r"checkpoint of step 2 .* cannot be read .*'ema' are not those"):
+    checkpoints.load_variables(str(tmp_path), 2)
+  np.testing.assert_array_equal(checkpoints.load_variables(str(tmp_path), 1)[0]["w"], params["w"])
   restored = manager.restore_latest(state)
   manager.close()
   assert restored.step == 1 and restored.run["position"] == {"bytes": b"\x00\xff", "n": 3}
   np.testing.assert_array_equal(restored.state.ema["w"], params["w"])
   assert len(lines) == 1 and "step 2" in lines[0] and "'ema'" in lines[0]
+  shutil.rmtree(tmp_path / "checkpoints/1/ema")
+  with pytest.raises(UserError, match=r"checkpoint of step 1 .* cannot be read"):
+    checkpoints.load_variables(str(tmp_path), 1)
