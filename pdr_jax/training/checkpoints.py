@@ -2,8 +2,8 @@
 
 A broken one is passed over. A checkpoint has these items: `params`, `ema` and `model_state` (where the run
 has them), `rest` (step, optimisers and whatever else the state holds) and `run` (JSON: position of the data
-iterator, open averages, best value so far). A fingerprint of every array travels in `run`, so that a file
-that was cut short or altered is noticed even where its format has no checksum.
+iterator, open averages, steps left out in a row, best value so far). A fingerprint of every array travels in
+`run`, so that a file that was cut short or altered is noticed even where its format has no checksum.
 
 Of several processes only the first one reads and writes; the others are sent what it read, so they need not
 see its disk.

@@ -25,6 +25,7 @@ class Intake:
     workdir: where the batch of a step that is not finite goes.
     train: the section `train` of the configuration.
     sums: the open averages of a run that continues.
+    skipped_in_a_row: how many steps right before the first one were left out.
     log, progress, watchdog: the run's.
   """
 
@@ -33,18 +34,19 @@ class Intake:
     workdir: str,
     train: ConfigDict,
     sums: Mapping | None,
+    skipped_in_a_row: int,
     *,
     log: MetricLog,
     progress: Progress,
     watchdog: Watchdog,
   ):
     self.meter = Meter(sums)
+    self.skipped_in_a_row = skipped_in_a_row
     self._workdir, self._train = workdir, train
     self._log = log
     self._progress = progress
     self._watchdog = watchdog
     self._inflight: collections.deque[tuple[range, steps.Metrics, Sequence[dict]]] = collections.deque()
-    self._skipped_in_a_row = 0
 
   def put(self, together: range, metrics: steps.Metrics, batches: Sequence[dict]) -> None:
     """These steps have been dispatched, with these batches."""
@@ -62,13 +64,13 @@ class Intake:
 
   def _take(self, step: int, values: dict[str, np.ndarray], batch: dict) -> None:
     bad = nonfinite.culprit(values)
-    self._skipped_in_a_row = self._skipped_in_a_row + 1 if bad else 0
+    self.skipped_in_a_row = self.skipped_in_a_row + 1 if bad else 0
     if bad:
       error = NonFinite(step, *bad, nonfinite.write_batch(self._workdir, step, batch))
       allowed = self._train.skip_nonfinite
-      if self._skipped_in_a_row > allowed:
+      if self.skipped_in_a_row > allowed:
         raise error
-      count = f"{self._skipped_in_a_row} in a row of at most {allowed}"
+      count = f"{self.skipped_in_a_row} in a row of at most {allowed}"
       self._progress.say(f"{error}: step left out ({count}); see {error.batch_file}")
       values = {nonfinite.SKIPPED: values[nonfinite.SKIPPED]}
     self.meter.add(step, values)

@@ -75,7 +75,8 @@ class Run:
     self._watchdog = Watchdog(self._train.stall_minutes, self.progress.say)
     self._trace = Trace(workdir, self._train.profile_steps if primary else (), self.progress.say)
     told = dict(log=self._log, progress=self.progress, watchdog=self._watchdog)
-    self._intake = Intake(workdir, self._train, self._saved.get("meter"), **told)
+    skipped = self._saved.get("skipped_in_a_row", 0)
+    self._intake = Intake(workdir, self._train, self._saved.get("meter"), skipped, **told)
 
   def catch_up(self) -> None:
     """The validation and the figures that were due when a signal stopped the run before."""
@@ -150,6 +151,7 @@ class Run:
     run = dict(
       position=self._feed.get_state(),
       meter=self._intake.meter.sums(),
+      skipped_in_a_row=self._intake.skipped_in_a_row,
       best=self._best,
       validated=self._validated,
       seconds=self._seconds(),

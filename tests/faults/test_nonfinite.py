@@ -3,6 +3,9 @@
 By configuration the step is left out and counted, at most n in a row.
 """
 
+import os
+import signal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from support import runs, toy
 
 from pdr_jax.errors import UserError
-from pdr_jax.training import loop, nonfinite
+from pdr_jax.training import loop, nonfinite, preemption
 from pdr_jax.training import step as steps
 
 
@@ -76,6 +79,15 @@ def test_more_in_a_row_than_allowed_stop_the_run(tmp_path):
   ):
     train(tmp_path / "two", bad_at(6, 7), skip_nonfinite=1)
   assert train(tmp_path / "three", bad_at(5, 6, 9), skip_nonfinite=2).exit_code == 0
+
+
+def test_a_stop_within_the_row_does_not_begin_it_anew(tmp_path):
+  stopping = toy.interrupted(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  config = toy.config(log_every=1, skip_nonfinite=1)
+  assert toy.run(tmp_path, config, method=bad_at(6, 7), data=stopping).exit_code == preemption.AGAIN
+  assert runs.newest(tmp_path) == 7
+  with pytest.raises(UserError, match=r"loss is nan at step 8; .* the checkpoint of step 7 .* is intact"):
+    train(tmp_path, bad_at(6, 7), skip_nonfinite=1)
 
 
 @pytest.mark.parametrize("gradient_only", [False, True])
