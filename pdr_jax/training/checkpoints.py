@@ -24,7 +24,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from pdr_jax.errors import UserError
-from pdr_jax.files import absolute
+from pdr_jax.files import absolute, write_text
 from pdr_jax.methods import TrainState, inference_variables
 from pdr_jax.training import checkpoint_contents as contents
 from pdr_jax.training import distributed, quiet_orbax
@@ -102,6 +102,23 @@ class Checkpoints:
       metrics=metrics,
       force=True,
     )
+
+  def complete(
+    self, step: int, run: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+  ) -> None:
+    """Changes what the checkpoint of a step says of the run, and adds `metrics` of its very state.
+
+    `run`: as it was read, with the changes. The checkpoint can be read at every moment.
+    """
+    if self._manager is None:
+      return
+    folder = os.path.join(self._workdir, FOLDER, str(step))
+    # Orbax only writes whole checkpoints, and this one would be absent in between; so these files are written
+    # as Orbax lays them out. The metrics first: whoever is killed before `run` is changed does both again.
+    if metrics and self._best_metric in metrics:
+      write_text(os.path.join(folder, "metrics", "metrics"), json.dumps(metrics))
+    write_text(os.path.join(folder, "run", "metadata"), json.dumps(contents.encode(run)))
+    self._manager.reload()
 
   def restore_latest(self, abstract: Tree) -> Restored | None:
     """The newest checkpoint that can be read, into the shapes and placement of `abstract`.

@@ -79,9 +79,15 @@ class Run:
     self._intake = Intake(workdir, self._train, self._saved.get("meter"), skipped, **told)
 
   def catch_up(self) -> None:
-    """The validation and the figures that were due when a signal stopped the run before."""
-    if self._saved.get("owed"):
-      self._look()
+    """The validation and the figures that were due when a signal stopped the run before.
+
+    The checkpoint of this step becomes the one that an undisturbed run has, the best one perhaps.
+    """
+    scores = self._look() if self._saved.get("owed") else None
+    if scores:
+      self._log.publish()
+      metrics = scores if self._keeps(scores) else None
+      self.checkpoints.complete(self.step, self._saved | self._learned() | dict(owed=False), metrics)
 
   def dispatch(self, together: range) -> None:
     """Reads the batches of these steps and sends the steps to the device."""
@@ -124,8 +130,7 @@ class Run:
     It also keeps a checkpoint of the best validation so far.
     """
     scores = self._look()
-    due = self._due(self._train.checkpoint_every) or self.is_done()
-    if due or (scores and self._best["step"] == self.step):
+    if self._keeps(scores):
       self.save(scores)
     self.progress.pause()
 
@@ -152,11 +157,8 @@ class Run:
       position=self._feed.get_state(),
       meter=self._intake.meter.sums(),
       skipped_in_a_row=self._intake.skipped_in_a_row,
-      best=self._best,
-      validated=self._validated,
-      seconds=self._seconds(),
-      processor_seconds=self._processor_seconds(),
       owed=owed,
+      **self._learned(),
     )
     self._log.publish()
     self.checkpoints.save(self.step, self.state, run, metrics)
@@ -202,6 +204,20 @@ class Run:
       inputs = self._validator.first(methods.describe(self._config.method).input)
       draw(self._workdir, self._method, self.state, inputs, self.step)
     return scores
+
+  def _keeps(self, scores: dict | None) -> bool:
+    """Whether this step has a checkpoint: one is due, or these scores of it are the best so far."""
+    due = self._due(self._train.checkpoint_every) or self.is_done()
+    return due or (scores is not None and self._best["step"] == self.step)
+
+  def _learned(self) -> dict:
+    """What validations have told so far, and what the run has taken; for a checkpoint."""
+    return dict(
+      best=self._best,
+      validated=self._validated,
+      seconds=self._seconds(),
+      processor_seconds=self._processor_seconds(),
+    )
 
   def _validate(self) -> dict[str, float]:
     scores = self._validator.scores(self.state, self.step)

@@ -26,6 +26,10 @@ def whole(tmp_path_factory):
   return workdir, result
 
 
+def stop():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize("number, at", [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
 def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, number, at):
   """At step 7, between checkpoints and logs: the open averages must survive.
@@ -209,9 +213,12 @@ def test_nonfinite_stops_names_step_and_term_and_keeps_the_last_good_checkpoint(
   jax.tree.map(np.testing.assert_array_equal, saved_state(tmp_path)[1], saved_state(whole[0])[1])
 
 
+# The best checkpoint is that of step 7, which is saved for that alone.
+BEST = dict(validate_every=1, checkpoint_every=5, keep_checkpoints=1, best_metric="val/distance")
+
+
 def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
-  config = toy.config(validate_every=1, checkpoint_every=5, keep_checkpoints=1, best_metric="val/distance")
-  result = run(tmp_path, config)
+  result = run(tmp_path, toy.config(**BEST))
   scores = {record["step"]: record["val/error"] for record in records(tmp_path) if "val/error" in record}
   assert result.summary["best"] == {"step": 7, "value": 0.0, "metric": "val/distance", "checkpoint": 7}
   assert result.summary["checkpoints"] == [7, 12]
@@ -225,6 +232,18 @@ def test_best_checkpoint_is_kept_besides_the_newest_and_loads(tmp_path):
     np.testing.assert_allclose(error, scores[at], rtol=runs.toy_tolerance(0))  # of squares: positive
   with pytest.raises(UserError, match="no checkpoint of step 3"):
     checkpoints.load_variables(str(tmp_path), 3)
+
+
+def test_a_best_checkpoint_that_was_saved_before_its_validation_is_kept_and_loads(tmp_path):
+  whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+  wanted = run(whole, toy.config(**BEST)).summary
+  assert run(stopped, toy.config(**BEST), data=interrupted(7, stop)).exit_code == preemption.AGAIN
+  got = run(stopped, toy.config(**BEST)).summary
+  assert (got["best"], got["checkpoints"]) == (wanted["best"], wanted["checkpoints"])
+  (params, step), (wanted, at) = (checkpoints.load_variables(str(folder)) for folder in (stopped, whole))
+  assert step == at == 7
+  jax.tree.map(np.testing.assert_array_equal, params, wanted)
+  assert records(stopped) == records(whole)
 
 
 def test_a_save_asks_tensorstore_for_no_metrics(tmp_path, monkeypatch):
