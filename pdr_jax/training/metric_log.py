@@ -51,15 +51,20 @@ class Meter:
 class MetricLog:
   """Appends to `metrics.jsonl` and TensorBoard.
 
-  Lines after `first_step` (the run got further than its checkpoint) are dropped first.
+  Lines after `first_step` (the run got further than its checkpoint) are dropped first, and with `owed` those
+  of its validation, which is still to be made up for: an earlier start was killed at that.
   """
 
-  def __init__(self, workdir: str, first_step: int, *, primary: bool):
+  def __init__(self, workdir: str, first_step: int, *, owed: bool, primary: bool):
     self._path = os.path.join(workdir, run_dir.METRICS)
     self._file = self._board = None
     if primary:
-      keep = [line for line in read_metrics(workdir) if line["step"] <= first_step]
-      text = "".join(json.dumps(line) + "\n" for line in keep)
+
+      def stays(line):
+        last = first_step - 1 if owed and PROCESSOR_SECONDS in line else first_step
+        return line["step"] <= last
+
+      text = "".join(json.dumps(line) + "\n" for line in filter(stays, read_metrics(workdir)))
       if in_bucket(workdir):  # where nothing can be appended: lines gather in memory
         self._file = io.StringIO()
         self._file.write(text)

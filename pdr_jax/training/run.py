@@ -70,7 +70,7 @@ class Run:
     # ---- what is open until `close`
     primary = jax.process_index() == 0
     self._feed = pipeline.prefetch(data.train, steps.place, AHEAD)
-    self._log = MetricLog(workdir, self.step, primary=primary)
+    self._log = MetricLog(workdir, self.step, owed=self._saved.get("owed", False), primary=primary)
     self.progress = Progress(self.step, self._train.steps, self._train.batch_size, primary=primary)
     self._watchdog = Watchdog(self._train.stall_minutes, self.progress.say)
     self._trace = Trace(workdir, self._train.profile_steps if primary else (), self.progress.say)

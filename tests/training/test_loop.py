@@ -47,6 +47,24 @@ def test_stopped_and_resumed_equals_uninterrupted_bit_for_bit(whole, tmp_path, n
   assert records(tmp_path) == records(whole[0])
 
 
+def test_a_validation_that_is_made_up_for_is_logged_once(whole, tmp_path, monkeypatch):
+  """However often the run is started after that; and when a start is killed before its checkpoint says so."""
+
+  class Killed(Exception):
+    pass
+
+  def die(*_):
+    raise Killed
+
+  assert run(tmp_path, data=interrupted(12, stop)).exit_code == preemption.AGAIN
+  with monkeypatch.context() as patched, pytest.raises(Killed):
+    patched.setattr(checkpoints.Checkpoints, "complete", die)
+    run(tmp_path)
+  for _ in range(2):
+    assert run(tmp_path).exit_code == 0
+    assert records(tmp_path) == records(whole[0])
+
+
 def test_a_killed_run_continues_from_its_last_checkpoint_bit_for_bit(whole, tmp_path):
   class Killed(Exception):
     pass
