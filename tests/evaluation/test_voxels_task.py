@@ -87,6 +87,31 @@ def test_free_poses_are_evaluated_in_batches_of_another_size(tmp_path):
   assert not outcome.failed and outcome.results["voxels"].protocol["test"] == 8
 
 
+def sorted_shapes(folder):
+  """A run on boxes and then rods, three of each to be tested on: 36 pictures of either kind."""
+  for kind, size in (("box", 8), ("rod", 1)):
+    solid = np.zeros((8, 8, 8), np.uint8)
+    solid[:size, :size] = 1  # all of y, which is up
+    for part, count in (("train", 4), ("test", 3)):
+      (folder / kind / part).mkdir(parents=True)
+      runs = b"".join(bytes((value, 1)) for value in solid.reshape(-1))
+      for i in range(count):
+        (folder / kind / part / f"{i}.binvox").write_bytes(b"#binvox 1\ndim 8 8 8\ndata\n" + runs)
+  return config(name="shape_folder", path=str(folder))
+
+
+def test_few_pictures_are_of_all_kinds(tmp_path):
+  """The split is sorted by kind: the first 24 of its 72 pictures are of two boxes."""
+  run = sorted_shapes(tmp_path)
+  model, keys = representation(run, extrude), ("label/kind", "azimuth")
+  few, again = (task.taken(run, model, "test", keys, 24) for _ in range(2))
+  kinds = np.concatenate([batch["label/kind"] for batch in few])
+  assert len(kinds) == 24 and 6 <= (kinds == 0).sum() <= 18
+  np.testing.assert_array_equal(few[-1]["image"], again[-1]["image"])
+  whole = np.concatenate([batch["azimuth"] for batch in task.taken(run, model, "test", keys, 500)])
+  np.testing.assert_allclose(whole, np.tile(np.arange(12) * np.pi / 6, 6), rtol=1e-6)
+
+
 def test_what_has_no_voxels_is_refused():
   run = config()
   with pytest.raises(UserError, match="no picture apart into voxels"):

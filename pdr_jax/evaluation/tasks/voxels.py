@@ -6,7 +6,7 @@ what needs no model (the mean shape, a sphere, the shape of the nearest training
 visual hull of the true silhouettes from twelve known azimuths.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 from ml_collections import ConfigDict
 
-from pdr_jax.data import pipeline
+from pdr_jax.data import normalized, pipeline, transforms
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import batches as batch_lib
 from pdr_jax.evaluation import records
 from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.representations import Representation
@@ -47,7 +46,7 @@ def defaults() -> dict[str, Any]:
   """The section of the evaluation's configuration."""
   return dict(
       select=100,  # pictures that choose a threshold, of validation (of train, where that is tested on)
-      most=400,    # pictures that are scored
+      most=400,    # pictures that are scored; both are drawn from all of their split
       angles=36,   # of the alignment, to a full turn
       views=8,     # azimuths of the silhouettes, evenly, half a step beside the picture's and on
   )
@@ -82,7 +81,7 @@ def shapes(
   key = representation.input
 
   def read(name: str, most: int) -> list[dict[str, np.ndarray]]:
-    return taken(batch_lib.of_split(run, representation.reads, name, keys), most)
+    return taken(run, representation, name, keys, most)
 
   chosen_on = "validation" if split != "validation" else "train"
   select, test, train = read(chosen_on, settings.select), read(split, settings.most), read("train", 2_000)
@@ -124,16 +123,22 @@ def decomposing(representation: Representation) -> Callable[[np.ndarray], dict[s
   raise UserError("the method takes no picture apart into voxels")
 
 
-def taken(batches: Iterable[Mapping[str, np.ndarray]], most: int) -> list[dict[str, np.ndarray]]:
-  """Batches of a split without padding, up to about so many pictures."""
-  rows, count = [], 0
-  for batch in batches:
-    keep = np.asarray(batch["_mask"]) > 0
-    rows.append({name: np.asarray(value)[keep] for name, value in batch.items() if name != "_mask"})
-    count += int(keep.sum())
-    if count >= most:
-      break
-  return rows
+def taken(
+  run: ConfigDict, representation: Representation, split: str, keys: Collection[str], most: int
+) -> list[dict[str, np.ndarray]]:
+  """Batches of the pictures of a split that `drawn` chooses, without padding."""
+  part = normalized.splits(pipeline.open_dataset(run))[split]
+  spec, wanted = pipeline.published(run, representation.reads), [*representation.reads, *keys]
+  rows, size = drawn(part.size, most), run.train.batch_size
+  return [transforms.to_spec(part.load(rows[i : i + size], wanted), spec) for i in range(0, len(rows), size)]
+
+
+def drawn(size: int, most: int) -> np.ndarray:
+  """Which pictures are read of so many: always the same, and in order.
+
+  They are drawn from all, as a set sorted by class begins with the shapes of one.
+  """
+  return np.sort(np.random.default_rng(0).permutation(size)[:most])
 
 
 # ---------------------------------------------------------------- predictors
