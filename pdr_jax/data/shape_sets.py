@@ -9,7 +9,7 @@ from pdr_jax.data import dataset, voxel_views
 from pdr_jax.data.dataset import Dataset, Split
 from pdr_jax.errors import UserError
 
-LABEL = "label/kind"
+LABEL, IDENTITY = "label/kind", "label/identity"
 
 
 class Shapes(NamedTuple):
@@ -19,8 +19,8 @@ class Shapes(NamedTuple):
   kinds: np.ndarray
 
 
-def split_of(shapes: Shapes, side: int, shaded: bool = False) -> Split:
-  """All views of all shapes, view `i % 12` of shape `i // 12`."""
+def split_of(shapes: Shapes, side: int, shaded: bool = False, first: int = 0) -> Split:
+  """All views of all shapes, view `i % 12` of shape `i // 12`; their identities count from `first`."""
   count = len(shapes.kinds)
   fine = np.zeros((count, -(-((voxel_views.FINE * side) ** 3) // 8)), np.uint8)
   voxels = np.zeros((count, -(-(side**3) // 8)), np.uint8)
@@ -40,10 +40,9 @@ def split_of(shapes: Shapes, side: int, shaded: bool = False) -> Split:
     shape = voxel_views.unpacked(fine[shape_of[i]][None], voxel_views.FINE * side)[0].astype(bool)
     return see(shape, float(azimuths[i]))
 
-  kinds = shapes.kinds[shape_of].astype(np.int32)
-  return Split(
-    len(views), voxel_views.Views(shape_of, azimuths, voxels, draw, side, {LABEL: kinds}), in_memory=True
-  )
+  labels = {LABEL: shapes.kinds[shape_of].astype(np.int32), IDENTITY: (first + shape_of).astype(np.int32)}
+  load = voxel_views.Views(shape_of, azimuths, voxels, draw, side, labels)
+  return Split(len(views), load, in_memory=True)
 
 
 def open_shapes(
@@ -52,22 +51,24 @@ def open_shapes(
 ) -> Dataset:
   """A data set of the parts `train`, `validation` and, where there is one, `test`.
 
-  `data.train_examples` and `data.val_examples` count shapes; 0: all. Raises UserError.
+  `data.train_examples` and `data.val_examples` count shapes; 0: all. A shape's identity is that of no other
+  in any part. Raises UserError.
   """
   voxel_views.check_grey(data)
   asked = {"train": data.train_examples, "validation": data.val_examples, "test": 0}
-  splits = {}
+  splits, first = {}, 0
   for name, shapes in parts.items():
     chosen = shapes._replace(kinds=shapes.kinds[: asked[name] or None])
     if not len(chosen.kinds):
       raise UserError(f"data.path={data.path}: there is no shape for {name}")
-    splits[name] = split_of(chosen, data.side, shaded)
+    splits[name] = split_of(chosen, data.side, shaded, first)
+    first += len(chosen.kinds)
   return Dataset(
     name=data.name,
     train=splits["train"],
     validation=splits["validation"],
-    elements=voxel_views.elements(data.side, (LABEL,)),
-    classes={LABEL: tuple(kinds)},
+    elements=voxel_views.elements(data.side, (LABEL, IDENTITY)),
+    classes={LABEL: tuple(kinds), IDENTITY: ()},
     skipped=skipped,
     tests={"test": splits["test"]} if "test" in splits else {},
   )

@@ -159,6 +159,9 @@ def test_modelnet10_is_laid_upright(tmp_path):
   occupied = np.argwhere(rows["voxels"][0])
   size = np.ptp(occupied, axis=0)
   assert size[1] > 2 * size[2] > 2 * size[0] and set(rows["label/kind"]) == {2}
+  splits = (data.train, data.validation, data.tests["test"])
+  who = [split.load(np.arange(split.size), ["label/identity"])["label/identity"] for split in splits]
+  np.testing.assert_array_equal(np.concatenate(who), np.repeat(np.arange(5), 12))  # twelve views of each
   np.testing.assert_allclose(np.diff(rows["azimuth"]), np.pi / 6, atol=1e-6)
   with pytest.raises(UserError, match="modelnet10"):
     pipeline.open_dataset(config_of("modelnet10_voxels", tmp_path / "elsewhere.npz"))

@@ -7,10 +7,13 @@ from ml_collections import ConfigDict
 
 from pdr_jax import methods
 from pdr_jax.config import base
+from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import run as evaluation
 from pdr_jax.evaluation.config import get_config as evaluation_config
+from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.task import Context
 from pdr_jax.evaluation.tasks import voxels as task
 from pdr_jax.methods.contract import Method
 from pdr_jax.training.loop import train
@@ -104,12 +107,29 @@ def test_few_pictures_are_of_all_kinds(tmp_path):
   """The split is sorted by kind: the first 24 of its 72 pictures are of two boxes."""
   run = sorted_shapes(tmp_path)
   model, keys = representation(run, extrude), ("label/kind", "azimuth")
-  few, again = (task.taken(run, model, "test", keys, 24) for _ in range(2))
+  few, again = (task.taken(run, model, keys, "test", 24) for _ in range(2))
   kinds = np.concatenate([batch["label/kind"] for batch in few])
   assert len(kinds) == 24 and 6 <= (kinds == 0).sum() <= 18
   np.testing.assert_array_equal(few[-1]["image"], again[-1]["image"])
-  whole = np.concatenate([batch["azimuth"] for batch in task.taken(run, model, "test", keys, 500)])
+  whole = np.concatenate([batch["azimuth"] for batch in task.taken(run, model, keys, "test", 500)])
   np.testing.assert_allclose(whole, np.tile(np.arange(12) * np.pi / 6, 6), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_pictures_of_a_shape_are_drawn_together(tmp_path):
+  run, asked = sorted_shapes(tmp_path), evaluation_config()
+  asked.voxels.update(SETTINGS)
+  asked.voxels.most = 24
+  test = pipeline.open_dataset(run).tests["test"]
+  who = test.load(np.arange(test.size), ["label/identity"])["label/identity"]
+  nobody, features = Features({}, {}, {}), Features({}, {"identity": who}, {})
+  model = representation(run, extrude)
+  context = Context(asked, asked.voxels, run, model, nobody, features, "test", {}, lambda line: None)
+  ((_, job),) = task.jobs(context)
+  outcomes = job().outcomes
+  assert len(outcomes) >= 3
+  for given in outcomes.values():
+    assert given.values.shape[-1] == 24 and len(set(given.clusters.tolist())) == 6  # three boxes, three rods
 
 
 def test_what_has_no_voxels_is_refused():

@@ -7,17 +7,19 @@ visual hull of the true silhouettes from twelve known azimuths.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 from ml_collections import ConfigDict
 
 from pdr_jax.data import normalized, pipeline, transforms
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
+from pdr_jax.evaluation.features import people_in
 from pdr_jax.evaluation.records import Outcomes, Result, Score
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context, Job, Task
@@ -38,6 +40,7 @@ HULL_VIEWS = 12
 AROUND = tuple(2 * np.pi * k / 8 for k in range(8))  # azimuths whose silhouettes are compared with each other
 RADII = tuple(np.arange(0.3, 1.0, 0.05))  # of spheres, in half sides
 PARTS = ("voxels", "azimuth")  # of a decomposition that this task scores
+ROW = "_row"  # of a batch
 
 Volumes = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # a batch to densities [B, S, S, S]
 
@@ -68,21 +71,20 @@ def shapes(
   split: str,
   settings: ConfigDict,
   say: Callable[[str], None] = print,
+  people: Int[np.ndarray, " N"] | None = None,
 ) -> Result:
   """The scores of the model and of what stands beside it.
 
-  Raises `UserError` without exact voxels, or for a method without.
+  `people` says of each picture of the split which shape it shows: pictures of one are drawn together for
+  intervals. Raises `UserError` without exact voxels, or for a method without.
   """
   spec = pipeline.published(run, representation.reads)
   if "voxels" not in spec:
     raise UserError("the data has no exact voxels")
   decompose = decomposing(representation)
-  keys = ("voxels", "azimuth", *(key for key in spec if key.startswith("label/")))
+  kinds = [name for name, classes in pipeline.describe(run).classes.items() if classes]
+  read = partial(taken, run, representation, ("voxels", "azimuth", *kinds))
   key = representation.input
-
-  def read(name: str, most: int) -> list[dict[str, np.ndarray]]:
-    return taken(run, representation, name, keys, most)
-
   chosen_on = "validation" if split != "validation" else "train"
   select, test, train = read(chosen_on, settings.select), read(split, settings.most), read("train", 2_000)
   parts = [decompose(batch[key]) for batch in test]
@@ -92,10 +94,12 @@ def shapes(
   def model(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     return predicted[id(batch)] if id(batch) in predicted else decompose(batch[key])["voxels"]
 
+  rows = np.concatenate([batch[ROW] for batch in test])
+  shown = None if people is None else people[rows]
   scores, outcomes = [], {}
   for name, predict in ({MODEL: model} | predictors).items():
     say(f"  {name}")
-    named, used = _records(name, measure(predict, select, test, settings, fixed=name == HULL))
+    named, used = _records(name, measure(predict, select, test, settings, fixed=name == HULL), rows, shown)
     scores += named
     outcomes |= used
   scores += of_truth(test) + of_pictures(test, parts, key) + of_poses(test, parts)
@@ -124,13 +128,14 @@ def decomposing(representation: Representation) -> Callable[[np.ndarray], dict[s
 
 
 def taken(
-  run: ConfigDict, representation: Representation, split: str, keys: Collection[str], most: int
+  run: ConfigDict, representation: Representation, keys: Collection[str], split: str, most: int
 ) -> list[dict[str, np.ndarray]]:
-  """Batches of the pictures of a split that `drawn` chooses, without padding."""
+  """Batches of the pictures of a split that `drawn` chooses, without padding; `ROW` is their place in it."""
   part = normalized.splits(pipeline.open_dataset(run))[split]
   spec, wanted = pipeline.published(run, representation.reads), [*representation.reads, *keys]
   rows, size = drawn(part.size, most), run.train.batch_size
-  return [transforms.to_spec(part.load(rows[i : i + size], wanted), spec) for i in range(0, len(rows), size)]
+  places = [rows[i : i + size] for i in range(0, len(rows), size)]
+  return [transforms.to_spec(part.load(some, wanted), spec) | {ROW: some} for some in places]
 
 
 def drawn(size: int, most: int) -> np.ndarray:
@@ -229,24 +234,25 @@ _compare_views = jax.jit(voxels.silhouette_iou)
 _compare_sides = jax.jit(voxels.views_alike)
 
 
-def _records(name: str, measured: Measured) -> tuple[list[Score], dict[str, Outcomes]]:
-  """The scores of a predictor, and of the model what single pictures gave."""
+def _records(
+  name: str, measured: Measured, rows: Int[np.ndarray, " N"], people: Int[np.ndarray, " N"] | None
+) -> tuple[list[Score], dict[str, Outcomes]]:
+  """The scores of a predictor, and of the model what single pictures gave, those in `rows` of the split."""
   values = {
     "iou": (measured.iou, "higher"),
     "held_out_views/iou": (measured.views, "higher"),
     "occupied": (measured.occupied, ""),
     "views_alike": (measured.alike, ""),
-    "threshold": (np.array([measured.threshold]), ""),
   }
   scores, outcomes = [], {}
   for metric, (each, direction) in values.items():
     title = TITLES.get(metric, "") if name == MODEL else ""
     score = Score("voxels", "", name, metric, (float(each.mean()),), direction, title)
-    given = records.outcomes_of(each[None, None], np.arange(len(each))[None])
+    given = records.outcomes_of(each[None, None], rows[None], people=people)
     named, used = records.with_outcomes([score], {records.name(score): given})
     scores += named
     outcomes |= used
-  return scores, outcomes
+  return [*scores, Score("voxels", "", name, "threshold", (measured.threshold,), "")], outcomes
 
 
 def of_truth(test: list[dict]) -> list[Score]:
@@ -297,7 +303,8 @@ def jobs(context: Context) -> Iterator[Job]:
   """One, for a trained method with voxels on data that has exact ones."""
   if context.representation.trained and "voxels" in pipeline.published(context.run):
     yield "voxels", lambda: shapes(
-      context.run, context.representation, context.test_split, context.settings, context.say
+      context.run, context.representation, context.test_split, context.settings, context.say,
+      people_in(context.test, context.config.identity),
     )
 
 
