@@ -2,13 +2,21 @@
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
+from support import memory_data
 
+from pdr_jax.config import base
+from pdr_jax.elements import Element
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import forecasts, records
+from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.probes.judge import entropies
 from pdr_jax.evaluation.records import Media, Result
+from pdr_jax.evaluation.representations import Representation
+from pdr_jax.evaluation.task import Context
 from pdr_jax.evaluation.tasks import leakage
+from pdr_jax.methods.contract import Method
 
 
 def frames_of(classes, clips_each, frames=2, seed=0):
@@ -22,7 +30,56 @@ def frames_of(classes, clips_each, frames=2, seed=0):
   labels, clips = np.array(labels, np.int32), np.array(clips, np.int32)
   content = np.eye(20, dtype=np.float32)[labels] + 0.1 * rng.normal(size=(len(labels), 20)).astype(np.float32)
   pose = rng.normal(size=(len(labels), 3)).astype(np.float32)
-  return Features({"content": content, "pose": pose}, {"who": labels, leakage.CLIP: clips}, {})
+  labels = {"who": labels, leakage.CLIP: clips, leakage.TOGETHER: clips}
+  return Features({"content": content, "pose": pose}, labels, {})
+
+
+FRAMES, SIDE = 3, 12
+WHO = np.repeat([4, 9, 2], 4).astype(np.int32)  # of twelve clips: three people
+
+
+def context_of(monkeypatch, people=WHO, absent=None, **settings):
+  """Twelve noisy clips for train and for test, and a method that does something with them."""
+  rng = np.random.default_rng(0)
+  arrays = {
+    "clip": rng.integers(0, 255, (len(WHO), FRAMES, SIDE, SIDE, 1)).astype(np.uint8),
+    "label/kind": (np.arange(len(WHO)) % 2).astype(np.int32),
+    "position": rng.uniform(0, SIDE, (len(WHO), FRAMES, 1, 2)).astype(np.float32),
+  }
+  memory_data.install(monkeypatch, arrays, arrays, {"label/kind": ("round", "square")})
+  labels = {} if people is None else {"identity": people}
+  missing = {} if absent is None else {"identity": absent}
+  whole = Features({"content": None, "pose": None}, labels, {}, missing)
+  method = Method(
+    init=None, update=None, validate=None,
+    encode=lambda variables, clips: {"content": clips.mean((1, 2, 4)), "pose": clips.mean((1, 3, 4))},
+    swap=lambda variables, contents, poses: poses,
+    forecast=lambda variables, clips, frames: clips[:, :frames],
+  )
+  reads = {"clip": Element((FRAMES, SIDE, SIDE, 1), "float32", "clip", (0.0, 1.0))}
+  config, run = get_config(), base()
+  config.seeds, config.batch_size, run.train.batch_size, run.data.name = 1, 5, 5, "moving_digits"
+  model = Representation("trained", method.encode, reads, method, {})
+  asked = ConfigDict(settings)
+  return Context(config, asked, run, model, whole, whole, "validation", {}, lambda line: None)
+
+
+def clusters_of(result):
+  """How many groups are drawn for the intervals of each score."""
+  assert result.outcomes
+  return {len(np.unique(given.clusters)) for given in result.outcomes.values()}
+
+
+def test_frames_of_a_person_are_drawn_together(monkeypatch):
+  """Three people in twelve clips. A clip of which nobody knows who is in it stands for itself."""
+  nobody = np.isin(np.arange(len(WHO)), [0, 11])
+  for people, absent, groups in ((WHO, None, 3), (WHO, nobody, 5), (None, None, 12)):
+    context = context_of(monkeypatch, people, absent, clips=100, frames=2, hidden=0)
+    frames = leakage.read(context, "validation")
+    classes = leakage.classify(frames, frames, "kind", 0, range(1))
+    numbers = leakage.measure(frames, frames, "position_0", range(1))
+    assert clusters_of(classes) == clusters_of(numbers) == {groups}
+    assert all(given.clusters.shape == (24,) for given in classes.outcomes.values())
 
 
 def test_halves_are_of_whole_clips_of_every_class():

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Shaped
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
-from pdr_jax.evaluation.features import Features, class_count, classified, select, subsets, take
+from pdr_jax.evaluation.features import Features, class_count, classified, people_in, select, subsets, take
 from pdr_jax.evaluation.records import Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.evaluation.tasks.linear import multi_class
@@ -27,6 +27,7 @@ from pdr_jax.metrics.samples import standardize
 
 BLOCKS = ("content", "pose")
 CLIP = "_clip"  # the label that says which clip a frame is of
+TOGETHER = "_together"  # and this one, which frames are drawn together for intervals
 YAW = 1  # of a view, in radians
 TURN = "azimuth"  # labels that begin so are angles in degrees of a full turn
 ENOUGH = 1_000  # frames to learn from, of which the perceptron can spare a tenth; fewer are all learned from
@@ -71,7 +72,22 @@ def read(context: Context, split: str) -> Features:
       break
   classes = {name.removeprefix("label/"): names for name, names in info.classes.items() if names}
   joined = {name: np.concatenate(values) for name, values in labels.items()}
+  whole = context.train if split == "train" else context.test
+  joined[TOGETHER] = together(joined[CLIP], people_in(whole, context.config.identity))
   return Features({name: np.concatenate(parts) for name, parts in blocks.items()}, joined, classes)
+
+
+def together(
+  clips: Int[np.ndarray, " N"], people: Int[np.ndarray, " C"] | None
+) -> Int[np.ndarray, " N"]:
+  """The same number for all frames of a person, and of a clip of which nobody knows who is in it.
+
+  `people` are those of all clips of the split, below 0 where nobody knows; None: of no clip.
+  """
+  if people is None:
+    return clips
+  who = people[clips]
+  return np.where(who < 0, people.max() + 1 + clips, who).astype(np.int32)
 
 
 def _labels(batch: Mapping, t: int, frames: int) -> dict[str, Shaped[np.ndarray, " B"]]:
@@ -125,7 +141,7 @@ def _numbered(frames: Frames, label: str) -> Frames:
 
   def number(part: Features) -> Features:
     values = np.searchsorted(present, part.labels[label]).astype(np.int32)
-    return part._replace(labels={label: values, CLIP: part.labels[CLIP]}, classes=classes)
+    return part._replace(labels={label: values, TOGETHER: part.labels[TOGETHER]}, classes=classes)
 
   return Frames(number(frames.train), number(test))
 
@@ -136,7 +152,7 @@ def classify(train: Features, test: Features, label: str, hidden: int, seeds: Se
   frames = _numbered(halves(test, label) if kept_apart else Frames(train, test), label)
   name = f"leakage/{label}"
   titles = {"accuracy": f"{label} from a block of single frames, accuracy"}
-  words = {"seeds": seeds, "solvers": ["logistic"], "task": name, "headlines": titles, "identity": CLIP}
+  words = {"seeds": seeds, "solvers": ["logistic"], "task": name, "headlines": titles, "identity": TOGETHER}
   result = multi_class(frames.train, frames.test, label, **words)
   scores = list(result.scores)
   if hidden:
@@ -179,7 +195,7 @@ def _int(values: np.ndarray) -> Int[np.ndarray, " N"]:
 
 def measure(train: Features, test: Features, label: str, seeds: Sequence[int]) -> Result:
   """R2 of a number from each block, by ridge regression."""
-  result = regression(train, test, label, seeds=seeds, identity=CLIP)
+  result = regression(train, test, label, seeds=seeds, identity=TOGETHER)
   name = f"leakage/{label}"
   titles = {"r2": f"{label} from a block of single frames, R2"}
   scores = tuple(
@@ -202,7 +218,7 @@ def jobs(context: Context) -> Iterator[Job]:
   hidden, seeds = context.settings.hidden, context.seeds
   asked = list(context.config.labels)
   for label, values in train.labels.items():
-    if label == CLIP or not is_asked(label, asked) or len(np.unique(values)) < 2:
+    if label in (CLIP, TOGETHER) or not is_asked(label, asked) or len(np.unique(values)) < 2:
       continue
     if np.issubdtype(values.dtype, np.integer):
       yield f"leakage/{label}", lambda label=label: classify(train, test, label, hidden, seeds)
