@@ -15,7 +15,7 @@ from pdr_jax.evaluation.probes.judge import entropies
 from pdr_jax.evaluation.records import Media, Result
 from pdr_jax.evaluation.representations import Representation
 from pdr_jax.evaluation.task import Context
-from pdr_jax.evaluation.tasks import leakage
+from pdr_jax.evaluation.tasks import forecast, leakage, swaps
 from pdr_jax.methods.contract import Method
 
 
@@ -58,7 +58,7 @@ def context_of(monkeypatch, people=WHO, absent=None, **settings):
   )
   reads = {"clip": Element((FRAMES, SIDE, SIDE, 1), "float32", "clip", (0.0, 1.0))}
   config, run = get_config(), base()
-  config.seeds, config.batch_size, run.train.batch_size, run.data.name = 1, 5, 5, "moving_digits"
+  config.seeds, config.batch_size, run.train.batch_size, run.data.name = 1, 8, 8, "moving_digits"
   model = Representation("trained", method.encode, reads, method, {})
   asked = ConfigDict(settings)
   return Context(config, asked, run, model, whole, whole, "validation", {}, lambda line: None)
@@ -80,6 +80,23 @@ def test_frames_of_a_person_are_drawn_together(monkeypatch):
     numbers = leakage.measure(frames, frames, "position_0", range(1))
     assert clusters_of(classes) == clusters_of(numbers) == {groups}
     assert all(given.clusters.shape == (24,) for given in classes.outcomes.values())
+
+
+def test_foretold_clips_of_a_person_are_drawn_together(monkeypatch):
+  for people, groups in ((WHO, 2), (None, 8)):
+    context = context_of(monkeypatch, people, past=2, future=1, clips=8, beside="")
+    assert clusters_of(forecast.forecast(context)) == {groups}  # eight clips, four of each person
+
+
+def test_swapped_clips_of_a_person_are_drawn_together(monkeypatch):
+  """The judge should find the label of a clip, so those with labels of one person's clips belong together."""
+  for motion, who in (((), WHO[:10]), (("kind",), np.roll(WHO[:10], 1))):
+    result = swaps.swaps(context_of(monkeypatch, judge_steps=1, pairs=10, motion=motion))
+    assert clusters_of(result) == {3}
+    for given in result.outcomes.values():
+      np.testing.assert_array_equal(given.clusters, who)
+  nobody = context_of(monkeypatch, people=None, judge_steps=1, pairs=10, motion=())
+  assert clusters_of(swaps.swaps(nobody)) == {10}
 
 
 def test_halves_are_of_whole_clips_of_every_class():

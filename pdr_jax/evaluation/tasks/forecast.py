@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pdr_jax.evaluation import forecasts, records
+from pdr_jax.evaluation.features import people_in
 from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import video
@@ -39,6 +40,8 @@ def forecast(context: Context) -> Result:
     past=past, frames=settings.future or length - past, count=settings.clips,
   )
   known, future = made.truth.shape[1], made.foretold.shape[1]
+  people = people_in(context.test, context.config.identity)
+  people = None if people is None else people[: len(made.given)]  # the first clips are foretold
   others = forecasts.of_others(settings.beside, made, context.run)
   learned = {forecasts.FORECAST: made.foretold} | others
   guessed = learned | forecasts.guesses(made.given, future)
@@ -50,7 +53,7 @@ def forecast(context: Context) -> Result:
       values = each.mean(axis=0)
       headline = f"forecast, {name.upper()}" if block == forecasts.FORECAST else ""
       score = Score("forecast", "", block, name, (float(values.mean()),), "higher", headline)
-      of_clips = records.outcomes_of(each.mean(axis=1)[None, None], np.arange(len(each))[None])
+      of_clips = records.outcomes_of(each.mean(axis=1)[None, None], np.arange(len(each))[None], people=people)
       named, used = records.with_outcomes([score], {name: of_clips})
       outcomes |= used
       scores += named

@@ -16,6 +16,7 @@ from jaxtyping import ArrayLike, Float
 from pdr_jax.data import pipeline
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import batches, records
+from pdr_jax.evaluation.features import people_in
 from pdr_jax.evaluation.probes import judge as judges
 from pdr_jax.evaluation.probes.linear_maps import softmax
 from pdr_jax.evaluation.records import Media, Outcomes, Result, Score
@@ -163,6 +164,7 @@ def judged(
     of_seed.append({
       name: _judge(run, params, given, size) for name, given in (("real", clips), ("swapped", swapped))
     })
+  people = people_in(context.test, context.config.identity)
   scores, outcomes = [], {}
   for label in (*truth.classes, *truth.numbers):
     moves = label in truth.motion
@@ -175,7 +177,8 @@ def judged(
       given = {}
       if label in truth.classes:
         right = np.stack([outputs[name][label].argmax(axis=1) == wanted for outputs in of_seed])[:, None]
-        given = {"accuracy": records.outcomes_of(right, wanted[None])}
+        who = None if people is None else people[rows]  # is in the clip whose label is wanted
+        given = {"accuracy": records.outcomes_of(right, wanted[None], people=who)}
       named, used = records.with_outcomes(_records(label.removeprefix("label/"), what, runs), given)
       scores += named
       outcomes |= used
