@@ -57,12 +57,14 @@ class Part(NamedTuple):
     data: what its rows are called by, where there are several studies.
     results: what it gave.
     records: of its runs that have ended, by their names.
+    left: how many runs have not.
   """
 
   folder: str
   data: str
   results: Results
   records: Mapping[str, Record]
+  left: int = 0
 
 
 def section(title: str, parts: Sequence[Part], blocks: Sequence[str] = ()) -> list[str]:
@@ -75,7 +77,8 @@ def section(title: str, parts: Sequence[Part], blocks: Sequence[str] = ()) -> li
     before = f"{part.data}: " if len(parts) > 1 else ""
     every |= {before + row: columns for row, columns in samples(part.results).items()}
     methods |= dict.fromkeys(part.results)
-  compared = table.comparison(every, list(methods), "### How sure that is", blocks=blocks)
+  left = sum(part.left for part in parts)
+  compared = table.comparison(every, list(methods), "### How sure that is", left=left, blocks=blocks)
   lines = [f"## {title}", "", *compared, ""]
   for part in parts:
     heading = f"### What it has cost{f' on {part.data}' if len(parts) > 1 else ''}"

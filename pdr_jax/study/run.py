@@ -232,7 +232,8 @@ def write_section(studies: Mapping[str, ConfigDict], path: str, how: str) -> Non
     records = records_of(entries)
     if not records:
       raise UserError(f"no run of the study in {workdir} has ended: there is nothing to write yet")
-    parts.append(document.Part(workdir, config.run.data.name, results_of(entries), records))
+    left = len(entries) - len(records)
+    parts.append(document.Part(workdir, config.run.data.name, results_of(entries), records, left))
   name = "+".join(os.path.basename(part.folder) for part in parts)
   (config, *others) = studies.values()
   heading = question(config) if others else title(config)

@@ -48,16 +48,10 @@ def markdown(
 ) -> str:
   """Methods by tasks, who is first and how sure that is; below, what each feature block alone can do.
 
-  While runs are `left`, nobody is first: intervals take a while, and would change. `blocks` are as in
-  `comparison`.
+  `left` and `blocks` are as in `comparison`.
   """
   rows = joined.rows_of(every)
-  if left:
-    grid = Grid(_titles(every, methods, blocks), {})
-    shown = [f"{SO_FAR} {left} runs are left, and nobody is called first.", "", *_lines(rows, grid)]
-  else:
-    shown = comparison(every, methods, blocks=blocks)
-  parts = [f"# {title}", "", *shown, ""]
+  parts = [f"# {title}", "", *comparison(every, methods, left=left, blocks=blocks), ""]
   for method in methods:
     own = dict.fromkeys(block for row in rows for name, block in row.cells if name == method and block)
     if own:
@@ -72,16 +66,24 @@ def markdown(
 
 
 def comparison(
-    every: Every, methods: Sequence[str], heading: str = "## How sure that is", *, blocks: Sequence[str] = ()
+    every: Every,
+    methods: Sequence[str],
+    heading: str = "## How sure that is",
+    *,
+    left: int = 0,
+    blocks: Sequence[str] = (),
 ) -> list[str]:
   """The table of all methods, and how sure it is who is first.
 
-  Each of the feature `blocks` has a column of its own, beside that of all features, of the methods that have
-  it.
+  While runs are `left`, nobody is first: intervals take a while, and would change. Each of the feature
+  `blocks` has a column of its own, beside that of all features, of the methods that have it.
   """
-  titles = _titles(every, methods, blocks)
+  titles, rows = _titles(every, methods, blocks), joined.rows_of(every)
+  if left:
+    about = f"{SO_FAR} {left} runs are left, and nobody is called first."
+    return [about, "", *_lines(rows, Grid(titles, {}))]
   grid = Grid(titles, rankings(every, list(titles)))
-  lines = [EXPLAINED, "", *_lines(joined.rows_of(every), grid)]
+  lines = [EXPLAINED, "", *_lines(rows, grid)]
   return [*lines, "", heading, "", *_sure(grid)] if grid.rankings else lines
 
 
