@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
   Attributes:
     folder: the study's.
-    data: what its rows are called by, where there are several studies.
+    data: what it is about, by which its rows are called where there are several studies.
     results: what it gave.
     records: of its runs that have ended, by their names.
     left: how many runs have not.
@@ -70,23 +70,39 @@ class Part(NamedTuple):
 def section(title: str, parts: Sequence[Part], blocks: Sequence[str] = ()) -> list[str]:
   """The lines of a section: who is first and how sure that is, what it cost, and how it was made.
 
-  Several studies become one table, whose rows begin with their data. `blocks`: see `table.comparison`.
+  Several studies become one table, whose rows begin with their data, see `_names`. `blocks`: see
+  `table.comparison`.
   """
   every, methods = {}, {}
-  for part in parts:
-    before = f"{part.data}: " if len(parts) > 1 else ""
+  names = _names(parts)
+  for name, part in zip(names, parts, strict=True):
+    before = f"{name}: " if len(parts) > 1 else ""
     every |= {before + row: columns for row, columns in samples(part.results).items()}
     methods |= dict.fromkeys(part.results)
   left = sum(part.left for part in parts)
   compared = table.comparison(every, list(methods), "### How sure that is", left=left, blocks=blocks)
   lines = [f"## {title}", "", *compared, ""]
-  for part in parts:
-    heading = f"### What it has cost{f' on {part.data}' if len(parts) > 1 else ''}"
+  for name, part in zip(names, parts, strict=True):
+    heading = f"### What it has cost{f' on {name}' if len(parts) > 1 else ''}"
     lines += [heading, "", *costs(part.records), ""]
-    failed = [f"{name} ({record.reason})" for name, record in part.records.items() if record.reason]
+    failed = [f"{run} ({record.reason})" for run, record in part.records.items() if record.reason]
     lines += [f"Failed: {'; '.join(failed)}.", ""] if failed else []
     lines += [*provenance(part.records, part.folder), ""]
   return lines[:-1]
+
+
+def _names(parts: Sequence[Part]) -> list[str]:
+  """The data of each part; with its folder, where several have the same: `image_folder (faces)`.
+
+  Such studies share no row: a source like `image_folder` does not tell which pictures it read.
+  """
+  data = [part.data for part in parts]
+  paths = [os.path.abspath(part.folder) for part in parts]
+  above = os.path.commonpath(paths)
+  return [
+    name if data.count(name) == 1 else f"{name} ({os.path.relpath(path, above)})"
+    for name, path in zip(data, paths, strict=True)
+  ]
 
 
 def costs(records: Mapping[str, Record]) -> list[str]:

@@ -64,6 +64,22 @@ def test_several_studies_are_one_table():
   assert lines.count("### How sure that is") == 1 and "### What it has cost on set_y" in lines
 
 
+def test_two_studies_of_the_same_data_keep_their_rows_apart():
+  first, second = (part(name)._replace(data="cars") for name in ("a/big", "b/big"))
+  second = second._replace(results={"simclr": results(0.8, 0.82), "pixels": results(0.3)})
+  lines = document.section("Who?", [first, part("people"), second])
+  place = lines.index("| task | vae | pixels | simclr |")
+  assert lines[place : place + 6] == [
+    "| task | vae | pixels | simclr |",
+    "| --- | --- | --- | --- |",
+    "| cars (a/big): emotion, accuracy | 0.705 ± 0.007 | 0.200 |  |",
+    "| set_people: emotion, accuracy | 0.705 ± 0.007 | 0.200 |  |",
+    "| cars (b/big): emotion, accuracy |  | 0.300 | 0.810 ± 0.014 |",
+    "",
+  ]
+  assert "### What it has cost on cars (b/big)" in lines
+
+
 def end(entry):
   """Leaves what a run leaves: 400 test examples, of which SimCLR has 90 % right and others 40 %; a record."""
   level = 0.9 if entry.method == "simclr" else 0.4
