@@ -46,7 +46,9 @@ def run(
     log = os.path.join(folder, f"{platform.node()}_{os.getpid()}_{number}.log")
     with open(log, "wb") as file:
       words = dict(stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment)
-      workers.append(subprocess.Popen([*command], **words))
+      # A session of its own: the terminal sends Ctrl-C to all processes of one, and with the signal that is
+      # handed on a worker would get two, which mean that it shall leave without a checkpoint.
+      workers.append(subprocess.Popen([*command], start_new_session=True, **words))
     say(f"worker {number}: process {workers[-1].pid}, its lines are in {log}")
 
   def stop(received: int, _frame: object) -> None:

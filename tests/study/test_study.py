@@ -6,6 +6,7 @@ The table's numbers and the pictures are checked too.
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 
@@ -435,6 +436,16 @@ def test_time_left_is_that_of_runs_alike_shared_by_the_workers(config, tmp_path)
 def test_a_worker_runs_the_command_of_its_parent():
   argv = ["/x/pdr_jax/study/__main__.py", "--workers", "2", "--workdir=w", "--config", "suite", "--workers=3"]
   assert workers.command_of(argv)[1:] == ["-m", "pdr_jax.study", "--workdir=w", "--config", "suite"]
+
+
+def test_a_workers_signals_are_those_that_are_handed_on(tmp_path, monkeypatch):
+  """It is in no process group of its parent's, to which a terminal sends Ctrl-C too."""
+  monkeypatch.setattr(workers, "PAUSE", 0.02)
+  monkeypatch.setattr(state, "lines", lambda entries, states: [])
+  command = [sys.executable, "-c", "import os; print(os.getpgrp(), os.getsid(0), os.getpid())"]
+  workers.run(command, 2, str(tmp_path), [], os.environ, lambda line: None)
+  groups = [path.read_text().split() for path in (tmp_path / "workers").iterdir()]
+  assert len(groups) == 2 and all(len(set(group)) == 1 for group in groups)
 
 
 # ---------------------------------------------------------------- what a study may ask for
