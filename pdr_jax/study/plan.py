@@ -133,13 +133,15 @@ def _check_budget(runs: dict[str, ConfigDict]) -> None:
 
 
 def _key(run: ConfigDict, evaluation: ConfigDict) -> str:
-  """Changes with what is trained and what is evaluated, and not with where the data lie."""
+  """Changes with what is trained and what is evaluated, and not with where the data of the run lie.
+
+  A folder that the evaluation names is other data; none is that of the run.
+  """
+  trained, evaluated = config_lib.flatten(run), config_lib.flatten(evaluation)
   elsewhere = (*run_dir.FREE, *run_dir.MOVED)
   asked = {
-      "run": {key: value for key, value in config_lib.flatten(run).items() if key not in elsewhere},
-      "evaluation": {
-          key: value for key, value in config_lib.flatten(evaluation).items() if key not in elsewhere
-      },
+      "run": {key: value for key, value in trained.items() if key not in elsewhere},
+      "evaluation": {key: value for key, value in evaluated.items() if value or key not in run_dir.MOVED},
       "format": records.FORMAT,
   }
   return f"{zlib.crc32(json.dumps(asked, sort_keys=True, default=str).encode()):08x}"

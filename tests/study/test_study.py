@@ -272,6 +272,27 @@ def test_a_stopped_study_goes_on_where_it_was(config, tmp_path, monkeypatch):
   assert len(machine.trained) == 8 and len(machine.evaluated) == evaluated + 8
 
 
+def test_another_folder_to_evaluate_on_is_another_evaluation(config, tmp_path):
+  """The run's own data may move; what an evaluation names besides is what it reads."""
+  config.methods, config.seeds = ("simclr",), 1
+
+  def entry(**changes):
+    changed = config.copy_and_resolve_references()
+    changed.update_from_flattened_dict(changes)
+    return plan.plan(changed, str(tmp_path))[0]
+
+  first = entry(**{"evaluation.data.path": "/data/faces"})
+  os.makedirs(os.path.join(first.folder, "evaluation"))
+  with open(os.path.join(first.folder, "evaluation", "linear.json"), "w") as file:
+    file.write("{}")
+  state.write(first, state.Record(state.DONE, first.key, "", 1.0, {}, {}))
+  elsewhere = {"run.data.path": str(tmp_path), "run.data.cache_dir": str(tmp_path)}
+  moved = entry(**{"evaluation.data.path": "/data/faces"} | elsewhere)
+  assert state.of(first).kind == state.of(moved).kind == state.DONE
+  for path in ("/data/cars", ""):
+    assert state.of(entry(**{"evaluation.data.path": path})).kind == state.WAITING
+
+
 def test_results_that_are_gone_are_made_again(config, tmp_path, monkeypatch):
   """So may everything be evaluated anew: a record alone is no result."""
   machine = Machine(monkeypatch)
