@@ -17,7 +17,7 @@ from pdr_jax.cli import evaluate as program
 from pdr_jax.data import splits
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import extract, records, representations
-from pdr_jax.evaluation.run import evaluate
+from pdr_jax.evaluation.run import evaluate, read_results
 from pdr_jax.training import run_dir
 from pdr_jax.training.checkpoints import check_variables
 
@@ -313,3 +313,16 @@ def test_an_evaluation_tells_what_it_gave(run):
   config.update(batch_size=8, tasks=("support.toy_task",))
   outcome = evaluate(config, run, say=lambda line: None)
   assert outcome.exit_code == 0 and list(outcome.results) == ["toy_task"] and os.path.isdir(outcome.folder)
+
+
+def test_what_an_evaluation_gave_is_what_its_last_start_gave(run):
+  from pdr_jax.evaluation.config import get_config
+
+  config = get_config()
+  config.update(batch_size=8, tasks=("support.toy_task", "support.failing_task"))
+  evaluate(config, run, say=lambda line: None)
+  assert list(read_results(run)) == ["failing", "toy_task"]
+  config.tasks = ("support.toy_task",)
+  evaluate(config, run, say=lambda line: None)
+  assert list(read_results(run)) == ["toy_task"]
+  assert os.path.exists(f"{run}/evaluation/failing.json")  # kept for a start that asks for it

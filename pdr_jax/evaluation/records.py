@@ -17,7 +17,7 @@ import os
 import types
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from etils import epath
 from jaxtyping import Int, Shaped
 
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_atomically, write_json
+from pdr_jax.files import write_atomically, write_json, write_text
 from pdr_jax.metrics import resampled
 
 FORMAT = 3  # of the file; the first had no records, the second no outcomes of examples
@@ -303,10 +303,24 @@ def read(path: str) -> Result:
     ) from None
 
 
+LISTED = "tasks.txt"  # the files of the results that the last start of an evaluation gave, one a line
+
+
+def list_results(folder: str, tasks: Iterable[str]) -> None:
+  """Says which of the results in a folder `read_folder` gives; files of earlier evaluations may lie there."""
+  write_text(os.path.join(folder, LISTED), "".join(f"{file_name(task)}.json\n" for task in tasks))
+
+
 def read_folder(folder: str) -> dict[str, Result]:
-  """The results in a folder by task, in the order of the files' names. Raises `UserError` as `read` does."""
-  results = [read(path) for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.json")))]
-  return {result.task: result for result in results}
+  """The results that are listed in a folder, or all, by task, in the order of the files' names.
+
+  Raises `UserError` as `read` does.
+  """
+  paths, listed = sorted(glob.glob(os.path.join(glob.escape(folder), "*.json"))), epath.Path(folder, LISTED)
+  if listed.exists():  # otherwise the folder is of an earlier version
+    names = listed.read_text().splitlines()
+    paths = [path for path in paths if os.path.basename(path) in names]
+  return {result.task: result for result in map(read, paths)}
 
 
 def _outcomes_beside(path: str) -> str:
