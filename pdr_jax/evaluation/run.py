@@ -239,12 +239,9 @@ def _features(
     say: Callable[[str], None],
 ) -> Features:
   """The features of a split by `encoder()`, computed once for these parameters and this data."""
-  info = pipeline.describe(run)
-  # The description of the data too: a folder may have changed.
-  data = run.data.to_dict() | {"split": split, "description": info._replace(skipped=())}
   key = extract.fingerprint({
       "format": records.FORMAT,
-      "data": json.dumps(data, sort_keys=True, default=str),
+      "data": _data_in_words(run, split=split),
       "method": representation.name,
       "variables": representation.variables or {},
       **_blocks_asked_for(representation, config),
@@ -254,10 +251,16 @@ def _features(
 
   def compute() -> Features:
     batch = batches.of_split(run, representation.reads, split)
-    return extract.extract(encoder(), batch, info.classes, representation.input)
+    return extract.extract(encoder(), batch, pipeline.describe(run).classes, representation.input)
 
   features = extract.cached(os.path.join(folder, "features"), key, compute)
   return robustness.with_light(features, config.light_angles) if config.light_angles else features
+
+
+def _data_in_words(run: ConfigDict, **more: str) -> str:
+  """Changes with the data: what is asked for, and what is there, because a folder may have changed."""
+  data = run.data.to_dict() | more | {"description": pipeline.describe(run)._replace(skipped=())}
+  return json.dumps(data, sort_keys=True, default=str)
 
 
 def _blocks_asked_for(representation: Representation, config: ConfigDict) -> dict[str, Any]:
@@ -355,10 +358,17 @@ def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
 
 
 def _key(context: task.Context) -> str:
-  """Changes with the features, the labels and the settings that a result depends on."""
-  config = context.config
+  """Changes with all that a result depends on.
+
+  That is more than features, labels and settings: some tasks train networks on batches of the data, or use
+  the parts of a representation that no feature comes from.
+  """
+  config, representation = context.config, context.representation
   asked: dict[str, Any] = {
       "seeds": config.seeds,
+      "batch_size": config.batch_size,
+      "step": representation.step,
+      "data": _data_in_words(context.run),
       "labels": list(config.labels),
       "identity": config.identity,
       "settings": context.settings.to_dict(),
@@ -369,8 +379,12 @@ def _key(context: task.Context) -> str:
       split: {"blocks": part.blocks, "labels": part.labels, "missing": dict(part.missing)}
       for split, part in splits.items()
   }
-  asked_for = json.dumps(asked, sort_keys=True)
-  return extract.fingerprint({**features, "format": records.FORMAT, "asked": asked_for})
+  return extract.fingerprint({
+      **features,
+      "variables": representation.variables or {},
+      "format": records.FORMAT,
+      "asked": json.dumps(asked, sort_keys=True),
+  })
 
 
 def _finished(path: str, key: str) -> Result | None:
