@@ -315,14 +315,15 @@ def test_an_evaluation_tells_what_it_gave(run):
   assert outcome.exit_code == 0 and list(outcome.results) == ["toy_task"] and os.path.isdir(outcome.folder)
 
 
-def test_what_an_evaluation_gave_is_what_its_last_start_gave(run):
+def test_results_of_other_data_are_not_read_and_those_of_other_tasks_are(run):
   from pdr_jax.evaluation.config import get_config
 
   config = get_config()
-  config.update(batch_size=8, tasks=("support.toy_task", "support.failing_task"))
-  evaluate(config, run, say=lambda line: None)
+  for task in ("support.failing_task", "support.toy_task"):
+    config.update(batch_size=8, tasks=(task,))
+    evaluate(config, run, say=lambda line: None)
   assert list(read_results(run)) == ["failing", "toy_task"]
-  config.tasks = ("support.toy_task",)
+  config.data.val_examples = 9
   evaluate(config, run, say=lambda line: None)
   assert list(read_results(run)) == ["toy_task"]
-  assert os.path.exists(f"{run}/evaluation/failing.json")  # kept for a start that asks for it
+  assert os.path.exists(f"{run}/evaluation/failing.json")

@@ -303,12 +303,20 @@ def read(path: str) -> Result:
     ) from None
 
 
-LISTED = "tasks.txt"  # the files of the results that the last start of an evaluation gave, one a line
+LISTED = "tasks.txt"  # of which model and data the results in a folder are, and their files, one a line
 
 
-def list_results(folder: str, tasks: Iterable[str]) -> None:
-  """Says which of the results in a folder `read_folder` gives; files of earlier evaluations may lie there."""
-  write_text(os.path.join(folder, LISTED), "".join(f"{file_name(task)}.json\n" for task in tasks))
+def list_results(folder: str, about: str, tasks: Iterable[str]) -> None:
+  """Adds to what `read_folder` gives; a list that is not `about` the same model and data begins anew."""
+  first, *names = _listed(folder) or [""]
+  kept = names if first == about else []
+  added = [f"{file_name(task)}.json" for task in tasks]
+  write_text(os.path.join(folder, LISTED), "\n".join([about, *dict.fromkeys([*kept, *added])]) + "\n")
+
+
+def _listed(folder: str) -> list[str]:
+  path = epath.Path(folder, LISTED)
+  return path.read_text().splitlines() if path.exists() else []
 
 
 def read_folder(folder: str) -> dict[str, Result]:
@@ -316,10 +324,9 @@ def read_folder(folder: str) -> dict[str, Result]:
 
   Raises `UserError` as `read` does.
   """
-  paths, listed = sorted(glob.glob(os.path.join(glob.escape(folder), "*.json"))), epath.Path(folder, LISTED)
-  if listed.exists():  # otherwise the folder is of an earlier version
-    names = listed.read_text().splitlines()
-    paths = [path for path in paths if os.path.basename(path) in names]
+  paths, listed = sorted(glob.glob(os.path.join(glob.escape(folder), "*.json"))), _listed(folder)
+  if listed:  # otherwise the folder is of an earlier version
+    paths = [path for path in paths if os.path.basename(path) in listed]
   return {result.task: result for result in map(read, paths)}
 
 

@@ -83,12 +83,13 @@ def evaluate(
   else:
     representation = representations.create(built_as, workdir, method, config.checkpoint, config.components)
   folder = folder_of(workdir, representation.name)
-  records.list_results(folder, ())
+  about = extract.fingerprint({"data": _data_in_words(run), "variables": representation.variables or {}})
+  records.list_results(folder, about, ())
   contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
   results = {}
   for context, name, job in _jobs(contexts):
     results[name] = _result(name, job, context, folder)
-    records.list_results(folder, results)
+    records.list_results(folder, about, results)
     drawing.draw(results[name], os.path.join(folder, f"{records.file_name(name)}.png"))
   if not results:
     raise UserError(_nothing(config, next(iter(contexts.values()))))
@@ -401,7 +402,7 @@ def _finished(path: str, key: str) -> Result | None:
 
 
 def read_results(workdir: str, representation: str = "trained") -> dict[str, Result]:
-  """The results of the last evaluation by task, in the order of the tasks' files.
+  """The results of the last model and data that were evaluated by task, in the order of the tasks' files.
 
   Raises `UserError`, see `records.read`.
   """
