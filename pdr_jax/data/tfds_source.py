@@ -194,9 +194,11 @@ def _open_readers(builder, name: str, paths: list[str]) -> dict[str, tfds_files.
   if "train" not in splits_of:
     has = ", ".join(splits_of) or "none: prepare it again"
     raise UserError(f"data.name={name} has no split `train` (it has {has})")
-  filled = [split for split in (*_VALIDATION, _TEST) if split in splits_of and splits_of[split].num_examples]
-  parts = {split: _TEST if split == _TEST else "validation" for split in filled}
-  chosen = {"train": "train"} | {part: split for split, part in reversed(parts.items())}
+  chosen = {"train": "train"}
+  for part, names in (("validation", _VALIDATION), (_TEST, (_TEST,))):
+    filled = [split for split in names if split in splits_of and splits_of[split].num_examples]
+    if filled:
+      chosen[part] = filled[0]
   try:
     return {part: tfds_files.Reader(builder, split, paths, encoded=True) for part, split in chosen.items()}
   except NotImplementedError as error:

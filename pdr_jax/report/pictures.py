@@ -126,7 +126,7 @@ def at_own_resolution(config: ConfigDict, key: str, count: int) -> list[np.ndarr
   """
   crop = tuple(config.data.crop)
   side = min(LARGEST, crop[2] - crop[0], crop[3] - crop[1]) if crop else LARGEST
-  if not registry.find(config.data.name).crops or side <= config.data.side or config.data.normalize_with:
+  if not registry.find(config.data.name).crops or side <= config.data.side:
     return None
   large = config.copy_and_resolve_references()
   # One picture to train with: as many as are asked for may be decoded at once.
@@ -134,7 +134,7 @@ def at_own_resolution(config: ConfigDict, key: str, count: int) -> list[np.ndarr
   reads = methods.describe(config.method).reads(large)
   try:
     photographs = list(_first(batch_lib.of_split(large, reads, "validation", ()), count, key))
-  except UserError:  # the one picture to train with is broken
+  except UserError:  # the one picture to train with is broken, or normalised ones are kept at another side
     return None
   own, again = (pipeline.open_dataset(each).validation.size for each in (config, large))
   return photographs if own == again else None

@@ -194,12 +194,14 @@ def test_photographs_that_cannot_be_told_to_be_the_same_are_not_shown(tmp_path, 
   assert pictures.at_own_resolution(config, "image", 3) is None
 
 
-def test_a_broken_picture_to_train_with_and_normalised_ones_cost_the_resolution_alone(tmp_path):
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_broken_picture_to_train_with_or_normalised_ones_cost_the_resolution_alone(tmp_path, normalised):
   config = photographs(tmp_path)
   config.data.crop = (0, 0, 48, 48)
-  break_first(config, 0)
-  assert pictures.at_own_resolution(config, "image", 3) is None
-  config.data.normalize_with = "an export"
+  if normalised:
+    config.data.normalize_with = "an export"
+  else:
+    break_first(config, 0)
   assert pictures.at_own_resolution(config, "image", 3) is None
 
 
