@@ -9,7 +9,7 @@ Variants: none for the embedded people; `cars` for the embedded cars; `celeb_a` 
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `utkface` (age, gender,
 race); `fer2013` (emotion, published split); `yale_b` (person under unseen light); `stanford_cars` (body);
 `face_synthetics` (segmentation; a sample of 80 pictures tests on 20: too few to tell methods apart). Sets of
-photographs need `--config.run.data.path`. Networks are small ones, for two CPU cores. The same command again
+photographs need `--config.run.data.path`. Networks, batch and rate are those of `configs/quickstart.py`. The same command again
 continues.
 """
 
@@ -47,7 +47,8 @@ def get_config(variants: str = "") -> ConfigDict:
     raise ValueError(f"unknown study {variants!r}; choose {known}, or none for the embedded people")
   run, probes = variant(base(), SCENES.get(variants, "small")), evaluation()
   run.data.update({"train_examples": 0} | DATA[variants])
-  run.train.update(patience=0.3, probe_examples=0 if variants == UNLABELLED else 300)
+  run.optim.update(learning_rate=1e-3, schedule="cosine")
+  run.train.update(batch_size=32, patience=0.3, probe_examples=0 if variants == UNLABELLED else 300)
   run.train.update(validate_every=500, checkpoint_every=500, figure_every=5_000, gradient_norms_every=0)
   left_out = ("supervised", "pca", "pixels") if variants == UNLABELLED else ()
   probes.batch_size = 32
@@ -59,6 +60,7 @@ def get_config(variants: str = "") -> ConfigDict:
   return ConfigDict(dict(
       question="Do physically disentangled features beat the others at the end of training?",
       methods=tuple(name for name in METHODS if name not in left_out),
+      blocks=("encoder", "normalized"),  # that have columns of their own, beside all of a method
       seeds=3,             # representations of each method
       pictures=PICTURES,
       run=run,
