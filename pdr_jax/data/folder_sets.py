@@ -10,6 +10,7 @@ import functools
 import io
 import os
 import types
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,12 +25,11 @@ class Layout(NamedTuple):
   """What a folder holds.
 
   Attributes:
-    store: the images; has `names`, `open(name)` and `where`.
+    store: the images (`stores.Store`).
     columns: labels of all images.
     words: what each image's published split is called (train, test, PublicTest ...); None where none is
       published.
-    read_map: `read_map(name)` gives the classes of an image `[h, w]` uint8, at any resolution of it.
-    parts: the names of these classes.
+    maps: of classes, `[h, w]` at any resolution of the image.
     apart: the column, such as the person, whose values are kept apart unless `data.split_by` says another
       one; "" where a random split does no harm.
   """
@@ -37,8 +37,7 @@ class Layout(NamedTuple):
   store: Any
   columns: dict[str, labels.Column]
   words: list[str] | None = None
-  read_map: Callable[[str], np.ndarray] | None = None
-  parts: tuple[str, ...] = ()
+  maps: image_folder.Maps | None = None
   apart: str = ""
 
 
@@ -48,7 +47,7 @@ class Some:
   def __init__(self, store, keep: Callable[[str], bool], others: str = "images that are not of the set"):
     self.where, self.open, self.names = store.where, store.open, [name for name in store.names if keep(name)]
     self.left_out = dict(getattr(store, "left_out", {}))
-    self.stamp = getattr(store, "stamp", lambda name: "")
+    self.stamp = store.stamp
     if len(self.names) < len(store.names):
       self.left_out[others] = len(store.names) - len(self.names)
 
@@ -62,6 +61,10 @@ class Pixels:
   def open(self, name: str) -> io.BytesIO:
     grey = self._pixels[name]
     return io.BytesIO(b"P5 %d %d 255\n" % grey.shape[::-1] + grey.tobytes())
+
+  def stamp(self, name: str) -> str:
+    """What changes with the pixels of an image: their checksum."""
+    return str(zlib.crc32(self._pixels[name].tobytes()))
 
 
 NO_OPTIONS: Mapping[str, dataset.Option] = types.MappingProxyType({})
@@ -102,17 +105,18 @@ def open_layout(
     raise UserError(f"data.path={path} holds no image of {data.name}: name {advice}")
   parts = tuple(map(labels.part_of, layout.words)) if layout.words else None
   labelled = labels.Labels(layout.columns, labels.describe_all(layout.columns), parts)
-  maps = None
-  if layout.read_map:
+  maps = layout.maps
+  if maps:
+    at_any_size = maps.read
     read: dict[str, np.ndarray] = {}
 
     def read_map(name: str) -> np.ndarray:
       if name not in read:
         with layout.store.open(name) as file, Image.open(file, formats=decode.FORMATS) as image:
-          read[name] = resize_map(layout.read_map(name), image.size, tuple(data.crop), data.side)
+          read[name] = resize_map(at_any_size(name), image.size, tuple(data.crop), data.side)
       return read[name]
 
-    maps = image_folder.Maps(read_map, layout.parts)
+    maps = maps._replace(read=read_map)
   chosen = splits.choose(data, names, labelled, layout.apart)
   return image_folder.assemble(config, layout.store, labelled, chosen, maps)
 

@@ -19,13 +19,17 @@ __all__ = ["Maps", "assemble", "open_image_folder", "open_store"]
 
 
 class Maps(NamedTuple):
-  """Maps of classes beside the images: `read(name)` gives that of an image `[side, side]` uint8.
+  """Maps of classes beside the images.
 
-  `parts` are the names of the classes.
+  Attributes:
+    read: `read(name)` gives the classes of an image, uint8.
+    parts: the names of the classes.
+    stamp: `stamp(name)` changes with the files of an image's map.
   """
 
   read: Callable[[str], np.ndarray]
   parts: tuple[str, ...]
+  stamp: Callable[[str], str]
 
 
 def open_image_folder(config) -> dataset.Dataset:
@@ -52,12 +56,12 @@ def assemble(
 
   Args:
     config: `data.side`, `data.channels`, `data.frames` and `data.crop` are read.
-    store: has `names`, `open(name)` and `where`.
+    store: has `names`, `open(name)`, `stamp(name)` and `where`.
     labelled: labels of all names.
     chosen: indices of the images in train, validation and test (may be empty); each a multiple of
       `data.frames`, where that is not 0: so many images in a row are then one clip, and none of it is left
       where one of them cannot be read.
-    maps: maps of classes beside the images.
+    maps: maps of classes beside the images, `[side, side]`.
 
   Raises UserError as `open_image_folder`.
   """
@@ -101,16 +105,18 @@ def assemble(
       note="" if in_memory else dataset.LAZY_NOTE,
       report=(*_report(store, labelled, chosen, data), *_mixed(files, sizes, data.frames)),
       tests={"test": make(second, len(order), "test")} if chosen.test else {},
-      fingerprint=_fingerprint(store, order, labelled, chosen),
+      fingerprint=_fingerprint(store, order, labelled, chosen, maps),
   )
 
 
-def _fingerprint(store: Any, order: Sequence[int], labelled: label_lib.Labels, chosen: splits.Chosen) -> str:
-  """Changes with the files (their sizes and times, or checksums), their labels and the split."""
-  stamp = getattr(store, "stamp", lambda name: "")
+def _fingerprint(
+    store: Any, order: Sequence[int], labelled: label_lib.Labels, chosen: splits.Chosen, maps: Maps | None
+) -> str:
+  """Changes with the files (their sizes and times, or checksums), their maps, their labels and the split."""
   said = hashlib.blake2b(repr([len(part) for part in chosen[:3]]).encode(), digest_size=16)
   for name in (store.names[i] for i in order):
-    said.update(f"{name}\0{stamp(name)}\0".encode("utf-8", "surrogateescape"))
+    of_files = [name, store.stamp(name)] + ([maps.stamp(name)] if maps else [])
+    said.update("".join(f"{word}\0" for word in of_files).encode("utf-8", "surrogateescape"))
   for key, values in label_lib.arrays(labelled, order).items():
     said.update(key.encode() + values.tobytes())
   return said.hexdigest()

@@ -61,3 +61,8 @@ class Squares:
       raise decode.BadImage(f"cannot be read ({error})") from error
     piece = cut(pixels, square)
     return io.BytesIO(b"P6 %d %d 255\n" % piece.shape[1::-1] + piece.tobytes())
+
+  def stamp(self, name: str) -> str:
+    """What changes with a square or its picture."""
+    square = self._squares[name]
+    return f"{self._store.stamp(square.picture)} {square.centre} {square.side}"

@@ -105,6 +105,9 @@ class Store(Protocol):
 
   def open(self, name: str) -> io.BufferedIOBase: ...
 
+  def stamp(self, name: str) -> str:
+    """What changes with the content of a picture."""
+
 
 @runtime_checkable
 class StoreWithTables(Store, Protocol):

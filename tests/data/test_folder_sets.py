@@ -244,6 +244,9 @@ def test_celeb_a_mask_hq_paints_its_parts_in_order(tmp_path):
   )
   assert data.train.load(np.arange(2), {"image"}).keys() == {"image"} and "segmentation" in data.elements
   assert data.classes["segmentation"] == celeb_a_mask_hq.MASK_PARTS and len(celeb_a_mask_hq.MASK_PARTS) == 19
+  assert opened("celeb_a_mask_hq", tmp_path).fingerprint == data.fingerprint
+  (tmp_path / "CelebAMask-HQ-mask-anno/0/00001_nose.png").unlink()
+  assert opened("celeb_a_mask_hq", tmp_path).fingerprint != data.fingerprint
 
 
 def test_face_synthetics_maps_follow_the_crop(tmp_path):
@@ -258,6 +261,8 @@ def test_face_synthetics_maps_follow_the_crop(tmp_path):
   ]
   np.testing.assert_array_equal(actual, expected)
   assert data.train.size + data.validation.size == 6
+  Image.fromarray(classes[::-1]).save(tmp_path / "000003_seg.png", compress_level=0)
+  assert opened("face_synthetics", tmp_path).fingerprint != data.fingerprint
 
 
 @pytest.mark.parametrize(

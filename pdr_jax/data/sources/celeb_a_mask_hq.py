@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from pdr_jax.data import folder_sets, image_folder
+from pdr_jax.data import folder_sets, image_folder, stores
 
 MASK_PARTS = (
   "background",
@@ -45,22 +45,26 @@ def read(path: str) -> folder_sets.Layout:
   if not os.path.isdir(folder):
     raise FileNotFoundError("no folder CelebAMask-HQ-mask-anno")
 
-  def read_map(name: str) -> np.ndarray:
+  def files_of(name: str) -> list[str]:
     number = int(name.split(".")[0])
+    return [os.path.join(folder, str(number // 2000), f"{number:05d}_{part}.png") for part in MASK_PARTS[1:]]
+
+  def read_map(name: str) -> np.ndarray:
     classes = np.zeros((512, 512), np.uint8)
-    for k, part in enumerate(MASK_PARTS[1:], 1):
-      file = os.path.join(folder, str(number // 2000), f"{number:05d}_{part}.png")
+    for k, file in enumerate(files_of(name), 1):
       if os.path.isfile(file):
         classes[np.asarray(Image.open(file, formats=["PNG"]).convert("L")) > 127] = k
     return classes
+
+  def stamp(name: str) -> str:
+    return "".join(f"{stores.stamp_of(file)}\0" for file in files_of(name))
 
   table = np.array([attributes[name] for name in store.names])
   return folder_sets.Layout(
     store,
     {name: folder_sets.classes_of(table[:, i] > 0, ("-1", "1")) for i, name in enumerate(header)},
     [split_of(original[name]) for name in store.names],
-    read_map,
-    MASK_PARTS,
+    image_folder.Maps(read_map, MASK_PARTS, stamp),
   )
 
 

@@ -30,17 +30,23 @@ FACE_PARTS = (
 
 def read(path: str) -> folder_sets.Layout:
   """`000000.png` with its map of classes `000000_seg.png` beside it; or both in a zip."""
+  def file_of(name: str) -> str:
+    return f"{name.removesuffix('.png')}_seg.png"
+
   whole = image_folder.open_store(path)
   maps = {name for name in whole.names if name.endswith("_seg.png")}
   store = folder_sets.Some(
-    whole, lambda name: name not in maps and f"{name.removesuffix('.png')}_seg.png" in maps, "maps of classes"
+    whole, lambda name: name not in maps and file_of(name) in maps, "maps of classes"
   )
 
   def read_map(name: str) -> np.ndarray:
-    with whole.open(f"{name.removesuffix('.png')}_seg.png") as file:
+    with whole.open(file_of(name)) as file:
       return np.asarray(Image.open(file, formats=["PNG"]).convert("L"))
 
-  return folder_sets.Layout(store, {}, None, read_map, FACE_PARTS)
+  def stamp(name: str) -> str:
+    return whole.stamp(file_of(name))
+
+  return folder_sets.Layout(store, {}, None, image_folder.Maps(read_map, FACE_PARTS, stamp))
 
 
 SOURCE = folder_sets.source(
