@@ -65,6 +65,11 @@ def of_split(
   )
 
 
+def folders_of(folders: str) -> list[str]:
+  """The absolute paths of folders with commas between."""
+  return [absolute(folder) for folder in map(str.strip, folders.split(",")) if folder]
+
+
 def of_others(folders: str, made: Forecast, run: ConfigDict) -> dict[str, Float[np.ndarray, "N F S S C"]]:
   """What other runs foretell of the same given frames, by the names of their folders.
 
@@ -76,9 +81,9 @@ def of_others(folders: str, made: Forecast, run: ConfigDict) -> dict[str, Float[
   Raises UserError for one that foretells nothing, or frames of another shape.
   """
   found: dict[str, np.ndarray] = {}
-  for folder in filter(None, map(str.strip, folders.split(","))):
-    config = run_dir.read_config(absolute(folder))
-    other = representations.create(config, absolute(folder), "trained", "best")
+  for folder in folders_of(folders):
+    config = run_dir.read_config(folder)
+    other = representations.create(config, folder, "trained", "best")
     element = other.reads[other.input]
     if other.method is None or other.method.forecast is None:
       raise UserError(f"config.forecast.beside: {folder} is of {config.method}, which foretells nothing")
@@ -87,7 +92,7 @@ def of_others(folders: str, made: Forecast, run: ConfigDict) -> dict[str, Float[
         f"config.forecast.beside: {folder} reads frames of {element.shape[1:]}, and the run's are of"
         f" {made.given.shape[2:]}"
       )
-    name = os.path.basename(absolute(folder))
+    name = os.path.basename(folder)
     if name in found or name in NAMES:
       raise UserError(f"config.forecast.beside={folders}: two rows of the table would be called {name}")
     low, high = element.range or (0.0, 1.0)

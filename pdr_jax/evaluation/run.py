@@ -222,12 +222,19 @@ def _contexts(
 
   outside = {split: functools.partial(read, split) for split in tests if split != "test"}
   train, test = read("train"), read(test_split)
+  shared = run, representation, train, test, test_split, outside, say
   return {
-      name: task.Context(
-          config, task.settings(config, name), run, representation, train, test, test_split, outside, say
-      )
-      for name in config.tasks
+    name: task.Context(config, task.settings(config, name), *shared, also=_also(config, name))
+    for name in config.tasks
   }
+
+
+def _also(config: ConfigDict, name: str) -> Any:
+  """What a task reads besides, see `Task.also_reads`; None where that fails: the task runs into it again."""
+  try:
+    return task.find(name).also_reads(task.settings(config, name))
+  except Exception:
+    return None
 
 
 def _features(
@@ -383,6 +390,7 @@ def _key(context: task.Context) -> str:
   return extract.fingerprint({
       **features,
       "variables": representation.variables or {},
+      "also": context.also or {},
       "format": records.FORMAT,
       "asked": json.dumps(asked, sort_keys=True),
   })

@@ -34,6 +34,7 @@ class Context(NamedTuple):
     outside: gives the features of the splits beyond the training range (`test_light`, `test_view`), where
       there are such.
     say: takes a line for the user.
+    also: what the task's `also_reads` gives; None where it failed, which the task itself will tell.
   """
 
   config: ConfigDict
@@ -45,6 +46,7 @@ class Context(NamedTuple):
   test_split: str
   outside: Mapping[str, Callable[[], Features]]
   say: Callable[[str], None]
+  also: Any = None
 
   @property
   def seeds(self) -> range:
@@ -67,12 +69,15 @@ class Task(NamedTuple):
     jobs: `context -> jobs`: one for each label, or part of the data, that the task can say something about;
       none where the data has nothing for it.
     defaults: its section of the evaluation's configuration: keys with their values.
+    also_reads: `settings -> tree`: what its results depend on beside the features, the method and the
+      settings, such as other runs that these name.
     order: its place among the tasks, in tables; the smaller, the earlier.
     by_default: whether an evaluation includes it that does not ask for tasks.
   """
 
   jobs: Callable[[Context], Iterator[Job]]
   defaults: Callable[[], dict[str, Any]] = dict
+  also_reads: Callable[[ConfigDict], dict[str, Any]] = lambda settings: {}
   order: int = 1000
   by_default: bool = True
 

@@ -17,14 +17,14 @@ FEATURES = Features({"depth": np.zeros((6, 2), np.float32)}, {"kind": np.arange(
 DATA = pipeline.DatasetInfo("toy", 6, 6, {}, {}, (), True, "", fingerprint="first")
 
 
-def context(batch_size=8, variables=1.0, step=3):
+def context(batch_size=8, variables=1.0, step=3, also=0.0):
   """All features are the same: those of `FEATURES`."""
   config, run = get_config(), base()
   config.batch_size = batch_size
   networks = {"decoder": np.full(3, variables)}
   representation = Representation("trained", None, {}, variables=networks, step=step)
   words = run, representation, FEATURES, FEATURES, "test", {}, lambda line: None
-  return Context(config, ConfigDict(), *words)
+  return Context(config, ConfigDict(), *words, also={"another run": np.full(2, also)})
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def context(batch_size=8, variables=1.0, step=3):
     (dict(batch_size=4), DATA),
     (dict(variables=2.0), DATA),
     (dict(step=4), DATA),
+    (dict(also=1.0), DATA),
     ({}, DATA._replace(fingerprint="second")),
   ],
 )

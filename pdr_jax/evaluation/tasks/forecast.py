@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from pdr_jax.evaluation import forecasts, records
 from pdr_jax.evaluation.features import people_in
 from pdr_jax.evaluation.records import Figure, Outcomes, Result, Score
 from pdr_jax.evaluation.task import Context, Job, Task
 from pdr_jax.metrics import video
+from pdr_jax.training import checkpoints
 
 METRICS = {"psnr": video.psnr, "ssim": video.ssim}
 SHARPNESS = "sharpness"  # of a foretold frame, as a share of that of the given ones
@@ -84,4 +86,9 @@ def jobs(context: Context) -> Iterator[Job]:
     yield "forecast", lambda: forecast(context)
 
 
-TASK = Task(jobs, defaults, order=95)
+def also_reads(settings: ConfigDict) -> dict[str, Any]:
+  """The parameters of the other runs, by folder. Raises `UserError`, see `checkpoints.load_variables`."""
+  return {folder: checkpoints.load_variables(folder)[0] for folder in forecasts.folders_of(settings.beside)}
+
+
+TASK = Task(jobs, defaults, also_reads, order=95)
