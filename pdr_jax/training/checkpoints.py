@@ -14,6 +14,7 @@ import errno
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -38,6 +39,10 @@ MODES = {"lowest": min, "highest": max}
 # What the system says when the fault is not in the checkpoint: another start may well read it.
 PASSING = tuple(
   getattr(errno, name) for name in "EMFILE ENFILE ENOMEM EACCES EPERM EIO ESTALE ENOSPC EROFS".split()
+)
+# What TensorStore and TensorFlow say of a bucket that cannot be reached or does not know the user.
+_OF_BUCKETS = re.compile(
+  r"\b(UNAVAILABLE|DEADLINE_EXCEEDED|UNAUTHENTICATED|PERMISSION_DENIED|ABORTED|CANCELLED)\b"
 )
 _ALTERED = "the values of {!r} are not those that were saved"
 Tree = Any
@@ -233,9 +238,11 @@ def _passing_errors_told_apart(step: int) -> Iterator[None]:
 
 
 def _passes(error: BaseException) -> bool:
-  """Is it about memory, open files, permissions or the disk, and not about what was read?"""
+  """Is it about memory, open files, permissions, the disk or the network, and not about what was read?"""
   on_device = isinstance(error, jax.errors.JaxRuntimeError) and str(error).startswith("RESOURCE_EXHAUSTED")
-  return on_device or isinstance(error, MemoryError) or is_system_error(error, *PASSING)
+  at_once = isinstance(error, MemoryError | ConnectionError | TimeoutError)
+  in_words = _OF_BUCKETS.search(f"{type(error).__name__}: {error}")
+  return on_device or at_once or bool(in_words) or is_system_error(error, *PASSING)
 
 
 def _reason(error: BaseException) -> str:

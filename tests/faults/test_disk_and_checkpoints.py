@@ -126,10 +126,20 @@ OUT_OF_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1717
 NUMBERS = ("EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM", "EIO", "ESTALE", "ENOSPC", "EROFS")
 SYSTEM = [OSError(number, os.strerror(number)) for number in (getattr(errno, name) for name in NUMBERS)]
 
+BUCKET = [
+  ConnectionResetError("reset by peer"),
+  TimeoutError("no answer"),
+  ValueError('FAILED_PRECONDITION: Error opening "zarr" driver: UNAVAILABLE: CURL error: no such host'),
+  ValueError("UNAUTHENTICATED: Invalid Credentials"),
+]
+
 
 @pytest.mark.parametrize(
   "error",
-  [MemoryError(), jax.errors.JaxRuntimeError(OUT_OF_MEMORY), *SYSTEM, ValueError(f"UNKNOWN: [{SYSTEM[0]}]")],
+  [
+    MemoryError(), jax.errors.JaxRuntimeError(OUT_OF_MEMORY), *SYSTEM, ValueError(f"UNKNOWN: [{SYSTEM[0]}]"),
+    *BUCKET,
+  ],
   ids=repr,
 )
 def test_an_error_that_passes_moves_no_checkpoint(whole, tmp_path, monkeypatch, capsys, error):
