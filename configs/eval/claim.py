@@ -9,8 +9,8 @@ Variants: none for the embedded people; `cars` for the embedded cars; `celeb_a` 
 for half that size `--config.run.data.crop="(12, 32, 76, 96)"`), split by person; `utkface` (age, gender,
 race); `fer2013` (emotion, published split); `yale_b` (person under unseen light); `stanford_cars` (body);
 `face_synthetics` (segmentation; a sample of 80 pictures tests on 20: too few to tell methods apart). Sets of
-photographs need `--config.run.data.path`. Networks, batch and rate are those of `configs/quickstart.py`. The same command again
-continues.
+photographs need `--config.run.data.path`. Networks, batch and rate are those of `configs/quickstart.py`. The
+same command again continues.
 """
 
 from ml_collections import ConfigDict
