@@ -32,6 +32,7 @@ from pdr_jax.files import in_bucket
 LOCK = "run.lock"
 BEAT = 20.0  # seconds between signs of life
 SILENCE = 120.0  # seconds without one after which another host's lock counts for nothing
+LETTING_GO = 5.0  # seconds that the children of a dead start have for closing its lock
 
 
 class InUse(UserError):
@@ -99,8 +100,10 @@ def _on_disk(workdir: str, say: Callable[[str], None], name: str) -> Iterator[No
 def _take(path: str, workdir: str) -> tuple[int, bool]:
   """The open, locked file, and whether the file system can lock.
 
-  Raises `InUse` where another one has it.
+  Raises `InUse` where another one has it. A child that a start had just forked when it was killed lets go
+  within a moment, which is waited for.
   """
+  until = time.monotonic() + LETTING_GO
   while True:
     try:
       descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -112,7 +115,11 @@ def _take(path: str, workdir: str) -> tuple[int, bool]:
     except BlockingIOError:
       earlier = _read(descriptor)
       os.close(descriptor)
-      raise InUse(_in_use(workdir, earlier)) from None
+      dead = earlier.get("machine") == _machine() and not _runs(earlier)
+      if not dead or time.monotonic() > until:
+        raise InUse(_in_use(workdir, earlier)) from None
+      time.sleep(0.02)
+      continue
     except OSError:  # this file system has no locks
       can_lock = False
     if _is_at(descriptor, path):

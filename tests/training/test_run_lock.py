@@ -1,5 +1,6 @@
 """The lock of a run directory: real processes that hold it, die, or live on another host."""
 
+import fcntl
 import json
 import os
 import signal
@@ -66,6 +67,24 @@ def test_the_lock_of_a_dead_process_is_taken_over_although_its_children_live(tmp
     assert len(lines) == 1 and f"from process {process.pid}" in lines[0] and "no longer runs" in lines[0]
   process.stdin.close()
   process.stdout.close()
+
+
+def test_a_child_that_was_just_forked_is_waited_for(tmp_path, monkeypatch):
+  """Its parent is dead, and it holds the lock until it runs for the first time."""
+  with start(tmp_path) as process:
+    lock = (tmp_path / run_lock.LOCK).read_bytes()
+    process.send_signal(signal.SIGKILL)
+  (tmp_path / run_lock.LOCK).write_bytes(lock)
+  child = os.open(tmp_path / run_lock.LOCK, os.O_RDWR)
+  fcntl.flock(child, fcntl.LOCK_EX)
+  monkeypatch.setattr(run_lock, "LETTING_GO", 0.1)
+  with pytest.raises(UserError, match=f"in use by process {process.pid}"), run_lock.hold(str(tmp_path)):
+    pass
+  monkeypatch.setattr(run_lock, "LETTING_GO", 60.0)
+  threading.Timer(0.3, os.close, [child]).start()
+  lines = []
+  with run_lock.hold(str(tmp_path), lines.append):
+    assert len(lines) == 1 and "no longer runs" in lines[0]
 
 
 def test_a_later_process_of_the_same_id_is_another_one(tmp_path, monkeypatch):
