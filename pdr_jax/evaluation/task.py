@@ -69,17 +69,17 @@ class Task(NamedTuple):
     jobs: `context -> jobs`: one for each label, or part of the data, that the task can say something about;
       none where the data has nothing for it.
     defaults: its section of the evaluation's configuration: keys with their values.
-    also_reads: `settings -> tree`: what its results depend on beside the features, the method and the
-      settings, such as other runs that these name.
     order: its place among the tasks, in tables; the smaller, the earlier.
     by_default: whether an evaluation includes it that does not ask for tasks.
+    also_reads: `settings -> tree`: what its results depend on beside the features, the method and the
+      settings, such as other runs that these name.
   """
 
   jobs: Callable[[Context], Iterator[Job]]
   defaults: Callable[[], dict[str, Any]] = dict
-  also_reads: Callable[[ConfigDict], dict[str, Any]] = lambda settings: {}
   order: int = 1000
   by_default: bool = True
+  also_reads: Callable[[ConfigDict], dict[str, Any]] = lambda settings: {}
 
 
 def names() -> list[str]:

@@ -91,4 +91,4 @@ def also_reads(settings: ConfigDict) -> dict[str, Any]:
   return {folder: checkpoints.load_variables(folder)[0] for folder in forecasts.folders_of(settings.beside)}
 
 
-TASK = Task(jobs, defaults, also_reads, order=95)
+TASK = Task(jobs, defaults, order=95, also_reads=also_reads)
