@@ -5,13 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from PIL import Image
 
 import pdr_jax
 from pdr_jax import evaluate, export, forecast, main
 from pdr_jax.cli import report
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import forecasts, representations
+from pdr_jax.evaluation import extract, forecasts, representations, task
 from pdr_jax.training import checkpoints, run_dir
 
 pytestmark = pytest.mark.slow
@@ -93,6 +94,11 @@ def test_the_second_stage_is_evaluated_beside_another_run(trained):
     if score["block"] in rows:
       rows[score["block"]][score["label"], score["metric"], score.get("place")] = score["values"]
   assert rows["forecast"] == rows["copy"] and len(rows["copy"]) == 11  # three steps of three, and two means
+  read = task.find("forecast").also_reads(ConfigDict({"beside": f"{trained / 'copy'}, {trained / 'first'}"}))
+  assert list(read) == [str(trained / "copy"), str(trained / "first")]
+  parameters = [extract.fingerprint(each) for each in read.values()]
+  own = checkpoints.load_variables(str(trained / "second"))[0]
+  assert parameters[0] == extract.fingerprint(own) != parameters[1]
   assert (trained / "second" / "evaluation" / "forecast.png").exists()  # its curves
   assert set(result["details"]["media"]) == {"forecast_strip.png", "forecast_clips.gif"}
 

@@ -223,18 +223,7 @@ def _contexts(
   outside = {split: functools.partial(read, split) for split in tests if split != "test"}
   train, test = read("train"), read(test_split)
   shared = run, representation, train, test, test_split, outside, say
-  return {
-    name: task.Context(config, task.settings(config, name), *shared, also=_also(config, name))
-    for name in config.tasks
-  }
-
-
-def _also(config: ConfigDict, name: str) -> Any:
-  """What a task reads besides, see `Task.also_reads`; None where that fails: the task runs into it again."""
-  try:
-    return task.find(name).also_reads(task.settings(config, name))
-  except Exception:
-    return None
+  return {name: task.Context(config, task.settings(config, name), *shared) for name in config.tasks}
 
 
 def _features(
@@ -284,13 +273,14 @@ def _blocks_asked_for(representation: Representation, config: ConfigDict) -> dic
 def _jobs(
     contexts: Mapping[str, task.Context],
 ) -> Iterator[tuple[task.Context, str, Callable[[], Result]]]:
-  """All jobs of all tasks. A task that fails to say what its jobs are becomes one that fails.
+  """All jobs of all tasks. A task that fails to say what it reads or what its jobs are is one that fails.
 
   Tasks for which the data have nothing are told at the end.
   """
   idle = []
   for asked, context in contexts.items():
     try:
+      context = context._replace(also=task.find(asked).also_reads(context.settings))
       jobs = list(task.find(asked).jobs(context))
     except Exception as error:
       jobs = [(task.section(asked), functools.partial(_raise, error))]
@@ -390,7 +380,7 @@ def _key(context: task.Context) -> str:
   return extract.fingerprint({
       **features,
       "variables": representation.variables or {},
-      "also": context.also or {},
+      "also": dict(context.also),
       "format": records.FORMAT,
       "asked": json.dumps(asked, sort_keys=True),
   })

@@ -8,6 +8,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Context(NamedTuple):
     outside: gives the features of the splits beyond the training range (`test_light`, `test_view`), where
       there are such.
     say: takes a line for the user.
-    also: what the task's `also_reads` gives; None where it failed, which the task itself will tell.
+    also: what the task's `also_reads` gives.
   """
 
   config: ConfigDict
@@ -46,7 +47,7 @@ class Context(NamedTuple):
   test_split: str
   outside: Mapping[str, Callable[[], Features]]
   say: Callable[[str], None]
-  also: Any = None
+  also: Mapping[str, Any] = MappingProxyType({})
 
   @property
   def seeds(self) -> range:

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from pdr_jax.config import base
 from pdr_jax.data import pipeline
 from pdr_jax.evaluation import run as evaluation
+from pdr_jax.evaluation import task
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result, Score
@@ -51,3 +52,20 @@ def test_a_result_of_another_batch_size_model_or_data_is_computed_again(tmp_path
 
   assert result(1.0) == result(2.0) == (1.0,) and began == [1.0]
   assert result(3.0, info, **changes) == (3.0,)
+
+
+def test_what_a_task_also_reads_comes_into_its_context_and_fails_as_the_task(monkeypatch):
+  def jobs(context):
+    yield "t", lambda: context.also
+
+  def fails(settings):
+    raise ValueError("no such run")
+
+  reads = task.Task(jobs, also_reads=lambda settings: {"other": 1})
+  toys = {"reads": reads, "fails": task.Task(jobs, also_reads=fails)}
+  contexts = dict.fromkeys(toys, context())
+  monkeypatch.setattr(task, "find", toys.get)
+  (first, _, job), (_, name, failing) = evaluation._jobs(contexts)
+  assert job() == first.also == {"other": 1} and name == "fails"
+  with pytest.raises(ValueError, match="no such run"):
+    failing()
