@@ -3,6 +3,7 @@
 They hold the representation's input as its method reads it, and chosen truth.
 """
 
+import json
 from collections.abc import Collection
 
 from ml_collections import ConfigDict
@@ -31,3 +32,9 @@ def for_training(run: ConfigDict, reads: ElementSpec, keys: Collection[str]) -> 
 def present(run: ConfigDict, reads: ElementSpec, keys: Collection[str]) -> list[str]:
   """The representation's input, and those of `keys` that the data has."""
   return [*reads, *(key for key in keys if key in pipeline.published(run, reads))]
+
+
+def data_in_words(run: ConfigDict, **more: str) -> str:
+  """Changes with the data: what is asked for, and what is there, because a folder may have changed."""
+  data = run.data.to_dict() | more | {"description": pipeline.describe(run)._replace(skipped=())}
+  return json.dumps(data, sort_keys=True, default=str)

@@ -4,11 +4,9 @@ The features are those of a run, of an export, or of what nothing is trained for
 """
 
 import functools
-import json
 import os
 import re
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,8 +15,18 @@ from ml_collections import ConfigDict
 from pdr_jax.data import pipeline
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import batches, drawing, extract, normalized, records, representations, tables, task
-from pdr_jax.evaluation.features import Features, labelled, size
+from pdr_jax.evaluation import (
+  batches,
+  drawing,
+  extract,
+  jobs,
+  normalized,
+  records,
+  representations,
+  tables,
+  task,
+)
+from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result
 from pdr_jax.evaluation.representations import Encode, Representation
 from pdr_jax.evaluation.tasks import robustness
@@ -27,7 +35,6 @@ from pdr_jax.files import write_text
 from pdr_jax.training import run_dir
 
 FOLDER = "evaluation"
-_SHOWN = 8  # labels in a line
 
 
 class Outcome(NamedTuple):
@@ -83,12 +90,13 @@ def evaluate(
   else:
     representation = representations.create(built_as, workdir, method, config.checkpoint, config.components)
   folder = folder_of(workdir, representation.name)
-  about = extract.fingerprint({"data": _data_in_words(run), "variables": representation.variables or {}})
+  words = batches.data_in_words(run)
+  about = extract.fingerprint({"data": words, "variables": representation.variables or {}})
   records.list_results(folder, about, ())
   contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
   results = {}
-  for context, name, job in _jobs(contexts):
-    results[name] = _result(name, job, context, folder)
+  for context, name, job in jobs.of_tasks(contexts):
+    results[name] = jobs.result(name, job, context, folder)
     records.list_results(folder, about, results)
     drawing.draw(results[name], os.path.join(folder, f"{records.file_name(name)}.png"))
   if not results:
@@ -194,8 +202,17 @@ def _tell_unused(
   if named:
     raise UserError(f"config.labels names {named[0]!r}, which none of the tasks {tasks} can learn from")
   if unused:
-    shown = ", ".join(unused[:_SHOWN]) + (", ..." if len(unused) > _SHOWN else "")
+    shown = ", ".join(unused[:jobs.SHOWN]) + (", ..." if len(unused) > jobs.SHOWN else "")
     say(f"labels without a result (of another kind than these tasks need, constant, or nearly so): {shown}")
+
+
+def _nothing(config: ConfigDict, context: task.Context) -> str:
+  asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
+  return (
+      f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
+      f"what it needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
+      f"representation is {context.representation.name}"
+  )
 
 
 # ---------------------------------------------------------------- features
@@ -238,7 +255,7 @@ def _features(
   """The features of a split by `encoder()`, computed once for these parameters and this data."""
   key = extract.fingerprint({
       "format": records.FORMAT,
-      "data": _data_in_words(run, split=split),
+      "data": batches.data_in_words(run, split=split),
       "method": representation.name,
       "variables": representation.variables or {},
       **_blocks_asked_for(representation, config),
@@ -254,149 +271,11 @@ def _features(
   return robustness.with_light(features, config.light_angles) if config.light_angles else features
 
 
-def _data_in_words(run: ConfigDict, **more: str) -> str:
-  """Changes with the data: what is asked for, and what is there, because a folder may have changed."""
-  data = run.data.to_dict() | more | {"description": pipeline.describe(run)._replace(skipped=())}
-  return json.dumps(data, sort_keys=True, default=str)
-
-
 def _blocks_asked_for(representation: Representation, config: ConfigDict) -> dict[str, Any]:
   """The settings that say which blocks there are, where they have a say."""
   if normalized.has_pictures(representation):
     return {"normalized": [config.components, config.normalized_full]}
   return {"components": config.components} if representation.name == "pca" and config.components else {}
-
-
-# ---------------------------------------------------------------- jobs
-
-
-def _jobs(
-    contexts: Mapping[str, task.Context],
-) -> Iterator[tuple[task.Context, str, Callable[[], Result]]]:
-  """All jobs of all tasks. A task that fails to say what it reads or what its jobs are is one that fails.
-
-  Tasks for which the data have nothing are told at the end.
-  """
-  idle = []
-  for asked, context in contexts.items():
-    try:
-      context = context._replace(also=task.find(asked).also_reads(context.settings))
-      jobs = list(task.find(asked).jobs(context))
-    except Exception as error:
-      jobs = [(task.section(asked), functools.partial(_raise, error))]
-    if not jobs:
-      idle.append(asked)
-    yield from ((context, name, job) for name, job in jobs)
-  if 0 < len(idle) < len(contexts):
-    context.say(f"not run, because the data have no label or truth for them: {', '.join(idle)}")
-
-
-def _raise(error: Exception) -> Result:
-  raise error
-
-
-def _nothing(config: ConfigDict, context: task.Context) -> str:
-  asked = f" and the labels {', '.join(config.labels)}" if config.labels else ""
-  return (
-      f"nothing to evaluate: none of the tasks {', '.join(config.tasks)} found in {context.run.data.name} "
-      f"what it needs (config.tasks{asked}); the train split has {task.in_words(context.train)}, and the "
-      f"representation is {context.representation.name}"
-  )
-
-
-def _result(name: str, job: Callable[[], Result], context: task.Context, folder: str) -> Result:
-  """What a job gives, or gave at an earlier start for the same features and settings; kept in `folder`."""
-  path = os.path.join(folder, f"{records.file_name(name)}.json")
-  key = _key(context)
-  result = _finished(path, key)
-  if result is None:
-    context.say(f"{name} ...")
-    result = _run(name, job, folder)
-    result = result._replace(task=name, protocol=dict(result.protocol) | {
-        "method": context.representation.name,
-        "checkpoint_step": context.representation.step,
-        "data": context.run.data.name,
-        "splits": ["train", context.test_split],
-        "key": key,
-    })
-    records.write(path, result)
-  for line in _left_out(result, context):
-    context.say(f"{name}: {line}")
-  if result.skipped:
-    context.say(f"{name}: not run, {result.skipped}")
-  if result.failed:
-    context.say(f"{name}: failed, {result.failed}")
-  return result
-
-
-def _left_out(result: Result, context: task.Context) -> Iterator[str]:
-  """Lines about examples that lack a label of a result, and about classes that nothing was learned of."""
-  labels = [name for name in result.protocol.get("labels", ()) if name in context.train.labels]
-  for title, part in (("training", context.train), ("test", context.test)):
-    count = size(part) - size(labelled(part, labels))
-    if count:
-      yield f"{count:,} of {size(part):,} {title} examples lack one of its labels, and are left out"
-  only = result.protocol.get("only_in_test", ())
-  if only:
-    shown = ", ".join(only[:_SHOWN]) + (", ..." if len(only) > _SHOWN else "")
-    yield f"{len(only):,} classes are in the test split alone, and are never recognised: {shown}"
-
-
-def _run(name: str, job: Callable[[], Result], folder: str) -> Result:
-  """The result, or why there is none; the trace of an exception goes to a file."""
-  try:
-    return job()
-  except UserError as error:
-    return Result(name, {}, skipped=str(error) or "no reason given")
-  except Exception as error:  # whatever a task raises: the others shall go on
-    trace = os.path.join(folder, f"{records.file_name(name)}.trace.txt")
-    write_text(trace, traceback.format_exc())
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return Result(name, {}, failed=f"{line} (its trace is in {trace})")
-
-
-def _key(context: task.Context) -> str:
-  """Changes with all that a result depends on.
-
-  That is more than features, labels and settings: some tasks train networks on batches of the data, or use
-  the parts of a representation that no feature comes from.
-  """
-  config, representation = context.config, context.representation
-  asked: dict[str, Any] = {
-      "seeds": config.seeds,
-      "batch_size": config.batch_size,
-      "step": representation.step,
-      "data": _data_in_words(context.run),
-      "labels": list(config.labels),
-      "identity": config.identity,
-      "settings": context.settings.to_dict(),
-      "light_angles": list(config.light_angles),
-  }
-  splits = {"train": context.train, "test": context.test}
-  features: dict[str, Any] = {
-      split: {"blocks": part.blocks, "labels": part.labels, "missing": dict(part.missing)}
-      for split, part in splits.items()
-  }
-  return extract.fingerprint({
-      **features,
-      "variables": representation.variables or {},
-      "also": dict(context.also),
-      "format": records.FORMAT,
-      "asked": json.dumps(asked, sort_keys=True),
-  })
-
-
-def _finished(path: str, key: str) -> Result | None:
-  """The result of an earlier start, if it was computed from the same features with the same settings.
-
-  What was skipped or failed is tried again.
-  """
-  try:
-    result = records.read(path)
-  except UserError:  # absent, damaged, or of an earlier version
-    return None
-  done = result.protocol.get("key") == key and not result.skipped and not result.failed
-  return result if done else None
 
 
 def read_results(workdir: str, representation: str = "trained") -> dict[str, Result]:

@@ -6,8 +6,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.config import base
 from pdr_jax.data import pipeline
-from pdr_jax.evaluation import run as evaluation
-from pdr_jax.evaluation import task
+from pdr_jax.evaluation import jobs, task
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result, Score
@@ -48,24 +47,24 @@ def test_a_result_of_another_batch_size_model_or_data_is_computed_again(tmp_path
       return Result("t", {}, (Score("t", "", "", "m", (value,), "higher"),))
 
     monkeypatch.setattr(pipeline, "describe", lambda run: data)
-    return evaluation._result("t", job, context(**words), str(tmp_path)).scores[0].values
+    return jobs.result("t", job, context(**words), str(tmp_path)).scores[0].values
 
   assert result(1.0) == result(2.0) == (1.0,) and began == [1.0]
   assert result(3.0, info, **changes) == (3.0,)
 
 
 def test_what_a_task_also_reads_comes_into_its_context_and_fails_as_the_task(monkeypatch):
-  def jobs(context):
+  def give(context):
     yield "t", lambda: context.also
 
   def fails(settings):
     raise ValueError("no such run")
 
-  reads = task.Task(jobs, also_reads=lambda settings: {"other": 1})
-  toys = {"reads": reads, "fails": task.Task(jobs, also_reads=fails)}
+  reads = task.Task(give, also_reads=lambda settings: {"other": 1})
+  toys = {"reads": reads, "fails": task.Task(give, also_reads=fails)}
   contexts = dict.fromkeys(toys, context())
   monkeypatch.setattr(task, "find", toys.get)
-  (first, _, job), (_, name, failing) = evaluation._jobs(contexts)
+  (first, _, job), (_, name, failing) = jobs.of_tasks(contexts)
   assert job() == first.also == {"other": 1} and name == "fails"
   with pytest.raises(ValueError, match="no such run"):
     failing()
