@@ -217,17 +217,20 @@ def _matches(rows: Sequence[Row], is_known: Callable[[str], bool]) -> int:
 
 
 def _name_column(rows: Sequence[Sequence[str]], is_known: Callable[[str], bool]) -> int:
-  """The column in which most different cells are names of pictures; the first of equals.
+  """The column whose cells are most surely names of pictures; the first of equals.
 
-  Numbers of classes look like the names 0.png, 1.png without their suffix, so such names count only in the
-  first column, or under a title such as image.
+  Numbers of rows, people and classes look like the names 0.png, 1.png without their suffix. Such names count
+  less than whole ones, and count only under a title such as image, or half as much in the first column.
   """
   width = len(rows[-1])
   full = [row for row in rows[:: max(1, len(rows) // _LOOKED_AT)] if len(row) == width]
 
   def names(i: int) -> int:
-    bare = i == 0 or (len(rows[0]) == width and rows[0][i].lower() in _NAME_TITLES)
-    return len({row[i] for row in full if (bare or "." in row[i] or "/" in row[i]) and is_known(row[i])})
+    known = {row[i] for row in full if is_known(row[i])}
+    whole = {cell for cell in known if "." in cell or "/" in cell}
+    titled = len(rows[0]) == width and rows[0][i].lower() in _NAME_TITLES
+    bare = 2 if titled else 1 if i == 0 else 0
+    return 4 * len(whole) + bare * len(known - whole)
 
   return max(range(width), key=lambda i: (names(i), -i))
 

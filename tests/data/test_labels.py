@@ -203,6 +203,22 @@ def test_the_column_of_names_need_not_be_the_first():
   assert values(numbered, "level") == [None, None, "0", "1"]  # class numbers are no names
 
 
+@pytest.mark.parametrize("table", [
+  ",file,age\n{}", "row,image,age\n{}", "id,file,age\n{}", "subject,photo_file,age\n{}", "{}",
+])
+def test_numbers_of_rows_and_people_are_not_taken_for_names(table):
+  def row(i, name):  # the age is the picture's own number and a half
+    number = name.removesuffix(".png")
+    return f"{i},{number if 'image' in table else name},{number}.5\n"
+
+  pictures = [f"{i}.png" for i in range(12)]
+  rows = table.format("".join(row(i, name) for i, name in enumerate(sorted(pictures))))
+  column = "age" if "age" in table else "label"
+  assert values(read(rows, pictures), column) == [i + 0.5 for i in range(12)]
+  some = [*pictures[:3], "10.png", "11.png"]  # the others' files are missing
+  assert values(read(rows, some), column) == [0.5, 1.5, 2.5, 10.5, 11.5]
+
+
 def test_no_header():
   parsed = read("a.png,1.5,sad\nb.png,2.5,happy\n")
   assert values(parsed, "label_1") == [1.5, 2.5, None] and values(parsed, "label_2") == ["sad", "happy", None]
