@@ -9,6 +9,7 @@ import pytest
 
 from pdr_jax.config import base
 from pdr_jax.data import digits, pipeline, shape_files, solid_shapes, voxel_views
+from pdr_jax.data.sources import shape_folder
 from pdr_jax.errors import UserError
 from pdr_jax.methods.voxels import projection
 
@@ -121,6 +122,20 @@ def test_binvox_is_read_and_lies_are_named():
   ):
     with pytest.raises(shape_files.BadShape, match=words):
       shape_files.read_binvox(data)
+
+
+@pytest.mark.parametrize("place", ["{kind}/{part}/{name}.off", "{part}/{kind}/{name}.off",
+                                   "{kind}/{part}/{name}/model.off", "{kind}/{name}/{part}/model.off"])
+def test_a_part_is_found_wherever_it_stands_above_a_shape(tmp_path, place):
+  for kind in ("box", "rod"):
+    for part, name in (("train", "a"), ("train", "b"), ("test", "c")):
+      file = tmp_path / place.format(kind=kind, part=part, name=name)
+      file.parent.mkdir(parents=True, exist_ok=True)
+      file.write_text("\n".join(off_of_box()))
+  found, _ = shape_folder.find(str(tmp_path))
+  assert sorted(entry[:2] for entry in found) == [
+    ("box", "test"), ("box", "train"), ("box", "train"), ("rod", "test"), ("rod", "train"), ("rod", "train"),
+  ]
 
 
 def test_a_folder_of_shapes_skips_what_it_cannot_use(tmp_path):

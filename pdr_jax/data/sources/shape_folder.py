@@ -55,14 +55,15 @@ def read(config) -> Dataset:
 def find(root: str) -> tuple[list[tuple[str, str, str]], dict[str, int]]:
   """(kind, part, path) of every file of a shape, and how many other files there are, by suffix.
 
-  A shape that lies beside the parts is for training.
+  The part is the last folder on the way that means one, the kind the first that does not. A shape that lies
+  beside the parts is for training.
   """
   entries, left_out = [], collections.Counter()
   for folder, folders, names in os.walk(root):
     folders[:] = sorted(name for name in folders if not name.startswith("."))
     words = os.path.relpath(folder, root).split(os.sep)
-    part = part_of(words[-1]) or "train"
-    kind = words[0] if words[0] != "." and not part_of(words[0]) else "shape"
+    part = next((part for word in reversed(words) if (part := part_of(word))), "train")
+    kind = next((word for word in words if word != "." and not part_of(word)), "shape")
     for name in sorted(names):
       if name.lower().endswith(SUFFIXES):
         entries.append((kind, part, os.path.join(folder, name)))
