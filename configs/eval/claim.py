@@ -56,7 +56,7 @@ def get_config(variants: str = "") -> ConfigDict:
   probes.tasks = TASKS.get(variants, probes.tasks)
   probes.segmentation.update(steps=600, starts=("frozen", "finetuned"))
   if variants == "yale_b":
-    probes.update(identity="subject", light_angles=("azimuth_deg", "elevation_deg"))
+    probes.update(identity="subject", light_angles=("light_azimuth_deg", "light_elevation_deg"))
   return ConfigDict(dict(
       question="Do physically disentangled features beat the others at the end of training?",
       methods=tuple(name for name in METHODS if name not in left_out),

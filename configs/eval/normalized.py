@@ -52,7 +52,8 @@ def get_config(variants: str = "") -> ConfigDict:
   if variants == "heads":
     probes.data.update(PEOPLE)
   if variants == "yale_b":  # all faces are frontal: what differs is the light
-    probes.update(labels=("subject",), identity="subject", light_angles=("azimuth_deg", "elevation_deg"))
+    probes.update(labels=("subject",), identity="subject")
+    probes.light_angles = ("light_azimuth_deg", "light_elevation_deg")
   others = TRAINED if variants == "on_normalized" else (
       "pdr", "pdr:unsup3d", "random", "pca", "pixels", "vae", "beta_vae", "vq_vae", "simclr", "vicreg", "mae",
       "supervised",

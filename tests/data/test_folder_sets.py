@@ -148,12 +148,12 @@ def test_yale_b_has_its_light_in_the_names(tmp_path):
   for batch in actual:
     batch["label/subject"] = [int(data.classes["label/subject"][i]) for i in batch["label/subject"]]
   triples = [
-    tuple(float(batch[f"label/{key}"][i]) for key in ("subject", "azimuth_deg", "elevation_deg"))
+    tuple(float(batch[f"label/{key}"][i]) for key in ("subject", "light_azimuth_deg", "light_elevation_deg"))
     for batch in actual
     for i in range(len(batch["image"]))
   ]
   assert len(triples) == 8 and (39.0, -35.0, 20.0) in triples and (1.0, 110.0, -20.0) in triples
-  assert actual[0]["label/azimuth_deg"].dtype == np.float64
+  assert actual[0]["label/light_azimuth_deg"].dtype == np.float64
 
 
 def test_stanford_cars_and_their_bodies(tmp_path):

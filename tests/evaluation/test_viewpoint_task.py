@@ -48,7 +48,7 @@ def context_of(monkeypatch, train, test, labels, decompose, **settings):
   method = Method(init=nothing, update=nothing, validate=nothing, encode=nothing, decompose=decompose)
   reads = {"image": Element((SIDE, SIDE, 1), "float32", "image", (-1.0, 1.0))}
   model = Representation("trained", nothing, reads, method if decompose else None, {})
-  config = ConfigDict({"seeds": 3, "labels": (), "identity": "identity"})
+  config = ConfigDict({"seeds": 3, "labels": (), "identity": "identity", "light_angles": ()})
   chosen = ConfigDict(viewpoint.defaults() | settings)
   return task.Context(config, chosen, base(), model, *features.values(), "test", {}, print)
 
@@ -145,6 +145,16 @@ def test_the_full_circle(monkeypatch, tmp_path):
   assert of("within_30") == pytest.approx(1 - reversed_share)
   assert score(result, viewpoint.LINE, "100/within_30", "azimuth").direction == "higher"
   assert mean(result, "features", "100/median_error", "azimuth") < 5
+
+
+def test_the_lights_angles_are_no_viewpoint():
+  azimuth = {"azimuth_deg": np.array([0.0, 10.0, 20.0]), "elevation_deg": np.array([1.0, 5.0, 2.0])}
+  features, settings = Features({}, azimuth, {}), ConfigDict(viewpoint.defaults())
+  light = ("azimuth_deg", "elevation_deg")
+  assert viewpoint.labels_of(features, settings) == dict(zip(("azimuth", "elevation"), light, strict=True))
+  assert viewpoint.labels_of(features, settings, light) == {}
+  settings.azimuth = "azimuth_deg"
+  assert viewpoint.labels_of(features, settings, light) == {"azimuth": "azimuth_deg"}
 
 
 def test_what_it_cannot_do(monkeypatch):

@@ -8,7 +8,7 @@ from pdr_jax.data import folder_sets, image_folder
 
 
 def read(path: str) -> folder_sets.Layout:
-  """Reads `yaleB01/yaleB01_P00A+000E+00.pgm`: the light's azimuth and elevation in degrees.
+  """Reads `yaleB01/yaleB01_P00A+000E+00.pgm`: `subject`, `light_azimuth_deg` and `light_elevation_deg`.
 
   `_Ambient` and `.bad` files are left out.
   """
@@ -18,7 +18,7 @@ def read(path: str) -> folder_sets.Layout:
     -1, 3
   )
   subject, azimuth, elevation = numbers.T
-  angles = {"azimuth_deg": azimuth, "elevation_deg": elevation}
+  angles = {"light_azimuth_deg": azimuth, "light_elevation_deg": elevation}
   columns = {name: folder_sets.numbers_of(values) for name, values in angles.items()}
   return folder_sets.Layout(store, {"subject": folder_sets.classes_of(subject)} | columns)
 

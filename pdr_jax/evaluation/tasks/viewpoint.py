@@ -6,7 +6,7 @@ angles with the same pictures, and the mean of those pictures. They are of train
 test split. Where azimuths fill the circle the line is a direction and an offset, see `metrics.viewpoint`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -58,8 +58,11 @@ class Split(NamedTuple):
   features: Features
 
 
-def labels_of(features: Features, settings: ConfigDict) -> dict[str, str]:
-  """`{angle: label}` of the angles that a split says and that vary; numbers alone. Raises `UserError`."""
+def labels_of(features: Features, settings: ConfigDict, others: Collection[str] = ()) -> dict[str, str]:
+  """`{angle: label}` of the angles that a split says and that vary; numbers alone. Raises `UserError`.
+
+  `others` have such a name and are of something else, such as the light; only settings may name them.
+  """
   def varies(name: str) -> bool:
     values = features.labels.get(name)
     return values is not None and values.dtype.kind == "f" and bool(np.nanstd(values) > 1e-6)
@@ -69,7 +72,8 @@ def labels_of(features: Features, settings: ConfigDict) -> dict[str, str]:
     if name not in features.labels:
       known = ", ".join(sorted(features.labels)) or "none"
       raise UserError(f"config.viewpoint.{angle} = {name!r}: the data has the labels {known}")
-  usual = next((names for names in LABELS if varies(names[0])), ("", "", ""))
+  viewed = [tuple("" if name in others else name for name in names) for names in LABELS]
+  usual = next((names for names in viewed if varies(names[0])), ("", "", ""))
   chosen = asked or dict(zip(ANGLES, usual, strict=True))
   return {angle: name for angle, name in chosen.items() if varies(name)}
 
@@ -233,7 +237,7 @@ def of_fit(
 def jobs(context: Context) -> Iterator[Job]:
   """One, where train says an angle."""
   if context.representation.input == "image":
-    labels = labels_of(context.train, context.settings)
+    labels = labels_of(context.train, context.settings, context.config.light_angles)
     if labels:
       yield "viewpoint", lambda: viewpoint(context, labels)
 
