@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from pdr_jax.render.safe_ops import SMALLEST_SQUARE
+
 MIRRORED = np.array([1, 0, 3, 2])  # the quadrant of the negative angle
 
 
@@ -23,6 +25,23 @@ def decode(magnitudes: Float[ArrayLike, "*B 2"], quadrants: Float[ArrayLike, "*B
   quadrant = jnp.argmax(quadrants, axis=-1)
   angle = jnp.where(quadrant < 2, magnitude, math.pi - magnitude)
   return jnp.where(quadrant % 2 == 0, angle, -angle)
+
+
+def mean_direction(
+  magnitudes: Float[ArrayLike, "*B 2"], quadrants: Float[ArrayLike, "*B 4"]
+) -> Float[Array, "*B"]:
+  """The angle of the mean of the four quadrants' directions, weighed by their probabilities.
+
+  Where one quadrant is certain it is `decode`. Where signs are not, it lies between, which is the nearer to
+  the truth the less is known; its gradient goes to both decisions. 0, without gradient, where the mean has no
+  direction.
+  """
+  cosine, sine = jnp.moveaxis(jnp.exp(jax.nn.log_softmax(magnitudes) / 2), -1, 0)
+  share = jnp.moveaxis(jax.nn.softmax(quadrants), -1, 0)
+  x = cosine * (share[0] + share[1] - share[2] - share[3])
+  y = sine * (share[0] - share[1] + share[2] - share[3])
+  usable = jnp.square(x) + jnp.square(y) > SMALLEST_SQUARE
+  return jnp.arctan2(jnp.where(usable, y, 0.0), jnp.where(usable, x, 1.0))
 
 
 def quadrant_of(angle: Float[ArrayLike, "*B"]) -> Int[Array, "*B"]:
@@ -43,32 +62,32 @@ def cross_entropy(
   It is lowest where the prediction is the angle, and there the entropy of (cos^2, sin^2), not zero.
   """
   square = jnp.stack([jnp.square(jnp.cos(angle)), jnp.square(jnp.sin(angle))], axis=-1)
-  return soft_cross_entropy(magnitudes, quadrants, square, quadrant_of(angle))
+  return soft_cross_entropy(magnitudes, quadrants, square, jax.nn.one_hot(quadrant_of(angle), 4))
 
 
 def soft_cross_entropy(
   magnitudes: Float[ArrayLike, "*B 2"],
   quadrants: Float[ArrayLike, "*B 4"],
   squares: Float[ArrayLike, "*B 2"],
-  quadrant: Int[ArrayLike, "*B"],
+  shares: Float[ArrayLike, "*B 4"],
 ) -> Float[Array, "*B"]:
-  """Of both decisions with squared cosine and sine, and the number of a quadrant."""
-  of_magnitudes = -jnp.sum(squares * jax.nn.log_softmax(magnitudes), axis=-1)
-  picked = jnp.take_along_axis(jax.nn.log_softmax(quadrants), quadrant[..., None], axis=-1)[..., 0]
-  return of_magnitudes - picked
+  """Of both decisions with squared cosine and sine, and the probabilities of the quadrants."""
+  of_magnitudes = jnp.sum(squares * jax.nn.log_softmax(magnitudes), axis=-1)
+  return -of_magnitudes - jnp.sum(shares * jax.nn.log_softmax(quadrants), axis=-1)
 
 
 def mirror_cross_entropy(
   magnitudes: Float[ArrayLike, "*B 3 2"],
   quadrants: Float[ArrayLike, "*B 3 4"],
   of_mirrored: tuple[Float[ArrayLike, "*B 3 2"], Float[ArrayLike, "*B 3 4"]],
+  likeliest: bool = True,
 ) -> Float[Array, "*B 3"]:
   """Of what is said of mirrored pictures with what is said of the pictures, mirrored.
 
-  The latter is a target without gradient.
+  The latter is a target without gradient: its likeliest quadrant, as published, or the probabilities of all.
   """
   squares = jax.lax.stop_gradient(jax.nn.softmax(magnitudes))
-  quadrant = jnp.argmax(quadrants, axis=-1)
-  turned = jnp.asarray(MIRRORED)[quadrant]
-  flips = jnp.array([True, False, True]).reshape((1,) * (quadrant.ndim - 1) + (3,))
-  return soft_cross_entropy(*of_mirrored, squares, jnp.where(flips, turned, quadrant))
+  shares = jax.nn.one_hot(jnp.argmax(quadrants, axis=-1), 4) if likeliest else jax.nn.softmax(quadrants)
+  flips = jnp.array([True, False, True]).reshape((1,) * (quadrants.ndim - 2) + (3, 1))
+  shares = jnp.where(flips, shares[..., MIRRORED], shares)
+  return soft_cross_entropy(*of_mirrored, squares, jax.lax.stop_gradient(shares))

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy
+from jax.test_util import check_grads
 from support.references import needs_torch, torch
 
 from pdr_jax.losses import angles
@@ -37,6 +39,37 @@ def test_decoding_is_safe_and_its_gradient_is_that_of_the_magnitudes():
   np.testing.assert_allclose(grads[0][2], [0.25, -0.25], atol=1e-6)  # of pi - arctan(exp((y - x) / 2)) at 0
 
 
+def test_the_mean_direction_is_the_angle_where_the_quadrant_is_certain():
+  np.testing.assert_allclose(angles.mean_direction(*logits_of(ALL_ROUND)), ALL_ROUND, rtol=0, atol=1e-5)
+
+
+def test_the_mean_direction_is_that_of_four_weighed_directions():
+  rng = np.random.default_rng(2)
+  magnitudes, quadrants = (rng.normal(size=(50, n)) for n in (2, 4))
+  share = np.exp(quadrants) / np.exp(quadrants).sum(axis=1, keepdims=True)
+  square = np.exp(magnitudes) / np.exp(magnitudes).sum(axis=1, keepdims=True)
+  signs = np.array([(1, 1), (1, -1), (-1, 1), (-1, -1)])
+  x, y = np.einsum("bq,bc,qc->cb", share, np.sqrt(square), signs)
+  got = angles.mean_direction(magnitudes.astype(np.float32), quadrants.astype(np.float32))
+  np.testing.assert_allclose(got, np.arctan2(y, x), rtol=0, atol=1e-5)  # some of these means are short
+  unsure = angles.mean_direction(jnp.array([2.0, 0.0]), jnp.array([0.3, 0.0, -9.0, -9.0]))
+  assert 0 < unsure < angles.decode(jnp.array([2.0, 0.0]), jnp.array([0.3, 0.0, -9.0, -9.0])) / 4
+
+
+def test_the_mean_direction_teaches_signs_and_is_safe_where_there_is_none():
+  def read(magnitudes, quadrants):
+    return angles.mean_direction(magnitudes, quadrants).sum()
+
+  extreme = jnp.array([[500.0, -500.0], [-500.0, 500.0], [0.0, 0.0]])
+  for quadrants in (jnp.zeros((3, 4)), 500 * jnp.eye(4)[:3]):
+    value, grads = jax.value_and_grad(read, argnums=(0, 1))(extreme, quadrants)
+    assert np.isfinite(value) and np.isfinite(grads[0]).all() and np.isfinite(grads[1]).all()
+  assert float(read(extreme, jnp.zeros((3, 4)))) == 0.0
+  with jax.enable_x64(True):
+    inputs = jnp.array([[0.4, -0.2]], jnp.float64), jnp.array([[0.3, 0.1, -0.5, 0.2]], jnp.float64)
+    check_grads(read, inputs, order=1, modes=["rev"])
+
+
 def test_a_mirror_negates_azimuth_and_tilt_alone():
   view = jnp.array([[0.3, -0.2, 0.1]])
   np.testing.assert_array_equal(angles.mirrored(view), jnp.array([[-0.3, -0.2, -0.1]]))
@@ -51,10 +84,23 @@ def test_a_mirror_negates_azimuth_and_tilt_alone():
   np.testing.assert_allclose(wrong - right, [[30, 0, 30]], atol=1e-4)  # the quadrant's logit
 
 
-def test_what_is_said_of_the_picture_is_a_target():
+def test_all_quadrants_of_the_picture_may_be_the_mirrors_target():
+  rng = np.random.default_rng(3)
+  magnitudes, quadrants = (jnp.asarray(rng.normal(size=(6, 3, n)), jnp.float32) for n in (2, 4))
+  swapped = quadrants.at[:, ::2].set(quadrants[:, ::2, jnp.array([1, 0, 3, 2])])
+  got = angles.mirror_cross_entropy(magnitudes, quadrants, (magnitudes, swapped), likeliest=False)
+  expected = scipy.stats.entropy(scipy.special.softmax(np.float64(magnitudes), axis=-1), axis=-1)
+  expected += scipy.stats.entropy(scipy.special.softmax(np.float64(quadrants), axis=-1), axis=-1)
+  np.testing.assert_allclose(got, expected, rtol=0, atol=2e-6)  # a cross-entropy with itself
+  other = angles.mirror_cross_entropy(magnitudes, quadrants, (magnitudes, quadrants), likeliest=False)
+  assert (np.asarray(other - got)[:, ::2] > 0).all() and not np.asarray(other - got)[:, 1].any()
+
+
+@pytest.mark.parametrize("likeliest", [True, False])
+def test_what_is_said_of_the_picture_is_a_target(likeliest):
   rng = np.random.default_rng(0)
   parts = [jnp.asarray(rng.normal(size=(5, 3, n)), jnp.float32) for n in (2, 4, 2, 4)]
-  grads = jax.grad(lambda p: angles.mirror_cross_entropy(p[0], p[1], (p[2], p[3])).sum())(parts)
+  grads = jax.grad(lambda p: angles.mirror_cross_entropy(p[0], p[1], (p[2], p[3]), likeliest).sum())(parts)
   assert not np.asarray(grads[0]).any() and not np.asarray(grads[1]).any()
   assert np.asarray(grads[2]).any() and np.asarray(grads[3]).any()
 

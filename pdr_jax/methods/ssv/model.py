@@ -79,9 +79,10 @@ def _apply(apply: Callable[..., Any], config: ConfigDict, params: dict, *inputs:
   return (jax.checkpoint(run) if config.train.remat else run)(params, *inputs)
 
 
-def view_of(seen: Seen) -> Float[Array, "B 3"]:
+def view_of(seen: Seen, config: ConfigDict) -> Float[Array, "B 3"]:
   """Azimuth, elevation and tilt, radians."""
-  return angles.decode(seen.magnitudes, seen.quadrants)
+  read = angles.decode if config.ssv.likeliest else angles.mean_direction
+  return read(seen.magnitudes, seen.quadrants)
 
 
 # ---------------------------------------------------------------- draws

@@ -130,12 +130,12 @@ def viewpoint_terms(
     "critic": adversarial.critic_loss(real.realism, made.realism, config.ssv.drift),
     "penalty": adversarial.gradient_penalty(lambda x: look(x).realism, lit, fake_lit, mix),
     "flip": angles.mirror_cross_entropy(
-      real.magnitudes, real.quadrants, (mirrored.magnitudes, mirrored.quadrants)
+      real.magnitudes, real.quadrants, (mirrored.magnitudes, mirrored.quadrants), config.ssv.likeliest
     ).sum(axis=-1),
     **found_again(made, drawn),
   }
   if config.ssv.image_weight:
-    rebuilt = synthesize(other, real.codes, view_of(real), config)
+    rebuilt = synthesize(other, real.codes, view_of(real, config), config)
     compare = features or partial(model.own_features, params, config=config)
     rebuilt = model.shaded(rebuilt, shade[0])
     terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(lit)), compare(rebuilt))
