@@ -1,6 +1,7 @@
 """Folders and zips of frames as data sets of clips: a folder is a sequence, or columns of a table say so."""
 
 import posixpath
+from collections.abc import Sequence
 
 from pdr_jax.data import image_folder, label_files, sequences, splits, stores
 from pdr_jax.data import labels as label_lib
@@ -17,7 +18,8 @@ def open_clip_folder(config) -> Dataset:
   Which images are a sequence, and in which order, is said in `sequences.cut`; `data.label_kinds` may give
   columns of other names that part, such as `car:sequence,speaker:person`. Labels and stores are those of
   `image_folder`. A label with one value in every clip is a label of clips, else one of frames [T]. With
-  `data.split_by=seed`, and without published parts, no person (or sequence) is in two splits.
+  `data.split_by=seed`, and wherever validation is taken from a published train, no person (or sequence) is
+  both in training and in validation.
 
   Raises UserError as `image_folder.open_image_folder` and `sequences.cut`.
   """
@@ -63,11 +65,19 @@ def _told(clips: sequences.Clips, frames: int) -> list[str]:
 
 def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences.Clips) -> splits.Chosen:
   """Clips for train, validation and test."""
-  if data.split_by == "seed" and labelled.parts is None:
+
+  def keep_apart(rows: Sequence[int]) -> tuple[list[int], list[int]]:
     sizes = (data.train_examples, data.val_examples)
-    train, validation = sequences.keep_apart(clips.people, data.scene_seed, *sizes)
+    kept = sequences.keep_apart([clips.people[row] for row in rows], data.scene_seed, *sizes)
+    train, validation = ([rows[i] for i in part] for part in kept)
+    return train, validation
+
+  if data.split_by == "seed" and labelled.parts is None:
+    train, validation = keep_apart(range(len(clips.people)))
     note = f"{len(set(clips.people)):,} sequences or people are kept apart"
     note = "; ".join(filter(None, (note, splits.unused_parts(labelled))))
     return splits.Chosen(train, validation, [], note)
   first = clips.frames[:, 0].tolist()
-  return splits.choose(data, [names[i] for i in first], label_lib.take(labelled, first))
+  firsts = [names[i] for i in first]
+  # Clips of one video are much alike: validation must not have those of a video that is trained on.
+  return splits.choose(data, firsts, label_lib.take(labelled, first), hold_out=keep_apart)

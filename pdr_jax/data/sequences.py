@@ -133,8 +133,8 @@ def keep_apart(
   ranked = sorted(set(people), key=lambda person: splits.rank(seed, f"value/{person}"))
   if len(ranked) < 2:
     raise UserError(
-      f"all clips are of one sequence or person ({ranked[0]}): training and validation need two; put each "
-      "into a folder of its own, or name them in the column sequence of labels.csv"
+      f"all clips for training and validation are of one sequence or person ({ranked[0]}): they need two; "
+      "put each into a folder of its own, or name them in the column sequence of labels.csv"
     )
   _, wanted = splits.sizes(len(people), train_examples, val_examples)
   apart: set[str] = set()

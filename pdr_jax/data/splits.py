@@ -7,7 +7,7 @@ import hashlib
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pdr_jax.data.labels import PARTS, Labels, part_of, plain
@@ -17,6 +17,8 @@ from pdr_jax.errors import UserError
 _PART_NAMES = frozenset(
     ("split", "splits", "partition", "part", "set", "subset", "usage", "fold", "phase", "mode", *PARTS)
 )
+
+HoldOut = Callable[[list[int]], tuple[list[int], list[int]]]  # train -> (train, validation)
 
 
 class Chosen(NamedTuple):
@@ -48,7 +50,9 @@ def sizes(total: int, train_examples: int, val_examples: int) -> tuple[int, int]
   return (min(train, train_examples) if train_examples else train), validation
 
 
-def choose(data, names: Sequence[str], labels: Labels, apart: str = "") -> Chosen:
+def choose(
+  data, names: Sequence[str], labels: Labels, apart: str = "", hold_out: HoldOut | None = None
+) -> Chosen:
   """The split that `data.split_by` asks for.
 
   * `seed`: the published split of the pictures where there is one (folders called train and test, CelebA's
@@ -60,13 +64,14 @@ def choose(data, names: Sequence[str], labels: Labels, apart: str = "") -> Chose
   Args:
     data: the section of the configuration; `split_by`, `scene_seed`, `train_examples` and `val_examples` are
       read.
+    hold_out: see `by_parts`.
 
   Raises UserError: no such column; values that do not say which part they are; one value alone.
   """
   seed, counts = data.scene_seed, (data.train_examples, data.val_examples)
   column, _, mapping = data.split_by.partition(":")
   if labels.parts and (column == "seed" or (column not in labels.columns and column in _PART_NAMES)):
-    return by_parts(names, labels.parts, seed, *counts)
+    return by_parts(names, labels.parts, seed, *counts, hold_out)
   if column == "seed" and apart:
     words = [value if value is None else str(value) for value in plain(labels.columns[apart])]
     return by_value(names, words, apart, seed, *counts)
@@ -83,7 +88,7 @@ def choose(data, names: Sequence[str], labels: Labels, apart: str = "") -> Chose
   if not meaning:
     return by_value(names, words, column, seed, *counts)
   parts = ["" if word is None else meaning.get(word, "") for word in words]
-  chosen = by_parts(names, parts, seed, *counts)
+  chosen = by_parts(names, parts, seed, *counts, hold_out)
   told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
   note = f"split by {column}" + (f" ({told})" if told else "")
   return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
@@ -177,19 +182,24 @@ def by_value(
 
 
 def by_parts(
-    names: Sequence[str], parts: Sequence[str], seed: int, train_examples: int, val_examples: int
+  names: Sequence[str],
+  parts: Sequence[str],
+  seed: int,
+  train_examples: int,
+  val_examples: int,
+  hold_out: HoldOut | None = None,
 ) -> Chosen:
   """A published split: `parts` has train, validation or test for each picture.
 
-  Pictures that are left out have "". Without validation, the seed takes a share of train. Test is never
-  trained on and chooses no checkpoint.
+  Pictures that are left out have "". Without validation, `hold_out` gives (train, validation) of those of
+  train, or else the seed takes a share of them. Test is never trained on and chooses no checkpoint.
   """
   order = _shuffled(names, seed)
   train, validation, test = ([i for i in order if parts[i] == part] for part in PARTS)
   note = ""
-  if not validation:
-    validation = train[: sizes(len(train), train_examples, val_examples)[1]]
-    train = train[len(validation) :]
+  if train and not validation:
+    held_out = sizes(len(train), train_examples, val_examples)[1]
+    train, validation = hold_out(train) if hold_out else (train[held_out:], train[:held_out])
     note = "validation is taken from train"
   note += _left_out(sum(part == "" for part in parts))
   train, validation = train[: train_examples or None], validation[: val_examples or None]

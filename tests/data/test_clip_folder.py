@@ -117,6 +117,38 @@ def test_split_by_a_label_of_clips(tmp_path):
   assert len(moods[0]) == len(moods[1]) == 1 and moods[0] != moods[1]
 
 
+@pytest.mark.parametrize("by", ["folders", "column"])
+def test_validation_out_of_a_published_train_has_nobody_of_it(tmp_path, by):
+  """Eight videos of eight frames, six of them in train; by a column two videos are of one person."""
+  rows = ["file,sequence,person,split"]
+  for video in range(8):
+    part = "train" if video < 6 else "test"
+    for k in range(8):
+      name = f"{part if by == 'folders' else 'all'}/v{video}/{k}.png"
+      buffer = io.BytesIO()
+      Image.new("RGB", (SIDE, SIDE), (10 * video + k,) * 3).save(buffer, "PNG")
+      write(tmp_path, {name: buffer.getvalue()})
+      rows.append(f"{name},v{video},p{video // 2},{part}")
+  if by == "column":
+    write(tmp_path, {"labels.csv": "\n".join(rows).encode()})
+  _, data = opened(tmp_path, frames=2, split_by="split" if by == "column" else "seed")
+  assert any("validation is taken from train" in line for line in data.report)
+  parts = [data.train, data.validation, data.tests["test"]]
+  videos = [part.load(np.arange(part.size), ["clip"])["clip"][:, 0, 0, 0, 0] // 10 for part in parts]
+  # Four clips a video: a tenth of 24, rounded up, are of one video, or of one person's two.
+  together = 2 if by == "column" else 1
+  assert [part.size for part in parts] == [24 - 4 * together, 3, 8]
+  trained, validated, tested = (set((part // together).tolist()) for part in videos)
+  assert len(validated) == 1 and trained | validated == set(range(6 // together))
+  assert not trained & validated and tested == {part // together for part in (6, 7)}
+
+
+def test_a_published_train_of_one_video_gives_no_validation(tmp_path):
+  write(tmp_path, {f"{part}/0/{k}.png": png(k) for part in ("train", "test") for k in range(4)})
+  with pytest.raises(UserError, match=r"^all clips for training and validation are of one .*\(train/0\)"):
+    opened(tmp_path, frames=2)
+
+
 def test_a_clip_with_a_file_that_cannot_be_read_is_left_out(tmp_path):
   files = {f"{who}/{k}.png": png(10 * who + k) for who in range(6) for k in range(4)}
   write(tmp_path, files | {"3/1.png": b"not a picture"})
