@@ -68,9 +68,9 @@ def cut(
   """Cuts the sequences of files into clips of so many frames, one after the other.
 
   With a `stride` of n a clip is of every n-th frame, and a sequence is n such, which begin a frame apart. A
-  rest at the end is left out. A sequence is what has one value in the column `sequence`, or else in
-  `person`, or else one folder. Its files are in the order of the column `frame`, or else in the natural order
-  of their names (2 before 10).
+  rest at the end is left out. A sequence is what has one value in the column `sequence`, or else one folder,
+  or what is of one `person` in it. Its files are in the order of the column `frame`, or else in the natural
+  order of their names (2 before 10).
 
   Args:
     names: of the files, with their folders, as `a/2.png`.
@@ -82,9 +82,9 @@ def cut(
   Raises UserError: a file without a sequence, a person or a frame number; two files with the same number; a
     number that is missing between others; a sequence of two people; no sequence with T frames.
   """
-  key = next((column for column in (SEQUENCE, PERSON) if column in columns), None)
-  ids = _words(names, columns[key], key, where) if key else [posixpath.dirname(name) or "." for name in names]
-  people = _words(names, columns[PERSON], PERSON, where) if PERSON in columns else ids
+  people = _words(names, columns[PERSON], PERSON, where) if PERSON in columns else None
+  ids = _words(names, columns[SEQUENCE], SEQUENCE, where) if SEQUENCE in columns else _places(names, people)
+  people = people or ids
   numbers = _numbers(names, columns[FRAME], where) if FRAME in columns else None
   members: dict[str, list[int]] = {}
   for i, sequence in enumerate(ids):
@@ -170,6 +170,14 @@ def _words(names: Sequence[str], values: Sequence[Any], column: str, where: str)
     if _missing(value):
       raise UserError(f"{where}: {name} has no value in the column {column}: fill it in, or remove the file")
   return [str(value) for value in values]
+
+
+def _places(names: Sequence[str], people: Sequence[str] | None) -> list[str]:
+  """The folder of each file, and whose file it is: videos of one person lie in folders of their own."""
+  folders = [posixpath.dirname(name) for name in names]
+  if people is None:
+    return [folder or "." for folder in folders]
+  return [f"{who} in {folder}" if folder else who for who, folder in zip(people, folders, strict=True)]
 
 
 def _numbers(names: Sequence[str], values: Sequence[Any], where: str) -> list[int]:

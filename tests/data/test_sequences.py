@@ -50,6 +50,21 @@ def test_person_and_frame_are_enough_and_a_sequence_is_of_one_person():
   assert sequences.varying(columns, clips) == {"frame"}
 
 
+def test_folders_of_one_person_are_sequences_of_their_own():
+  names = [f"{who}_v{v}/{k}.png" for who in ("bob", "ann") for v in (1, 2) for k in range(5)]
+  names += [f"both/{k}.png" for k in range(4)]
+  columns = {"person": ["bob"] * 10 + ["ann"] * 10 + ["bob", "ann"] * 2}
+  clips = sequences.cut(names, columns, 2, "labels.csv")
+  folders = ("ann_v1", "ann_v2", "bob_v1", "bob_v2")
+  expected = [[f"{folder}/{k}.png", f"{folder}/{k + 1}.png"] for folder in folders for k in (0, 2)]
+  expected.insert(4, ["both/1.png", "both/3.png"])
+  expected.append(["both/0.png", "both/2.png"])
+  assert names_of(clips, names) == expected
+  assert clips.people == ("ann",) * 5 + ("bob",) * 5 and clips.rest == 4
+  frames = columns | {"frame": [*range(5), *range(5)] * 2 + [0, 0, 1, 1]}  # numbers begin anew in each folder
+  assert names_of(sequences.cut(names, frames, 2, "labels.csv"), names) == expected
+
+
 def test_several_steps_between_numbers_are_recorded():
   names = [f"{k}.png" for k in range(6)]
   columns = {"sequence": ["a"] * 3 + ["b"] * 3, "frame": [1, 2, 3, 10, 20, 30]}
