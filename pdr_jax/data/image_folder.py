@@ -220,40 +220,52 @@ class _LazySplit:
   """`Split.load` that decodes as images are read, for large sets.
 
   A file that fails is counted once and replaced by the next one of the split, with the labels of that one, so
-  that batches keep their size and the same run reads the same images.
+  that batches keep their size and the same run reads the same images. Of clips, the next whole clip takes the
+  place of the one that the file is in.
   """
 
   def __init__(self, store, names: Sequence[str], columns: dict[str, np.ndarray], data, skipped: list):
     self._where, self._read, self._names = store.where, _reader(store, data), names
     self._columns, self._skipped = columns, skipped
-    self._bad: dict[int, str] = {}
-    self._kept = dataset.Kept(len(names), (data.side, data.side, data.channels))
+    self._length = data.frames or 1  # images of a clip
+    self._bad: dict[int, str] = {}  # by clip
+    self._kept = dataset.Kept(len(names) // self._length, (self._length, data.side, data.side, data.channels))
 
   def row(self, index: int) -> int:
-    """The image that stands at `index`: the first from there on that has not failed. Raises UserError."""
-    count = len(self._names)
-    for i in range(index, index + count):
-      if i % count not in self._bad:
-        return i % count
+    """The image that stands at `index`: of the first clip from there on that has not failed.
+
+    Raises UserError.
+    """
+    count = len(self._names) // self._length
+    first, frame = divmod(index, self._length)
+    for clip in range(first, first + count):
+      if clip % count not in self._bad:
+        return clip % count * self._length + frame
     raise UserError(f"not one image of {self._where} can be used; see the reasons above")
 
-  def _image(self, index: int) -> np.ndarray:
+  def _clip(self, index: int) -> np.ndarray:
     while True:
-      i = self.row(index)
+      start, images = self.row(index * self._length), []
       try:
-        return self._read(self._names[i])
+        for name in self._names[start : start + self._length]:
+          images.append(self._read(name))
+        return np.stack(images)
       except decode.BadImage as error:
         reason = str(error)
-        if self._bad.setdefault(i, reason) is reason:  # two threads may meet it at once: the first names it
-          name = stores.printable(self._names[i])
-          logging.warning("%s: %s; the next image takes its place", name, reason)
-          self._skipped.append((name, reason))
+        # Two threads may meet it at once: the first names it.
+        if self._bad.setdefault(start // self._length, reason) is reason:
+          shown, what = stores.printable(name), "image" if self._length == 1 else "clip"
+          logging.warning("%s: %s; the next %s takes its place", shown, reason, what)
+          self._skipped.append((shown, reason))
 
   def __call__(self, indices: np.ndarray, keys: Collection[str]) -> dict[str, np.ndarray]:
-    images = np.stack([self._kept.get(int(i), self._image) for i in indices]) if "image" in keys else None
+    arrays = {}
+    if "image" in keys:
+      places = [divmod(int(i), self._length) for i in indices]
+      clips = {clip: self._kept.get(clip, self._clip) for clip in dict.fromkeys(clip for clip, _ in places)}
+      arrays["image"] = np.stack([clips[clip][frame] for clip, frame in places])
     rows = [self.row(int(i)) for i in indices]  # now that those which fail are known
-    arrays = {name: values[rows] for name, values in self._columns.items() if name in keys}
-    return arrays if images is None else arrays | {"image": images}
+    return arrays | {name: values[rows] for name, values in self._columns.items() if name in keys}
 
 
 class _WithMaps:

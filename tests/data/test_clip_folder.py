@@ -156,6 +156,31 @@ def test_a_clip_with_a_file_that_cannot_be_read_is_left_out(tmp_path):
   assert data.train.size + data.validation.size == 11 and [name for name, _ in data.skipped] == ["3/1.png"]
 
 
+@pytest.mark.parametrize("limit", ["EAGER_LIMIT", "CACHE_LIMIT"])  # clips are kept once read, or are not
+def test_of_large_sets_the_next_whole_clip_takes_the_place_of_a_broken_one(tmp_path, monkeypatch, limit):
+  rows = [f"v{who}/{k}.png,v{who},{k}" for who in range(6) for k in range(6)]
+  write(tmp_path, {f"v{who}/{k}.png": png(10 * who + k) for who in range(6) for k in range(6)})
+  write(tmp_path, {"labels.csv": "\n".join(["file,sequence,frame", *rows]).encode()})
+  monkeypatch.setattr(dataset, limit, 0)
+  pipeline._open.cache_clear()
+  _, data = opened(tmp_path, frames=3, val_examples=1)
+  whole = data.train.load(np.arange(10), data.elements)
+  for clip, frame in ((3, 1), (4, 0), (9, 2)):  # two in a row, and the last, which the first one follows
+    name = f"v{whole['label/sequence'][clip]}/{whole['label/frame'][clip, frame]}.png"
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-300])  # its header is fine
+  pipeline._open.cache_clear()
+  _, data = opened(tmp_path, frames=3, val_examples=1)
+  assert data.train.size == 10 and not data.train.in_memory
+  for _ in range(2):
+    loaded = data.train.load(np.arange(10), data.elements)
+    for key, values in whole.items():
+      np.testing.assert_array_equal(loaded[key], values[[0, 1, 2, 5, 5, 5, 6, 7, 8, 0]], err_msg=key)
+  assert len(data.skipped) == 3
+  alone = data.train.load(np.array([4, 9]), ["label/frame", "label/sequence"])
+  for key, values in alone.items():
+    np.testing.assert_array_equal(values, whole[key][[5, 0]])
+
+
 def test_frames_in_no_clip_and_gaps_in_their_numbers_are_told(tmp_path):
   numbers = {"a": (8, 9, 10, 12, 13), "b": (2, 4, 6, 8, 10), "c": (1, 2)}
   write(tmp_path, {f"{who}/f{k}.png": png(k) for who, present in numbers.items() for k in present})
