@@ -58,6 +58,12 @@ def of_folder(folder: str, side: int) -> dict[str, Glyphs]:
   }
 
 
+def files(folder: str) -> list[str]:
+  """The paths of the idx files in a folder. Raises `UserError`."""
+  folder = os.path.expanduser(folder)
+  return [_file(folder, name) for names in PARTS.values() for name in names]
+
+
 def _file(folder: str, name: str) -> str:
   for path in (os.path.join(folder, name), os.path.join(folder, f"{name}.gz")):
     if os.path.isfile(path):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pdr_jax.data import dataset, digits
+from pdr_jax.data import dataset, digits, stores
 from pdr_jax.data.dataset import Dataset
 from pdr_jax.data.digits import Glyphs
 from pdr_jax.data.transforms import to_channels
@@ -40,4 +40,6 @@ def embedded(config) -> Dataset:
 
 def of_folder(config) -> Dataset:
   """MNIST, Fashion-MNIST, or whatever lies in files of their names. Raises UserError."""
-  return open_glyphs(config.data, digits.of_folder(config.data.path, config.data.side))
+  path = config.data.path
+  opened = open_glyphs(config.data, digits.of_folder(path, config.data.side))
+  return opened._replace(fingerprint=stores.fingerprint_of(digits.files(path)))

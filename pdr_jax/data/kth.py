@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pdr_jax.data import transforms
+from pdr_jax.data import stores, transforms
 from pdr_jax.data.dataset import Arrays, Dataset, Kept, Split, elements_of
 from pdr_jax.errors import UserError
 
@@ -121,7 +121,8 @@ def open_kth(data: Any) -> Dataset:
   """The data set of a configuration's section `data`. Raises `UserError`."""
   if data.frames < 1:
     raise UserError(f"data.frames={data.frames}: {data.name} has clips and needs at least 1")
-  clips, absent = clips_of(os.path.expanduser(data.path), data.frames)
+  folder = os.path.expanduser(data.path)
+  clips, absent = clips_of(folder, data.frames)
   order = np.random.default_rng([data.scene_seed]).permutation(len(clips))
   mixed = [clips[i] for i in order]
   chosen = {
@@ -151,4 +152,5 @@ def open_kth(data: Any) -> Dataset:
     skipped=absent,
     note="frames are decoded as they are first read",
     tests={"test": splits["test"]} if "test" in splits else {},
+    fingerprint=stores.fingerprint_of([os.path.join(folder, LIST), *sorted({clip.path for clip in clips})]),
   )

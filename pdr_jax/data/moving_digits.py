@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pdr_jax.data import digits
+from pdr_jax.data import digits, stores
 from pdr_jax.data.dataset import Arrays, Dataset, Option, Split, elements_of, options_of
 from pdr_jax.rules import between
 
@@ -131,4 +131,5 @@ def open_digits(data: Any) -> Dataset:
     skipped=[],
     note=f"{objects} in each, of {len(glyphs['train'].labels):,} pictures of digits",
     tests={"test": splits["test"]},
+    fingerprint=stores.fingerprint_of(digits.files(data.path)) if data.path else "",
   )

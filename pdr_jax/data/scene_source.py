@@ -122,5 +122,6 @@ def open_world(data: Any, world: type[builder.SceneBuilder]) -> Dataset:
     note="" if train.in_memory else dataset.LAZY_NOTE,
     tests={split: make(split, []) for split in prepared.SPLITS[2:]},
     folder=str(prepared.data_dir),
+    fingerprint=prepared.builder_config.name if data.path else "",  # it has a checksum of the shapes
   )
   return sequences.of_frames(single, data.frames, clips.PER_FRAME) if data.frames else single

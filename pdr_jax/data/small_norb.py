@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from pdr_jax.data import transforms
+from pdr_jax.data import stores, transforms
 from pdr_jax.data.dataset import Arrays, Dataset, Split, elements_of
 from pdr_jax.errors import UserError
 
@@ -40,9 +40,7 @@ class Part(NamedTuple):
 
 def read_matrix(path: str) -> np.ndarray:
   """An array of the set's binary format, with `.gz` or without. Raises `UserError`."""
-  actual = path if os.path.isfile(path) else f"{path}.gz"
-  if not os.path.isfile(actual):
-    raise UserError(f"there is no {path} (or .gz): data.path must be {ADVICE}")
+  actual = _file(path)
   try:
     with gzip.open(actual) if actual.endswith(".gz") else open(actual, "rb") as file:
       data = file.read()
@@ -60,13 +58,25 @@ def read_matrix(path: str) -> np.ndarray:
   return np.frombuffer(data, dtype, offset=start).reshape(shape)
 
 
+def _file(path: str) -> str:
+  """This file, or the one with `.gz`. Raises `UserError`."""
+  actual = path if os.path.isfile(path) else f"{path}.gz"
+  if not os.path.isfile(actual):
+    raise UserError(f"there is no {path} (or .gz): data.path must be {ADVICE}")
+  return actual
+
+
 def read_part(folder: str, stem: str) -> Part:
   """The three files of a part. Raises `UserError`."""
-  kinds = ("dat", "cat", "info")
-  images, category, info = (read_matrix(os.path.join(folder, f"{stem}-{kind}.mat")) for kind in kinds)
+  images, category, info = map(read_matrix, _paths(folder, stem))
   if not len(images) == len(category) == len(info):
     raise UserError(f"{folder}: the files of {stem} are of different lengths")
   return Part(images[:, 0], category.reshape(-1), info)
+
+
+def _paths(folder: str, stem: str) -> list[str]:
+  """The files of a part, without `.gz`: pictures, categories and the rest."""
+  return [os.path.join(folder, f"{stem}-{kind}.mat") for kind in ("dat", "cat", "info")]
 
 
 def clips_of(part: Part, frames: int) -> Int[np.ndarray, "C T"]:
@@ -137,4 +147,7 @@ def open_norb(data: Any) -> Dataset:
     skipped=[],
     note="objects of the test files are seen in no other split",
     tests={"test": splits["test"]},
+    fingerprint=stores.fingerprint_of(
+      _file(path) for stem in STEMS.values() for path in _paths(folder, stem)
+    ),
   )

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
-from pdr_jax.data import transforms
+from pdr_jax.data import stores, transforms
 from pdr_jax.data.dataset import Arrays, Dataset, Kept, Split, elements_of
 from pdr_jax.errors import UserError
 
@@ -149,7 +149,8 @@ def open_sprites(data: Any) -> Dataset:
   """The data set of a configuration's section `data`. Raises `UserError`."""
   if not 1 <= data.frames <= FRAMES:
     raise UserError(f"data.frames={data.frames}: {data.name} has clips of 1 to {FRAMES} frames")
-  sheets = read_sheets(os.path.expanduser(data.path))
+  folder = os.path.expanduser(data.path)
+  sheets = read_sheets(folder)
   limits = {"train": data.train_examples, "validation": data.val_examples, "test": 0}
   splits = {}
   for name, chosen in characters().items():
@@ -167,6 +168,9 @@ def open_sprites(data: Any) -> Dataset:
     skipped=[],
     note="clips are composed as they are first read",
     tests={"test": splits["test"]},
+    fingerprint=stores.fingerprint_of(
+      _path(folder, layer, number) for layer, numbers in LAYERS.items() for number in numbers
+    ),
   )
 
 

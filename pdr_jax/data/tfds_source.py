@@ -3,6 +3,7 @@
 Both array_record and TFRecord files are read as they are.
 """
 
+import os
 from collections.abc import Collection
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from pdr_jax.data import dataset, decode, splits, tfds_files, transforms
+from pdr_jax.data import dataset, decode, splits, stores, tfds_files, transforms
 from pdr_jax.data.dataset import Dataset, Source, Split
 from pdr_jax.errors import UserError
 
@@ -256,6 +257,9 @@ def open_tfds(config) -> Dataset:
     skipped=skipped,
     note="" if in_memory else dataset.LAZY_NOTE,
     tests={_TEST: make(_TEST)} if _TEST in rows else {},
+    fingerprint=stores.fingerprint_of(
+      os.fspath(path) for split in info.splits.values() for path in split.filepaths
+    ),
   )
 
 

@@ -53,6 +53,12 @@ def test_faces_are_people_and_then_ict_faces(config):
   assert data.classes == {"label/set": ("people", "ict_faces")} and "weights" not in data.elements
 
 
+def test_faces_change_with_the_model_on_disk(config, monkeypatch):
+  read = faces.MEMBERS["ict_faces"].read
+  monkeypatch.setattr(faces.MEMBERS["ict_faces"], "read", lambda half: read(half)._replace(fingerprint="a"))
+  assert faces.read(config).fingerprint == "a"
+
+
 def test_every_batch_is_half_of_each(config):
   keys = {key: pipeline.published(config)[key] for key in ("image", "label/set")}
   batches = pipeline.train_iterator(config, keys)

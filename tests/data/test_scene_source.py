@@ -4,7 +4,9 @@ It is a picture or a clip, in colour or grey, kept or read.
 """
 
 import io
+import pathlib
 import tempfile
+import zlib
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from support.configs import data_config
 
-from pdr_jax.data import dataset, pipeline, tfds_files
+from pdr_jax.data import dataset, pipeline, scene_source, tfds_files
 from pdr_jax.data.scenes import builder, landmarks
 
 SIDE = 12
@@ -81,6 +83,26 @@ def test_a_world_leaves_nothing_among_the_temporary_files(tmp_path, monkeypatch)
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
   Noise(config=builder.WorldConfig(name="noise", side=SIDE), data_dir=tmp_path / "worlds")
   assert not list((tmp_path / "temporary").iterdir())
+
+
+class Shaped(Noise, skip_registration=True):
+  """Noise that is drawn of a file."""
+
+  LABELS = ("identity", "smiling")
+
+  @staticmethod
+  def source(path):
+    return path, f"_model{zlib.crc32(pathlib.Path(path).read_bytes()):08x}"
+
+
+def test_a_world_of_a_file_changes_with_it(tmp_path):
+  sizes = dict(side=SIDE, train_examples=12, val_examples=5, cache_dir=str(tmp_path / "cache"))
+  data = data_config("ict_faces", path=str(tmp_path / "model"), **sizes).data
+  fingerprints = []
+  for shape in (b"one", b"two", b"one"):
+    (tmp_path / "model").write_bytes(shape)
+    fingerprints.append(scene_source.open_world(data, Shaped).fingerprint)
+  assert fingerprints[0] == fingerprints[2] != fingerprints[1] and all(fingerprints)
 
 
 @pytest.fixture(params=[True, False], ids=["in memory", "read"])

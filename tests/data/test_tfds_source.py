@@ -5,6 +5,7 @@ They are array_record and TFRecord, with labels, splits and errors.
 
 import io
 import json
+import os
 import pathlib
 import shutil
 import struct
@@ -337,6 +338,17 @@ def test_tfrecord_reads_the_same(prepared, tmp_path, monkeypatch):
     for key in a:
       np.testing.assert_array_equal(a[key], b[key])
   assert actual.train.size == 20
+
+
+def test_the_fingerprint_changes_with_the_files(prepared, tmp_path):
+  as_tfrecord(prepared, tmp_path)
+  first, again, other = (tfds_source.open_tfds(config(root)).fingerprint for root in (
+    tmp_path, tmp_path, prepared))
+  assert first == again != other and first
+  shard = next((tmp_path / "tiny_faces" / "1.0.0").glob("*train*-00001-*"))
+  later = shard.stat().st_mtime + 1
+  os.utime(shard, (later, later))
+  assert tfds_source.open_tfds(config(tmp_path)).fingerprint != first
 
 
 def test_a_bad_example_is_left_out(prepared, monkeypatch):

@@ -31,6 +31,7 @@ def read(config) -> Dataset:
     classes={LABEL: tuple(MEMBERS)},
     skipped=[],
     note=next((world.note for world in worlds if world.note), ""),
+    fingerprint="".join(world.fingerprint for world in worlds),
   )
 
 

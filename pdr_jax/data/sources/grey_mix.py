@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from pdr_jax.data import dataset, digits, image_folder
+from pdr_jax.data import dataset, digits, image_folder, stores
 from pdr_jax.data.dataset import Dataset, Source
 from pdr_jax.data.joined import LABEL, join
 from pdr_jax.elements import Element
@@ -36,6 +36,7 @@ def read(config) -> Dataset:
       most = data.train_examples if part == "train" else data.val_examples
       images = parts[part].images[: most or None][..., None]
       splits.append(dataset.memory_split({"image": np.ascontiguousarray(images)}))
+  files = [path for name in IDX for path in digits.files(folders[name])]
   copy = config.copy_and_resolve_references()
   copy.data.path = folders[PICTURES]
   pictures = image_folder.open_image_folder(copy)
@@ -49,7 +50,7 @@ def read(config) -> Dataset:
     classes={LABEL: (*IDX, PICTURES)},
     skipped=pictures.skipped,
     report=pictures.report,
-    fingerprint=pictures.fingerprint,
+    fingerprint=pictures.fingerprint + stores.fingerprint_of(files),
   )
 
 

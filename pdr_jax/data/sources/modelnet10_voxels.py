@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from pdr_jax.data import shape_files, shape_sets, voxel_views
+from pdr_jax.data import shape_files, shape_sets, stores, voxel_views
 from pdr_jax.data.dataset import Dataset, Source
 from pdr_jax.errors import UserError
 
@@ -51,7 +51,8 @@ def read(config) -> Dataset:
     "validation": shapes("train", usable["train"][validation]),
     "test": shapes("test", usable["test"]),
   }
-  return shape_sets.open_shapes(data, parts, KINDS, skipped)
+  opened = shape_sets.open_shapes(data, parts, KINDS, skipped)
+  return opened._replace(fingerprint=stores.fingerprint_of([path]))
 
 
 SOURCE = Source(about="silhouettes of ModelNet10 from twelve azimuths", open=read, path=LAYOUT)

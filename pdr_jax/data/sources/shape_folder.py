@@ -1,7 +1,6 @@
 """Your own shapes: OFF meshes or binvox volumes in ModelNet's layout, seen as silhouettes."""
 
 import collections
-import hashlib
 import os
 
 import numpy as np
@@ -49,7 +48,7 @@ def read(config) -> Dataset:
   parts = {part: shapes(chosen) for part, chosen in rows.items() if chosen}
   line = f"{len(solids):,} shapes of {len(kinds)} kinds in {root}" + (f"; left out: {told}" if told else "")
   opened = shape_sets.open_shapes(data, parts, kinds, skipped)
-  return opened._replace(report=(line,), fingerprint=_fingerprint(entries))
+  return opened._replace(report=(line,), fingerprint=stores.fingerprint_of(path for *_, path in entries))
 
 
 def find(root: str) -> tuple[list[tuple[str, str, str]], dict[str, int]]:
@@ -70,12 +69,6 @@ def find(root: str) -> tuple[list[tuple[str, str, str]], dict[str, int]]:
       elif not name.startswith("."):
         left_out[os.path.splitext(name.lower())[1] or "without suffix"] += 1
   return entries, dict(left_out)
-
-
-def _fingerprint(entries: list[tuple[str, str, str]]) -> str:
-  """Changes with the files, told by size and time."""
-  stamps = [stores.stamp_of(path) for _, _, path in entries]
-  return hashlib.sha256(repr((entries, stamps)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def load(path: str) -> shape_files.Solid:
