@@ -87,11 +87,7 @@ def find(places: Sequence[str], out: str) -> list[Picture]:
     Picture(title, opener, os.path.join(out, stem if uses[stem] == 1 else name))
     for (title, opener, _), name, stem in zip(entries, names, stems, strict=True)
   ]
-  target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
-  if count > 1:
-    raise UserError(
-      f"two pictures would go to {target}: name their folders one at a time, each with its own --out"
-    )
+  _check_apart(pictures)
   return pictures
 
 
@@ -99,7 +95,7 @@ def by_face(pictures: Sequence[Picture]) -> list[Picture]:
   """Each picture of several faces once for each of them; others, and what cannot be read, as they are.
 
   The results of the faces go to folders that end in `_face_1` and so on, from left to right. Raises
-  `UserError` where nothing finds faces.
+  `UserError` where nothing finds faces, or a picture is called as the folder of a face.
   """
   detect = crops.detector()
   if detect is None:
@@ -124,7 +120,15 @@ def by_face(pictures: Sequence[Picture]) -> list[Picture]:
     if time.monotonic() - told > LOOK_EVERY:
       print(f"faces are looked for: {number} of {len(pictures)} pictures", file=sys.stderr)
       told = time.monotonic()
+  _check_apart(apart)
   return apart
+
+
+def _check_apart(pictures: Sequence[Picture]) -> None:
+  """Raises `UserError` where the results of two pictures would go to one folder."""
+  target, count = collections.Counter(picture.target for picture in pictures).most_common(1)[0]
+  if count > 1:
+    raise UserError(f"two pictures would go to {target}: name them one at a time, each with its own --out")
 
 
 def _inside(name: str) -> str:

@@ -129,6 +129,10 @@ def test_every_face_of_a_photograph_is_a_picture_of_its_own(monkeypatch, capsys)
   assert left.title == right.title == "two.png" and "two.png shows 2 faces" in capsys.readouterr().err
   # A crop around the face that is meant, though the other one is as large and no detector is asked again.
   assert crops.automatic(Target())(data, 310, 160, right.face).box[0] > 150
+  named = pictures.Picture("two_face_1.png", lambda: io.BytesIO(b"no picture"), "out/two_face_1")
+  squares = iter(crops.squares(310, 160))
+  with pytest.raises(UserError, match="two pictures would go to out/two_face_1: name them one at a time"):
+    pictures.by_face([two, named])
   broken = two._replace(open=lambda: io.BytesIO(b"no picture"))
   assert pictures.by_face([broken]) == [broken]
   monkeypatch.setattr(crops, "detector", lambda: None)
