@@ -118,13 +118,16 @@ def workdir(path: str) -> str:
   return text(absolute(path))
 
 
-def out(path: str) -> str:
-  """The path of an `--out`, `~` expanded, which a shell leaves as it is in `--out=~/x`.
+def out(path: str, flag: str = "--out") -> str:
+  """The path of an `--out`, or of another flag that says where to write on a disk.
 
-  Raises `UserError` for an empty one, which would be the folder at hand, and as `text`.
+  `~` is expanded, which a shell leaves as it is in `--out=~/x`. Raises `UserError` for an empty one, which
+  would be the folder at hand, for a bucket, which would be a folder called `gs:` there, and as `text`.
   """
   if not path:
-    raise UserError("--out is empty: name where to write")
+    raise UserError(f"{flag} is empty: name where to write")
+  if "://" in path:
+    raise UserError(f"{flag} {path}: must be on a disk; mount the bucket, or choose another place")
   return text(os.path.expanduser(path))
 
 

@@ -22,7 +22,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--checkpoint", metavar="WHICH", default="best", help="which one: best (default), latest, or a step"
   )
-  parser.add_argument("--out", metavar="DIR", default="", help="folder of the figures (RUN/forecast)")
+  parser.add_argument("--out", metavar="DIR", type=flags.out, help="folder of the figures (RUN/forecast)")
 
 
 COMMAND = flags.Command(
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
   made = forecasts.of_split(
     run, representation, split, past=values.past, frames=values.frames, count=values.clips
   )
-  out = os.path.abspath(os.path.expanduser(values.out or os.path.join(values.workdir, FOLDER)))
+  out = os.path.abspath(values.out) if values.out else os.path.join(values.workdir, FOLDER)
   for media in forecasts.media(made):
     write_atomically(os.path.join(out, media.name), lambda file, data=media.data: file.write(data))
     print(f"{os.path.join(out, media.name)}: {media.title}")

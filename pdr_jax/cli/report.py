@@ -1,6 +1,7 @@
 """`python -m pdr_jax.report`: one HTML file about runs."""
 
 import argparse
+import functools
 import os
 import sys
 
@@ -20,7 +21,10 @@ def declare(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--out", metavar="FILE", required=True, type=flags.out, help="the HTML file")
   parser.add_argument(
-    "--figures", metavar="DIR", help="folder that takes the plots and pictures, as PNG and PDF"
+    "--figures",
+    metavar="DIR",
+    type=functools.partial(flags.out, flag="--figures"),
+    help="folder that takes the plots and pictures, as PNG and PDF",
   )
   parser.add_argument("--force", action="store_true", help="write over what is there")
 
@@ -40,7 +44,7 @@ def main(argv: list[str]) -> int:
   """Flags -> report; returns the exit code."""
   values = flags.parse(COMMAND, argv)
   out = os.path.abspath(values.out)
-  folder = os.path.abspath(os.path.expanduser(values.figures)) if values.figures else None
+  folder = os.path.abspath(values.figures) if values.figures else None
   _check_targets(out, folder, values.force)
 
   from pdr_jax.report import page, pictures, plots, runs

@@ -1,6 +1,7 @@
 """`python -m pdr_jax.study`: many methods over many seeds in one table, by any number of workers."""
 
 import argparse
+import functools
 import gc
 import os
 
@@ -36,6 +37,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--into",
     metavar="FILE",
+    type=functools.partial(flags.out, flag="--into"),
     help="writes the study's section into this Markdown file, such as docs/results/cars.md; no more",
   )
   parser.add_argument(

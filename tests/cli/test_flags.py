@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-from pdr_jax.cli import commands, configurations, decompose, evaluate, export, flags, study, train
+from pdr_jax.cli import (
+  commands,
+  configurations,
+  decompose,
+  evaluate,
+  export,
+  flags,
+  forecast,
+  import_torch,
+  report,
+  study,
+  train,
+)
 from pdr_jax.errors import UserError
 from pdr_jax.files import write_text
 
@@ -272,6 +284,27 @@ def test_an_empty_path_is_not_the_folder_at_hand(command, flag):
   """As `--out "$OUT"` is where the variable is not set."""
   with pytest.raises(UserError, match=f"{flag} is empty"):
     command.main(["command", flag, ""])
+
+
+@pytest.mark.parametrize(
+  ("command", "words"),
+  [
+    (export, ["--workdir=run", "--out"]),
+    (import_torch, ["--checkpoint=x.pth", "--out"]),
+    (decompose, ["x.png", "--out"]),
+    (report, ["--workdir=run", "--out"]),
+    (report, ["--workdir=run", "--out=report.html", "--figures"]),
+    (forecast, ["--workdir=run", "--out"]),
+    (study, ["--workdir=run", "--into"]),
+  ],
+)
+def test_what_is_written_on_disks_alone_is_not_written_beside_a_bucket(command, words, tmp_path, monkeypatch):
+  """Else gs://bucket/x would be a folder called gs: in the folder at hand."""
+  monkeypatch.chdir(tmp_path)
+  line = f"{words[-1]} gs://bucket/x: must be on a disk; mount the bucket, or choose another place"
+  with pytest.raises(UserError, match=f"^{line}$"):
+    command.main(["command", *words, "gs://bucket/x"])
+  assert not os.listdir(tmp_path)
 
 
 def test_a_home_folder_that_the_shell_has_not_put_in_is_put_in(monkeypatch):

@@ -13,9 +13,10 @@ from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
 from support import runs, toy
 
-from pdr_jax.cli import flags
+from pdr_jax.cli import flags, forecast
 from pdr_jax.cli.train import COMMAND
 from pdr_jax.errors import UserError
+from pdr_jax.evaluation import forecasts, representations
 from pdr_jax.training import checkpoints, loop, run_dir
 
 WORKDIR = "gs://bucket/some/run"
@@ -126,6 +127,15 @@ def test_a_changed_configuration_and_a_broken_checkpoint_are_noticed_in_a_bucket
   params, step = checkpoints.load_variables(WORKDIR, "latest")
   np.testing.assert_array_equal(params["w"], runs.arrays(folder, step)["params/w"])
   assert step == 12
+
+
+def test_a_forecast_goes_to_the_run_in_its_bucket(folder, monkeypatch):
+  train(WORKDIR)
+  clips = np.random.default_rng(0).uniform(0, 1, (1, 2, 16, 16, 3))
+  monkeypatch.setattr(representations, "create", lambda *_: None)
+  monkeypatch.setattr(forecasts, "of_split", lambda *_, **__: forecasts.Forecast(clips, clips, clips))
+  assert forecast.main(["forecast", f"--workdir={WORKDIR}", "--split=test"]) == 0
+  assert sorted(os.listdir(folder / forecast.FOLDER)) == ["clips.gif", "strip.png"]
 
 
 def test_the_command_line_takes_buckets_of_google_and_no_others(tmp_path):
