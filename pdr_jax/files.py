@@ -38,21 +38,26 @@ def write_text(path: str, text: str) -> None:
 
 def write_atomically(path: str, write: Callable[[Any], Any]) -> None:
   """Calls `write(binary file)` on a temporary file beside `path`, then renames it; for a bucket on memory,
-  which is then sent whole.
+  which is then sent whole. An error of the disk names `path`.
   """
   if in_bucket(path):
     buffer = io.BytesIO()
     write(buffer)
     epath.Path(path).write_bytes(buffer.getvalue())
     return
-  os.makedirs(os.path.dirname(path), exist_ok=True)
-  temporary = f"{path}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"  # hosts share folders, and have the same ids
+  folder = os.path.dirname(path)
+  os.makedirs(folder, exist_ok=True)
+  temporary = os.path.join(folder, f".{uuid.uuid4().hex}.tmp")  # short: `path` may have no room for more
   try:
     with open(temporary, "wb") as file:
       write(file)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
+  except OSError as error:
+    if error.errno is None:  # a library's own words
+      raise
+    raise OSError(error.errno, error.strerror, path) from error
   finally:
     if os.path.exists(temporary):
       os.remove(temporary)

@@ -21,8 +21,8 @@ from pdr_jax.files import absolute, in_bucket
 
 # Why files cannot be written or read, for reasons that lie with the disk, its rights, or the path given.
 NOT_OURS = (
-  errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EIO, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
-  errno.EROFS, errno.ESTALE,
+  errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EIO, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOSPC,
+  errno.ENOTDIR, errno.EPERM, errno.EROFS, errno.ESTALE,
 )
 
 

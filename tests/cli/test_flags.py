@@ -22,7 +22,7 @@ from pdr_jax.cli import (
   train,
 )
 from pdr_jax.errors import UserError
-from pdr_jax.files import write_text
+from pdr_jax.files import write_atomically, write_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BASE = """
@@ -277,6 +277,32 @@ def test_a_file_that_cannot_be_written_is_one_line_and_a_missing_one_a_fault_of_
     flags.start(main)
   line = f"error: /full/table.md cannot be written or read: {os.strerror(number)}\n" if code else ""
   assert getattr(done.value, "code", None) == code and capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize("length", [1, 240, 255])
+def test_names_as_long_as_the_disk_takes_are_written(length, tmp_path):
+  write_text(str(tmp_path / ("x" * length)), "text")
+  assert os.listdir(tmp_path) == ["x" * length] and (tmp_path / ("x" * length)).read_text() == "text"
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 256 + "/factors.json"])
+def test_a_name_that_is_too_long_is_one_line_that_says_which(name, tmp_path, capsys):
+  with pytest.raises(SystemExit) as done:
+    flags.start(lambda argv: write_text(str(tmp_path / name), "text"))
+  line = f"error: {tmp_path / ('x' * 256)} cannot be written or read: {os.strerror(errno.ENAMETOOLONG)}\n"
+  assert done.value.code == 2 and capsys.readouterr().err == line and not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("reason", [(errno.ENOSPC, os.strerror(errno.ENOSPC)), ("no such mode",)])
+def test_an_error_of_the_disk_names_the_file_and_others_keep_their_words(reason, tmp_path):
+  def fail(file):
+    raise OSError(*reason)
+
+  path = str(tmp_path / "table.md")
+  with pytest.raises(OSError) as caught:
+    write_atomically(path, fail)
+  wanted = OSError(*reason, path) if len(reason) > 1 else OSError(*reason)
+  assert str(caught.value) == str(wanted) and not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("command, flag", [(export, "--out"), (decompose, "--out"), (train, "--workdir")])
