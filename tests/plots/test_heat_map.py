@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
 
 from pdr_jax.plots import curves, heat_map
 
@@ -36,3 +38,23 @@ def test_curves_are_sorted_and_have_their_deviations():
   spans = [np.ptp(segment[:, 1]) for segment in line.lines[2][0].get_segments()]
   assert spans == pytest.approx([0.02, 0.04])
   assert [text.get_text() for text in figure.legends[0].texts] == ["pdr", "vae"]
+
+
+def test_a_method_looks_the_same_in_every_panel_and_the_legend_has_them_all():
+  """The first panel lacks one that stands first in the second."""
+  line = [(0.0, 0.5, 0.1), (1.0, 0.6, 0.1)]
+  panels = {"age": {"pdr": line, "vae": line}, "mood": {"mae": line, "vae": line, "pdr": line}}
+  figure = curves.curves(panels, across="degrees", upwards="accuracy")
+
+  def looks(drawn):
+    return to_hex(drawn.get_color()), drawn.get_marker()
+
+  first, second = ([looks(bars.lines[0]) for bars in axis.containers] for axis in figure.axes)
+  pdr, vae = first
+  mae = second[0]
+  assert second == [mae, vae, pdr] and len({pdr, vae, mae}) == 3
+  for bars in figure.axes[1].containers:  # the bars have their line's colour
+    assert to_hex(bars.lines[2][0].get_color()[0]) == looks(bars.lines[0])[0]
+  legend = figure.legends[0]
+  shown = [looks(drawn) for drawn in legend.findobj(Line2D) if drawn.get_marker() in curves.MARKERS]
+  assert [text.get_text() for text in legend.texts] == ["pdr", "vae", "mae"] and shown == [pdr, vae, mae]
