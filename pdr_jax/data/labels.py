@@ -121,8 +121,9 @@ def column(
     if not np.isfinite(values[~missing]).all():
       raise UserError(f"{where}: column {name!r} holds a number that is too large for 64 bits: mend it")
     return Column(values, missing, (), kind, "decimal comma" if comma else "", guessed, marks)
-  if {cell.lower() for cell in given} <= {"true", "false"}:  # true, True and TRUE are one, as pandas has it
-    given = [cell.capitalize() for cell in given] if len(set(given)) > 2 else given
+  words = {cell.lower() for cell in given}
+  if words <= {"true", "false"} and len(words) < len(set(given)):  # true and TRUE are one, as pandas has it
+    given = [cell.capitalize() for cell in given]
   whole = all(_WHOLE.fullmatch(cell) for cell in given) and not any(_PADDED.match(cell) for cell in given)
   written = [str(int(cell.split(".")[0])) for cell in given] if whole else given
   names = sorted(set(written))

@@ -98,6 +98,22 @@ def test_truth_values_are_two_classes_and_other_names_that_differ_in_case_are_re
   assert "Sad and sad differ in case alone: they are two classes" in told(found)
 
 
+@pytest.mark.parametrize(
+  ("cells", "wanted"),
+  [
+    (("True", "true", "TRUE"), ["True"] * 3),
+    (("True", "true", ""), ["True", "True", None]),
+    (("FALSE", "false", "?"), ["False", "False", None]),
+    (("true", "false", "true"), ["true", "false", "true"]),  # each has one spelling, which is its name
+    (("TRUE", "False", "TRUE"), ["TRUE", "False", "TRUE"]),
+  ],
+)
+def test_spellings_of_one_truth_value_are_one_class(cells, wanted):
+  found = read("file,ok\n" + "".join(f"{n},{cell}\n" for n, cell in zip(ABC, cells, strict=True)))
+  assert values(found, "ok") == wanted and "differ in case" not in told(found)
+  assert len(found.columns["ok"].classes) == len(set(wanted) - {None})
+
+
 def test_columns_that_nobody_has_titled_give_no_hint_of_their_kind():
   names = [f"{i:02}.png" for i in range(30)]
   found = read("".join(f"{name},{i + 20}\n" for i, name in enumerate(names)), names)
