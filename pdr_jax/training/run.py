@@ -115,8 +115,12 @@ class Run:
     self.progress.pause()
 
   def log_gradient_norms(self) -> None:
-    """The gradient's norm of each loss term on the last batch, where it is due and the method has it."""
-    if self._method.gradient_norms is None or not self._due(self._train.gradient_norms_every):
+    """The gradient's norm of each loss term on the last batch, where it is due and the method has it.
+
+    A batch whose step was left out has none: its norms are not finite either, and would end the run.
+    """
+    due = self._method.gradient_norms is not None and self._due(self._train.gradient_norms_every)
+    if not due or self._intake.skipped_in_a_row:
       return
     norms = Meter()
     norms.add(

@@ -90,6 +90,38 @@ def test_a_stop_within_the_row_does_not_begin_it_anew(tmp_path):
     train(tmp_path, bad_at(6, 7), skip_nonfinite=1)
 
 
+class Spoilt(toy.Interrupted):
+  """The batch of step 6 is NaN, where gradient norms are due."""
+
+  def __next__(self):
+    batch = super().__next__()
+    return batch | {"image": np.full_like(batch["image"], np.nan)} if self._next == 6 else batch
+
+
+def test_a_step_that_is_left_out_has_no_gradient_norms(tmp_path):
+  """Stopped there and continued, the run equals one left alone bit for bit."""
+  config = toy.config(log_every=1, skip_nonfinite=1)
+
+  def spoilt(at, act=None):
+    return toy.data()._replace(train=Spoilt(8, at, act))
+
+  stop = spoilt(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+  whole, cut = tmp_path / "whole", tmp_path / "cut"
+  assert toy.run(whole, config, data=spoilt(-1)).exit_code == 0
+  assert toy.run(cut, config, data=stop).exit_code == preemption.AGAIN and runs.newest(cut) == 6
+  assert toy.run(cut, config, data=spoilt(-1)).exit_code == 0
+  assert runs.records(cut) == runs.records(whole)
+  for name, value in runs.arrays(whole, 12).items():
+    np.testing.assert_array_equal(runs.arrays(cut, 12)[name], value, err_msg=name)
+  name = "gradient_norm/photometric"
+  ((step, norm),) = [(line["step"], line[name]) for line in runs.records(whole) if name in line]
+  # The state after step 12 and the noise of the number that it holds.
+  batch, noise = {"image": toy.images(8, seed=12)}, steps.stream(0, "update", 12)
+  wanted, _ = jax.jit(lambda *a: toy.method().gradient_norms(*a, None))(oracle({5}), batch, noise)[name]
+  # The norm of 12 numbers is off by at most root 12 of what each of them is.
+  assert step == 12 and norm == pytest.approx(float(wanted), rel=0, abs=12**0.5 * runs.toy_tolerance(12))
+
+
 @pytest.mark.parametrize("gradient_only", [False, True])
 def test_without_leave_the_first_one_stops_and_its_batch_is_kept(tmp_path, gradient_only):
   """Of the gradient alone one hears where the state is saved, which is step 8 here."""
