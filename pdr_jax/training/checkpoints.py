@@ -13,6 +13,7 @@ import contextlib
 import errno
 import functools
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -211,7 +212,8 @@ class Checkpoints:
 
   def best_step(self) -> int | None:
     """The step of the best `best_metric` among the kept ones."""
-    return self._manager.best_step() if any(self._manager.metrics(step) for step in self.steps()) else None
+    measured = any(self._best_metric in (self._manager.metrics(step) or {}) for step in self.steps())
+    return self._manager.best_step() if measured else None
 
   def wait(self) -> None:
     """Returns when everything is on disk. Raises what went wrong in writing."""
@@ -253,10 +255,7 @@ def _reason(error: BaseException) -> str:
 
 def _manager(folder: str, keep: int, best_metric: str, best_mode: str) -> ocp.CheckpointManager:
   """Orbax's manager, in the first process alone."""
-
-  def value(metrics):
-    return metrics[best_metric]
-
+  value = functools.partial(_value, best_metric, best_mode)
   alone = {}
   if jax.process_count() > 1:  # Orbax would wait for the others
     processes = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
@@ -273,6 +272,14 @@ def _manager(folder: str, keep: int, best_metric: str, best_mode: str) -> ocp.Ch
     **alone,
   )
   return ocp.CheckpointManager(folder, options=options)
+
+
+def _value(metric: str, mode: str, metrics: Mapping[str, float]) -> float:
+  """What ranks a checkpoint.
+
+  It is the worst there can be where the checkpoint lacks the metric: it was saved while another was the best.
+  """
+  return metrics.get(metric, {"lowest": math.inf, "highest": -math.inf}[mode])
 
 
 def load_variables(workdir: str, which: str | int = "best") -> tuple[dict, int]:
@@ -312,16 +319,15 @@ def _chosen(workdir: str, folder: epath.Path, which: str | int) -> tuple[int, li
   if train is None:
     raise UserError(f"no checkpoints in {workdir}: train there first")
 
-  def value(metrics):
-    return metrics[train.best_metric]
-
   mode = MODES[train.best_mode]
+  value = functools.partial(_value, train.best_metric, train.best_mode)
   options = ocp.CheckpointManagerOptions(best_fn=value, best_mode=mode.__name__, read_only=True)
   with ocp.CheckpointManager(folder, options=options) as manager:
     steps = sorted(manager.all_steps())
     if not steps:
       raise UserError(f"no checkpoints in {workdir}: train there first")
-    scores = {step: value(manager.metrics(step)) for step in steps if manager.metrics(step)}
+    metrics = {step: manager.metrics(step) or {} for step in steps}
+  scores = {step: value(each) for step, each in metrics.items() if train.best_metric in each}
   step = {"latest": steps[-1], "best": mode(scores, key=scores.get, default=steps[-1])}.get(which)
   step = int(which) if step is None else step
   if step not in steps:

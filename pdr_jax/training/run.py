@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 from pdr_jax import methods
 from pdr_jax.data import pipeline
 from pdr_jax.methods import Method, inference_variables
-from pdr_jax.training import light_probe, nonfinite, run_dir
+from pdr_jax.training import distributed, light_probe, nonfinite, run_dir
 from pdr_jax.training import step as steps
 from pdr_jax.training.cadence import is_due, out_of_patience
-from pdr_jax.training.checkpoints import Checkpoints
+from pdr_jax.training.checkpoints import MODES, Checkpoints
 from pdr_jax.training.intake import Intake
-from pdr_jax.training.metric_log import PROCESSOR_SECONDS, Meter, MetricLog
+from pdr_jax.training.metric_log import PROCESSOR_SECONDS, Meter, MetricLog, read_metrics
 from pdr_jax.training.nonfinite import NonFinite
 from pdr_jax.training.progress import Progress
 from pdr_jax.training.trace import Trace
@@ -52,7 +52,7 @@ class Run:
     self._config, self._train = config, config.train
     self._workdir, self._method = workdir, method
     self._batches: Sequence[dict] = ()
-    self._best = self._saved.get("best")
+    self._best = self._best_so_far()
     self._validated = self._saved.get("validated")
     self._seconds_before = self._saved.get("seconds", 0.0)
     self._processor_before = self._saved.get("processor_seconds", 0.0)
@@ -218,10 +218,30 @@ class Run:
     """What validations have told so far, and what the run has taken; for a checkpoint."""
     return dict(
       best=self._best,
+      best_of=self._best_of(),
       validated=self._validated,
       seconds=self._seconds(),
       processor_seconds=self._processor_seconds(),
     )
+
+  def _best_of(self) -> list[str]:
+    """What chooses the best validation."""
+    return [self._train.best_metric, self._train.best_mode]
+
+  def _best_so_far(self) -> dict | None:
+    """The best validation before this start, None without one.
+
+    Where the configuration now has another metric or mode, the checkpoint's is that of the one before. The
+    log then tells which it is, as in a run that had the new one from its first step. A checkpoint that does
+    not say what chose it has the metric and mode of its run.
+    """
+    name, mode = best_of = self._best_of()
+    if self._saved.get("best_of", best_of) == best_of:
+      return self._saved.get("best")
+    lines = [line for line in read_metrics(self._workdir) if name in line and line["step"] <= self.step]
+    validations = [{"step": line["step"], "value": line[name]} for line in lines]
+    best = MODES[mode](validations, key=lambda validation: validation["value"], default=None)
+    return distributed.json_from_first(best)
 
   def _validate(self) -> dict[str, float]:
     scores = self._validator.scores(self.state, self.step)

@@ -59,6 +59,12 @@ def test_a_longer_run_has_more_patience_and_goes_on(whole, tmp_path):
   assert summary["step"] == 24 and summary["stopped"].startswith("step 24")
 
 
+def test_a_run_with_another_best_metric_waits_for_that_one(whole, tmp_path):
+  """`val/error` is below `val/distance` all the time: no distance is better than that number."""
+  run(tmp_path, settings(steps=4, best_metric="val/error"))
+  assert run(tmp_path, settings(), override_config=True).summary["stopped"] == WHY
+
+
 def test_without_patience_all_steps_are_taken(tmp_path):
   assert run(tmp_path, toy.config(best_metric="val/distance")).summary["stopped"] == "all 12 steps"
 
