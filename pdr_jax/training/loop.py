@@ -242,7 +242,8 @@ def conclude(summary: dict, config: ConfigDict, workdir: str, run: Run) -> None:
 def report(summary: dict, config: ConfigDict, workdir: str, say: Callable[[str], None]) -> None:
   """Where things are and what to run next."""
   best = summary["best"]
-  which = f"{config.train.best_mode} {best['metric']}: step {best['checkpoint']}"
+  chosen = "none" if best["checkpoint"] is None else f"step {best['checkpoint']}"
+  which = f"{config.train.best_mode} {best['metric']}: {chosen}"
   times = f"{duration(summary['seconds'])}, processor time {duration(summary['processor_seconds'])}"
   say(f"done in {times}: {summary['stopped']}")
   say(f"  checkpoints  {workdir}/{FOLDER} (steps {', '.join(map(str, summary['checkpoints']))}; {which})")

@@ -199,9 +199,8 @@ class Run:
     if self._due(self._train.validate_every):
       scores = self._validate()
       self._log.write(self.step, scores | {PROCESSOR_SECONDS: round(self._processor_seconds(), 1)})
-      if self._best is None or self._is_better(scores[self._train.best_metric], self._best["value"]):
-        self._best = {"step": self.step, "value": scores[self._train.best_metric]}
       self.progress.say(self._validator.line(self.step, scores))
+      self._compare(scores)
       for warning in self._validator.warnings(scores, self.step, self._train.steps):
         self.progress.say(warning)
     if self._due(self._train.figure_every) and jax.process_index() == 0 and self._method.pictures is not None:
@@ -209,10 +208,19 @@ class Run:
       draw(self._workdir, self._method, self.state, inputs, self.step)
     return scores
 
+  def _compare(self, scores: dict) -> None:
+    """Makes this validation the best one where it is better; one that counted nothing is left out."""
+    name = self._train.best_metric
+    if name not in scores:
+      choose = "choose another config.train.best_metric if it never does"
+      self.progress.say(f"warning: the validation of step {self.step} counted nothing for {name}: {choose}")
+    elif self._best is None or self._is_better(scores[name], self._best["value"]):
+      self._best = {"step": self.step, "value": scores[name]}
+
   def _keeps(self, scores: dict | None) -> bool:
     """Whether this step has a checkpoint: one is due, or these scores of it are the best so far."""
     due = self._due(self._train.checkpoint_every) or self.is_done()
-    return due or (scores is not None and self._best["step"] == self.step)
+    return due or (scores is not None and self._best is not None and self._best["step"] == self.step)
 
   def _learned(self) -> dict:
     """What validations have told so far, and what the run has taken; for a checkpoint."""

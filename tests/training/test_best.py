@@ -1,5 +1,7 @@
-"""The best validation of a run whose best metric is another one than before."""
+"""The best validation of a run whose best metric is another one than before, or counts nothing at times."""
 
+import jax.numpy as jnp
+import pytest
 from support import toy
 from support.toy import run, saved_state
 
@@ -49,3 +51,33 @@ def test_a_checkpoint_that_does_not_say_what_is_best_is_of_the_same_metric(tmp_p
   manager.close()
   best = run(tmp_path, toy.config(**DISTANCE)).summary["best"]
   assert (best["step"], best["value"]) == (3, -1.0)
+
+
+def counting_from(first):
+  """The toy method with `val/side`, minus the step, which counts nothing before step `first`."""
+  plain = toy.method()
+
+  def validate(state, batch, axis_name):
+    metrics = plain.validate(state, batch, axis_name)
+    counted = jnp.where(state.step < first, 0.0, metrics["val/error"][1])
+    return metrics | {"val/side": (-state.step * counted, counted)}
+
+  return plain._replace(validate=validate)
+
+
+@pytest.mark.parametrize("mode, best", [("lowest", 12), ("highest", 8)])
+def test_a_validation_that_counted_nothing_is_left_out(tmp_path, capsys, mode, best):
+  config = toy.config(best_metric="val/side", best_mode=mode, checkpoint_every=5)
+  summary = run(tmp_path, config, method=counting_from(8)).summary
+  assert summary["best"] == {"step": best, "value": -best, "metric": "val/side", "checkpoint": best}
+  lines = [line for line in capsys.readouterr().out.splitlines() if "counted nothing" in line]
+  assert len(lines) == 1 and "validation of step 4 counted nothing for val/side" in lines[0]
+
+
+def test_a_run_whose_best_metric_never_counts_takes_all_its_steps(tmp_path, capsys):
+  config = toy.config(best_metric="val/side", patience=0.3)
+  summary = run(tmp_path, config, method=counting_from(100)).summary
+  assert summary["best"] == {"metric": "val/side", "checkpoint": None}
+  assert summary["stopped"] == "all 12 steps" and checkpoints.load_variables(str(tmp_path))[1] == 12
+  out = capsys.readouterr().out
+  assert "lowest val/side: none" in out and "step None" not in out
