@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from pdr_jax.config import base, variant
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import measures
 from pdr_jax.methods.pdr.scene import Scene
+from pdr_jax.training.validation import complaints, with_deviations
 
 COUNT, SIDE = 9, 10
 
@@ -42,7 +44,7 @@ def ratios(split, parts):
   for rows, valid in parts:
     here = Scene(*(value[rows] for value in scene))
     valid = np.asarray(valid, np.float32)
-    pairs = measures.without_truth(here, valid)
+    pairs = measures.without_truth(here, valid, base())
     pairs |= measures.against_truth(
       here, depth[rows], np.ones_like(depth[rows]), {key: value[rows] for key, value in batch.items()}, valid
     )
@@ -88,8 +90,21 @@ def test_a_lamp_above_of_unit_strength_is_one(split):
 
   light = lighting.directional_to_sh(np.float32([0.2]), np.float32([1.0]), np.float32([[0.0, 1.0, 0.0]]))
   scene = Scene(*(value[:1] for value in split[1]))._replace(light=light)
-  total, count = measures.without_truth(scene, np.ones(1, np.float32))["light_from_above"]
+  total, count = measures.without_truth(scene, np.ones(1, np.float32), base())["light_from_above"]
   assert float(total / count) == pytest.approx(1.0, rel=1e-5)  # a handful of float32 products
+
+
+@pytest.mark.parametrize("name, warned", [("", ["views"]), ("frontal", [])])
+def test_views_that_cannot_turn_do_not_collapse(split, name, warned):
+  """Angles of zero are a collapse where the configuration lets views turn, and no measure where not."""
+  config = variant(base(), name)
+  scene = split[1]._replace(light=np.ones((COUNT, 9), np.float32), view=np.zeros((COUNT, 6), np.float32))
+  pairs = measures.without_truth(scene, np.ones(COUNT, np.float32), config)
+  scores = with_deviations({f"val/{name}": float(total / count) for name, (total, count) in pairs.items()})
+  spreads = {f"val/{angle}_spread" for angle in ("pitch", "yaw", "roll")} if warned else set()
+  assert scores.keys() == {"val/light_from_above"} | spreads
+  assert scores["val/light_from_above"] == pytest.approx(1 / light_model.BAND1_UNIT, rel=1e-6)
+  assert [kind for kind, _ in complaints(scores, 50, 100)] == warned
 
 
 def test_data_without_truth_has_none(split):

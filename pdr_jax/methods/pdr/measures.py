@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
+from ml_collections import ConfigDict
 
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr.scene import Scene
@@ -20,10 +21,13 @@ LANDMARKS = "canonical_landmarks"  # nose tip, then what should lie behind it: u
 Pairs = dict[str, tuple[Array, Array]]
 
 
-def without_truth(scene: Scene, valid: Float[ArrayLike, " B"]) -> Pairs:
-  """Mean vertical light (units of shading, positive: above); means and mean squares of angles (degrees)."""
+def without_truth(scene: Scene, valid: Float[ArrayLike, " B"], config: ConfigDict) -> Pairs:
+  """Mean vertical light (units of shading, positive: above); means and mean squares of angles (degrees).
+
+  Where the configuration has no angles, they are left out: all of them are zero, which says nothing.
+  """
   pairs = {"light_from_above": _mean(light_model.from_above(scene.light), valid)}
-  for name, place in ANGLES.items():
+  for name, place in ANGLES.items() if config.scene.rotation_range else ():
     degrees = geometry.DEGREES * scene.view[:, place]
     pairs[f"{name}_mean"], pairs[f"{name}_squared"] = _mean(degrees, valid), _mean(degrees**2, valid)
   return pairs

@@ -303,7 +303,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
       "val/convex": geometry.is_convex(scene.depth),
   }
   metrics = {name: ((value * valid).sum(), valid.sum()) for name, value in scores.items()}
-  pairs = measures.without_truth(scene, valid)
+  pairs = measures.without_truth(scene, valid, config)
   pairs |= measures.against_truth(scene, rendering.depth[:count], mask, batch, valid)
   metrics |= {f"val/{name}": pair for name, pair in pairs.items()}
   if "depth" in batch:
