@@ -4,8 +4,9 @@
       --workdir runs/two
 
 `--devices` is the number of CPU devices of each process. Every line is printed with the number of its process
-in front. SIGTERM and Ctrl-C go to all of them. The exit code is that of the process that failed first of all;
-75 (saved, run again) when all were stopped.
+in front. SIGTERM and Ctrl-C go to all of them. The exit code is that of the process with the
+lowest number that failed by itself, and not because another one was gone; 75 (saved, run again) when all were
+stopped.
 """
 
 import argparse
@@ -82,7 +83,10 @@ def wait(children: list[subprocess.Popen], show) -> list[int]:
 
 
 def together(codes: list[int]) -> int:
-  """One exit code: a failure of its own before "another has stopped" before "run me again" before success."""
+  """One exit code: a failure of its own before "another has stopped" before "run me again" before success.
+
+  Of several failures that of the process with the lowest number: which one was first is not known.
+  """
   after = (-signal.SIGABRT, LOST, AGAIN)  # the first is how JAX ends a process that has lost another one
   code = next((code for code in codes if code and code not in after), None) or next(
     (code for code in after if code in codes), 0

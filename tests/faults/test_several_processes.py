@@ -146,6 +146,7 @@ def test_exit_codes_of_several_processes():
   # A process that JAX aborts because another one was killed does not hide that one's code, wherever it
   # stands.
   cases = {(0, 0): 0, (75, 75): 75, (75, 76): 76, (76, 2): 2, (0, 75): 75, (75, -9): 137}
+  cases |= {(1, 3): 1, (3, 1): 3, (76, 3, 1): 3}  # of several failures, the lowest process's
   cases |= {(-6, -9): 137, (-9, -6): 137, (-6, 76): 134, (-6, -6): 134}
   assert {codes: local_processes.together(list(codes)) for codes in cases} == cases
 

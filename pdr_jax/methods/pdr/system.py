@@ -286,8 +286,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   """Reconstruction, and against truth where the batch has it SIDE, MAD and relief (specification, section 9)
   and what `measures` has. Nothing is drawn at random.
 
-  `val/reconstruction` is the training loss without LOOCC, `val/l1` the plain masked difference of the
-  unmirrored half; both are means over images.
+  `val/reconstruction` is the weighted sum of `reconstruction_terms` alone: of the training loss it lacks
+  deviation, light from below, view consistency and LOOCC. `val/l1` is the plain masked difference of the
+  unmirrored half. Both are means over images.
   """
   params = inference_variables(state)
   images, valid = batch["image"], batch["_mask"]
