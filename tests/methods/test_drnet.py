@@ -15,7 +15,7 @@ from pdr_jax import methods
 from pdr_jax.config_checks import validate
 from pdr_jax.errors import UserError
 from pdr_jax.methods import inference_variables
-from pdr_jax.methods.drnet import networks, sampling, system
+from pdr_jax.methods.drnet import discriminator, networks, sampling, system
 from pdr_jax.methods.drnet.baselines import baselines
 from pdr_jax.networks.batch_norm import Norm
 from pdr_jax.networks.blocks import Vector
@@ -106,12 +106,12 @@ def test_three_stop_gradients(start):
   assert not grads[1].any()
 
   def learns(first, second):
-    given = system.pairs(first, second, jax.random.key(0), None, CONFIG)
-    return system.discriminator_loss(params, given, nets)[0]
+    given = discriminator.pairs(first, second, jax.random.key(0), None, CONFIG)
+    return discriminator.loss(params, given, nets)[0]
 
   assert not any(leaf.any() for leaf in jax.grad(learns, argnums=(0, 1))(first, second))
 
-  adversary = partial(system.adversary_loss, nets=nets)
+  adversary = partial(discriminator.adversary_loss, nets=nets)
   of_params, pose, partner = jax.grad(adversary, argnums=(0, 1, 2))(params, first, second)
   assert pose.any() and not partner.any() and not any(leaf.any() for leaf in jax.tree.leaves(of_params))
 
@@ -177,12 +177,12 @@ def test_four_devices_equal_one(start, update):
 def test_pairs_of_one_clip_and_of_two():
   first = jnp.arange(BATCH, dtype=jnp.float32)[:, None]
   for seed in range(5):
-    given = system.pairs(first, first, jax.random.key(seed), None, CONFIG)
+    given = discriminator.pairs(first, first, jax.random.key(seed), None, CONFIG)
     same = np.asarray(given.poses[:, 0] == given.poses[:, 1])
     np.testing.assert_array_equal(same, np.asarray(given.labels) == 1)
     assert same.sum() == BATCH and len(same) == 2 * BATCH
     config = tiny(fresh_pairs=True, same_label=0)
-    given = system.pairs(first, first, jax.random.key(seed), None, config)
+    given = discriminator.pairs(first, first, jax.random.key(seed), None, config)
     same = np.asarray(given.poses[:, 0] == given.poses[:, 1])
     np.testing.assert_array_equal(same, np.asarray(given.labels) == 0)
     np.testing.assert_array_equal(same, np.arange(BATCH) < BATCH // 2)
@@ -223,8 +223,8 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   other[6:] = 0.25
   again = validate_(state, {"clip": other, "_mask": mask})
   assert set(scores) == {"val/reconstruction", "val/similarity", "val/discriminator_accuracy"}
-  for name in ("val/reconstruction", "val/similarity"):
-    assert scores[name][1] == 5
+  for name in scores:  # the clip before the first one is padding: the two are no pair
+    assert scores[name][1] == 4 + (name != "val/discriminator_accuracy")
     np.testing.assert_allclose(scores[name][0], again[name][0], rtol=1e-6)
   variables = inference_variables(state)
   blocks = method.encode(variables, batch["clip"])
@@ -235,6 +235,47 @@ def test_validation_ignores_padding_and_encode_takes_any_number_of_frames(start)
   shown = method.pictures(variables, batch["clip"])
   assert all(values.shape == (BATCH, 16, 16, 1) for values in shown.values())
   np.testing.assert_allclose(shown["pose of 03"][0], 2 * batch["clip"][0, 3] - 1, atol=1e-6)
+
+
+def test_pairs_of_validation_are_of_the_global_batch_without_padding():
+  """By hand: of clips 0 to 3 with the poses 0, 0, 5 and 9, those within 1 of each other are of one clip.
+
+  All pairs of one clip are right. Of those of two, with the clip before: 0 with 9, 2 with 0 and 3 with 5 are
+  right, and 1 with 0 is wrong. Where clip 3 is padding, clip 0 has none before it.
+  """
+  class Near:
+    def apply(self, variables, given):
+      return 1.0 - jnp.abs(given[:, 0] - given[:, 1])
+
+  poses, nets = jnp.array([0.0, 0.0, 5.0, 9.0])[:, None], {"discriminator": Near()}
+  spread = jax.pmap(
+    lambda poses, valid: discriminator.accuracy({}, poses, poses, valid, "devices", nets, CONFIG), "devices"
+  )
+  for valid, counts in (([1, 1, 1, 1], [1, 1, 1, 1]), ([1, 1, 1, 0], [0, 1, 1, 0]), ([1, 0, 0, 0], [0] * 4)):
+    valid = np.array(valid, np.float32)
+    one = discriminator.accuracy({}, poses, poses, valid, None, nets, CONFIG)
+    two = (part.reshape(4) for part in spread(poses.reshape(2, 2, 1), valid.reshape(2, 2)))
+    for right, counted in (one, two):
+      np.testing.assert_array_equal(right, [1, 0.5, 1, 1])
+      np.testing.assert_array_equal(counted, counts)
+  _, counted = discriminator.accuracy({}, poses[:1], poses[:1], jnp.ones(1), None, nets, CONFIG)
+  assert not counted.any()  # alone, it has no partner
+
+
+@pytest.mark.slow
+def test_validation_on_four_devices_is_that_of_one(start):
+  """Padding repeats the first clip, as data do; the discriminator does not say the same of everything."""
+  method, state, batch = start
+  sure = jax.tree.map(lambda leaf: 60 * leaf, state.params["discriminator"])
+  state = state.replace(params=state.params | {"discriminator": sure})
+  valid = np.arange(BATCH) < 5
+  batch = {"clip": np.where(valid[:, None, None, None, None], batch["clip"], batch["clip"][:1])}
+  batch["_mask"] = valid.astype(np.float32)
+  one = compiled(partial(method.validate, axis_name=None))(state, batch)
+  four = steps.validate_fn(method)(steps.replicate(state), steps.place(batch)).fetch()
+  assert four.keys() == one.keys() and 0 < one["val/discriminator_accuracy"][0] < 4
+  for name, pair in one.items():  # sums of five scores below 1, in another order
+    np.testing.assert_allclose(four[name], pair, rtol=0, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.slow

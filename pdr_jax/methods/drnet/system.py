@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.losses.photometric import RECONSTRUCTIONS
 from pdr_jax.methods.contract import MODEL_STATE, Method, TrainState, inference_variables
-from pdr_jax.methods.drnet import networks, sampling
+from pdr_jax.methods.drnet import discriminator, networks, sampling
 from pdr_jax.methods.drnet.baselines import baselines, scored
 from pdr_jax.methods.drnet.sampling import Frames, take
 from pdr_jax.methods.shared import gradient_step, optimizer
@@ -104,60 +104,6 @@ def decode(
 # ---------------------------------------------------------------- losses
 
 
-class Pairs(NamedTuple):
-  """What the discriminator learns from: pairs of pose vectors `[N,2P]` and their labels `[N]`."""
-
-  poses: Float[Array, "N D"]
-  labels: Float[Array, " N"]
-
-
-def pairs(
-  first: Float[ArrayLike, "B P"], second: Float[ArrayLike, "B P"], rng: Array, axis_name: str | None,
-  config: ConfigDict,
-) -> Pairs:
-  """Pairs of one clip and of two, of which no gradient flows to the pose encoder.
-
-  `second` gets its partner from another clip of the global batch by a shift of random length. Of
-  `fresh_pairs` the first half of the global batch stays paired, and the second half is shifted within itself.
-  """
-  first, second = jax.lax.stop_gradient((first, second))
-  everywhere = second if axis_name is None else jax.lax.all_gather(second, axis_name, tiled=True)
-  index, total = gradient_step.global_index(first.shape[0], axis_name), everywhere.shape[0]
-  same = float(config.drnet.same_label)
-  if config.drnet.fresh_pairs:
-    half = total - total // 2
-    shift = jax.random.randint(rng, (), 1, total // 2)
-    moved = half + (index - half + shift) % (total // 2)
-    paired = index < half
-    other = everywhere[jnp.where(paired, index, moved)]
-    labels = jnp.where(paired, same, 1.0 - same)
-    return Pairs(jnp.concatenate([first, other], axis=-1), labels)
-  shift = jax.random.randint(rng, (), 1, total)
-  other = everywhere[(index + shift) % total]
-  rows = jnp.concatenate([jnp.concatenate([first, second], -1), jnp.concatenate([first, other], -1)])
-  return Pairs(rows, jnp.repeat(jnp.array([same, 1.0 - same]), first.shape[0]))
-
-
-def discriminator_loss(params: dict, given: Pairs, nets: dict) -> tuple[Array, dict[str, Array]]:
-  """Binary cross-entropy, and the accuracy for the log."""
-  logits = nets["discriminator"].apply({"params": params}, given.poses)
-  right = (logits > 0) == (given.labels > 0.5)
-  loss = optax.sigmoid_binary_cross_entropy(logits, given.labels).mean()
-  return loss, {"discriminator": loss, "discriminator_accuracy": right.astype(jnp.float32).mean()}
-
-
-def adversary_loss(
-  params: dict, pose: Float[ArrayLike, "B P"], partner: Float[ArrayLike, "B P"], nets: dict
-) -> Float[Array, ""]:
-  """How sure a fixed discriminator is about pairs of one clip: cross-entropy with one half.
-
-  The gradient goes to `pose` alone.
-  """
-  given = jnp.concatenate([pose, jax.lax.stop_gradient(partner)], axis=-1)
-  logits = nets["discriminator"].apply({"params": jax.lax.stop_gradient(params)}, given)
-  return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, 0.5)).mean()
-
-
 def similarity_loss(content: Float[ArrayLike, "B D"], other: Float[ArrayLike, "B D"]) -> Float[Array, ""]:
   """The mean squared difference of the contents of two frames; the second one is a target, without gradient.
   """
@@ -172,13 +118,13 @@ def term_weights(config: ConfigDict) -> dict[str, float]:
 
 
 def terms_of_pose(
-  params: dict, pose: Float[ArrayLike, "B P"], partner: Float[ArrayLike, "B P"], discriminator: dict,
+  params: dict, pose: Float[ArrayLike, "B P"], partner: Float[ArrayLike, "B P"], judge: dict,
   statistics: dict, clips: Float[ArrayLike, "B T S S C"], frames: Frames, norm: Norm, nets: dict,
   config: ConfigDict,
 ) -> tuple[dict[str, Array], dict]:
   """Every term, unweighted, given the poses of target and partner; and the statistics after it.
 
-  `params` are those of content encoder and decoder.
+  `params` are those of content encoder and decoder, `judge` those of the discriminator.
   """
   content, skips, statistics = content_of(
     params, statistics, take(clips, frames.content), norm, nets, config
@@ -187,7 +133,7 @@ def terms_of_pose(
   compare = RECONSTRUCTIONS[config.drnet.reconstruction]
   terms = {
       "reconstruction": compare(decoded, take(clips, frames.target)).mean(),
-      "adversary": adversary_loss(discriminator, pose, partner, nets),
+      "adversary": discriminator.adversary_loss(judge, pose, partner, nets),
   }
   if content is not None:
     other, _, statistics = content_of(
@@ -222,8 +168,8 @@ def update(
   partner, statistics = embed(params, statistics, take(clips, frames.partner))
   if not config.drnet.fresh_pairs:
     first, second = pose, partner
-  given = pairs(first, second, jax.random.fold_in(rng, 1), axis_name, config)
-  judge = jax.value_and_grad(partial(discriminator_loss, nets=nets), has_aux=True)
+  given = discriminator.pairs(first, second, jax.random.fold_in(rng, 1), axis_name, config)
+  judge = jax.value_and_grad(partial(discriminator.loss, nets=nets), has_aux=True)
   (_, shown), grads = judge(params["discriminator"], given)
   grads = {"discriminator": gradient_step.mean_over(grads, axis_name)}
   new = descend(state, grads, tx)
@@ -292,7 +238,7 @@ def validate(
 
   `val/reconstruction` is the mean squared error of the middle and the last frame, `val/similarity` the mean
   squared difference of the contents of the first and the last, and `val/discriminator_accuracy` that on the
-  poses of these two, of one clip and with the next one of the batch.
+  poses of these two, of one clip and with the clip before it in the global batch.
   """
   clips, variables = batch["clip"], inference_variables(state)
   model = Frozen(variables, nets, config)
@@ -302,27 +248,14 @@ def validate(
   errors = [
     jnp.square(model.decode(content, skips, poses[t]) - clips[:, t]).mean(axis=(1, 2, 3)) for t in asked
   ]
-  logits = [
-    variables_logits(variables, poses[0], other, nets)
-    for other in (poses[last], jnp.roll(poses[last], 1, axis=0))
-  ]
-  sign = 1.0 if config.drnet.same_label else -1.0
-  right = [(sign * logits[0] > 0).astype(jnp.float32), (sign * logits[1] <= 0).astype(jnp.float32)]
-  scores = {
-      "val/reconstruction": sum(errors) / len(errors),
-      "val/discriminator_accuracy": (right[0] + right[1]) / 2,
-  }
+  scores = {"val/reconstruction": sum(errors) / len(errors)}
   if content is not None:
     scores["val/similarity"] = jnp.square(content - model.content(clips[:, last])[0]).mean(axis=-1)
-  return gradient_step.masked_totals(scores, batch["_mask"], axis_name)
-
-
-def variables_logits(
-  variables: dict, first: Float[ArrayLike, "B P"], second: Float[ArrayLike, "B P"], nets: dict
-) -> Float[Array, " B"]:
-  """What the discriminator says of pairs of poses."""
-  given = jnp.concatenate([first, second], axis=-1)
-  return nets["discriminator"].apply({"params": variables["discriminator"]}, given)
+  right, counted = discriminator.accuracy(
+    variables["discriminator"], poses[0], poses[last], batch["_mask"], axis_name, nets, config
+  )
+  judged = gradient_step.masked_totals({"val/discriminator_accuracy": right}, counted, axis_name)
+  return gradient_step.masked_totals(scores, batch["_mask"], axis_name) | judged
 
 
 class Frozen(NamedTuple):
