@@ -40,7 +40,7 @@ class Synthesis(nn.Module):
   Attributes:
     width: channels of the learned volume.
     side: of the pictures, a power of two.
-    volume_side: voxels a side of what is turned, from 4 to `side / 2`.
+    volume_side: voxels a side of what is turned, from 4 and `side / 16` to `side / 2`.
     nearest: the nearest voxel instead of an interpolation, which has no gradient by the angles.
     volume_rendering: the volume is a medium, and a pixel's features are what its ray receives of it
       (`volume.emission_absorption`) instead of all that it meets, voxel by voxel. A turn is then all that the

@@ -1,5 +1,6 @@
 """SSV: its step and what it changes, draws, devices, padding, what it makes, limits, stops."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -19,6 +20,7 @@ from pdr_jax.errors import UserError
 from pdr_jax.losses import angles
 from pdr_jax.methods import inference_variables, pictures_in_order
 from pdr_jax.methods.ssv import inference, model, system
+from pdr_jax.networks.ssv import SIDES
 from pdr_jax.training import step as steps
 from pdr_jax.training.validation import complaints, with_deviations
 
@@ -238,6 +240,7 @@ def test_validation_ignores_padding(start, validation_of):
     ({"data.side": 48}, "config.data.side = 48: must be one of 16, 32"),
     ({"data.frames": 2}, "takes single pictures"),
     ({"ssv.volume_side": 16}, "config.ssv.volume_side = 16: must be below config.data.side = 16"),
+    ({"data.side": 256, "ssv.volume_side": 8}, "config.ssv.volume_side = 8: must be at least 16"),
     ({"train.batch_size": 1}, "needs at least 2"),
     ({"ssv.features": "vgg16"}, "needs a file, config.ssv.feature_weights=PATH"),
     ({"ssv.features": "alexnet", "ssv.feature_weights": "/gone.pth"}, "no such file"),
@@ -249,6 +252,23 @@ def test_validation_ignores_padding(start, validation_of):
 def test_what_cannot_be_is_one_line(change, words):
   with pytest.raises(UserError, match=words):
     validate(changed(tiny(), change), 1)
+
+
+def test_pictures_have_the_side_that_a_checked_configuration_says():
+  """Every side with every side of the volume: the two are refused, or pictures are as large as asked for."""
+  made = []
+  for side, volume_side in itertools.product(SIDES, (8, 16)):
+    config = changed(tiny(), {"data.side": side, "ssv.volume_side": volume_side})
+    try:
+      validate(config, 1)
+    except UserError:
+      continue
+    net = model.networks(config)["synthesis"]
+    inputs = jnp.zeros((1, 2 * config.ssv.code)), jnp.zeros((1, 3))
+    shown, _ = jax.eval_shape(net.init_with_output, jax.random.key(0), *inputs)
+    assert shown.shape == (1, side, side, config.data.channels), (side, volume_side)
+    made.append((side, volume_side))
+  assert made == [(16, 8), (32, 8), (32, 16), (64, 8), (64, 16), (128, 8), (128, 16), (256, 16)]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from pdr_jax.elements import ElementSpec
 from pdr_jax.errors import UserError
 from pdr_jax.methods.shared import inputs
-from pdr_jax.networks.ssv import COARSE, SIDES
+from pdr_jax.networks.ssv import COARSE, FLAT_SHARES, SIDES
 from pdr_jax.rules import ANYTHING, PATH, at_least, between, fraction, one_of
 
 FEATURES = ("own", "random", "vgg16", "alexnet")
@@ -121,6 +121,12 @@ def check(config: ConfigDict, devices: int) -> None:
   if not COARSE < ssv.volume_side < config.data.side:
     raise UserError(
       f"config.ssv.volume_side = {ssv.volume_side}: must be below config.data.side = {config.data.side}"
+    )
+  least = config.data.side // 2 ** len(FLAT_SHARES)
+  if ssv.volume_side < least:
+    raise UserError(
+      f"config.ssv.volume_side = {ssv.volume_side}: must be at least {least} for config.data.side ="
+      f" {config.data.side}"
     )
   if config.train.batch_size < 2:
     raise UserError(
