@@ -120,17 +120,21 @@ def validate(
 def baselines(
   batches: Iterable[dict], sums: Callable, *, config: ConfigDict
 ) -> dict[str, dict[str, float]]:
-  """`majority`: the accuracy of always saying each label's most frequent class of these batches."""
+  """`majority`: the accuracy of always saying each label's most frequent class of these batches.
+
+  Of the classes that training has. One that it lacks counts as wrong, as it does for the model.
+  """
   names, classes = config.supervised.labels, config.supervised.classes
-  counts = {name: np.zeros(count) for name, count in zip(names, classes, strict=True)}
+  # The last count is that of all classes that training lacks.
+  counts = {name: np.zeros(count + 1) for name, count in zip(names, classes, strict=True)}
   for batch in batches:
     truth, known = (np.asarray(value) for value in truth_of(batch, config))
     known = known * np.asarray(batch["_mask"])[:, None]
     for i, name in enumerate(names):
       values = truth[known[:, i] > 0, i]
-      counts[name] += np.bincount(values[values < classes[i]], minlength=classes[i])
-  counts = sums(counts)
-  right, given = (sum(of(count) for count in counts.values()) for of in (np.max, np.sum))
+      counts[name] += np.bincount(np.minimum(values, classes[i]), minlength=classes[i] + 1)
+  counts = sums(counts).values()
+  right, given = sum(count[:-1].max() for count in counts), sum(count.sum() for count in counts)
   return {"majority": {"val/accuracy": float(right / max(given, 1.0))}}
 
 

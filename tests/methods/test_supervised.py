@@ -101,6 +101,15 @@ def test_majority_is_the_most_frequent_class(method):
   assert method.baselines(batches, lambda sums: sums) == {"majority": {"val/accuracy": right / given}}
 
 
+def test_classes_that_training_lacks_are_wrong_for_the_majority_too():
+  """Always saying 0 is right of two labels in four; 5 is not of the two classes. By hand."""
+  batch = {"label/mood": np.array([0, 0, 1, 5, 5, 5]), "_mask": np.array([1.0, 1, 1, 1, 0, 0])}
+  config = methods_config(labels=("mood",), classes=(2,))
+  for mask, right in ((batch["_mask"], 2 / 4), (np.ones(6), 2 / 6)):  # of all six, 5 is the most frequent
+    found = supervised.baselines([batch | {"_mask": mask}], lambda sums: sums, config=config)
+    assert found == {"majority": {"val/accuracy": right}}
+
+
 def test_four_devices_equal_one(method):
   """Missing labels lie on two devices, so that their means are of other numbers."""
   four_devices_equal_one(method)
