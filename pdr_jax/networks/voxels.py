@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from pdr_jax.errors import UserError
-
 SIDES = (28, 32, 64)
 DECAY, EPSILON = 0.9, 1e-5  # of the batch normalisation
 SLOPE = 0.2  # of the leaky rectifiers
@@ -20,12 +18,6 @@ SMALLEST_MAP = 2  # pixels a side, where the encoder ends
 STATISTICS = "batch_stats"  # Flax's name of the collection
 
 truncated = nn.initializers.truncated_normal(0.02)
-
-
-def check_side(side: int) -> None:
-  """Raises `UserError` for a side that the networks are not made for."""
-  if side not in SIDES:
-    raise UserError(f"side {side}: networks of voxels take one of {', '.join(map(str, SIDES))}")
 
 
 def coarse_side(side: int) -> int:

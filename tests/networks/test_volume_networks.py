@@ -7,7 +7,6 @@ import pytest
 from support.references import needs_torch, torch
 from support.tolerances import sum_tolerance
 
-from pdr_jax.errors import UserError
 from pdr_jax.networks import voxels
 
 
@@ -66,8 +65,3 @@ def test_volumes_have_the_side_of_the_pictures(side):
   variables = jax.eval_shape(lambda key: decoder.init(key, jnp.zeros((1, 3)), False), jax.random.key(0))
   out = jax.eval_shape(lambda v, z: decoder.apply(v, z, False), variables, jnp.zeros((2, 3)))
   assert out.shape == (2, side, side, side)
-
-
-def test_other_sides_are_one_line():
-  with pytest.raises(UserError, match="one of 28, 32, 64"):
-    voxels.check_side(48)

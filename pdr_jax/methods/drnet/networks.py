@@ -13,7 +13,6 @@ from pdr_jax.networks.batch_norm import RUNNING, STATISTICS, Norm
 
 ENCODERS = {"dcgan": dcgan.Encoder, "vgg": vgg.Encoder, "resnet": resnet.Encoder}
 DECODERS = {"dcgan": dcgan.Decoder, "vgg": vgg.Decoder}
-NORMALISED = ("content", "pose", "decoder")  # the networks with batch statistics
 INIT = nn.initializers.normal(0.02)
 
 
