@@ -18,6 +18,8 @@ from pdr_jax.methods.contract import Description, Method
 from pdr_jax.methods.shared import baseline
 from pdr_jax.rules import ANYTHING, at_least
 
+LARGEST = 174.0  # of |log variance|: a little further, float32's exponential of its half is infinite or zero
+
 
 def create(config: ConfigDict) -> Method:
   """The method `mu_vae`."""
@@ -30,7 +32,8 @@ def create(config: ConfigDict) -> Method:
 class ClippedPosterior(nn.Module):
   """The bottleneck to mean and raw deviation, as `vae.posterior` reads them, both clipped by row.
 
-  The radii are multiples of the root of `size`; 0: not clipped.
+  The radii are multiples of the root of `size`; 0: not clipped. A log variance beyond `LARGEST` counts as
+  that, without gradient.
   """
 
   size: int
@@ -45,7 +48,7 @@ class ClippedPosterior(nn.Module):
       mean = latent.clip_rows(mean, self.clip_mean * root)
     if self.clip_log_variance:
       log_variance = latent.clip_rows(log_variance, self.clip_log_variance * root)
-    std = jnp.exp(log_variance / 2)
+    std = jnp.exp(jnp.clip(log_variance, -LARGEST, LARGEST) / 2)
     return jnp.concatenate([mean, std + jnp.log(-jnp.expm1(-std)) - vae.UNIT_STD], axis=-1)  # softplus^-1
 
 
