@@ -125,6 +125,19 @@ def test_area_is_uniform_where_no_edge_was_cut(many):
   assert np.abs(uniform - np.arange(len(area)) / len(area)).max() < 1.63 / np.sqrt(len(area))
 
 
+@pytest.mark.parametrize("crop", [0.5, 0.75, 0.9, 0.97, 1.0])
+def test_a_crop_keeps_the_share_that_is_asked_for(crop):
+  """Whatever its aspect; of 1 it is the whole picture."""
+  settings = tiny("simclr", simclr__crop=crop).simclr
+  drawn = jax.jit(lambda index: augment.draw(jax.random.key(0), index, settings))(jnp.arange(4000))
+  height, width = (np.asarray(drawn[name], np.float64) for name in ("height", "width"))
+  area, longest = height * width, np.maximum(height, width)
+  # an exponential, products, roots
+  assert crop - rounding(16) <= area.min() < crop + 0.01 and area.max() > 0.97 and longest.max() <= 1
+  if crop == 1:
+    assert (height == 1).all() and (width == 1).all()
+
+
 def test_draws_are_the_images_own():
   config = tiny("simclr")
   draw = compiled(lambda index: augment.draw(jax.random.key(2), index, config.simclr))

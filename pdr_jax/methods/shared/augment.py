@@ -61,9 +61,10 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], settings: ConfigDict) -> dict[
   """Random augmentations of the images with these indices in the global batch; each image has its own stream.
 
   Returns, each `[B]`: `top`, `left`, `height`, `width` of the crop as shares of the side (its area is
-  `crop` to 1 of the picture's and its aspect 3/4 to 4/3, but no edge is longer than the picture's), `flip`,
-  `grey` (bool), the factors `brightness`, `contrast` and `saturation` (1 +- 0.8 `color`), and `hue` (turns,
-  +- 0.2 `color`). An image without jitter has factors 1 and hue 0.
+  `crop` to 1 of the picture's and its aspect 3/4 to 4/3, but no edge is longer than the picture's; aspects
+  that would then leave less than `crop` are not drawn), `flip`, `grey` (bool), the factors `brightness`,
+  `contrast` and `saturation` (1 +- 0.8 `color`), and `hue` (turns, +- 0.2 `color`). An image without jitter
+  has factors 1 and hue 0.
   """
   strength = settings.color
 
@@ -76,7 +77,10 @@ def draw(rng: Array, index: Int[ArrayLike, " B"], settings: ConfigDict) -> dict[
     def coin(probability):
       return jax.random.bernoulli(next(keys), probability)
 
-    area, aspect = uniform(settings.crop, 1.0), jnp.exp(uniform(np.log(ASPECT[0]), np.log(ASPECT[1])))
+    # Of an edge that is cut off at the picture's, the crop keeps the root of its area times or by its aspect:
+    # at least `crop` where the aspect lies from `crop` to its reciprocal.
+    narrow, wide = max(ASPECT[0], settings.crop), min(ASPECT[1], 1 / settings.crop)
+    area, aspect = uniform(settings.crop, 1.0), jnp.exp(uniform(np.log(narrow), np.log(wide)))
     height, width = jnp.minimum(jnp.sqrt(area / aspect), 1.0), jnp.minimum(jnp.sqrt(area * aspect), 1.0)
     crop = {
       "top": uniform(0.0, 1.0) * (1 - height),
