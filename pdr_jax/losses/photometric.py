@@ -1,8 +1,10 @@
-"""Per-pixel reconstruction losses: of Unsup3D (specification, section 5), and of pictures in (0, 1)."""
+"""Per-pixel reconstruction losses: of Unsup3D (specification, section 5), and of the logits of pictures."""
 
 import math
 
+import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, ArrayLike, Float
 
 EPSILON = 1e-7
@@ -22,19 +24,18 @@ def photometric(predicted: Float[ArrayLike, "B H W C"], target: Float[ArrayLike,
   return difference * math.sqrt(2) / scale + jnp.log(scale)
 
 
-def squared(predicted: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
-  """The squared difference, unreduced."""
-  return jnp.square(predicted - target)
+def squared(logits: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
+  """The squared difference of pixels, which are the sigmoid of `logits`, from those in [0, 1], unreduced."""
+  return jnp.square(jax.nn.sigmoid(logits) - target)
 
 
-def cross_entropy(predicted: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
-  """The binary cross-entropy of pixels in [0, 1], unreduced.
+def cross_entropy(logits: Float[ArrayLike, "*S"], target: Float[ArrayLike, "*S"]) -> Float[Array, "*S"]:
+  """The binary cross-entropy of pixels by their `logits` and those in [0, 1], unreduced.
 
-  Behind a sigmoid its gradient does not vanish where the sigmoid is saturated, as that of the squared
-  difference does.
+  Its gradient by the logits, the pixels' difference, does not vanish where the sigmoid is saturated, as that
+  of the squared difference does. Of pixels it would: in float32 they are 1 from a logit of 17 on.
   """
-  sure = jnp.log(predicted + EPSILON), jnp.log1p(EPSILON - predicted)
-  return -(target * sure[0] + (1.0 - target) * sure[1])
+  return optax.sigmoid_binary_cross_entropy(logits, target)
 
 
 RECONSTRUCTIONS = {"squared": squared, "cross_entropy": cross_entropy}

@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to pictures in (0, 1)."""
+  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to the logits of pictures in (0, 1)."""
 
   channels: int
   width: int
@@ -62,4 +62,4 @@ class Decoder(nn.Module):
       x = concatenate(x, skips[i] if skips else None)
       x = ConvNorm(features[i - 1], "up", dtype=self.dtype, name=f"up{i}")(x, norm)
     x = concatenate(x, skips[0] if skips else None)
-    return nn.sigmoid(Conv(self.channels, "up", dtype=self.dtype, name="up0")(x).astype(jnp.float32))
+    return Conv(self.channels, "up", dtype=self.dtype, name="up0")(x).astype(jnp.float32)

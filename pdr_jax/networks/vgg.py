@@ -57,7 +57,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to pictures in (0, 1)."""
+  """A vector `[B,D]`, with the maps of an `Encoder` (none: no skips), to the logits of pictures in (0, 1)."""
 
   channels: int
   width: int
@@ -75,7 +75,7 @@ class Decoder(nn.Module):
       x = concatenate(double(x), skips[i] if skips else None)
       for j, features in enumerate(blocks[i]):
         x = ConvNorm(features, "same", 3, dtype=self.dtype, name=f"block{i}_{j}")(x, norm)
-    return nn.sigmoid(Conv(self.channels, "same", 3, dtype=self.dtype, name="pixels")(x).astype(jnp.float32))
+    return Conv(self.channels, "same", 3, dtype=self.dtype, name="pixels")(x).astype(jnp.float32)
 
 
 def halve(x: Float[ArrayLike, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:

@@ -87,9 +87,9 @@ def test_outputs_are_those_of_pytorch(kind):
     (content, maps), new_content = call("content", images)
     (pose, _), _ = call("pose", images)
     vector = jnp.concatenate([content, pose], -1)
-    pictures, new_decoder = call("decoder", vector, maps if config.drnet.skips else [])
+    decoded, new_decoder = call("decoder", vector, maps if config.drnet.skips else [])
     logits = nets["discriminator"].apply({"params": variables["discriminator"]}, jnp.tile(pose, (1, 2)))
-    return content, pose, pictures, logits, new_content, new_decoder
+    return content, pose, jax.nn.sigmoid(decoded), logits, new_content, new_decoder
 
   for batch in (False, True):
     for net in theirs.values():

@@ -93,12 +93,12 @@ def decode(
   params: dict, statistics: dict, content: Float[ArrayLike, "B D"] | None, skips: list[Array],
   pose: Float[ArrayLike, "B P"], norm: Norm, nets: dict, config: ConfigDict,
 ) -> tuple[Float[Array, "B S S C"], dict]:
-  """Pictures in (0, 1) of contents in poses, and the statistics after it."""
-  pictures, changed = networks.apply(
+  """The logits of pictures in (0, 1) of contents in poses, and the statistics after it."""
+  logits, changed = networks.apply(
     nets["decoder"], params["decoder"], statistics["decoder"], networks.concatenated(content, pose), skips,
     norm=norm, remat=config.train.remat,
   )
-  return pictures, statistics | {"decoder": changed}
+  return logits, statistics | {"decoder": changed}
 
 
 # ---------------------------------------------------------------- losses
@@ -287,9 +287,10 @@ class Frozen(NamedTuple):
     self, content: Float[ArrayLike, "B D"] | None, skips: list[Array], pose: Float[ArrayLike, "B P"]
   ) -> Float[Array, "B S S C"]:
     """Pictures in (0, 1)."""
-    return decode(
+    logits, _ = decode(
       self.variables, self.statistics, content, skips, pose, RUNNING, self.nets, self.config
-    )[0]
+    )
+    return nn.sigmoid(logits)
 
 
 def encode(
