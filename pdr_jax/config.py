@@ -113,31 +113,39 @@ def for_method(config: ConfigDict, method: str) -> ConfigDict:
   """The configuration of another method.
 
   It keeps what `config` says otherwise than the defaults of its own method. Values of keys that the other
-  method does not have are left out, `init_from` where it is no second stage. Raises `UserError` for an
-  unknown method.
+  method does not have or does not read are left out, `init_from` where it is no second stage. Raises
+  `UserError` for an unknown method.
   """
-  new, defaults = base(method), flatten(base(config.method))
-  known = flatten(new).keys() - {"method"} - (set() if methods.describe(method).stage else {"init_from"})
+  new, defaults, described = base(method), flatten(base(config.method)), methods.describe(method)
+  known = flatten(new).keys() - {"method"} - described.unread.keys()
+  known -= set() if described.stage else {"init_from"}
   for key, value in flatten(config).items():
     if key in known and value != defaults.get(key):
-      section, _, name = key.rpartition(".")
-      (new[section] if section else new)[name] = value
+      _set(new, key, value)
   return new
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+  section, _, name = key.rpartition(".")
+  (config[section] if section else config)[name] = value
 
 
 def variant(config: ConfigDict, names: str) -> ConfigDict:
   """Applies named variants to `config` and returns it.
 
   The names are separated by commas, as in `--config configs/heads.py:small,unsup3d`. A variant is what it
-  says of the common keys, below, and of the method's, in the method's module. Raises ValueError for a name
-  that neither knows.
+  says of the common keys, below, and of the method's, in the method's module. Keys that the method does not
+  read stay as they are. Raises ValueError for a name that neither knows.
   """
+  described, before = methods.describe(config.method), flatten(config)
   for name in filter(None, names.split(",")):
-    parts = [part[name] for part in (VARIANTS, methods.describe(config.method).variants) if name in part]
+    parts = [part[name] for part in (VARIANTS, described.variants) if name in part]
     if not parts:
       raise ValueError(f"unknown config variant {name!r}; choose from {', '.join(variants(config.method))}")
     for change in parts:
       change(config)
+  for key in described.unread:
+    _set(config, key, before[key])
   return config
 
 

@@ -114,8 +114,14 @@ def validate(config: ConfigDict, device_count: int) -> None:
       raise UserError(f"config.{key} = {value}: must be a finite number")
     if not accepted[key].accepts(value):
       raise UserError(f"config.{key} = {value!r}: must be {accepted[key].words}")
+  described = methods.describe(config.method)
+  for key, words in described.unread.items():
+    if flat[key] != defaults[key]:
+      raise UserError(
+        f"config.{key} = {flat[key]!r}: config.method={config.method} does not read it; {words}"
+      )
   _check_relations(config, device_count)
-  methods.describe(config.method).check(config, device_count)
+  described.check(config, device_count)
 
 
 def _check_type(key: str, value: Any, default: Any) -> None:

@@ -139,6 +139,26 @@ def test_another_method_takes_over_what_was_changed_where_it_has_the_key():
     config_lib.for_method(config, "gan")
 
 
+def test_what_a_method_does_not_read_is_refused_and_not_taken_over():
+  """All of `optim` of PrGAN, of which the common variant and another method's configuration say something."""
+  config = config_lib.base("voxels")
+  config.optim.update(learning_rate=1.0, schedule="cosine", warmup_steps=2, b1=0.1, b2=0.5, weight_decay=1.0)
+  config.optim.update(clip_norm=2.0, ema=0.9)
+  config.train.steps = 5
+  prgan, plain = config_lib.for_method(config, "prgan"), config_lib.base("prgan")
+  assert prgan.optim == plain.optim and prgan.train.steps == 5
+  small = config_lib.variant(prgan, "small")
+  assert small.optim == plain.optim and small.data.side == 32
+  validate(small, 1)
+  assert set(plain.optim) == {key.removeprefix("optim.") for key in methods.describe("prgan").unread}
+  for key, value in config.optim.items():
+    if key in plain.optim:
+      small = config_lib.variant(config_lib.base("prgan"), "small")
+      small.optim[key] = value
+      with pytest.raises(UserError, match=rf"optim.{key} = .*prgan does not read it; .*prgan.judge_rate"):
+        validate(small, 1)
+
+
 def test_variants_are_those_of_the_common_keys_and_of_the_method():
   assert config_lib.variants("pdr") == ("small", "unsup3d", "parity", "cars", "shallow", "plain", "frontal")
   assert config_lib.variants("vae") == ("small",)

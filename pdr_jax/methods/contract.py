@@ -160,6 +160,8 @@ class Description(NamedTuple):
     from_data: `{"section.key": (config, classes) -> value}`: keys whose empty value stands for what the data
       say. A run fills them in at its start, in this order, and records them. `classes` has the number of
       classes of each label in the training split, 0 for numbers. Raises `UserError`.
+    unread: `{"section.key": words}`: common keys that its steps do not read, and what the user is told of
+      another value than the default. What another method or a variant says of them is not taken over.
   """
 
   defaults: Callable[[], dict[str, dict[str, Any]]]
@@ -173,3 +175,4 @@ class Description(NamedTuple):
   camera: Callable[[ConfigDict], Camera] | None = None
   rendered: tuple[str, ...] = ()
   from_data: Mapping[str, Callable[[ConfigDict, Mapping[str, int]], Any]] = types.MappingProxyType({})
+  unread: Mapping[str, str] = types.MappingProxyType({})

@@ -26,6 +26,7 @@ from pdr_jax.rules import above, at_least, between
 
 NETWORKS = ("generator", "judge")
 SIDES_AROUND = 8  # azimuths of 45 degrees; one more view is from above
+OPTIM = ("learning_rate", "schedule", "warmup_steps", "b1", "b2", "weight_decay", "clip_norm", "ema")
 
 
 def create(config: ConfigDict) -> Method:
@@ -269,4 +270,9 @@ METHOD = Description(
     check=lambda config, devices: settings.check_pictures(config),
     reads=settings.reads,
     create=create,
+    unread={
+        f"optim.{key}": "its optimisers read config.prgan.generator_rate, config.prgan.judge_rate and"
+                        " config.prgan.b1 alone"
+        for key in OPTIM
+    },
 )
