@@ -53,6 +53,7 @@ class Model(NamedTuple):
   nets: dict[str, Any]
   first: ConfigDict
   standardise: bool
+  remat: bool  # a step's activations are computed again, not kept
 
   def frozen(self, variables: dict) -> Frozen:
     """The first stage by the variables of the second."""
@@ -62,7 +63,8 @@ class Model(NamedTuple):
     """The network's state, and the pose of the next frame."""
     mean, deviation = self.scale(variables)
     seen = networks.concatenated(content, (pose - mean) / deviation)
-    state, raw = self.net.apply({"params": variables["predictor"]}, state, seen)
+    apply = jax.checkpoint(self.net.apply) if self.remat else self.net.apply
+    state, raw = apply({"params": variables["predictor"]}, state, seen)
     pose = mean + deviation * raw if self.standardise else jnp.tanh(raw)
     return state, unit(pose) if self.first.drnet.unit_length else pose
 
@@ -111,7 +113,7 @@ def create(config: ConfigDict, first: FirstStage) -> Method:
       )
   own, tx = config.drnet_forecast, optimizer.create(config)
   net = Stack(own.hidden, own.layers, first.config.drnet.pose_size)
-  model = Model(net, networks.create(first.config), first.config, own.standardise)
+  model = Model(net, networks.create(first.config), first.config, own.standardise, config.train.remat)
   return Method(
       init=partial(init, model=model, tx=tx, config=config),
       update=partial(update, model=model, tx=tx, config=config),

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from pdr_jax.methods.contract import MODEL_STATE, Description, Method, TrainState, inference_variables
 from pdr_jax.methods.shared import gradient_step
 from pdr_jax.methods.voxels import projection, settings
+from pdr_jax.methods.voxels.model import apply
 from pdr_jax.methods.voxels.pictures import AZIMUTHS
 from pdr_jax.networks.voxels import STATISTICS, PictureJudge, VolumeDecoder
 from pdr_jax.render import shaded_volume, volume
@@ -90,17 +91,6 @@ def seen(density: Float[ArrayLike, "B S S S"], view: Int[ArrayLike, " B"]) -> Fl
   return 2 * jnp.where((view == SIDES_AROUND)[:, None, None], from_above, around)[..., None] - 1
 
 
-def apply(
-  nets: dict, params: dict, statistics: dict, name: str, inputs: ArrayLike, train: bool
-) -> tuple[Any, dict]:
-  """What a network gives, and its batch statistics afterwards."""
-  variables = {"params": params, STATISTICS: statistics[name]}
-  if not train:
-    return nets[name].apply(variables, inputs, False), statistics[name]
-  outputs, changed = nets[name].apply(variables, inputs, True, mutable=[STATISTICS])
-  return outputs, changed[STATISTICS]
-
-
 # ---------------------------------------------------------------- training
 
 
@@ -123,11 +113,11 @@ def update(
 
   def fake(generator, number):
     codes, views = codes_and_views(jax.random.fold_in(rng, number), index, config)
-    logits, after = apply(nets, generator, statistics, "generator", codes, True)
+    logits, after = apply(nets["generator"], generator, statistics["generator"], codes, True, config)
     return seen(projection.density(logits), views), after
 
   def judged(judge, pictures):
-    return apply(nets, judge, statistics, "judge", pictures, True)
+    return apply(nets["judge"], judge, statistics["judge"], pictures, True, config)
 
   def judge_loss(judge):
     (of_real, _, _), after = judged(judge, real)
@@ -186,7 +176,9 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
   """
   variables, nets = inference_variables(state), networks(config)
   statistics = variables[MODEL_STATE]["statistics"]
-  (logits, _, _), _ = apply(nets, variables["judge"], statistics, "judge", batch["image"], False)
+  (logits, _, _), _ = apply(
+    nets["judge"], variables["judge"], statistics["judge"], batch["image"], False, config
+  )
   samples = generate(variables, jax.random.key(0), config.prgan.samples, config=config)
   flat, made = ((x / 2).reshape(x.shape[0], -1) for x in (batch["image"], samples))
   product = jnp.matmul(flat, made.T, precision=jax.lax.Precision.HIGHEST)
@@ -200,16 +192,19 @@ def encode(
   variables: dict, images: Float[ArrayLike, "B S S 1"], *, config: ConfigDict
 ) -> dict[str, Float[Array, "B D"]]:
   """`features`: the judge's last map. A generator has no code of a picture."""
+  statistics = variables[MODEL_STATE]["statistics"]["judge"]
   (_, _, features), _ = apply(
-    networks(config), variables["judge"], variables[MODEL_STATE]["statistics"], "judge", images, False
+    networks(config)["judge"], variables["judge"], statistics, images, False, config
   )
   return {"features": features}
 
 
 def volumes(variables: dict, codes: Float[ArrayLike, "B D"], config: ConfigDict) -> Float[Array, "B S S S"]:
   """The densities of codes."""
-  statistics = variables[MODEL_STATE]["statistics"]
-  logits, _ = apply(networks(config), variables["generator"], statistics, "generator", codes, False)
+  statistics = variables[MODEL_STATE]["statistics"]["generator"]
+  logits, _ = apply(
+    networks(config)["generator"], variables["generator"], statistics, codes, False, config
+  )
   return projection.density(logits)
 
 

@@ -30,10 +30,11 @@ def first_stage(variants=""):
   return FirstStage(config, method, drawing)
 
 
-def second(variants="", of_first=""):
+def second(variants="", of_first="", remat=False):
   config = base("drnet_forecast")
   config.data.update(side=32, channels=1, frames=T)
   config.drnet_forecast.update(past=PAST, hidden=5)
+  config.train.remat = remat
   return methods.create(variant(config, variants), first_stage(of_first))
 
 
@@ -138,3 +139,15 @@ def test_the_first_stage_stays(clips):
   state = compiled(method.init)(jax.random.key(1), {"clip": clips})
   after, _ = compiled(method.update, static_argnums=3)(state, {"clip": clips}, jax.random.key(2), None)
   jax.tree.map(np.testing.assert_array_equal, state.model_state[FIRST], after.model_state[FIRST])
+
+
+def test_steps_of_the_recurrent_network_are_recomputed_where_asked(clips):
+  """The backward passes of both loops, that over true frames and that over foretold ones."""
+  counts = []
+  for remat in (False, True):
+    method = second(remat=remat)
+    state = jax.eval_shape(method.init, jax.random.key(1), {"clip": clips})
+    update = jax.jit(functools.partial(method.update, axis_name=None))
+    program = update.lower(state, {"clip": clips}, jax.random.key(2))
+    counts.append(program.as_text().count("optimization_barrier"))
+  assert counts == [0, 2]

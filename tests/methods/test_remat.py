@@ -1,14 +1,19 @@
 """`train.remat`: the same gradients, with the activations computed again, in every network of a method."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from support import toy_data
 from support.baseline_checks import examples, images, tiny
 from support.tolerances import rounding
 
 from pdr_jax import methods
+from pdr_jax.config import base
+from pdr_jax.config_checks import validate
 from pdr_jax.methods.shared import gradient_step
 
 DEPTH, WIDTH, COUNT = 6, 16, 32
@@ -69,4 +74,26 @@ def test_every_network_is_recomputed_where_asked(name, parts):
     program = jax.make_jaxpr(lambda state, method=method: method.validate(state, batch, None))(state)
     # Its name changes with JAX.
     counts.append(sum("prevent_cse" in equation.params for equation in program.eqns))
+  assert counts == [0, parts]
+
+
+@pytest.mark.parametrize("name, parts", [
+    ("voxels", 2),  # encoder and decoder; those of texture and judge are two linear layers
+    # the judge of true and of made pictures; generator and judge in the game; the same of the features, where
+    # true pictures have no gradient
+    ("prgan", 2 + 2 + 2)])
+def test_networks_with_batch_statistics_are_recomputed_where_asked(name, parts):
+  """Each part that the backward pass computes again is behind a barrier."""
+  counts = []
+  for remat in (False, True):
+    config = base(name)
+    config.train.update(batch_size=4, remat=remat)
+    config.data.side = 28
+    sizes = ("width_encoder", "width_decoder", "width_generator", "width_judge")
+    config[name].update({key: 4 for key in sizes if key in config[name]})
+    validate(config, 1)
+    method, batch = methods.create(config), toy_data.batch(methods.describe(name).reads(config), 4, 0)
+    state = jax.eval_shape(method.init, jax.random.key(0), batch)
+    program = jax.jit(partial(method.update, axis_name=None)).lower(state, batch, jax.random.key(0))
+    counts.append(program.as_text().count("optimization_barrier"))
   assert counts == [0, parts]

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -35,14 +36,21 @@ class Code(NamedTuple):
 
 
 def apply(
-  nets: dict, params: dict, statistics: dict, name: str, inputs: ArrayLike, train: bool
+  net: nn.Module, params: dict, statistics: dict, inputs: ArrayLike, train: bool, config: ConfigDict
 ) -> tuple[Any, dict]:
-  """What a network with batch normalisation gives, and its statistics afterwards."""
-  variables = {"params": params[name], STATISTICS: statistics[name]}
-  if not train:
-    return nets[name].apply(variables, inputs, False), statistics[name]
-  outputs, changed = nets[name].apply(variables, inputs, True, mutable=[STATISTICS])
-  return outputs, changed[STATISTICS]
+  """What a network with batch normalisation gives, and its statistics afterwards.
+
+  With `train.remat` its activations are not kept for the gradient, but computed again.
+  """
+
+  def run(params, inputs):
+    variables = {"params": params, STATISTICS: statistics}
+    if not train:
+      return net.apply(variables, inputs, False), statistics
+    outputs, changed = net.apply(variables, inputs, True, mutable=[STATISTICS])
+    return outputs, changed[STATISTICS]
+
+  return (jax.checkpoint(run) if config.train.remat else run)(params, inputs)
 
 
 def encoded(
@@ -50,7 +58,9 @@ def encoded(
   config: ConfigDict,
 ) -> tuple[Code, dict]:
   """The code of pictures in [-1, 1], with the clipping of the latent space; statistics afterwards."""
-  outputs, after = apply(nets, params, statistics, "encoder", unit(images), train)
+  outputs, after = apply(
+    nets["encoder"], params["encoder"], statistics["encoder"], unit(images), train, config
+  )
   mean, log_variance, raw = outputs
   own, root = config.voxels, (config.voxels.code + 1) ** 0.5
   if own.clip_mean:
@@ -64,7 +74,9 @@ def decoded(
   nets: dict, params: dict, statistics: dict, codes: Float[ArrayLike, "B D"], train: bool, config: ConfigDict
 ) -> tuple[Float[Array, "B S S S"], dict]:
   """The logits of the densities of codes, in the canonical frame; statistics afterwards."""
-  logits, after = apply(nets, params, statistics, "decoder", codes, train)
+  logits, after = apply(
+    nets["decoder"], params["decoder"], statistics["decoder"], codes, train, config
+  )
   return (projection.mirrored(logits) if config.voxels.symmetric else logits), after
 
 
