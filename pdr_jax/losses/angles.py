@@ -62,32 +62,32 @@ def cross_entropy(
   It is lowest where the prediction is the angle, and there the entropy of (cos^2, sin^2), not zero.
   """
   square = jnp.stack([jnp.square(jnp.cos(angle)), jnp.square(jnp.sin(angle))], axis=-1)
-  return soft_cross_entropy(magnitudes, quadrants, square, jax.nn.one_hot(quadrant_of(angle), 4))
+  return soft_cross_entropy(magnitudes, quadrants, square, quadrant_of(angle))
 
 
 def soft_cross_entropy(
   magnitudes: Float[ArrayLike, "*B 2"],
   quadrants: Float[ArrayLike, "*B 4"],
   squares: Float[ArrayLike, "*B 2"],
-  shares: Float[ArrayLike, "*B 4"],
+  quadrant: Int[ArrayLike, "*B"],
 ) -> Float[Array, "*B"]:
-  """Of both decisions with squared cosine and sine, and the probabilities of the quadrants."""
-  of_magnitudes = jnp.sum(squares * jax.nn.log_softmax(magnitudes), axis=-1)
-  return -of_magnitudes - jnp.sum(shares * jax.nn.log_softmax(quadrants), axis=-1)
+  """Of both decisions with squared cosine and sine, and the number of a quadrant."""
+  of_magnitudes = -jnp.sum(squares * jax.nn.log_softmax(magnitudes), axis=-1)
+  picked = jnp.take_along_axis(jax.nn.log_softmax(quadrants), quadrant[..., None], axis=-1)[..., 0]
+  return of_magnitudes - picked
 
 
 def mirror_cross_entropy(
   magnitudes: Float[ArrayLike, "*B 3 2"],
   quadrants: Float[ArrayLike, "*B 3 4"],
   of_mirrored: tuple[Float[ArrayLike, "*B 3 2"], Float[ArrayLike, "*B 3 4"]],
-  likeliest: bool = True,
 ) -> Float[Array, "*B 3"]:
   """Of what is said of mirrored pictures with what is said of the pictures, mirrored.
 
-  The latter is a target without gradient: its likeliest quadrant, as published, or the probabilities of all.
+  The latter is a target without gradient.
   """
   squares = jax.lax.stop_gradient(jax.nn.softmax(magnitudes))
-  shares = jax.nn.one_hot(jnp.argmax(quadrants, axis=-1), 4) if likeliest else jax.nn.softmax(quadrants)
-  flips = jnp.array([True, False, True]).reshape((1,) * (quadrants.ndim - 2) + (3, 1))
-  shares = jnp.where(flips, shares[..., MIRRORED], shares)
-  return soft_cross_entropy(*of_mirrored, squares, jax.lax.stop_gradient(shares))
+  quadrant = jnp.argmax(quadrants, axis=-1)
+  turned = jnp.asarray(MIRRORED)[quadrant]
+  flips = jnp.array([True, False, True]).reshape((1,) * (quadrant.ndim - 1) + (3,))
+  return soft_cross_entropy(*of_mirrored, squares, jnp.where(flips, turned, quadrant))

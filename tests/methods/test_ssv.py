@@ -172,7 +172,10 @@ def test_what_it_says_and_makes(start):
   blocks = compiled(method.encode)(variables, images)
   assert {name: block.shape[1] for name, block in blocks.items()} == {"style": 8, "view": 6, "features": 8}
   parts = compiled(method.decompose)(variables, images)
-  assert parts["angles"].shape == (BATCH, 3) and np.abs(parts["angles"]).max() <= np.pi + 1e-6
+  seen = compiled(partial(inference.see, config=CONFIG))(variables, images)
+  said = angles.mean_direction(seen.magnitudes, seen.quadrants)
+  np.testing.assert_allclose(parts["angles"], said, rtol=0, atol=1e-4)
+  assert np.abs(said - angles.decode(seen.magnitudes, seen.quadrants)).max() > 0.1  # signs are unsure
   turned = compiled(method.turn)(variables, images, parts["angles"])
   np.testing.assert_allclose(turned, parts["reconstruction"], atol=1e-4)  # the same, compiled twice
   shown = compiled(pictures_in_order(method))(variables, images)

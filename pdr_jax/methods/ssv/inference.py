@@ -33,7 +33,7 @@ def encode(
   read from.
   """
   seen = see(variables, images, config)
-  found = view_of(seen, config)
+  found = view_of(seen)
   directions = jnp.concatenate([jnp.cos(found), jnp.sin(found)], axis=-1)
   return {"style": seen.codes, "view": directions, "features": seen.features}
 
@@ -45,8 +45,8 @@ def decompose(
   directions of the method's own; `reconstruction`, the picture that is made of both, in [-1, 1].
   """
   seen = see(variables, images, config)
-  rebuilt = synthesize(variables["synthesis"], seen.codes, view_of(seen, config), config)
-  return {"style": seen.codes, "angles": view_of(seen, config), "reconstruction": jnp.clip(rebuilt, -1, 1)}
+  rebuilt = synthesize(variables["synthesis"], seen.codes, view_of(seen), config)
+  return {"style": seen.codes, "angles": view_of(seen), "reconstruction": jnp.clip(rebuilt, -1, 1)}
 
 
 def turn(
@@ -120,13 +120,13 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, config: C
     })
     for i in range(3)
   )
-  rebuilt = synthesize(variables["synthesis"], real.codes, view_of(real, config), config)
-  azimuth = jnp.rad2deg(view_of(real, config)[:, 0])
+  rebuilt = synthesize(variables["synthesis"], real.codes, view_of(real), config)
+  azimuth = jnp.rad2deg(view_of(real)[:, 0])
   scores = {
     "val/reconstruction": jnp.abs(rebuilt - images).mean(axis=(1, 2, 3)),
-    "val/found_view": degrees_between(view_of(found, config), drawn.angles),
+    "val/found_view": degrees_between(view_of(found), drawn.angles),
     "val/found_code": jnp.square(found.codes - drawn.codes).mean(axis=-1),
-    "val/symmetry": degrees_between(view_of(mirrored, config), angles.mirrored(view_of(real, config))),
+    "val/symmetry": degrees_between(view_of(mirrored), angles.mirrored(view_of(real))),
     "val/critic_gap": real.realism - found.realism,
     "val/distance": jnp.sqrt(jnp.square(made - images).sum(axis=(1, 2, 3))),
     "val/diversity": jnp.full((count,), 1.0) * diversity(made, images, mask, axis_name),
@@ -147,7 +147,7 @@ def pictures(
   and new pictures.
   """
   seen = see(variables, images, config)
-  codes, found = seen.codes, view_of(seen, config)
+  codes, found = seen.codes, view_of(seen)
   drawn = draw(jax.random.key(0), jnp.arange(images.shape[0]), config)
   shown = {"reconstruction": (codes, found)}
   for i, name in enumerate(ANGLES):

@@ -79,10 +79,18 @@ def _apply(apply: Callable[..., Any], config: ConfigDict, params: dict, *inputs:
   return (jax.checkpoint(run) if config.train.remat else run)(params, *inputs)
 
 
-def view_of(seen: Seen, config: ConfigDict) -> Float[Array, "B 3"]:
-  """Azimuth, elevation and tilt, radians."""
-  read = angles.decode if config.ssv.likeliest else angles.mean_direction
-  return read(seen.magnitudes, seen.quadrants)
+def likeliest_view(seen: Seen) -> Float[Array, "B 3"]:
+  """Azimuth, elevation and tilt in their likeliest quadrants, radians: what the steps work with."""
+  return angles.decode(seen.magnitudes, seen.quadrants)
+
+
+def view_of(seen: Seen) -> Float[Array, "B 3"]:
+  """Azimuth, elevation and tilt, radians, as a trained network says them: the mean directions.
+
+  The released code takes the likeliest quadrant. Where a head looks nearly ahead its sign is a guess, and the
+  angle is then wrong by twice its size; see docs/results/viewpoint.md for what that costs.
+  """
+  return angles.mean_direction(seen.magnitudes, seen.quadrants)
 
 
 # ---------------------------------------------------------------- draws

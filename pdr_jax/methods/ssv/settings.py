@@ -34,8 +34,6 @@ def defaults() -> dict[str, dict[str, Any]]:
                                   # then teaches no angles
           volume_rendering=False, # rays receive what the volume emits and absorbs, so that its near side
                                   # hides the far one
-          likeliest=True,         # angles are read in the likeliest quadrant, as published, which teaches no
-                                  # sign; otherwise in the mean direction of all four
           mapping_layers=8,       # between codes and styles
           mapping_rate=0.01,      # of the mapping from codes to styles, relative to optim.learning_rate
           dropout=0.5,            # share of the angles' hidden numbers that a step leaves out
@@ -66,7 +64,6 @@ RULES = {
     "ssv.tilt": between(0, 180),
     "ssv.nearest": ANYTHING,
     "ssv.volume_rendering": ANYTHING,
-    "ssv.likeliest": ANYTHING,
     "ssv.mapping_layers": at_least(1),
     "ssv.mapping_rate": at_least(0),
     "ssv.dropout": fraction(),
@@ -86,7 +83,7 @@ RULES = {
 def _small(config: ConfigDict) -> None:
   """Narrow networks, and what makes heads turn within minutes; the common part says side, batch and steps."""
   config.ssv.update(width_synthesis=32, width_viewpoint=48, volume_side=16, code=16, dropout=0.0)
-  config.ssv.update(volume_rendering=True, likeliest=False, mapping_layers=1, mapping_rate=0.1)
+  config.ssv.update(volume_rendering=True, mapping_layers=1, mapping_rate=0.1)
   config.ssv.update(image_weight=1.0, view_weight=2.4, mirror_weight=10.0)
   config.optim.update(learning_rate=3e-3, schedule="cosine", ema=0.99)
   config.train.update(batch_size=8, gradient_norms_every=0)
@@ -94,8 +91,7 @@ def _small(config: ConfigDict) -> None:
 
 def _parity(config: ConfigDict) -> None:
   """What the released code does: volumes turned by their nearest voxels, pairs of pictures."""
-  config.ssv.update(nearest=True, likeliest=True, volume_rendering=False, volume_side=16)
-  config.ssv.update(mapping_layers=8, mapping_rate=0.01)
+  config.ssv.update(nearest=True, volume_rendering=False, mapping_layers=8, mapping_rate=0.01, volume_side=16)
   config.ssv.update(dropout=0.5, image_weight=0.4**2, view_weight=0.8, mirror_weight=0.5)
   config.optim.update(learning_rate=5e-4, schedule="constant", b1=0.0, b2=0.99, ema=0.999)
   config.train.batch_size = 2

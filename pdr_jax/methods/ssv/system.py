@@ -18,7 +18,7 @@ from pdr_jax.losses.feature_similarity import cosine_distance, smooth_l1
 from pdr_jax.methods.contract import Method, TrainState
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.methods.ssv import inference, model
-from pdr_jax.methods.ssv.model import Drawn, Features, draw, see, synthesize, view_of
+from pdr_jax.methods.ssv.model import Drawn, Features, draw, likeliest_view, see, synthesize
 
 DECAY = 0.9  # of the running deviation that stands for a batch's at inference
 # Random streams of a step.
@@ -130,12 +130,12 @@ def viewpoint_terms(
     "critic": adversarial.critic_loss(real.realism, made.realism, config.ssv.drift),
     "penalty": adversarial.gradient_penalty(lambda x: look(x).realism, lit, fake_lit, mix),
     "flip": angles.mirror_cross_entropy(
-      real.magnitudes, real.quadrants, (mirrored.magnitudes, mirrored.quadrants), config.ssv.likeliest
+      real.magnitudes, real.quadrants, (mirrored.magnitudes, mirrored.quadrants)
     ).sum(axis=-1),
     **found_again(made, drawn),
   }
   if config.ssv.image_weight:
-    rebuilt = synthesize(other, real.codes, view_of(real, config), config)
+    rebuilt = synthesize(other, real.codes, likeliest_view(real), config)
     compare = features or partial(model.own_features, params, config=config)
     rebuilt = model.shaded(rebuilt, shade[0])
     terms["image"] = cosine_distance(jax.lax.stop_gradient(compare(lit)), compare(rebuilt))
