@@ -314,6 +314,11 @@ def list_results(folder: str, about: str, tasks: Iterable[str]) -> None:
   write_text(os.path.join(folder, LISTED), "\n".join([about, *dict.fromkeys([*kept, *added])]) + "\n")
 
 
+def about_of(folder: str) -> str:
+  """The model and data that the results in a folder are of, as `list_results` was told; "" if it was not."""
+  return (_listed(folder) or [""])[0]
+
+
 def _listed(folder: str) -> list[str]:
   path = epath.Path(folder, LISTED)
   return path.read_text().splitlines() if path.exists() else []

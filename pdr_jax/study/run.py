@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import drawing, joined, learning, study_file, task
-from pdr_jax.evaluation.records import Result, file_name
+from pdr_jax.evaluation.records import Result, about_of, file_name
 from pdr_jax.evaluation.run import evaluate, read_results
 from pdr_jax.evaluation.study_file import Study
 from pdr_jax.exports import first_stage, normalized_data
@@ -141,7 +141,7 @@ def _pass(
 
 def _run(entry: Entry, say: Callable[[str], None]) -> int:
   """Trains and evaluates a run, and leaves its record; the exit code of a training that was stopped."""
-  began, reason, budget = time.monotonic(), "", {}
+  began, reason, budget, about = time.monotonic(), "", {}, {}
   try:
     if state.begin(entry) >= DEATHS:
       raise UserError(f"its process died {DEATHS} times at the same place (was it killed for its memory?)")
@@ -152,6 +152,8 @@ def _run(entry: Entry, say: Callable[[str], None]) -> int:
     outcome = evaluate(entry.evaluation, entry.folder, entry.representation, say=say)
     failed = [f"{name}: {outcome.results[name].failed}" for name in outcome.failed]
     reason = "; ".join(failed)
+    folder = os.path.relpath(outcome.folder, entry.folder)
+    about = {"folder": folder, "about": about_of(outcome.folder)}
   except (run_lock.InUse, KeyboardInterrupt):  # somebody trains in this folder without the study; Ctrl-C
     state.end(entry)
     raise
@@ -166,7 +168,7 @@ def _run(entry: Entry, say: Callable[[str], None]) -> int:
   program = run_dir.about_start(datetime.datetime.now(datetime.UTC))
   kind = state.FAILED if reason else state.DONE
   seconds = max(elapsed, budget.get("seconds", 0.0))
-  state.write(entry, Record(kind, entry.key, reason, seconds, budget, program))
+  state.write(entry, Record(kind, entry.key, reason, seconds, budget, program, about))
   return 0
 
 

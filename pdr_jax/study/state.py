@@ -8,11 +8,13 @@ import contextlib
 import glob
 import json
 import os
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pdr_jax.evaluation import records
 from pdr_jax.files import write_json
 from pdr_jax.study.plan import Entry
 from pdr_jax.training import checkpoints, run_dir, run_lock
@@ -36,6 +38,8 @@ class Record(NamedTuple):
     seconds: of training (all starts) and evaluation (the last one).
     budget: of training: steps, pictures, seconds, processor_seconds, stopped; empty where nothing is trained.
     program: command, commit, libraries, machine and time of the start that ended it.
+    evaluation: `folder` of its results, from the run's, and what they are `about`, see `records.about_of`;
+      empty where the evaluation raised an error, and in records of earlier versions.
   """
 
   state: str
@@ -44,6 +48,7 @@ class Record(NamedTuple):
   seconds: float
   budget: dict[str, Any]
   program: dict[str, Any]
+  evaluation: Mapping[str, str] = types.MappingProxyType({})
 
 
 class State(NamedTuple):
@@ -66,23 +71,30 @@ class State(NamedTuple):
 
 def write(entry: Entry, record: Record) -> None:
   """Leaves the record of a run that has ended."""
-  write_json(os.path.join(entry.folder, RECORD), {"format": FORMAT} | record._asdict())
+  values = record._asdict() | {"evaluation": dict(record.evaluation)}
+  write_json(os.path.join(entry.folder, RECORD), {"format": FORMAT} | values)
 
 
 def read(entry: Entry) -> Record | None:
   """The record of a run; None where it has not ended, or was another (of another configuration).
 
-  None as well where the results of a run that is done are gone: they are made again.
+  None as well where the results of a run that is done are gone, or are of another model or other data since
+  somebody evaluated the run by hand: they are made again.
   """
   try:
     with open(os.path.join(entry.folder, RECORD), encoding="utf-8") as file:
       value = json.load(file)
-    record = Record(**{name: value[name] for name in Record._fields})
+    record = Record(**{name: value[name] for name in Record._fields if name in value})
   except (OSError, ValueError, KeyError, TypeError):
     return None
   if value.get("format") != FORMAT or record.key != entry.key:
     return None
-  return None if record.state == DONE and not _evaluated(entry) else record
+  return None if record.state == DONE and not _is_evaluated(entry, record) else record
+
+
+def _is_evaluated(entry: Entry, record: Record) -> bool:
+  there, own = record.evaluation.get("about"), record.evaluation.get("folder", "")
+  return bool(_evaluated(entry)) and there in (None, records.about_of(os.path.join(entry.folder, own)))
 
 
 def _evaluated(entry: Entry) -> list[str]:

@@ -119,6 +119,7 @@ class Machine:
     where = folder_of(folder, method)
     for task, result in results.items():
       records.write(os.path.join(where, f"{records.file_name(task)}.json"), result)
+    records.list_results(where, f"the data of {name}", results)
     return Outcome(results, where, failed)
 
 
@@ -300,6 +301,21 @@ def test_results_that_are_gone_are_made_again(config, tmp_path, monkeypatch):
   assert work(config, tmp_path) == 0
   (folder,) = (tmp_path / "simclr" / "seed_0").glob("**/evaluation")
   shutil.rmtree(folder)
+  assert work(config, tmp_path) == 0
+  assert len(machine.trained) == 1 and len(machine.evaluated) == 2
+  assert "0.810" in (tmp_path / "study.md").read_text()
+
+
+def test_results_of_other_data_are_no_results_of_the_study(config, tmp_path, monkeypatch):
+  """Somebody evaluates a run of the study by hand, on other data, into the same folder."""
+  machine = Machine(monkeypatch)
+  config.methods, config.seeds = ("simclr",), 1
+  assert work(config, tmp_path) == 0
+  (folder,) = (tmp_path / "simclr" / "seed_0").glob("**/evaluation")
+  records.list_results(str(folder), "the data of simclr", ["geometry"])  # one task more of the same
+  assert work(config, tmp_path) == 0
+  assert len(machine.evaluated) == 1
+  records.list_results(str(folder), "other data", ["linear"])
   assert work(config, tmp_path) == 0
   assert len(machine.trained) == 1 and len(machine.evaluated) == 2
   assert "0.810" in (tmp_path / "study.md").read_text()
