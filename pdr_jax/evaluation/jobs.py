@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pdr_jax.errors import UserError
-from pdr_jax.evaluation import batches, extract, records, task
+from pdr_jax.evaluation import batches, extract, records, representations, task
 from pdr_jax.evaluation.features import labelled, size
 from pdr_jax.evaluation.records import Result
 from pdr_jax.files import write_text
@@ -116,7 +116,7 @@ def _key(context: task.Context) -> str:
   }
   return extract.fingerprint({
       **features,
-      "variables": representation.variables or {},
+      **representations.parameters_of(representation, context.run),
       "also": dict(context.also),
       "format": records.FORMAT,
       "asked": json.dumps(asked, sort_keys=True),

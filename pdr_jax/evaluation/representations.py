@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -138,6 +138,13 @@ def model(run: ConfigDict, folder: str, spec: ElementSpec, first: dict | None = 
 
   expected = jax.eval_shape(fresh, jax.random.key(run.seed))
   return Model(method, {description.input: spec[description.input]}, fresh, expected)
+
+
+def parameters_of(representation: Representation, run: ConfigDict) -> dict[str, Any]:
+  """What tells these features from others of the same data: the parameters, and who reads them how."""
+  version = methods.describe(run.method).version if representation.method is not None else 1
+  read_otherwise = {"version": version} if version > 1 else {}
+  return {"variables": representation.variables or {}, **read_otherwise}
 
 
 def _of_model(name: str, built: Model, variables: dict, step: int | None) -> Representation:

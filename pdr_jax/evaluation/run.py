@@ -91,7 +91,7 @@ def evaluate(
     representation = representations.create(built_as, workdir, method, config.checkpoint, config.components)
   folder = folder_of(workdir, representation.name)
   words = batches.data_in_words(run)
-  about = extract.fingerprint({"data": words, "variables": representation.variables or {}})
+  about = extract.fingerprint({"data": words, **representations.parameters_of(representation, run)})
   records.list_results(folder, about, ())
   contexts = _contexts(config, run, representation, dict(data.tests), folder, say)
   results = {}
@@ -257,7 +257,7 @@ def _features(
       "format": records.FORMAT,
       "data": batches.data_in_words(run, split=split),
       "method": representation.name,
-      "variables": representation.variables or {},
+      **representations.parameters_of(representation, run),
       **_blocks_asked_for(representation, config),
   })
   checkpoint = f", step {representation.step}" if representation.step is not None else ""

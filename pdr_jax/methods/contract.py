@@ -162,6 +162,8 @@ class Description(NamedTuple):
       classes of each label in the training split, 0 for numbers. Raises `UserError`.
     unread: `{"section.key": words}`: common keys that its steps do not read, and what the user is told of
       another value than the default. What another method or a variant says of them is not taken over.
+    version: raised when the same parameters say something else than before: kept features and results are
+      then computed anew.
   """
 
   defaults: Callable[[], dict[str, dict[str, Any]]]
@@ -176,3 +178,4 @@ class Description(NamedTuple):
   rendered: tuple[str, ...] = ()
   from_data: Mapping[str, Callable[[ConfigDict, Mapping[str, int]], Any]] = types.MappingProxyType({})
   unread: Mapping[str, str] = types.MappingProxyType({})
+  version: int = 1

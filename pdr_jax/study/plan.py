@@ -15,7 +15,7 @@ import jax
 from ml_collections import ConfigDict
 
 from pdr_jax import config as config_lib
-from pdr_jax import config_checks
+from pdr_jax import config_checks, methods
 from pdr_jax.config_checks import nearest
 from pdr_jax.errors import UserError
 from pdr_jax.evaluation import records
@@ -144,6 +144,8 @@ def _key(run: ConfigDict, evaluation: ConfigDict) -> str:
       "evaluation": {key: value for key, value in evaluated.items() if value or key not in run_dir.MOVED},
       "format": records.FORMAT,
   }
+  version = methods.describe(run.method).version
+  asked |= {"version": version} if version > 1 else {}
   return f"{zlib.crc32(json.dumps(asked, sort_keys=True, default=str).encode()):08x}"
 
 

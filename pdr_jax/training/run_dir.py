@@ -186,11 +186,12 @@ def _check_same(
   old: ConfigDict, new: ConfigDict, workdir: str, override: bool, say: Callable[[str], None], advice: str
 ) -> None:
   before, after = flatten(_plain(old)), flatten(_plain(new))
-  from_data = [key for key in methods.describe(new.method).from_data if not after[key]]
+  described = methods.describe(new.method)
+  ignored = [*FREE, *described.unread, *(key for key in described.from_data if not after[key])]
   keys = [
     key
     for key in before | after
-    if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in (*FREE, *from_data)
+    if before.get(key, "(absent)") != after.get(key, "(absent)") and key not in ignored
   ]
   changes = [f"{key}: {before.get(key, '(absent)')} -> {after.get(key, '(absent)')}" for key in keys]
   if not changes:

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from pdr_jax.config import base
 from pdr_jax.data import pipeline
-from pdr_jax.evaluation import jobs, task
+from pdr_jax.evaluation import jobs, representations, task
 from pdr_jax.evaluation.config import get_config
 from pdr_jax.evaluation.features import Features
 from pdr_jax.evaluation.records import Result, Score
@@ -51,6 +51,15 @@ def test_a_result_of_another_batch_size_model_or_data_is_computed_again(tmp_path
 
   assert result(1.0) == result(2.0) == (1.0,) and began == [1.0]
   assert result(3.0, info, **changes) == (3.0,)
+
+
+def test_a_method_that_reads_its_parameters_otherwise_is_another_representation():
+  variables = {"weights": np.ones(3)}
+  trained = Representation("trained", None, {}, method=object(), variables=variables)
+  assert representations.parameters_of(trained, base("pdr")) == {"variables": variables}
+  assert representations.parameters_of(trained, base("ssv")) == {"variables": variables, "version": 2}
+  pixels = trained._replace(name="pixels", method=None, variables=None)
+  assert representations.parameters_of(pixels, base("ssv")) == {"variables": {}}
 
 
 def test_what_a_task_also_reads_comes_into_its_context_and_fails_as_the_task(monkeypatch):

@@ -58,6 +58,19 @@ def test_what_the_data_filled_in_is_no_other_configuration(tmp_path):
     run_dir.check_run(str(tmp_path), asked)
 
 
+def test_what_a_method_does_not_read_is_no_other_configuration(tmp_path):
+  """PrGAN has its own rates: what a run of an earlier version stored of `optim` changed nothing."""
+  stored = base("prgan")
+  stored.optim.update(learning_rate=3e-4, ema=0.99)
+  run_dir.record_start(str(tmp_path), stored)
+  lines = []
+  run_dir.check_run(str(tmp_path), base("prgan"), say=lines.append)
+  assert not lines
+  stored.prgan.judge_rate *= 2
+  with pytest.raises(UserError, match=r"prgan\.judge_rate"):
+    run_dir.check_run(str(tmp_path), stored)
+
+
 @pytest.mark.parametrize("schedule, same", [("constant", True), ("cosine", False)])
 def test_what_a_run_advises_at_its_end_is_accepted(tmp_path, schedule, same):
   config = base()

@@ -11,4 +11,5 @@ METHOD = Description(
     check=settings.check,
     reads=settings.reads,
     create=create,
+    version=2,  # the first said the likeliest quadrant
 )
