@@ -29,7 +29,7 @@ def curves(
       i = numbers.setdefault(line, len(numbers))
       looks = {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)]}
       handles[line] = axis.errorbar(
-          places, means, yerr=deviations, **looks, markersize=4, linewidth=1.3, capsize=2
+          places, means, yerr=deviations, label=line, **looks, markersize=4, linewidth=1.3, capsize=2
       )
     axis.set_title(name, fontsize=9)
     axis.set_xlabel(across, fontsize=9)
