@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from pdr_jax import config as config_lib
+from pdr_jax import methods
 from pdr_jax.cli import configurations
 from pdr_jax.config import base, variant
 from pdr_jax.errors import UserError
@@ -292,6 +293,15 @@ def test_another_folder_to_evaluate_on_is_another_evaluation(config, tmp_path):
   assert state.of(first).kind == state.of(moved).kind == state.DONE
   for path in ("/data/cars", ""):
     assert state.of(entry(**{"evaluation.data.path": path})).kind == state.WAITING
+
+
+def test_a_method_that_reads_its_parameters_otherwise_is_evaluated_again(config, tmp_path, monkeypatch):
+  config.methods, config.seeds = ("simclr",), 1
+  (before,) = plan.plan(config, str(tmp_path))
+  described = methods.describe
+  monkeypatch.setattr(methods, "describe", lambda name: described(name)._replace(version=2))
+  (after,) = plan.plan(config, str(tmp_path))
+  assert before.key != after.key and before.folder == after.folder
 
 
 def test_results_that_are_gone_are_made_again(config, tmp_path, monkeypatch):
