@@ -77,7 +77,23 @@ def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences
     note = f"{len(set(clips.people)):,} sequences or people are kept apart"
     note = "; ".join(filter(None, (note, splits.unused_parts(labelled))))
     return splits.Chosen(train, validation, [], note)
+  _check_of_one_part(data.split_by, names, labelled, clips)
   first = clips.frames[:, 0].tolist()
   firsts = [names[i] for i in first]
   # Clips of one video are much alike: validation must not have those of a video that is trained on.
   return splits.choose(data, firsts, label_lib.take(labelled, first), hold_out=keep_apart)
+
+
+def _check_of_one_part(
+    split_by: str, names: Sequence[str], labelled: label_lib.Labels, clips: sequences.Clips
+) -> None:
+  """Raises UserError where frames of a clip have different values of what splits it."""
+  columns = [name for name in (split_by, split_by.partition(":")[0]) if name in labelled.columns]
+  values = label_lib.plain(labelled.columns[columns[0]]) if columns else labelled.parts
+  for clip in clips.frames.tolist() if values else ():
+    for i in clip:
+      if values[i] != values[clip[0]]:
+        raise UserError(
+          f"data.split_by={split_by}: {names[clip[0]]} is of {values[clip[0]]} and {names[i]} of {values[i]}"
+          ", and both are frames of one clip; give the frames of a sequence the same value"
+        )

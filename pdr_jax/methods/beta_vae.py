@@ -51,8 +51,8 @@ def capacity(step: Int[ArrayLike, ""], config: ConfigDict) -> Float[Array, ""]:
 def defaults() -> dict[str, dict[str, Any]]:
   return baseline.defaults() | dict(
       beta_vae=dict(
-          gamma=10.0,             # weight of |KL - C|; with the published 1000 the KL alone teaches at 32 x 32,
-                                  # and codes say nothing of their pictures
+          gamma=10.0,             # weight of |KL - C|; with the published 1000 the KL alone teaches small
+                                  # pictures' codes, which then say nothing
           capacity=50.0,          # nats, C at the end of its growth from 0
           capacity_steps=0,       # how long it grows; 0: half of train.steps
       ),

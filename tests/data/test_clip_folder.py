@@ -263,3 +263,19 @@ def test_frames_of_several_sizes_and_a_file_that_is_no_image_are_told(tmp_path, 
   )
   assert data.skipped == [("3/1.png", "not a readable image; its clip is left out")]
   assert data.train.size + data.validation.size == 9
+
+
+@pytest.mark.parametrize("split_by", ["split", "split:a=train,b=test"])
+def test_a_clip_of_two_parts_is_refused(tmp_path, split_by):
+  names = {"split": ("train", "test"), "split:a=train,b=test": ("a", "b")}[split_by]
+  rows = ["file,sequence,frame,split"]
+  for video in range(3):
+    for k in range(4):
+      buffer = io.BytesIO()
+      Image.new("RGB", (SIDE, SIDE), (10 * video + k,) * 3).save(buffer, "PNG")
+      write(tmp_path, {f"v{video}/{k}.png": buffer.getvalue()})
+      part = names[video == 2 or (video, k) == (0, 3)]
+      rows.append(f"v{video}/{k}.png,v{video},{k},{part}")
+  write(tmp_path, {"labels.csv": "\n".join(rows).encode()})
+  with pytest.raises(UserError, match=rf"v0/2.png is of {names[0]} and v0/3.png of {names[1]}.* one clip"):
+    opened(tmp_path, frames=2, split_by=split_by)
