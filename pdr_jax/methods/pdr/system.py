@@ -28,6 +28,7 @@ from pdr_jax.methods.pdr.baselines import baselines
 from pdr_jax.methods.pdr.normalized import normalize
 from pdr_jax.methods.pdr.pictures import pictures
 from pdr_jax.methods.pdr.scene import Scene
+from pdr_jax.methods.pdr.view_reading import reread
 from pdr_jax.methods.shared import feature_maps as shared_maps
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.metrics import geometry
@@ -176,6 +177,20 @@ def predicted_view(
   return outputs * scenes.view_range(config)[None]
 
 
+def explain_well(
+  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
+) -> tuple[Scene, Array]:
+  """The canonical scene of each image, its view read several times, and the depth before the border clamp.
+
+  Training steps read views once (`explain`).
+  """
+  scene, _, depth = explain(params, images, nets=nets, config=config)
+  if config.scene.view_readings > 1 and config.scene.rotation_range:
+    view_of = partial(predicted_view, params, nets=nets, config=config)
+    scene = scene._replace(view=reread(view_of, images, scene.depth, config))
+  return scene, depth
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -292,7 +307,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   """
   params = inference_variables(state)
   images, valid = batch["image"], batch["_mask"]
-  scene, _, depth = explain(params, images, nets=nets, config=config)
+  scene, depth = explain_well(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   per_image = {name: image_mean(values, mask) for name, (values, mask) in terms.items()}
   weights = term_weights(config)
@@ -331,7 +346,7 @@ def decompose(
   `[B,6]`, `normal`, `shading`, `canonical` (all in the canonical frame), `reconstruction`, `mask`,
   `depth_at_view` (at the input view), and `confidence` `[B,S,S]` (the predicted deviation; absent if off).
   """
-  scene, _, _ = explain(params, images, nets=nets, config=config)
+  scene, _ = explain_well(params, images, nets=nets, config=config)
   rendering = scenes.render(scene, config)
   parts = {
     "depth": scene.depth,
