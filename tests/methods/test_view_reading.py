@@ -47,7 +47,7 @@ def test_what_further_readings_say_is_added_and_all_are_averaged(readings, flip)
   turns = np.outer(np.arange(1, readings + 1), always)
   turns[:, 3:] = always[3:]
   turns = np.concatenate([turns[:1], np.clip(turns[1:], -limit, limit)])
-  found = view_reading.reread(
+  found = view_reading.mean_of_readings(
     lambda pictures: jnp.tile(jnp.asarray(READING, jnp.float32), (len(pictures), 1)),
     RENDERED.image, SCENE.depth, config,
   )
@@ -63,7 +63,7 @@ def test_the_second_reading_is_of_the_canonical_picture():
     seen.append(np.asarray(pictures))
     return SCENE.view if len(seen) == 1 else jnp.zeros_like(SCENE.view)
 
-  found = view_reading.reread(view_of, RENDERED.image, SCENE.depth, configured(2, flip=0.0))
+  found = view_reading.mean_of_readings(view_of, RENDERED.image, SCENE.depth, configured(2, flip=0.0))
   np.testing.assert_allclose(found, SCENE.view, rtol=0, atol=rounding(4, 0.5))
   inside = (slice(None), slice(6, -6), slice(6, -6))
   difference = np.abs(seen[1] - np.asarray(RENDERED.canonical))[inside]
@@ -81,8 +81,8 @@ def test_a_mirror_image_has_the_mirrored_view():
     return 0.3 * jnp.tanh(jnp.matmul(pictures.reshape(len(pictures), -1), weights, precision="highest"))
 
   config = configured(3)
-  own = view_reading.reread(view_of, RENDERED.image, SCENE.depth, config)
-  mirrored = view_reading.reread(view_of, RENDERED.image[:, :, ::-1], SCENE.depth, config)
+  own = view_reading.mean_of_readings(view_of, RENDERED.image, SCENE.depth, config)
+  mirrored = view_reading.mean_of_readings(view_of, RENDERED.image[:, :, ::-1], SCENE.depth, config)
   np.testing.assert_allclose(np.asarray(mirrored) * [1, -1, -1, -1, 1, 1], own, rtol=0, atol=1e-4)
   assert np.abs(np.asarray(own)).max() > 0.05
 
@@ -97,18 +97,38 @@ def trained():
   return config, nets, params | {system.MEAN_SHAPE: jnp.zeros((S, S))}
 
 
-@pytest.mark.parametrize("readings", [1, 3])
-def test_what_is_taken_apart_has_the_view_as_it_is_read_last(trained, readings):
-  config, nets, params = trained
+def explained(trained, readings, params=None):
+  config, nets, fresh = trained
   config.scene.view_readings = readings
+  return system.explain(params or fresh, RENDERED.image, nets=nets, config=config)[0]
+
+
+@pytest.mark.parametrize("readings", [1, 3])
+def test_what_is_taken_apart_has_the_view_of_all_readings(trained, readings):
+  config, nets, params = trained
+  scene = explained(trained, readings)
   parts = system.decompose(params, RENDERED.image, nets=nets, config=config)
-  scene, _, _ = system.explain(params, RENDERED.image, nets=nets, config=config)
-  once = np.asarray(scene.view)
+
+  def view_of(pictures):
+    return system.predicted_view(params, pictures, nets=nets, config=config)
+
+  once = np.asarray(view_of(RENDERED.image))
   expected = once
   if readings > 1:
-    view_of = lambda pictures: system.predicted_view(params, pictures, nets=nets, config=config)  # noqa: E731
-    expected = view_reading.reread(view_of, RENDERED.image, scene.depth, config)
+    expected = view_reading.mean_of_readings(view_of, RENDERED.image, scene.depth, config)
     assert np.abs(np.asarray(expected) - once).max() > 1e-3
+  np.testing.assert_allclose(scene.view, expected, rtol=0, atol=1e-5)
   np.testing.assert_allclose(parts["view"], expected, rtol=0, atol=1e-5)
   shown = scenes.at_view(parts["depth"], parts["canonical"], parts["view"], config)[0]
   np.testing.assert_allclose(parts["reconstruction"], shown, rtol=0, atol=1e-4)
+
+
+def test_gradients_are_those_of_the_first_reading(trained):
+  def gradient(readings):
+    def weighted(params):
+      return jnp.sum(explained(trained, readings, params).view * jnp.arange(1, 7)[None])
+
+    return jax.grad(weighted)(trained[2])
+
+  for once, thrice in zip(jax.tree.leaves(gradient(1)), jax.tree.leaves(gradient(3)), strict=True):
+    np.testing.assert_allclose(thrice, once, rtol=0, atol=1e-6 * max(1.0, np.abs(once).max()))

@@ -40,8 +40,8 @@ def defaults() -> dict[str, dict[str, Any]]:
           diffuse_min=0.0,        # directional light: lower bound of the diffuse term (cars 0.5)
           convex_start=0.8,       # height of the dome added to the raw depth before its tanh; 0 switches it
                                   # off
-          view_readings=1,        # of each picture, outside of training: further ones are of the picture
-                                  # turned back by the last one, and the view is their mean
+          view_readings=1,        # of each picture: further ones are of the picture turned back by the last
+                                  # one, and the view is their mean
           level=False,            # take the slope from top to bottom out of the raw depth, so that pitch is
                                   # the view's alone
       ),
@@ -141,7 +141,7 @@ RULES = {
 
 def _small(config: ConfigDict) -> None:
   config.networks.update(width_map=16, width_vector=16, zdim=64, zdim_confidence=32)
-  config.scene.update(level=True, view_readings=2)
+  config.scene.update(level=True, view_readings=3)
   config.loss.update(perceptual=0.0, smoothness=0.5, deviation=20.0, light_from_below=5.0)
   config.view_consistency.weight = 1.0
   config.optim.update(view_rate=2.0, mean_shape_rate=20.0)

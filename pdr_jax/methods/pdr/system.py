@@ -21,14 +21,13 @@ from pdr_jax.losses.photometric import photometric
 from pdr_jax.losses.reduce import masked_mean
 from pdr_jax.losses.smoothness import smoothness
 from pdr_jax.methods.contract import Method, TrainState, inference_variables
-from pdr_jax.methods.pdr import depth_network, loocc, measures, view_consistency
+from pdr_jax.methods.pdr import depth_network, loocc, measures, view_consistency, view_reading
 from pdr_jax.methods.pdr import light as light_model
 from pdr_jax.methods.pdr import scene as scenes
 from pdr_jax.methods.pdr.baselines import baselines
 from pdr_jax.methods.pdr.normalized import normalize
 from pdr_jax.methods.pdr.pictures import pictures
 from pdr_jax.methods.pdr.scene import Scene
-from pdr_jax.methods.pdr.view_reading import reread
 from pdr_jax.methods.shared import feature_maps as shared_maps
 from pdr_jax.methods.shared import gradient_step, optimizer
 from pdr_jax.metrics import geometry
@@ -151,7 +150,7 @@ def explain(
 
   The depth of the scene has its border clamped already. It is a mean shape, learned pixel by pixel, and what
   the network adds to it for each image (Kanazawa et al. 2018, CMR, "learned mean shape"): what all pictures
-  say of the shape is found in fewer steps than a network needs to draw it.
+  say of the shape is found in fewer steps than a network needs to draw it. The view is read several times.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)
@@ -166,6 +165,7 @@ def explain(
     light_model.from_outputs(light, config),
     view * scenes.view_range(config)[None],
   )
+  scene = scene._replace(view=reread(params, images, scene, nets=nets, config=config))
   return scene, blocks, depth
 
 
@@ -177,18 +177,19 @@ def predicted_view(
   return outputs * scenes.view_range(config)[None]
 
 
-def explain_well(
-  params: dict, images: Float[ArrayLike, "B S S 3"], *, nets: dict, config: ConfigDict
-) -> tuple[Scene, Array]:
-  """The canonical scene of each image, its view read several times, and the depth before the border clamp.
+def reread(
+  params: dict, images: Float[ArrayLike, "B S S 3"], scene: Scene, *, nets: dict, config: ConfigDict
+) -> Float[Array, "B 6"]:
+  """The view of a scene as it is after `scene.view_readings`; gradients reach the first reading alone.
 
-  Training steps read views once (`explain`).
+  The further ones, which carry it to a better place, count as constants (a straight-through estimate).
   """
-  scene, _, depth = explain(params, images, nets=nets, config=config)
-  if config.scene.view_readings > 1 and config.scene.rotation_range:
-    view_of = partial(predicted_view, params, nets=nets, config=config)
-    scene = scene._replace(view=reread(view_of, images, scene.depth, config))
-  return scene, depth
+  if config.scene.view_readings == 1 or not config.scene.rotation_range:
+    return scene.view
+  params, depth = jax.lax.stop_gradient((params, scene.depth))
+  view_of = partial(predicted_view, params, nets=nets, config=config)
+  further = view_reading.mean_of_readings(view_of, images, depth, config) - scene.view
+  return scene.view + jax.lax.stop_gradient(further)
 
 
 # ---------------------------------------------------------------- training
@@ -307,7 +308,7 @@ def validate(state: TrainState, batch: dict, axis_name: str | None, *, nets, phi
   """
   params = inference_variables(state)
   images, valid = batch["image"], batch["_mask"]
-  scene, depth = explain_well(params, images, nets=nets, config=config)
+  scene, _, depth = explain(params, images, nets=nets, config=config)
   terms, rendering = reconstruction_terms(params, images, scene, depth, nets=nets, phi=phi, config=config)
   per_image = {name: image_mean(values, mask) for name, (values, mask) in terms.items()}
   weights = term_weights(config)
@@ -346,7 +347,7 @@ def decompose(
   `[B,6]`, `normal`, `shading`, `canonical` (all in the canonical frame), `reconstruction`, `mask`,
   `depth_at_view` (at the input view), and `confidence` `[B,S,S]` (the predicted deviation; absent if off).
   """
-  scene, _ = explain_well(params, images, nets=nets, config=config)
+  scene, _, _ = explain(params, images, nets=nets, config=config)
   rendering = scenes.render(scene, config)
   parts = {
     "depth": scene.depth,

@@ -21,7 +21,7 @@ MIRRORED = np.array([1.0, -1.0, -1.0, -1.0, 1.0, 1.0], np.float32)  # a mirror's
 ROTATIONS = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], np.float32)
 
 
-def reread(
+def mean_of_readings(
   view_of: Callable[[Array], Array],
   images: Float[ArrayLike, "B S S 3"],
   depth: Float[ArrayLike, "B S S"],
