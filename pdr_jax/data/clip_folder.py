@@ -87,13 +87,13 @@ def _choose(data, names: list[str], labelled: label_lib.Labels, clips: sequences
 def _check_of_one_part(
     split_by: str, names: Sequence[str], labelled: label_lib.Labels, clips: sequences.Clips
 ) -> None:
-  """Raises UserError where frames of a clip have different values of what splits it."""
-  columns = [name for name in (split_by, split_by.partition(":")[0]) if name in labelled.columns]
-  values = label_lib.plain(labelled.columns[columns[0]]) if columns else labelled.parts
-  for clip in clips.frames.tolist() if values else ():
+  """Raises UserError where frames of a clip are of different parts."""
+  values = splits.deciding(split_by, labelled)
+  for clip in clips.frames.tolist():
     for i in clip:
       if values[i] != values[clip[0]]:
+        first, other = (values[row] or "no part" for row in (clip[0], i))
         raise UserError(
-          f"data.split_by={split_by}: {names[clip[0]]} is of {values[clip[0]]} and {names[i]} of {values[i]}"
-          ", and both are frames of one clip; give the frames of a sequence the same value"
+          f"data.split_by={split_by}: {names[clip[0]]} is of {first} and {names[i]} of {other}, and both are "
+          "frames of one clip; give the frames of a sequence the same value"
         )

@@ -69,8 +69,8 @@ def choose(
   Raises UserError: no such column; values that do not say which part they are; one value alone.
   """
   seed, counts = data.scene_seed, (data.train_examples, data.val_examples)
-  column, _, mapping = data.split_by.partition(":")
-  if labels.parts and (column == "seed" or (column not in labels.columns and column in _PART_NAMES)):
+  column = data.split_by.partition(":")[0]
+  if _published(data.split_by, labels):
     return by_parts(names, labels.parts, seed, *counts, hold_out)
   if column == "seed" and apart:
     words = [value if value is None else str(value) for value in plain(labels.columns[apart])]
@@ -78,20 +78,49 @@ def choose(
   if column == "seed":
     train, validation = by_seed(names, seed, *counts)
     return Chosen(train, validation, [], unused_parts(labels))
-  if data.split_by in labels.columns:  # a name with a colon
-    column, mapping = data.split_by, ""
+  column, words, meaning = _column(data.split_by, labels)
+  if not meaning:
+    return by_value(names, words, column, seed, *counts)
+  chosen = by_parts(names, _parts(words, meaning), seed, *counts, hold_out)
+  told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
+  note = f"split by {column}" + (f" ({told})" if told else "")
+  return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
+
+
+def deciding(split_by: str, labels: Labels) -> Sequence[str | None]:
+  """What decides the part of each picture, other than a random order.
+
+  It is the part itself, or a value whose pictures are kept together; "" or None where there is neither.
+  Raises UserError as `choose`.
+  """
+  if _published(split_by, labels):
+    return labels.parts
+  _, words, meaning = _column(split_by, labels)
+  return _parts(words, meaning) if meaning else words
+
+
+def _published(split_by: str, labels: Labels) -> bool:
+  """Is the split that of published parts?"""
+  column = split_by.partition(":")[0]
+  return bool(labels.parts) and (
+    column == "seed" or (column not in labels.columns and column in _PART_NAMES)
+  )
+
+
+def _column(split_by: str, labels: Labels) -> tuple[str, list[str | None], Mapping[str, str]]:
+  """The column that is named, its values, and the parts they mean ({}: they are to be kept apart)."""
+  column, _, mapping = split_by.partition(":")
+  if split_by in labels.columns:  # a name with a colon
+    column, mapping = split_by, ""
   if column not in labels.columns:
     known = ", ".join(labels.columns) or "there are no labels"
     raise UserError(f"data.split_by={column} is no column of the labels; use seed, or one of: {known}")
   words = [value if value is None else str(value) for value in plain(labels.columns[column])]
-  meaning = _meanings(column, mapping, {word for word in words if word is not None})
-  if not meaning:
-    return by_value(names, words, column, seed, *counts)
-  parts = ["" if word is None else meaning.get(word, "") for word in words]
-  chosen = by_parts(names, parts, seed, *counts, hold_out)
-  told = ", ".join(f"{word} is {part}" for word, part in meaning.items() if word.lower() != part)
-  note = f"split by {column}" + (f" ({told})" if told else "")
-  return chosen._replace(note="; ".join(filter(None, (note, chosen.note))))
+  return column, words, _meanings(column, mapping, {word for word in words if word is not None})
+
+
+def _parts(words: Sequence[str | None], meaning: Mapping[str, str]) -> list[str]:
+  return ["" if word is None else meaning.get(word, "") for word in words]
 
 
 def unused_parts(labels: Labels) -> str:

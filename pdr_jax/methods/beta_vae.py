@@ -40,12 +40,8 @@ def divergence(
 
 
 def capacity(step: Int[ArrayLike, ""], config: ConfigDict) -> Float[Array, ""]:
-  """C, in nats: from 0 at step 0 to `beta_vae.capacity` at `beta_vae.capacity_steps`, constant from there.
-
-  Where those are 0, C grows over the first half of the training.
-  """
-  steps = config.beta_vae.capacity_steps or config.train.steps / 2
-  return config.beta_vae.capacity * jnp.minimum(step / steps, 1.0)
+  """C, in nats: from 0 at step 0 to `beta_vae.capacity` at `beta_vae.capacity_steps`, constant from there."""
+  return config.beta_vae.capacity * jnp.minimum(step / config.beta_vae.capacity_steps, 1.0)
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -54,7 +50,7 @@ def defaults() -> dict[str, dict[str, Any]]:
           gamma=10.0,             # weight of |KL - C|; with the published 1000 the KL alone teaches small
                                   # pictures' codes, which then say nothing
           capacity=50.0,          # nats, C at the end of its growth from 0
-          capacity_steps=0,       # how long it grows; 0: half of train.steps
+          capacity_steps=2_500,   # how long it grows
       ),
   )
 
@@ -64,7 +60,7 @@ METHOD = Description(
     rules=baseline.RULES | {
         "beta_vae.gamma": at_least(0),
         "beta_vae.capacity": at_least(0),
-        "beta_vae.capacity_steps": at_least(0),
+        "beta_vae.capacity_steps": at_least(1),
     },
     variants={"small": baseline.small},
     check=baseline.check,

@@ -265,17 +265,27 @@ def test_frames_of_several_sizes_and_a_file_that_is_no_image_are_told(tmp_path, 
   assert data.train.size + data.validation.size == 9
 
 
-@pytest.mark.parametrize("split_by", ["split", "split:a=train,b=test"])
-def test_a_clip_of_two_parts_is_refused(tmp_path, split_by):
-  names = {"split": ("train", "test"), "split:a=train,b=test": ("a", "b")}[split_by]
+def of_parts(tmp_path, split_by, changed):
+  """Clips of three videos of four frames: the last is `test`, and frame 2 of the first has `changed`."""
   rows = ["file,sequence,frame,split"]
   for video in range(3):
     for k in range(4):
       buffer = io.BytesIO()
       Image.new("RGB", (SIDE, SIDE), (10 * video + k,) * 3).save(buffer, "PNG")
       write(tmp_path, {f"v{video}/{k}.png": buffer.getvalue()})
-      part = names[video == 2 or (video, k) == (0, 3)]
-      rows.append(f"v{video}/{k}.png,v{video},{k},{part}")
+      value = "test" if video == 2 else changed if (video, k) == (0, 2) else "train"
+      rows.append(f"v{video}/{k}.png,v{video},{k},{value}")
   write(tmp_path, {"labels.csv": "\n".join(rows).encode()})
-  with pytest.raises(UserError, match=rf"v0/2.png is of {names[0]} and v0/3.png of {names[1]}.* one clip"):
-    opened(tmp_path, frames=2, split_by=split_by)
+  return opened(tmp_path, frames=2, split_by=split_by)[1]
+
+
+@pytest.mark.parametrize("changed, of", [("test", "test"), ("", "no part")])
+def test_a_clip_of_two_parts_is_refused(tmp_path, changed, of):
+  with pytest.raises(UserError, match=f"v0/2.png is of {of} and v0/3.png of train.* one clip"):
+    of_parts(tmp_path, "split", changed)
+
+
+def test_values_of_one_part_may_share_a_clip(tmp_path):
+  data = of_parts(tmp_path, "split:train=train,more=train,test=test", "more")
+  # Of the four clips of two videos a tenth, rounded up, is for validation, and its video is not trained on.
+  assert (data.train.size, data.validation.size, data.tests["test"].size) == (2, 1, 2)

@@ -42,6 +42,7 @@ RENDERED = scenes.render(SCENE, configured(1))
 def test_what_further_readings_say_is_added_and_all_are_averaged(readings, flip):
   """A network that always says the same: its k-th reading is k times as far turned, within the range."""
   config = configured(readings, flip)
+  config.scene.rotation_range = 30.0  # a yaw of .3 radians is out of it at the second reading
   always = (READING + MIRRORED) / 2 if flip else READING
   limit = np.array(scenes.view_range(config), np.float64)
   turns = np.outer(np.arange(1, readings + 1), always)
@@ -68,9 +69,20 @@ def test_the_second_reading_is_of_the_canonical_picture():
   inside = (slice(None), slice(6, -6), slice(6, -6))
   difference = np.abs(seen[1] - np.asarray(RENDERED.canonical))[inside]
   # Sampled bilinearly twice, waves of some fifteen pixels lose 2 to 5 % of their height of .4.
-  print(np.median(difference))
   assert np.median(difference) < 0.02
   assert np.median(np.abs(np.asarray(RENDERED.image - RENDERED.canonical))[inside]) > 0.04  # views do show
+
+
+def test_a_mirror_shows_the_mirrored_scene_at_the_mirrored_view():
+  """The signs, against the renderer: paint is mirrored, the shape is symmetric."""
+  seen = scenes.Scene(
+    SCENE.depth, SCENE.albedo[:, :, ::-1], SCENE.light, SCENE.view * view_reading.MIRRORED[None]
+  )
+  inside = (slice(None), slice(6, -6), slice(6, -6))
+  mirrored = np.asarray(scenes.render(seen, configured(1)).image)[inside]
+  difference = np.abs(mirrored - np.asarray(RENDERED.image[:, :, ::-1])[inside])
+  assert np.median(difference) < 0.005
+  assert np.median(np.abs(mirrored - np.asarray(RENDERED.image)[inside])) > 0.05
 
 
 def test_a_mirror_image_has_the_mirrored_view():
@@ -132,3 +144,14 @@ def test_gradients_are_those_of_the_first_reading(trained):
 
   for once, thrice in zip(jax.tree.leaves(gradient(1)), jax.tree.leaves(gradient(3)), strict=True):
     np.testing.assert_allclose(thrice, once, rtol=0, atol=1e-6 * max(1.0, np.abs(once).max()))
+
+
+def test_without_rotations_a_view_is_read_once(trained):
+  config = trained[0].copy_and_resolve_references()
+  config.scene.rotation_range = 0.0
+  nets, params = trained[1:]
+  config.scene.view_readings = 3
+  view = system.explain(params, RENDERED.image, nets=nets, config=config)[0].view
+  once = system.predicted_view(params, RENDERED.image, nets=nets, config=config)
+  np.testing.assert_allclose(view, once, rtol=0, atol=1e-7)
+  assert np.abs(np.asarray(once)).max() > 1e-4  # translations

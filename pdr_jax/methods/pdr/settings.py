@@ -184,7 +184,8 @@ def _cars(config: ConfigDict) -> None:
 # `unsup3d`: LOOCC off. `parity`: every choice of the released PDR code (specification, section 6), without
 # the convex start. `cars`: the published car settings (section 5). `shallow`: for pictures which show
 # more than a face, whose relief is less deep for the picture's width. `plain`: without those aids of `small`
-# that were found on faces, and do harm to cars. `frontal`: pictures without poses, which differ in light.
+# that were found on faces, and do harm to cars or were not tried on them. `frontal`: pictures without poses,
+# which differ in light.
 VARIANTS = {
     "small": _small,
     "unsup3d": _unsup3d,

@@ -150,7 +150,8 @@ def explain(
 
   The depth of the scene has its border clamped already. It is a mean shape, learned pixel by pixel, and what
   the network adds to it for each image (Kanazawa et al. 2018, CMR, "learned mean shape"): what all pictures
-  say of the shape is found in fewer steps than a network needs to draw it. The view is read several times.
+  say of the shape is found in fewer steps than a network needs to draw it. The view
+  is read `scene.view_readings` times.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)
@@ -180,7 +181,7 @@ def predicted_view(
 def reread(
   params: dict, images: Float[ArrayLike, "B S S 3"], scene: Scene, *, nets: dict, config: ConfigDict
 ) -> Float[Array, "B 6"]:
-  """The view of a scene as it is after `scene.view_readings`; gradients reach the first reading alone.
+  """The view of a scene after all its readings (`view_reading`); gradients reach the first one alone.
 
   The further ones, which carry it to a better place, count as constants (a straight-through estimate).
   """

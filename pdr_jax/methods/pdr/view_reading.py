@@ -3,7 +3,7 @@
 One reading is off by some degrees, and turns too little. What it has missed can be seen: turned back by it, a
 picture looks to the side it still has to turn. Each further reading is of the picture turned back by the last
 one (analysis by synthesis), and their mean is the view. The mirror image of a symmetric object has the
-mirrored view, so where the loss asks for symmetry each reading is the mean of both.
+mirrored view, so where the loss asks for symmetry (`loss.flip`) each reading is the mean of both.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,10 @@ def mean_of_readings(
   depth: Float[ArrayLike, "B S S"],
   config: ConfigDict,
 ) -> Float[Array, "B 6"]:
-  """The mean of `scene.view_readings` readings: radians and model units, within the range of views.
+  """The mean of `scene.view_readings` readings: radians and model units; further ones are kept in range.
 
-  What further readings say of the translation is left out: a canonical picture has none.
+  What further readings say of the translation is left out: a canonical picture has none. Angles are added,
+  which is exact for small ones: at a pitch of 20 degrees, 5 more of yaw are 4.7 of yaw and 1.7 of roll.
 
   Args:
     view_of: pictures to views `[B,6]`.
