@@ -109,16 +109,17 @@ def trained():
   return config, nets, params | {system.MEAN_SHAPE: jnp.zeros((S, S))}
 
 
-def explained(trained, readings, params=None):
-  config, nets, fresh = trained
+def read_often(config, readings):
+  config = config.copy_and_resolve_references()
   config.scene.view_readings = readings
-  return system.explain(params or fresh, RENDERED.image, nets=nets, config=config)[0]
+  return config
 
 
 @pytest.mark.parametrize("readings", [1, 3])
 def test_what_is_taken_apart_has_the_view_of_all_readings(trained, readings):
   config, nets, params = trained
-  scene = explained(trained, readings)
+  config = read_often(config, readings)
+  scene, _, _ = system.explain(params, RENDERED.image, nets=nets, config=config)
   parts = system.decompose(params, RENDERED.image, nets=nets, config=config)
 
   def view_of(pictures):
@@ -136,21 +137,23 @@ def test_what_is_taken_apart_has_the_view_of_all_readings(trained, readings):
 
 
 def test_gradients_are_those_of_the_first_reading(trained):
+  config, nets, fresh = trained
+
   def gradient(readings):
     def weighted(params):
-      return jnp.sum(explained(trained, readings, params).view * jnp.arange(1, 7)[None])
+      scene = system.explain(params, RENDERED.image, nets=nets, config=read_often(config, readings))[0]
+      return jnp.sum(scene.view * jnp.arange(1, 7)[None])
 
-    return jax.grad(weighted)(trained[2])
+    return jax.grad(weighted)(fresh)
 
   for once, thrice in zip(jax.tree.leaves(gradient(1)), jax.tree.leaves(gradient(3)), strict=True):
     np.testing.assert_allclose(thrice, once, rtol=0, atol=1e-6 * max(1.0, np.abs(once).max()))
 
 
 def test_without_rotations_a_view_is_read_once(trained):
-  config = trained[0].copy_and_resolve_references()
+  config, nets, params = trained
+  config = read_often(config, 3)
   config.scene.rotation_range = 0.0
-  nets, params = trained[1:]
-  config.scene.view_readings = 3
   view = system.explain(params, RENDERED.image, nets=nets, config=config)[0].view
   once = system.predicted_view(params, RENDERED.image, nets=nets, config=config)
   np.testing.assert_allclose(view, once, rtol=0, atol=1e-7)

@@ -150,8 +150,9 @@ def explain(
 
   The depth of the scene has its border clamped already. It is a mean shape, learned pixel by pixel, and what
   the network adds to it for each image (Kanazawa et al. 2018, CMR, "learned mean shape"): what all pictures
-  say of the shape is found in fewer steps than a network needs to draw it. The view
-  is read `scene.view_readings` times.
+  say of the shape is found in fewer steps than a network needs to draw it.
+
+  The view is the mean of `scene.view_readings` readings.
   """
   def apply(name):
     return nets[name].apply({"params": params[name]}, images)
